@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def tiles(
     OptionError
         When ``tile`` leaves no room between two halos.
     """
-    if len(shape) != 2 or min(shape) < 1:
+    if min(shape) < 1:
         raise InputError(f"A plane of shape {tuple(shape)} has no pixels to cut into tiles.")
     if multiple < 1 or halo < 0 or blend < 0:
         raise OptionError(
@@ -143,8 +144,8 @@ def _spans(length: int, tile: int, halo: int, multiple: int, blend: int) -> list
 
 def _ramps(cuts: list[int], blend: int) -> list[int]:
     """Half-width of the strip around each cut: never so wide that two strips of a tile meet."""
-    gaps = [b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-    narrow = [min(a, b) // 2 for a, b in zip(gaps[:-1], gaps[1:], strict=True)]
+    gaps = [b - a for a, b in pairwise(cuts)]
+    narrow = [min(a, b) // 2 for a, b in pairwise(gaps)]
     return [0, *(min(blend, limit) for limit in narrow), 0]
 
 
