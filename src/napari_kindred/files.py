@@ -1,0 +1,289 @@
+"""Image files, opened lazily, with what they say about their axes and pixel size."""
+
+from __future__ import annotations
+
+import weakref
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .axes import AXES
+from .errors import InputError
+
+_OME_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
+_SHORT_UNITS = {"nm": "nanometer", "mm": "millimeter", "s": "second", "sec": "second"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image on disk.
+
+    Attributes
+    ----------
+    data : array-like
+        Read when sliced, where the format allows it: numpy (memory-mapped) or zarr.
+    axes : str or None
+        One letter of ``TCZYXS`` per axis, when the file says so.
+    scale : tuple of float or None
+        Size of a step along each axis, in ``units``.
+    units : tuple of str or None
+        Unit of each axis, such as ``"micrometer"``, ``"second"`` or ``"pixel"``.
+    name : str
+        File name without its suffix.
+    """
+
+    data: Any
+    axes: str | None = None
+    scale: tuple[float, ...] | None = None
+    units: tuple[str, ...] | None = None
+    name: str = "image"
+
+    def scale_of(self, axes: str) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
+        """Return scale and units of some of the axes, such as those of the labels."""
+        if self.axes is None or self.scale is None or not set(axes) <= set(self.axes):
+            return None, None
+        places = [self.axes.index(letter) for letter in axes]
+        units = None if self.units is None else tuple(self.units[place] for place in places)
+        return tuple(self.scale[place] for place in places), units
+
+
+def read_image(path: str | Path) -> ImageFile:
+    """Open an image file or an OME-Zarr, without reading its pixels where that is possible.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF (ImageJ and OME included), OME-Zarr or zarr, PNG, JPEG, BMP, GIF, WebP or ``.npy``.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, when it is damaged, or when its format is not supported.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"There is no file {str(path)!r}; check the path.")
+    reader = _READERS.get(_suffix(path))
+    if reader is None:
+        what = "folder" if path.is_dir() else "file"
+        raise InputError(
+            f"The {what} {path.name!r} is no image that can be read here; "
+            f"export it as OME-TIFF or OME-Zarr (readable: {' '.join(_READERS)})."
+        )
+    try:
+        found = reader(path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The file {path.name!r} is damaged or not what its name says ({_one_line(error)}); "
+            "export it again, for example as OME-TIFF."
+        ) from error
+    return found
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Return a folder's images in name order, hidden files left out.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no image.
+    """
+    folder = Path(folder)
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and _suffix(path) in _READERS
+    )
+    if not paths:
+        raise InputError(
+            f"The folder {str(folder)!r} holds no image; readable are {' '.join(_READERS)}."
+        )
+    return paths
+
+
+def is_image(path: str | Path) -> bool:
+    """Tell from its name whether a path is an image rather than a folder of images."""
+    return _suffix(Path(path)) in _READERS
+
+
+def stem_of(path: str | Path) -> str:
+    """Return a file's name without its suffix, ``.ome.tif`` and ``.ome.zarr`` taken as one."""
+    name = Path(path).name
+    stem = name[: len(name) - len(_suffix(Path(path)))] if is_image(path) else Path(name).stem
+    return stem.removesuffix(".ome")
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:120].rstrip(".")
+
+
+def _known(axes: str) -> str | None:
+    """Return axes when all letters mean something here; readers have letters for 'unknown'."""
+    axes = axes.upper()
+    return axes if set(axes) <= set(AXES) and len(set(axes)) == len(axes) else None
+
+
+def _unit(text: str | None) -> str:
+    text = (text or "").replace("\\u00B5", "µ").strip()
+    return _OME_UNITS.get(text) or _SHORT_UNITS.get(text) or text or "pixel"
+
+
+def _read_tiff(path: Path) -> ImageFile:
+    import tifffile
+    import zarr
+
+    tif = tifffile.TiffFile(path)
+    data: Any = None
+    try:
+        if not tif.series:
+            raise InputError(f"The file {path.name!r} holds no image; export it again.")
+        series = tif.series[0]
+        axes = _known(series.axes)
+        scale, units = _tiff_sizes(tif, axes) if axes else (None, None)
+        if series.dataoffset is not None:
+            data = tifffile.memmap(path, mode="r", series=0)
+        else:
+            data = zarr.open(series.aszarr(level=0), mode="r")
+            weakref.finalize(data, tif.close)  # pages are read from the open file until then
+    finally:
+        if not isinstance(data, zarr.Array):
+            tif.close()
+    return ImageFile(data, axes, scale, units, stem_of(path))
+
+
+def _tiff_sizes(
+    tif: Any, axes: str
+) -> tuple[tuple[float, ...], tuple[str, ...]] | tuple[None, None]:
+    """Return scale and units of a TIFF's axes from its OME or ImageJ metadata."""
+    if tif.is_ome:
+        sizes = _ome_sizes(tif.ome_metadata)
+    elif tif.is_imagej:
+        sizes = _imagej_sizes(tif)
+    else:
+        sizes = {}
+    if not sizes:
+        return None, None
+    return (
+        tuple(sizes.get(letter, (1.0, ""))[0] for letter in axes),
+        tuple(sizes.get(letter, (1.0, "pixel"))[1] for letter in axes),
+    )
+
+
+def _ome_sizes(xml: str) -> dict[str, tuple[float, str]]:
+    sizes = {}
+    # The standard parser expands entities, which an image's metadata has no use for.
+    if "<!ENTITY" in xml:
+        return {}
+    pixels = ET.fromstring(xml).find(".//{*}Pixels")  # noqa: S314 - entities are refused above
+    if pixels is None:
+        return {}
+    for letter in "XYZ":
+        value = pixels.get(f"PhysicalSize{letter}")
+        if value and float(value) > 0:
+            sizes[letter] = (float(value), _unit(pixels.get(f"PhysicalSize{letter}Unit", "µm")))
+    value = pixels.get("TimeIncrement")
+    if value and float(value) > 0:
+        sizes["T"] = (float(value), _unit(pixels.get("TimeIncrementUnit", "s")))
+    return sizes
+
+
+def _imagej_sizes(tif: Any) -> dict[str, tuple[float, str]]:
+    about = tif.imagej_metadata or {}
+    unit = _unit(about.get("unit"))
+    sizes = {}
+    for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
+        found = tif.pages[0].tags.get(tag)
+        if found is not None and unit != "pixel" and found.value[0] > 0:
+            sizes[letter] = (found.value[1] / found.value[0], unit)
+    if about.get("spacing") and unit != "pixel":
+        sizes["Z"] = (abs(float(about["spacing"])), unit)
+    if about.get("finterval"):
+        sizes["T"] = (float(about["finterval"]), _unit(about.get("tunit", "s")))
+    return sizes
+
+
+def _read_zarr(path: Path) -> ImageFile:
+    import zarr
+
+    node = zarr.open(path, mode="r")
+    if isinstance(node, zarr.Array):
+        return ImageFile(node, name=stem_of(path))
+    about = _ome_attributes(node)
+    if "multiscales" not in about and "0" in node and isinstance(node["0"], zarr.Group):
+        node = node["0"]  # bioformats2raw puts each picture of a file into a numbered group
+        about = _ome_attributes(node)
+    if "multiscales" in about:
+        return _read_multiscale(node, about["multiscales"][0], stem_of(path))
+    arrays = [name for name, _ in node.arrays()]
+    if len(arrays) != 1:
+        raise InputError(
+            f"The zarr {path.name!r} is no OME-Zarr image; give the path of one array inside it"
+            + (f", such as {arrays[0]!r}." if arrays else ".")
+        )
+    return ImageFile(node[arrays[0]], name=stem_of(path))
+
+
+def _ome_attributes(group: Any) -> dict[str, Any]:
+    attributes = dict(group.attrs)
+    about = attributes.get("ome", attributes)  # version 0.5 has its own key, 0.4 the root
+    return about if isinstance(about, dict) else {}
+
+
+def _read_multiscale(group: Any, about: dict[str, Any], name: str) -> ImageFile:
+    level = about["datasets"][0]
+    data = group[level["path"]]
+    declared = about.get("axes") or []
+    names = [axis["name"] if isinstance(axis, dict) else axis for axis in declared]
+    axes = _known("".join(names)) if names and all(len(item) == 1 for item in names) else None
+    if axes is None or len(axes) != data.ndim:
+        return ImageFile(data, name=name)
+    scale = np.ones(data.ndim)
+    steps = [
+        *level.get("coordinateTransformations", []),
+        *about.get("coordinateTransformations", []),
+    ]
+    for step in steps:
+        if step.get("type") == "scale":
+            scale *= step["scale"]
+    units = tuple(
+        _unit(axis.get("unit")) if isinstance(axis, dict) else "pixel" for axis in declared
+    )
+    return ImageFile(data, axes, tuple(float(value) for value in scale), units, name)
+
+
+def _read_picture(path: Path) -> ImageFile:
+    import imageio.v3 as iio
+
+    data = np.asarray(iio.imread(path))
+    if data.ndim >= 3 and data.shape[-1] == 2:  # grey with alpha
+        data = data[..., 0]
+    axes = {2: "YX", 3: "YXS" if data.shape[-1] in (3, 4) else "TYX", 4: "TYXS"}.get(data.ndim)
+    return ImageFile(data, axes, name=stem_of(path))
+
+
+def _read_npy(path: Path) -> ImageFile:
+    return ImageFile(np.load(path, mmap_mode="r", allow_pickle=False), name=stem_of(path))
+
+
+_READERS: dict[str, Callable[[Path], ImageFile]] = {
+    ".tif": _read_tiff,
+    ".tiff": _read_tiff,
+    ".zarr": _read_zarr,
+    ".png": _read_picture,
+    ".jpg": _read_picture,
+    ".jpeg": _read_picture,
+    ".bmp": _read_picture,
+    ".gif": _read_picture,
+    ".webp": _read_picture,
+    ".npy": _read_npy,
+}
