@@ -1,0 +1,276 @@
+"""Results: labels with their table and provenance, and the way to disk and back."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from . import __version__, storage
+from .storage import IN_MEMORY, label_chunks, plain
+
+if TYPE_CHECKING:
+    from .events import Partial
+    from .images import Frames
+
+_COLUMNS = {
+    "index": np.int64,
+    "area": np.int64,
+    "centroid_y": np.float64,
+    "centroid_x": np.float64,
+    "mean_intensity": np.float64,
+    "score": np.float64,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Segmentation:
+    """Labels, one table row per label, and how they came about.
+
+    Attributes
+    ----------
+    labels : ndarray of int32, or zarr array, shape as named by ``axes``
+        0 is background. In a stack, ids are unique within a frame, not over the stack.
+    table : DataFrame
+        ``index`` is the label id; stacks have ``frame`` as well, the place of the frame in order.
+    provenance : dict
+        Plain data: version, method, config, weights, input, seconds, device.
+    axes : str
+        One letter per axis of ``labels``, for example ``"TYX"``.
+    scale : tuple of float or None
+        Size of a step along each axis.
+    units : tuple of str or None
+        Unit of each axis.
+    """
+
+    labels: Any
+    table: pd.DataFrame
+    provenance: dict[str, Any] = field(default_factory=dict)
+    axes: str = "YX"
+    scale: tuple[float, ...] | None = None
+    units: tuple[str, ...] | None = None
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write everything to disk; nothing is left behind half-written.
+
+        Parameters
+        ----------
+        path : str or Path
+            ``NAME.ome.zarr`` holds labels, table and provenance in one; ``NAME.tif`` holds the
+            labels, with ``NAME.csv`` (table) and ``NAME.json`` (provenance) beside it.
+        overwrite : bool
+            Whether files that are there already may be replaced.
+
+        Returns
+        -------
+        Path
+            Where the labels are.
+
+        Raises
+        ------
+        OutputError
+            When the path exists, when it cannot be written, or when its suffix is none of these.
+        """
+        return storage.save(self, Path(path), overwrite=overwrite)
+
+
+def load_segmentation(path: str | Path) -> Segmentation:
+    """Read back what :meth:`Segmentation.save` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.ome.zarr`` or ``NAME.tif``; the labels of a large OME-Zarr stay on disk, as zarr.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    return Segmentation(**storage.load(Path(path)))
+
+
+def empty_table(stack: bool = False) -> pd.DataFrame:
+    """Return a table without rows, its columns of the types that :func:`measure` gives them."""
+    table = pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in _COLUMNS.items()})
+    if stack:
+        table.insert(1, "frame", np.zeros(0, np.int64))
+    return table
+
+
+def measure(
+    labels: np.ndarray,
+    pixels: np.ndarray,
+    scores: np.ndarray | Sequence[float] | None = None,
+    frame: int | None = None,
+) -> pd.DataFrame:
+    """Measure every label of one frame.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Y, X)
+        0 is background; ids need not be consecutive.
+    pixels : ndarray of float, shape (Y, X, C) or (Y, X)
+        Intensities, averaged over the channels.
+    scores : array of float, shape (n,), optional
+        One value per label, in ascending order of id; NaN when left out.
+    frame : int, optional
+        Place of the frame in its stack, from 0; gives the table its ``frame`` column.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``index``, ``frame`` (stacks only), ``area`` in pixels, ``centroid_y`` and
+        ``centroid_x`` in pixels, ``mean_intensity``, ``score``; sorted by ``index``.
+    """
+    place = np.flatnonzero(labels)
+    ids, inverse = np.unique(labels.reshape(-1)[place], return_inverse=True)
+    if scores is not None and len(scores) != len(ids):
+        raise ValueError(f"{len(scores)} scores for {len(ids)} labels")
+    grey = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
+    area = np.bincount(inverse, minlength=len(ids))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(inverse, weights=values, minlength=len(ids)) / area
+
+    table = pd.DataFrame(
+        {
+            "index": ids.astype(np.int64),
+            "area": area.astype(np.int64),
+            "centroid_y": mean(place // labels.shape[1]),
+            "centroid_x": mean(place % labels.shape[1]),
+            "mean_intensity": mean(grey.reshape(-1)[place]),
+            "score": np.full(len(ids), np.nan) if scores is None else np.asarray(scores, float),
+        }
+    )
+    if frame is not None:
+        table.insert(1, "frame", np.int64(frame))
+    return table
+
+
+def provenance(
+    *,
+    method: str,
+    config: Any,
+    frames: Frames | None = None,
+    weights: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
+    device: str = "",
+    notes: Sequence[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """Write down how a result came about, as plain data that JSON can hold.
+
+    Parameters
+    ----------
+    method : str
+        For example ``"entities"``.
+    config : dataclass or mapping
+        The options used.
+    frames : Frames, optional
+        The image, for its signature.
+    weights : mapping, optional
+        ``name`` and ``sha256`` of the weights.
+    seconds : float, optional
+        How long it took.
+    device : str
+        Where it was computed.
+    notes : sequence of str
+        What the user was told on the way.
+    **more
+        Further entries.
+    """
+    image = {} if frames is None else frames.signature()
+    entries = {
+        "software": "napari-kindred",
+        "version": __version__,
+        "method": method,
+        "config": config,
+        "axes": image.get("axes"),
+        "channel": image.get("channel"),
+        "input": image,
+        "weights": dict(weights or {}),
+        "seconds": None if seconds is None else round(seconds, 3),
+        "device": device,
+        "notes": list(notes),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+    }
+    return {key: plain(value) for key, value in entries.items()}
+
+
+def make_labels(shape: Sequence[int]) -> Any:
+    """Return int32 zeros to be filled frame by frame.
+
+    Returns
+    -------
+    ndarray or zarr.Array
+        In memory up to :data:`IN_MEMORY` bytes; else a compressed zarr array, a frame per chunk
+        row, in a temporary folder that is deleted together with the array.
+    """
+    shape = tuple(int(size) for size in shape)
+    if np.prod(shape, dtype=np.int64) * 4 <= IN_MEMORY:
+        return np.zeros(shape, np.int32)
+    import zarr
+
+    folder = tempfile.TemporaryDirectory(prefix="napari-kindred-", ignore_cleanup_errors=True)
+    labels = zarr.create_array(folder.name, shape=shape, chunks=label_chunks(shape), dtype="int32")
+    # Deleted with the array, not with the interpreter's last breath as an orphan.
+    weakref.finalize(labels, folder.cleanup)
+    return labels
+
+
+class Assembly:
+    """Finished frames, put together while a job runs; what there is at a cancel is a result.
+
+    Parameters
+    ----------
+    frames : Frames
+        The image that is worked on.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self.labels = make_labels(frames.output_shape)
+        self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
+
+    @property
+    def done(self) -> list[tuple[int, ...]]:
+        """Indices of the frames that are there, in order."""
+        return sorted(self._tables)
+
+    def add(self, partial: Partial) -> None:
+        """Take a finished frame in."""
+        self.labels[partial.index] = partial.labels
+        self._tables[partial.index] = partial.table
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows of all frames that are there."""
+        tables = [self._tables[index] for index in self.done]
+        filled = [table for table in tables if len(table)]
+        if filled:
+            return pd.concat(filled, ignore_index=True)
+        return tables[0] if tables else empty_table(stack=bool(self._frames.leading_axes))
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result; its provenance tells whether that is all of it."""
+        facts = {
+            **provenance,
+            "complete": len(self._tables) == len(self._frames),
+            "frames_done": len(self._tables),
+        }
+        return Segmentation(
+            self.labels, self.table(), facts, self._frames.output_axes, scale, units
+        )
