@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,9 +147,11 @@ def _read_tiff(path: Path) -> ImageFile:
     tif = tifffile.TiffFile(path)
     data: Any = None
     try:
-        if not tif.series:
-            raise InputError(f"The file {path.name!r} holds no image; export it again.")
-        series = tif.series[0]
+        with _complaints("tifffile") as complaints:
+            series = tif.series[0] if tif.series else None
+        # A file cut short has a chain of pages that leads nowhere, which is only logged.
+        if series is None or any("invalid page offset" in text for text in complaints):
+            raise InputError(f"The file {path.name!r} is damaged or cut short; export it again.")
         axes = _known(series.axes)
         scale, units = _tiff_sizes(tif, axes) if axes else (None, None)
         if series.dataoffset is not None:
@@ -159,6 +163,20 @@ def _read_tiff(path: Path) -> ImageFile:
         if not isinstance(data, zarr.Array):
             tif.close()
     return ImageFile(data, axes, scale, units, stem_of(path))
+
+
+@contextmanager
+def _complaints(name: str) -> Iterator[list[str]]:
+    """Collect what a library logs, which is otherwise printed or lost."""
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
 
 
 def _tiff_sizes(

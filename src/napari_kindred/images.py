@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,11 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 
 def _as_array(image: Any) -> Any:
     """Return something sliceable with a shape and a numeric dtype, unread."""
+    if isinstance(image, str | Path):
+        raise InputError(
+            f"{str(image)!r} is a path, not an image; open it first, with "
+            "napari_kindred.images.read_image(path).data."
+        )
     if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
         try:
             image = np.asarray(image)

@@ -1,0 +1,205 @@
+"""Where weights come from: one table of names, checked files, nothing ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, url2pathname, urlopen
+
+from .errors import WeightsError
+
+CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
+"""Environment variable that names another folder for downloaded weights."""
+
+_LARGEST_HEADER = 16 << 20
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A known weights file.
+
+    Attributes
+    ----------
+    source : str
+        A file name in the package's ``weights_data`` folder, or a URL.
+    sha256 : str
+    size : int
+        In bytes.
+    licence : str
+        SPDX identifier.
+    about : str
+        What it is for.
+    """
+
+    source: str
+    sha256: str
+    size: int
+    licence: str
+    about: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file, without the way to it."""
+        return self.source.rsplit("/", 1)[-1]
+
+
+WEIGHTS: dict[str, Weights] = {
+    "kindred-entities": Weights(
+        source="kindred-entities.safetensors",
+        sha256="",
+        size=0,
+        licence="BSD-3-Clause",
+        about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
+    ),
+}
+"""Every set of weights that has a name."""
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloaded weights, which need not exist yet."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "napari-kindred"
+
+
+def resolve(name_or_path: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Return the checked file for a name, a path or a ``file:`` URL.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A key of :data:`WEIGHTS`, or where a ``.safetensors`` file lies.
+    progress : callable, optional
+        Told the bytes done and in total while a file is downloaded.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or no safetensors file.
+    """
+    text = str(name_or_path)
+    if text in WEIGHTS:
+        return _resolve_known(text, WEIGHTS[text], progress)
+    path = Path(url2pathname(urlsplit(text).path)) if text.startswith("file:") else Path(text)
+    path = path.expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"There are no weights {text!r}; give the path of a .safetensors file or one of the "
+            f"names {', '.join(WEIGHTS)}."
+        )
+    read_header(path)
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a safetensors file's header: its tensors, and texts under ``"__metadata__"``.
+
+    The file is not trusted: the header's length is bounded, and the tensors must fill the rest
+    of the file exactly.
+
+    Raises
+    ------
+    WeightsError
+        When the file is truncated or no safetensors file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or not 2 <= length <= _LARGEST_HEADER:
+            raise WeightsError(f"{path.name!r} is no safetensors file; give one that is.")
+        text = file.read(length)
+    truncated = WeightsError(
+        f"The weights file {str(path)!r} is damaged or cut short; get it again."
+    )
+    if len(text) < length:
+        raise truncated
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        end = max(ends, default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path.name!r} is no safetensors file; give one that is.") from error
+    if size != 8 + length + end:
+        raise truncated
+    return dict(header)
+
+
+def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], None] | None) -> Path:
+    remote = "://" in entry.source
+    folder = cache_dir() if remote else Path(__file__).parent / "weights_data"
+    path = folder / entry.file_name
+    if remote and not path.is_file():
+        _download(name, entry, path, progress)
+    if not path.is_file():
+        raise WeightsError(
+            f"The weights {name!r} are missing from {str(folder)!r}; install napari-kindred again."
+        )
+    if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+        cure = "delete it and try again" if remote else "install napari-kindred again"
+        raise WeightsError(f"The weights file {str(path)!r} is damaged or cut short; {cure}.")
+    return path
+
+
+def _download(
+    name: str, entry: Weights, path: Path, progress: Callable[[int, int], None] | None
+) -> None:
+    """Download a file, going on where an earlier try stopped; only a whole one gets its name."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        have = part.stat().st_size if part.exists() else 0
+        if have < entry.size:
+            _fetch(entry, part, have, progress)
+        if part.stat().st_size < entry.size:
+            raise URLError("the connection ended early")
+    except OSError as error:  # URLError is one
+        raise WeightsError(
+            f"The weights {name!r} could not be downloaded ({error}); try again, or get "
+            f"{entry.source} on another machine and put it at {str(path)!r}."
+        ) from error
+    if file_sha256(part) != entry.sha256:
+        part.unlink()
+        raise WeightsError(
+            f"What was downloaded from {entry.source} is not the weights {name!r}; try again."
+        )
+    part.replace(path)
+
+
+def _fetch(
+    entry: Weights, part: Path, have: int, progress: Callable[[int, int], None] | None
+) -> None:
+    request = Request(entry.source)  # noqa: S310 - the table's own URLs
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urlopen(request, timeout=30) as answer:  # noqa: S310
+        resumed = getattr(answer, "status", None) == 206
+        have = have if resumed else 0
+        with part.open("ab" if resumed else "wb") as file:
+            while block := answer.read(_BLOCK):
+                have += file.write(block)
+                if have > entry.size:
+                    raise URLError("the file is larger than it should be")
+                if progress is not None:
+                    progress(have, entry.size)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from napari_kindred.config import EntityConfig, TrainConfig, changed, with_options
+from napari_kindred.errors import OptionError
+
+CONFIGS = [EntityConfig, TrainConfig]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_option_can_be_shown_to_a_user(config: type) -> None:
+    for item in dataclasses.fields(config):
+        assert item.metadata["label"], item.name
+        assert item.metadata["help"].endswith((".", "…")), item.name
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(config: type) -> None:
+    for item in dataclasses.fields(config):
+        for end, beyond in (("minimum", -1), ("maximum", 1)):
+            if end not in item.metadata or item.name in ("diameter_low", "diameter_high", "crop"):
+                continue
+            value = item.metadata[end]
+            assert getattr(config(**{item.name: value}), item.name) == value
+            with pytest.raises(OptionError, match=item.name):
+                config(**{item.name: value + beyond * max(1, abs(value))})
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"min_area": 2.5}, "whole number"),
+        ({"min_area": True}, "whole number"),
+        ({"threshold": "high"}, "must be a number"),
+        ({"threshold": float("nan")}, "at least"),
+        ({"scale": "big"}, "must be a number"),
+        ({"device": "tpu"}, "auto, cpu, cuda, mps"),
+    ],
+)
+def test_a_wrong_value_is_refused_naming_the_option(options: dict, complaint: str) -> None:
+    with pytest.raises(OptionError, match=complaint) as caught:
+        EntityConfig(**options)
+    assert next(iter(options)) in str(caught.value)
+
+
+def test_options_replace_those_of_a_config_and_unknown_ones_are_refused() -> None:
+    config = with_options(EntityConfig(min_area=5), {"threshold": 0.3})
+    assert (config.min_area, config.threshold) == (5, 0.3)
+    with pytest.raises(OptionError, match="'diametre'; the options are axes, channel"):
+        with_options(config, {"diametre": 30})
+
+
+def test_only_what_was_changed_is_replayed() -> None:
+    assert changed(EntityConfig()) == {}
+    assert changed(EntityConfig(threshold=0.3, axes="YX")) == {"threshold": 0.3, "axes": "YX"}
+
+
+def test_a_config_cannot_be_changed_behind_anyones_back() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EntityConfig().threshold = 0.1  # type: ignore[misc]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_kindred.errors import InputError
+from napari_kindred.files import list_images, read_image, stem_of
+
+MOVIE = np.random.default_rng(0).integers(0, 255, (5, 20, 30)).astype("uint8")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "zstd"])
+def test_a_tiff_is_opened_without_reading_it(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, MOVIE, compression=compression, photometric="minisblack")
+    image = read_image(path)
+    assert isinstance(image.data, np.memmap | zarr.Array)
+    assert image.data.shape == MOVIE.shape
+    np.testing.assert_array_equal(image.data[3], MOVIE[3])
+    assert image.axes is None  # a bare TIFF does not say what its pages are
+
+
+def test_ome_tiff_tells_axes_and_pixel_size(tmp_path: Path) -> None:
+    metadata = {"axes": "TYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", MOVIE, metadata=metadata)
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.axes == "TYX"
+    assert image.scale == (1.0, 1.0, 0.5)
+    assert image.units == ("pixel", "pixel", "micrometer")
+    assert image.scale_of("YX") == ((1.0, 0.5), ("pixel", "micrometer"))
+
+
+def test_imagej_tiff_tells_axes_pixel_size_and_interval(tmp_path: Path) -> None:
+    metadata = {"axes": "TYX", "unit": "um", "finterval": 3.0}
+    tifffile.imwrite(tmp_path / "a.tif", MOVIE, imagej=True, resolution=(2, 4), metadata=metadata)
+    image = read_image(tmp_path / "a.tif")
+    assert image.axes == "TYX"
+    assert image.scale == (3.0, 0.25, 0.5)
+    assert image.units == ("second", "micrometer", "micrometer")
+
+
+def ome_zarr(path: Path, version: int) -> None:
+    group = zarr.create_group(path, zarr_format=version)
+    group.create_array("0", data=MOVIE[:, None], chunks=(1, 1, 20, 30))
+    names = [("t", "time"), ("c", "channel"), ("y", "space"), ("x", "space")]
+    axes = [{"name": name, "type": kind} for name, kind in names]
+    axes[-1]["unit"] = "micrometer"
+    level = {
+        "path": "0",
+        "coordinateTransformations": [{"type": "scale", "scale": [2, 1, 0.5, 0.5]}],
+    }
+    about = {"multiscales": [{"axes": axes, "datasets": [level]}]}
+    group.attrs.update({"ome": about} if version == 3 else about)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr_tells_axes_and_pixel_size(tmp_path: Path, version: int) -> None:
+    ome_zarr(tmp_path / "a.ome.zarr", version)
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert isinstance(image.data, zarr.Array)
+    assert image.axes == "TCYX"
+    assert image.scale == (2.0, 1.0, 0.5, 0.5)
+    assert image.units == ("pixel", "pixel", "pixel", "micrometer")
+
+
+def test_a_picture_inside_a_numbered_group_is_found(tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "a.zarr")
+    ome_zarr(tmp_path / "a.zarr" / "0", 3)
+    assert read_image(tmp_path / "a.zarr").axes == "TCYX"
+
+
+def test_a_zarr_with_several_arrays_is_refused_naming_one(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "a.zarr")
+    for name in ("left", "right"):
+        group.create_array(name, data=MOVIE)
+    with pytest.raises(InputError, match=r"'(left|right)'"):
+        read_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("data", "axes"),
+    [
+        (MOVIE[0], "YX"),
+        (np.stack([MOVIE[0]] * 3, -1), "YXS"),
+        (np.stack([MOVIE[0]] * 4, -1), "YXS"),
+    ],
+)
+def test_png_tells_grey_from_colour(tmp_path: Path, data: np.ndarray, axes: str) -> None:
+    iio.imwrite(tmp_path / "a.png", data)
+    image = read_image(tmp_path / "a.png")
+    assert image.axes == axes
+    np.testing.assert_array_equal(image.data, data)
+
+
+def test_npy_is_mapped_and_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", MOVIE)
+    assert isinstance(read_image(tmp_path / "a.npy").data, np.memmap)
+    np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="damaged"):
+        read_image(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.npy", "a.jpg"])
+def test_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"II*\0 not an image")
+    with pytest.raises(InputError, match="damaged") as caught:
+        read_image(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tiff_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, MOVIE)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match="damaged"):
+        read_image(path)
+
+
+def test_missing_and_foreign_files_are_refused_naming_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check the path"):
+        read_image(tmp_path / "none.tif")
+    (tmp_path / "a.czi").touch()
+    with pytest.raises(InputError, match="OME-TIFF"):
+        read_image(tmp_path / "a.czi")
+
+
+def test_a_folder_lists_its_images_in_name_order(tmp_path: Path) -> None:
+    for name in ("b.png", "a.TIF", ".c.png", "notes.txt"):
+        (tmp_path / name).touch()
+    ome_zarr(tmp_path / "c.ome.zarr", 3)
+    assert [path.name for path in list_images(tmp_path)] == ["a.TIF", "b.png", "c.ome.zarr"]
+    with pytest.raises(InputError, match="no image"):
+        list_images(tmp_path / "c.ome.zarr" / "0")
+
+
+def test_the_stem_leaves_out_double_suffixes() -> None:
+    names = ["a.tif", "a.ome.tif", "a.ome.zarr", "a.PNG"]
+    assert {stem_of(name) for name in names} == {"a"}
+    assert stem_of("day 1.2.png") == "day 1.2"
