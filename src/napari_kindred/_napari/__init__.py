@@ -1,0 +1,1 @@
+"""Everything that may import napari or Qt."""

@@ -1,0 +1,122 @@
+"""A form built from a config dataclass: one row per field, described by the field's metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, PushButton, SpinBox
+
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import ValueWidget, Widget
+
+WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
+"""How an entry looks that cannot be used."""
+
+
+def mark(widget: ValueWidget, *, wrong: bool) -> None:
+    """Paint a widget red, or as usual."""
+    widget.native.setStyleSheet(WRONG if wrong else "")
+
+
+def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
+    """Return the widget for one config field."""
+    meta, kind = item.metadata, str(item.type)
+    options: dict[str, Any] = {"name": item.name, "label": meta["label"], "tooltip": meta["help"]}
+    if "choices" in meta:
+        return ComboBox(value=item.default, choices=list(meta["choices"]), **options)
+    if kind == "bool":
+        return CheckBox(value=item.default, text="", **options)
+    if kind in ("int", "float"):
+        options["min"] = meta.get("minimum", -(2**31))
+        options["max"] = meta.get("maximum", 2**31 - 1)
+        options["step"] = meta.get("step", 1 if kind == "int" else 0.1)
+        return (SpinBox if kind == "int" else FloatSpinBox)(value=item.default, **options)
+    # Text, and numbers that may also be a word: 'auto'.
+    return LineEdit(value="" if item.default is None else str(item.default), **options)
+
+
+class Form:
+    """One input per field of a config; those marked ``advanced`` are folded away.
+
+    Parameters
+    ----------
+    config_class : type
+        A frozen dataclass whose fields were declared with :func:`napari_kindred.config.option`.
+    leave_out : tuple of str
+        Fields that the caller asks for in another way.
+
+    Attributes
+    ----------
+    inputs : dict of str to Widget
+        By field name, in the order of the fields.
+    more : PushButton
+        Unfolds the advanced ones.
+    """
+
+    def __init__(self, config_class: type, leave_out: tuple[str, ...] = ()) -> None:
+        self._config_class = config_class
+        self._fields = {
+            item.name: item
+            for item in dataclasses.fields(config_class)
+            if item.name not in leave_out
+        }
+        self.inputs = {name: make_input(item) for name, item in self._fields.items()}
+        self._folded = [
+            self.inputs[name]
+            for name, item in self._fields.items()
+            if item.metadata.get("advanced")
+        ]
+        self.more = PushButton(text="", tooltip="Options that rarely need a change.")
+        self.more.native.setCheckable(True)
+        self.more.native.toggled.connect(self.unfold)
+
+    def rows(self) -> list[Widget]:
+        """Return everything that is shown, from top to bottom."""
+        plain = [widget for widget in self.inputs.values() if widget not in self._folded]
+        return [*plain, self.more, *self._folded]
+
+    def unfold(self, show: bool) -> None:
+        """Show or hide the advanced inputs; to be called once after the rows are laid out."""
+        for widget in self._folded:
+            widget.visible = show
+        self.more.text = "▾ Fewer options" if show else "▸ More options"
+
+    def config(self, **others: Any) -> Any:
+        """Return the config that is entered; an entry that stands in its way turns red.
+
+        Parameters
+        ----------
+        **others
+            Values of the fields that were left out of the form.
+
+        Raises
+        ------
+        OptionError
+            Naming the option, its value and what it may be.
+        """
+        values = {name: self._value(name) for name in self.inputs}
+        for name, widget in self.inputs.items():
+            mark(widget, wrong=not self._fits(name, values[name]))
+        return self._config_class(**values, **others)
+
+    def _fits(self, name: str, value: Any) -> bool:
+        try:
+            self._config_class(**{name: value})
+        except OptionError:
+            return False
+        return True
+
+    def _value(self, name: str) -> Any:
+        value, item = self.inputs[name].value, self._fields[name]
+        if not isinstance(value, str) or "choices" in item.metadata:
+            return value
+        text = value.strip()
+        if "float" not in str(item.type):
+            return text or item.default
+        try:
+            return float(text) if text else item.default
+        except ValueError:
+            return text

@@ -1,0 +1,262 @@
+"""Layers to arrays and results to layers; the only place where the two meet. Free of Qt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axes import AxesGuess, guess_axes
+from ..config import EntityConfig, changed
+from ..numbering import count_on
+from ..results import empty_table, make_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from napari.layers import Image
+
+    from ..events import Partial
+
+KEY = "napari-kindred"
+"""Where a layer's ``metadata`` holds the provenance of a result."""
+
+_LETTERS = {
+    "T": ("t", "time", "frame", "frames"),
+    "C": ("c", "ch", "channel", "channels"),
+    "Z": ("z", "depth", "plane", "slice"),
+    "Y": ("y", "row", "rows"),
+    "X": ("x", "column", "columns", "col"),
+}
+_WORDS = {word: letter for letter, words in _LETTERS.items() for word in words}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerImage:
+    """What is known about an image layer before anything is read from it.
+
+    Attributes
+    ----------
+    name : str
+    data : array-like
+        Level 0 of a multiscale layer; never copied.
+    guess : AxesGuess
+        Axes of ``data``, with ``S`` last for an RGB layer.
+    rgb, multiscale : bool
+    """
+
+    name: str
+    data: Any
+    guess: AxesGuess
+    rgb: bool
+    multiscale: bool
+
+
+def axis_letters(labels: Sequence[str]) -> str:
+    """Return one letter per axis label, or nothing where one of them is not understood."""
+    letters = [_WORDS.get(str(label).strip().lower(), "") for label in labels]
+    return "".join(letters) if all(letters) and len(set(letters)) == len(letters) else ""
+
+
+def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
+    """Find the array and the axes of an image layer.
+
+    Parameters
+    ----------
+    layer : Image
+    dims_labels : sequence of str
+        The viewer's axis labels, used for layers of as many axes that have none of their own.
+
+    Raises
+    ------
+    InputError
+        When no image has as many axes as this layer.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
+    letters = axis_letters(layer.axis_labels)
+    if not letters and len(dims_labels) == layer.ndim:
+        letters = axis_letters(dims_labels)
+    metadata_axes = letters + "S" * bool(layer.rgb) if letters else None
+    guess = guess_axes(
+        tuple(data.shape), data.dtype, metadata_axes=metadata_axes, rgb=bool(layer.rgb)
+    )
+    return LayerImage(layer.name, data, guess, bool(layer.rgb), bool(layer.multiscale))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the labels of an image layer lie in the viewer.
+
+    napari lines layers up by their last axes. So where an axis that the labels lack (channels)
+    follows one that they have (time), the labels get an axis of length 1 there, as long as all
+    channels in the viewer's units, so that they show whichever channel is looked at.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the labels layer.
+    frame_axes : tuple of int
+        Places of the frames' leading axes in ``shape``.
+    plane_axes : tuple of int
+        Places of Y and X in ``shape``.
+    options : dict
+        ``scale``, ``translate``, ``units``, ``axis_labels`` and the rest of what positions it.
+    """
+
+    shape: tuple[int, ...]
+    frame_axes: tuple[int, ...]
+    plane_axes: tuple[int, int]
+    options: dict[str, Any]
+
+    def slot(self, index: Sequence[int]) -> tuple[int | slice, ...]:
+        """Return where in the labels a frame goes."""
+        place: list[int | slice] = [0] * len(self.shape)
+        for axis, position in zip(self.frame_axes, index, strict=True):
+            place[axis] = position
+        for axis in self.plane_axes:
+            place[axis] = slice(None)
+        return tuple(place)
+
+
+def place_labels(layer: Image, axes: str) -> Placement:
+    """Work out where labels go.
+
+    Parameters
+    ----------
+    layer : Image
+        The image that is segmented.
+    axes : str
+        Axes of its data, checked, with ``S`` last for an RGB layer.
+    """
+    letters = axes[:-1] if layer.rgb else axes
+    first = min(letters.index(letter) for letter in letters if letter in "TZYX")
+    letters, keep = letters[first:], list(range(first, len(letters)))
+    size = (layer.data[0] if layer.multiscale else layer.data).shape
+    shape, scale, translate = [], [], []
+    for letter, axis in zip(letters, keep, strict=True):
+        step, start = float(layer.scale[axis]), float(layer.translate[axis])
+        if letter in "TZYX":
+            shape.append(int(size[axis]))
+        else:
+            # A little longer than the channels, lest the outermost be rounded off.
+            shape.append(1)
+            start += step * (size[axis] - 1) / 2
+            step *= size[axis] + 1
+        scale.append(step)
+        translate.append(start)
+    block = np.ix_(keep, keep)
+    named = not all(str(label).lstrip("-").isdigit() for label in layer.axis_labels)
+    names = [layer.axis_labels[axis] for axis in keep] if named else list(letters.lower())
+    options: dict[str, Any] = {
+        "scale": tuple(scale),
+        "translate": tuple(translate),
+        "units": tuple(layer.units[axis] for axis in keep),
+        "axis_labels": tuple(names),
+        "rotate": np.asarray(layer.rotate)[block],
+        "shear": _shear_of(layer, block),
+        "affine": np.asarray(layer.affine.affine_matrix)[np.ix_([*keep, -1], [*keep, -1])],
+    }
+    where = {letter: axis for axis, letter in enumerate(letters)}
+    frames = tuple(where[letter] for letter in letters if letter in "TZ")
+    return Placement(tuple(shape), frames, (where["Y"], where["X"]), options)
+
+
+def _shear_of(layer: Image, block: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return the shear of some of a layer's axes; napari lists only what is above the diagonal."""
+    shear = np.asarray(layer.shear)
+    if shear.ndim == 1:
+        matrix = np.eye(layer.ndim)
+        matrix[np.triu_indices(layer.ndim, 1)] = shear
+        part: np.ndarray = matrix[block]
+        return part[np.triu_indices(len(part), 1)]
+    return shear[block]
+
+
+class GrowingLabels:
+    """Labels that fill up frame by frame, their ids counting on from frame to frame.
+
+    Attributes
+    ----------
+    data : ndarray of int32 or zarr.Array
+        What the layer shows; it is zarr, on disk, where it would take too much memory.
+    frames, done : int
+        How many frames there will be, and are.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
+        self.placement = placement
+        self.data = make_labels(placement.shape)
+        self.done = 0
+        self._last = 0
+        self._tables: list[pd.DataFrame] = []
+
+    def add(self, partial: Partial) -> None:
+        """Take in a finished frame."""
+        labels, table = partial.labels, partial.table
+        if partial.index:
+            labels, table, self._last = count_on(labels, table, self._last)
+        self.data[self.placement.slot(partial.index)] = labels
+        self._tables.append(table)
+        self.done += 1
+
+    def features(self) -> pd.DataFrame:
+        """Return one row per label; ``index`` holds its id."""
+        import pandas as pd
+
+        filled = [table for table in self._tables if len(table)] or self._tables[:1]
+        return pd.concat(filled, ignore_index=True) if filled else empty_table()
+
+
+def layer_options(
+    growing: GrowingLabels, source: str, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments of ``viewer.add_labels`` for a result.
+
+    Parameters
+    ----------
+    growing : GrowingLabels
+    source : str
+        Name of the image layer.
+    provenance : mapping
+        Kept in the layer's ``metadata["napari-kindred"]`` together with ``source``.
+    """
+    return {
+        "name": f"{source} entities",
+        "features": growing.features(),
+        "metadata": {KEY: {**provenance, "source_layer": source}},
+        **growing.placement.options,
+    }
+
+
+def python_call(image: LayerImage, config: EntityConfig) -> str:
+    """Write the Python code, for napari's console, that computes a layer's labels again.
+
+    Parameters
+    ----------
+    image : LayerImage
+        The layer that was segmented.
+    config : EntityConfig
+        The options it was segmented with, axes included.
+    """
+    level = "[0]" if image.multiscale else ""
+    order = {item.name: place for place, item in enumerate(fields(config))}
+    options = sorted(changed(config).items(), key=lambda pair: order[pair[0]])
+    lines = [
+        "import napari_kindred as nk",
+        "from napari_kindred.numbering import unique_ids",
+        "",
+        f"image = viewer.layers[{image.name!r}].data{level}",
+        "result = nk.segment_entities(",
+        "    image,",
+        *(f"    {name}={value!r}," for name, value in options),
+        ")",
+        "labels = unique_ids(result).labels  # ids count on from frame to frame, as in the layer",
+    ]
+    if not config.axes or not set(config.axes) & set("TZ"):
+        del lines[1]
+        lines[-1] = "labels = result.labels"
+    return "\n".join(lines) + "\n"
