@@ -1,0 +1,1 @@
+"""Bottom-up, class-agnostic entity segmentation: network, losses, clustering, training."""

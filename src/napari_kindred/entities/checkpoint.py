@@ -1,0 +1,95 @@
+"""Weights files of the entity network: safetensors with their making in the header."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..config import NetworkConfig
+from ..errors import KindredError, WeightsError
+from ..weights import file_sha256, resolve
+from .network import EntityNetwork
+
+FORMAT = "napari-kindred entities 1"
+
+
+def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any]) -> None:
+    """Write a network in half precision, in one piece, with ``info`` in the file's header."""
+    path = Path(path)
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    metadata = {
+        "format": FORMAT,
+        "network": json.dumps(dataclasses.asdict(network.config)),
+        "info": json.dumps(info),
+    }
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata=metadata)
+    part.replace(path)
+
+
+def load_network(
+    name: str | Path, device: torch.device | str = "cpu"
+) -> tuple[EntityNetwork, dict[str, Any]]:
+    """Load a network for use.
+
+    Parameters
+    ----------
+    name : str or path
+        Name in the weights table, or a file written by training.
+    device : torch.device
+
+    Returns
+    -------
+    network : EntityNetwork
+        In evaluation mode on ``device``, float32.
+    info : dict
+        ``name``, ``sha256``, ``network`` and what training wrote.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or made for another kind of network.
+    """
+    path = resolve(str(name))
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path.name} is truncated or no weights file; train or download it again."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path.name} holds weights of something else; a file written by "
+            "'napari-kindred train entities' is needed."
+        )
+    try:
+        network = EntityNetwork(NetworkConfig(**json.loads(metadata["network"])))
+        expected = network.state_dict()
+        for key, value in expected.items():
+            if not key.endswith("num_batches_tracked"):
+                expected[key] = tensors[key].to(value.dtype)
+        network.load_state_dict(expected)
+        info = json.loads(metadata["info"])
+    except (KeyError, RuntimeError, TypeError, ValueError, KindredError) as error:
+        raise WeightsError(
+            f"{path.name} does not fit the network it describes; train it again with this version."
+        ) from error
+    network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network, {
+        "name": str(name),
+        "sha256": file_sha256(path),
+        "network": dataclasses.asdict(network.config),
+        **info,
+    }

