@@ -282,7 +282,8 @@ def _read_multiscale(group: Any, about: dict[str, Any], name: str) -> ImageFile:
 def _read_picture(path: Path) -> ImageFile:
     import imageio.v3 as iio
 
-    data = np.asarray(iio.imread(path))
+    with path.open("rb") as file:  # imageio itself leaves a damaged file open
+        data = np.asarray(iio.imread(file, plugin="pillow"))
     if data.ndim >= 3 and data.shape[-1] == 2:  # grey with alpha
         data = data[..., 0]
     axes = {2: "YX", 3: "YXS" if data.shape[-1] in (3, 4) else "TYX", 4: "TYXS"}.get(data.ndim)

@@ -1,0 +1,74 @@
+"""Command line flags made from a config dataclass, one per field."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
+    """Give a parser one flag per field; those not given leave the config's default.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    config : type
+        A dataclass whose fields were made with :func:`napari_kindred.config.option`.
+    """
+    group = parser.add_argument_group("options")
+    for item in dataclasses.fields(config):
+        more: dict[str, Any] = {"help": _help(item), "default": argparse.SUPPRESS}
+        if item.type == "bool":
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more["type"] = _parser(str(item.type))
+            more["metavar"] = _metavar(item)
+        group.add_argument(_flag(item.name), dest=item.name, **more)
+
+
+def config_of(given: argparse.Namespace, config: type[Config]) -> Config:
+    """Make the config that the flags ask for.
+
+    Raises
+    ------
+    OptionError
+        For a value that the config does not allow.
+    """
+    names = {item.name for item in dataclasses.fields(config)}  # type: ignore[arg-type]
+    return config(**{name: value for name, value in vars(given).items() if name in names})
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _help(item: dataclasses.Field[Any]) -> str:
+    text = str(item.metadata["help"])
+    if "choices" in item.metadata:
+        text = f"{text} One of: {', '.join(map(str, item.metadata['choices']))}."
+    if item.default is not None:
+        text = f"{text} [{item.default}]"
+    return text.replace("%", "%%")
+
+
+def _metavar(item: dataclasses.Field[Any]) -> str:
+    kind = str(item.type)
+    return "N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT"
+
+
+def _parser(kind: str) -> Callable[[str], Any]:
+    if kind.startswith("int"):
+        return int
+    return _number_or_word if kind.startswith("float") else str
+
+
+def _number_or_word(text: str) -> float | str:
+    """Read a number; words such as ``auto`` are left to the config to judge."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from skimage.measure import label
+
+from napari_kindred import __version__, batch, cli
+from napari_kindred.config import EntityConfig, TrainConfig
+from napari_kindred.events import Partial
+from napari_kindred.flags import add_flags, config_of
+from napari_kindred.images import Frames
+from napari_kindred.results import Assembly, load_segmentation, measure, provenance
+
+
+@pytest.fixture
+def picture(tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]) -> Path:
+    path = tmp_path / "discs.png"
+    iio.imwrite(path, discs[0])
+    return path
+
+
+@pytest.fixture
+def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
+    """Segment by a threshold in place of the network; lists the configs it was called with."""
+    configs = []
+
+    def segment(image: Any, *, config: EntityConfig, metadata_axes: str | None = None) -> Any:
+        configs.append(config)
+        frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+        assembly = Assembly(frames)
+        for number, index in enumerate(frames.indices()):
+            raw = frames.read(index)
+            labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
+            table = measure(labels, raw.pixels, frame=number if index else None)
+            assembly.add(partial := Partial(index, labels, table, raw.note))
+            yield partial
+        facts = provenance(method="entities", config=config, frames=frames, device="cpu")
+        return assembly.segmentation(facts)
+
+    monkeypatch.setattr(batch, "_segment", segment)
+    return configs
+
+
+def parse(config: type, *arguments: str) -> Any:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, config)
+    return config_of(parser.parse_args(arguments), config)
+
+
+# -- flags ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [EntityConfig, TrainConfig])
+def test_without_flags_the_config_has_its_defaults(config: type) -> None:
+    assert parse(config) == config()
+
+
+@pytest.mark.parametrize("config", [EntityConfig, TrainConfig])
+def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
+    for item in dataclasses.fields(config):
+        flag = "--" + item.name.replace("_", "-")
+        if isinstance(item.default, bool):
+            assert getattr(parse(config, flag.replace("--", "--no-")), item.name) is False
+            continue
+        choices = [value for value in item.metadata.get("choices", ()) if value != item.default]
+        number = item.metadata.get("minimum", 1)
+        text = "64" if item.name in ("crop", "diameter_high") else str([*choices, number][0])
+        value = getattr(parse(config, flag, text), item.name)
+        assert str(value) in (text, f"{text}.0")
+
+
+def test_a_scale_may_be_a_number_or_a_word() -> None:
+    assert parse(EntityConfig, "--scale", "0.5").scale == 0.5
+    assert parse(EntityConfig, "--scale", "auto").scale == "auto"
+
+
+# -- exit codes and sentences -----------------------------------------------------------------
+
+
+def test_a_file_is_segmented_with_the_flags_given(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    arguments = ["entities", str(picture), "--out", str(out), "--threshold", "0.3", "--axes", "YX"]
+    assert cli.main(arguments) == 0
+    assert bright_things == [EntityConfig(threshold=0.3, axes="YX")]
+    assert load_segmentation(out).labels.max() == 6
+    assert "6 entities" in capsys.readouterr().out
+
+
+def test_a_folder_is_segmented_image_by_image(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    (folder / "d.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert cli.main(["entities", str(folder), "--out", str(out)]) == 1
+    told = capsys.readouterr()
+    assert "18 entities in 3 images" in told.out
+    assert "d.png" in told.err
+    assert [path.name for path in sorted(out.glob("*.tif"))] == ["a.tif", "b.tif", "c.tif"]
+    (folder / "d.png").unlink()
+    assert cli.main(["entities", str(folder), "--out", str(out), "--resume"]) == 0
+    assert "3 images were done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["none.png", "--out", "{tmp}/a.tif"], "check the path"),
+        (["{picture}", "--out", "{tmp}/a.mp4"], "name it .ome.zarr or .tif"),
+        (["{picture}", "--out", "{picture}/a.tif"], "choose another"),
+        (
+            ["{picture}", "--out", "{tmp}/a.tif", "--threshold", "7"],
+            "threshold=7.0 must be at most",
+        ),
+        (["{picture}", "--out", "{tmp}/a.tif", "--axes", "TYX"], "name 3 axes"),
+        (["{picture}", "--out", "{tmp}/a.tif", "--channel", "4"], "only 0"),
+        (["{tmp}", "--out", "{tmp}"], "input folder"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    filled = [text.format(picture=picture, tmp=tmp_path) for text in arguments]
+    assert cli.main(["entities", *filled]) == 1
+    told = capsys.readouterr().err
+    assert complaint in told
+    assert told.startswith("napari-kindred: ")
+    assert told.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_existing_result_is_only_replaced_when_asked(
+    tmp_path: Path, picture: Path, bright_things: list[EntityConfig]
+) -> None:
+    arguments = ["entities", str(picture), "--out", str(tmp_path / "a.tif")]
+    assert [cli.main(arguments), cli.main(arguments)] == [0, 1]
+    assert cli.main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["entities"], ["nonsense"], ["entities", "a.png", "--out", "b", "--min-area", "x"]],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+
+
+def test_notices_reach_the_user_once(
+    tmp_path: Path, bright_things: list[EntityConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((20, 30), 9, np.uint8))
+    out = str(tmp_path / "out.tif")
+    assert cli.main(["entities", str(tmp_path / "flat.tif"), "--out", out]) == 0
+    assert capsys.readouterr().err.count("same value (9)") == 1
+
+
+def test_terminating_keeps_what_is_done_and_exits_with_130(tmp_path: Path) -> None:
+    """As on a cluster: a real process gets a real SIGTERM while it works."""
+    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((50, 20, 30), np.uint8) + np.arange(30))
+    program = f"""
+import time, sys, numpy as np
+from napari_kindred import batch, cli
+from napari_kindred.events import Partial
+from napari_kindred.results import measure
+def slow(image, *, config, metadata_axes=None):
+    labels = np.ones((20, 30), np.int32)
+    for t in range(50):
+        yield Partial((t,), labels, measure(labels, labels, frame=t))
+        print(t, flush=True)
+        time.sleep(0.1)
+batch._segment, batch.resolve, batch.file_sha256 = slow, str, str
+sys.exit(cli.main(["entities", {str(tmp_path / "movie.tif")!r}, "--axes", "TYX",
+                   "--out", {str(tmp_path / "out.tif")!r}]))
+"""
+    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    with running.stdout:
+        while running.stdout.readline().strip() != b"2":
+            pass
+        start = time.monotonic()
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.wait(timeout=20) == 130
+    assert time.monotonic() - start < 5
+    result = load_segmentation(tmp_path / "out.tif")
+    assert result.provenance["frames_done"] == len(result.table) >= 3
+
+
+# -- the other commands -----------------------------------------------------------------------
+
+
+def test_the_demo_writes_labels_table_provenance_and_a_picture(
+    tmp_path: Path, bright_things: list[EntityConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert cli.main(["demo", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    for name in ("labels.tif", "labels.csv", "labels.json", "overview.png"):
+        assert str(out / name) in told
+        assert (out / name).exists()
+    picture = iio.imread(out / "overview.png")
+    assert picture.ndim == 3
+    assert picture.std() > 10
+    assert cli.main(["demo", "--out", str(out)]) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_a_demo_without_a_name_finds_a_free_one(
+    tmp_path: Path, bright_things: list[EntityConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [cli.main(["demo"]), cli.main(["demo"])] == [0, 0]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["napari-kindred-demo", "napari-kindred-demo-2"]
+
+
+def test_info_names_versions_device_weights_and_cache(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    assert cli.main(["info"]) == 0
+    told = capsys.readouterr().out
+    for text in (__version__, "torch", "device: ", "kindred-entities", f"cache: {tmp_path}"):
+        assert text in told
+
+
+def test_info_tells_how_a_result_came_about(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = str(tmp_path / "out.ome.zarr")
+    cli.main(["entities", str(picture), "--out", out, "--min-area", "77"])
+    capsys.readouterr()
+    assert cli.main(["info", out]) == 0
+    assert '"min_area": 77' in capsys.readouterr().out
+    assert cli.main(["info", str(picture)]) == 1
+
+
+def test_training_without_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "entities", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    assert cli.main(arguments) == 1
+    assert "check the path" in capsys.readouterr().err
+
+
+def test_help_comes_at_once_and_names_the_commands() -> None:
+    start = time.monotonic()
+    command = [sys.executable, "-m", "napari_kindred.cli", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(name in told for name in ("demo", "entities", "train", "info"))
+    assert time.monotonic() - start < 5  # importing torch alone would take most of this
