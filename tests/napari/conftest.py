@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from napari_kindred.config import EntityConfig
 from napari_kindred.events import Event, Notice, Partial, Progress
 from napari_kindred.images import Frames
 from napari_kindred.results import Assembly, Segmentation, measure, provenance
+
+if TYPE_CHECKING:
+    from napari_kindred.config import EntityConfig
 
 
 class Threshold:
@@ -49,7 +51,7 @@ class Threshold:
                 if number in self.errors:
                     raise self.errors[number]
                 raw = frames.read(index)
-                labels = ndi.label(raw.pixels.mean(-1) > 100)[0].astype(np.int32)
+                labels = ndi.label(raw.pixels.mean(-1) > 160)[0].astype(np.int32)
                 frame = number if index else None
                 part = Partial(index, labels, measure(labels, raw.pixels, frame=frame), raw.note)
                 done.add(part)

@@ -135,7 +135,7 @@ def test_ids_count_on_from_frame_to_frame_so_that_each_names_one_row() -> None:
     frames[2][0, 3:5] = 1
     for time, labels in enumerate(frames):
         growing.add(part((time,), labels, frame=time))
-    table = growing.features()
+    table = growing.features().iloc[1:]
     assert list(table["index"]) == [1, 2, 3]
     assert list(table["frame"]) == [0, 0, 2]
     assert list(table["id_in_frame"]) == [1, 2, 1]
@@ -156,15 +156,26 @@ def test_the_layers_ids_are_those_of_unique_ids() -> None:
 
     result = unique_ids(Segmentation(stack, pd.concat(tables, ignore_index=True), axes="TZYX"))
     np.testing.assert_array_equal(result.labels, growing.data)
-    pd.testing.assert_frame_equal(result.table, growing.features())
+    features = growing.features().iloc[1:].reset_index(drop=True)
+    pd.testing.assert_frame_equal(result.table, features, check_dtype=False)
+
+
+def test_the_place_of_a_row_is_its_labels_id_as_naparis_table_wants_it() -> None:
+    growing = GrowingLabels(place_labels(Image(np.zeros((2, 1, 16))), "TYX"))
+    for time in range(2):
+        growing.add(part((time,), [[1, 1, 2, 0] * 4], frame=time))
+    table = growing.features()
+    assert list(table["index"]) == list(range(5))
+    assert table["area"].isna().tolist() == [True, False, False, False, False]
+    assert table["area"].mean() == 6
 
 
 def test_a_frame_without_entities_has_no_rows_and_keeps_the_count() -> None:
     growing = GrowingLabels(place_labels(Image(np.zeros((2, 4, 16))), "TYX"))
     growing.add(part((0,), np.zeros((4, 16)), frame=0))
-    assert len(growing.features()) == 0
+    assert list(growing.features()["index"]) == [0]
     growing.add(part((1,), np.ones((4, 16)), frame=1))
-    assert list(growing.features()["index"]) == [1]
+    assert list(growing.features()["index"]) == [0, 1]
 
 
 def test_the_layer_carries_provenance_and_its_source() -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
 from napari.layers import Image
+from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from ..axes import fault_in_axes
 from ..config import EntityConfig
 from ..errors import InputError, KindredError
 from ..events import Event, Notice, Partial, Progress
 from ..images import Frames
-from .form import Form, mark
+from .form import Form, labelled, mark
 from .layers import KEY, LayerImage, python_call, read_layer
 from .run import Run
 from .worker import Job
@@ -52,7 +53,7 @@ class EntitiesWidget(Container):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
-        super().__init__()
+        super().__init__(labels=False)
         self._viewer = viewer
         self._segment: Segment = segment or _segment
         self._image: LayerImage | None = None
@@ -62,7 +63,8 @@ class EntitiesWidget(Container):
         self._make_outputs()
         self.extend(
             [
-                *(self.image, self.axes, self.channel, self.about, *self.form.rows()),
+                *(labelled(widget) for widget in (self.image, self.axes, self.channel)),
+                *(self.about, *self.form.rows()),
                 *(self.buttons, self.progress, self.status, self.tools),
             ]
         )
@@ -97,7 +99,7 @@ class EntitiesWidget(Container):
         self.cancel = PushButton(
             text="Cancel", enabled=False, tooltip="Stop; the frames done so far are kept."
         )
-        self.progress = ProgressBar(label="", min=0, max=1000, value=0)
+        self.progress = ProgressBar(min=0, max=1000, value=0)
         self.status = _text()
         self.table = PushButton(
             text="Features table", tooltip="Show area, position, intensity and score of each label."
@@ -260,8 +262,6 @@ class EntitiesWidget(Container):
 
     def copy_python(self, *_: Any) -> None:
         """Put the call on the clipboard that computes the selected, or the last, result again."""
-        from qtpy.QtWidgets import QApplication
-
         code = self.python()
         if code:
             QApplication.clipboard().setText(code)
@@ -304,13 +304,14 @@ def _describe(image: LayerImage, frames: Frames) -> str:
 
 def _text() -> Label:
     """Return a label for sentences, which wrap instead of widening the window."""
-    label = Label(label="", value="")
+    label = Label(value="")
     label.native.setWordWrap(True)
+    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
 
 
 def _row(*buttons: PushButton) -> Container:
     """Return buttons side by side."""
-    row = Container(widgets=list(buttons), layout="horizontal", labels=False, label="")
+    row = Container(widgets=list(buttons), layout="horizontal", labels=False)
     row.margins = (0, 0, 0, 0)
     return row

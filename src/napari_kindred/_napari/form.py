@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, PushButton, SpinBox
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSpinBox,
+    Label,
+    LineEdit,
+    PushButton,
+    SpinBox,
+)
 
 from ..errors import OptionError
 
@@ -16,9 +25,21 @@ WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
 """How an entry looks that cannot be used."""
 
 
+LABEL_WIDTH = 100
+
+
 def mark(widget: ValueWidget, *, wrong: bool) -> None:
     """Paint a widget red, or as usual."""
     widget.native.setStyleSheet(WRONG if wrong else "")
+
+
+def labelled(widget: ValueWidget) -> Container:
+    """Return a widget with its label in front, all labels of one width."""
+    label = Label(value=widget.label, tooltip=widget.tooltip)
+    label.min_width = label.max_width = LABEL_WIDTH
+    row = Container(widgets=[label, widget], layout="horizontal", labels=False)
+    row.margins = (0, 0, 0, 0)
+    return row
 
 
 def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
@@ -28,7 +49,9 @@ def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
     if "choices" in meta:
         return ComboBox(value=item.default, choices=list(meta["choices"]), **options)
     if kind == "bool":
-        return CheckBox(value=item.default, text="", **options)
+        box = CheckBox(value=item.default, **options)
+        box.text = ""
+        return box
     if kind in ("int", "float"):
         options["min"] = meta.get("minimum", -(2**31))
         options["max"] = meta.get("maximum", 2**31 - 1)
@@ -64,10 +87,9 @@ class Form:
             if item.name not in leave_out
         }
         self.inputs = {name: make_input(item) for name, item in self._fields.items()}
+        self._rows = {name: labelled(widget) for name, widget in self.inputs.items()}
         self._folded = [
-            self.inputs[name]
-            for name, item in self._fields.items()
-            if item.metadata.get("advanced")
+            self._rows[name] for name, item in self._fields.items() if item.metadata.get("advanced")
         ]
         self.more = PushButton(text="", tooltip="Options that rarely need a change.")
         self.more.native.setCheckable(True)
@@ -75,13 +97,13 @@ class Form:
 
     def rows(self) -> list[Widget]:
         """Return everything that is shown, from top to bottom."""
-        plain = [widget for widget in self.inputs.values() if widget not in self._folded]
+        plain = [row for row in self._rows.values() if row not in self._folded]
         return [*plain, self.more, *self._folded]
 
     def unfold(self, show: bool) -> None:
         """Show or hide the advanced inputs; to be called once after the rows are laid out."""
-        for widget in self._folded:
-            widget.visible = show
+        for row in self._folded:
+            row.visible = show
         self.more.text = "▾ Fewer options" if show else "▸ More options"
 
     def config(self, **others: Any) -> Any:

@@ -184,13 +184,15 @@ class GrowingLabels:
         What the layer shows; it is zarr, on disk, where it would take too much memory.
     frames, done : int
         How many frames there will be, and are.
+    found : int
+        How many labels there are, over all frames.
     """
 
     def __init__(self, placement: Placement) -> None:
         self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
         self.placement = placement
         self.data = make_labels(placement.shape)
-        self.done = 0
+        self.done = self.found = 0
         self._last = 0
         self._tables: list[pd.DataFrame] = []
 
@@ -202,13 +204,23 @@ class GrowingLabels:
         self.data[self.placement.slot(partial.index)] = labels
         self._tables.append(table)
         self.done += 1
+        self.found += len(table)
 
     def features(self) -> pd.DataFrame:
-        """Return one row per label; ``index`` holds its id."""
+        """Return one row per label, ``index`` holding its id, after a row for the background.
+
+        napari's own table selects the label whose id is the row's place, so there is a row 0;
+        its values are NaN, which the status bar leaves out, so the columns hold floats.
+        """
         import pandas as pd
 
         filled = [table for table in self._tables if len(table)] or self._tables[:1]
-        return pd.concat(filled, ignore_index=True) if filled else empty_table()
+        rows = pd.concat(filled, ignore_index=True) if filled else empty_table()
+        whole = [name for name in rows.columns if rows[name].dtype.kind in "iu"]
+        rows = rows.astype(dict.fromkeys(whole, float))
+        rows.index += 1
+        rows.loc[0, "index"] = 0
+        return rows.sort_index().astype({"index": int})
 
 
 def layer_options(

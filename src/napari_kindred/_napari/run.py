@@ -88,7 +88,7 @@ class Run:
     def finish(self, facts: Mapping[str, Any]) -> str:
         """Complete the layer with its table and provenance, and return a summary."""
         self._show(self._entry(facts))
-        found, frames = len(self._growing.features()), self._growing.frames
+        found, frames = self._growing.found, self._growing.frames
         text = f"Found {found} entities"
         if frames > 1:
             text += f" in {frames} frames"

@@ -1,0 +1,131 @@
+"""Take the pictures of the real window that the docs show.
+
+    xvfb-run -a python docs/make_pictures.py [IMAGE ...] [--out docs/images]
+
+Opens a shipped sample, presses Run in the dock widget, waits for the result and saves the window;
+then the same for every image named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.viewer import Viewer
+
+PLUGIN = "napari-kindred"
+MOST_BYTES = 400_000
+
+
+def wait(condition: Callable[[], bool], seconds: float) -> None:
+    """Let the window live until something is so."""
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while not condition():
+        QApplication.processEvents()
+        time.sleep(0.01)
+        if time.monotonic() > end:
+            raise SystemExit(f"nothing happened in {seconds:.0f} s")
+
+
+def settle(seconds: float = 0.5) -> None:
+    """Let pending drawing happen."""
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end, seconds + 5)
+
+
+def open_viewer(size: tuple[int, int]) -> tuple[Viewer, Any]:
+    """Open napari with the widget, at the size of a small screen."""
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*size)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Entities")
+    settle()
+    return viewer, widget
+
+
+def segment(widget: Any, seconds: float = 600) -> None:
+    """Press Run and wait for the end."""
+    widget.run.native.click()
+    wait(lambda: widget.run.enabled, seconds)
+    settle()
+
+
+def save(viewer: Viewer, path: Path) -> None:
+    """Save the window as a PNG, small enough for a repository."""
+    from PIL import Image
+
+    settle(1.0)
+    picture = Image.fromarray(np.asarray(viewer.window.screenshot(canvas_only=False, flash=False)))
+    picture = picture.convert("RGB")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        picture.quantize(128).save(path, optimize=True)
+    print(f"{path}: {picture.width} × {picture.height}, {path.stat().st_size // 1000} kB")
+
+
+def sample_picture(out: Path, size: tuple[int, int]) -> None:
+    """Save the sample movie half done, and done."""
+    viewer, widget = open_viewer(size)
+    viewer.open_sample(PLUGIN, "nuclei")
+    viewer.dims.set_current_step(0, 2)
+    settle()
+    widget.run.native.click()
+    wait(lambda: widget.progress.value > 450 or widget.run.enabled, 600)
+    save(viewer, out / "entities-running.png")
+    wait(lambda: widget.run.enabled, 600)
+    viewer.dims.set_current_step(0, 8)
+    contours(viewer)
+    save(viewer, out / "entities-nuclei.png")
+    viewer.close()
+
+
+def image_picture(path: Path, out: Path, size: tuple[int, int]) -> None:
+    """Save the result on a picture of one's own."""
+    viewer, widget = open_viewer(size)
+    viewer.open(path, plugin="napari")
+    settle()
+    segment(widget)
+    print(widget.status.value)
+    contours(viewer)
+    save(viewer, out / f"entities-{path.stem[:24]}.png")
+    viewer.close()
+
+
+def contours(viewer: Viewer) -> None:
+    """Show labels as outlines over the picture."""
+    from napari.layers import Labels
+
+    for layer in viewer.layers:
+        if isinstance(layer, Labels) and layer.visible:
+            layer.contour = 1
+            layer.opacity = 1.0
+    viewer.reset_view()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+    parser.add_argument("--size", nargs=2, type=int, default=(1366, 740), metavar=("W", "H"))
+    arguments = parser.parse_args()
+    os.environ.setdefault("NAPARI_CONFIG", "")
+    size = tuple(arguments.size)
+    sample_picture(arguments.out, size)
+    for path in arguments.images:
+        image_picture(path, arguments.out, size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What napari is told about the plugin is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from npe2.manifest.utils import import_python_name
+
+import napari_kindred
+from napari_kindred.samples import SAMPLES, open_sample
+
+MANIFEST = Path(napari_kindred.__file__).with_name("napari.yaml")
+
+
+@pytest.fixture
+def manifest() -> PluginManifest:
+    return PluginManifest.from_file(MANIFEST)
+
+
+def test_the_manifest_is_valid_and_every_command_can_be_imported(manifest: PluginManifest) -> None:
+    manifest.validate_imports()
+    for command in manifest.contributions.commands:
+        assert callable(import_python_name(command.python_name))
+
+
+def test_every_sample_is_offered_and_no_other(manifest: PluginManifest) -> None:
+    offered = {sample.key: sample.display_name for sample in manifest.contributions.sample_data}
+    assert offered == {name: sample.title for name, sample in SAMPLES.items()}
+
+
+def test_the_widget_is_found_under_layers_segment(manifest: PluginManifest) -> None:
+    (entry,) = manifest.contributions.menus["napari/layers/segment"]
+    (widget,) = manifest.contributions.widgets
+    assert entry.command == widget.command
+
+
+def test_the_checkouts_manifest_is_the_packages(manifest: PluginManifest) -> None:
+    root = MANIFEST.parents[2] / "napari.yaml"
+    if not root.exists():
+        pytest.skip("not a checkout")
+    assert root.resolve() == MANIFEST.resolve()
+
+
+@pytest.mark.parametrize("name", list(SAMPLES))
+def test_a_sample_opens_in_the_viewer_with_its_truth_on_top_of_it(
+    make_napari_viewer: Any, name: str
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.open_sample("napari-kindred", name)
+    sample = open_sample(name)
+    layer = viewer.layers[name]
+    np.testing.assert_array_equal(layer.data, sample.data)
+    assert layer.rgb == ("S" in sample.axes)
+    if sample.truth is not None:
+        truth = viewer.layers[f"{name} truth"]
+        assert truth.data.shape == layer.data.shape
+        assert not truth.visible
+        np.testing.assert_array_equal(truth.scale, layer.scale)
+        assert truth.units == layer.units
+
+
+def test_naparis_menu_opens_the_widget_with_the_viewer_in_it(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    viewer.open_sample("napari-kindred", "phase")
+    assert widget.image.value.name == "phase"
+    assert widget.axes.value == "TYX"
+    assert widget.run.enabled
