@@ -357,7 +357,7 @@ def split_clusters(
     ndarray of int32, shape (H, W)
         0 is background, pieces are 1 to n in reading order.
     """
-    pieces: NDArray[np.int32] = measure.label(  # type: ignore[no-untyped-call]
+    pieces: NDArray[np.int32] = measure.label(
         np.asarray(clusters), background=0, connectivity=1
     ).astype(np.int32)
     large = np.bincount(pieces.ravel()) >= min_area
