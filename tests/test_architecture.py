@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "events",
     "config",
+    "native",
     "device",
     "weights",
     "axes",

@@ -1,1 +1,7 @@
 """Bottom-up, class-agnostic entity segmentation: network, losses, clustering, training."""
+
+from __future__ import annotations
+
+from ..native import load_triton_apart
+
+load_triton_apart()
