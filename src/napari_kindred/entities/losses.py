@@ -99,12 +99,15 @@ def reco(
         target line, which needs no P x P matrix.
     """
     n = gram.shape[0]
-    if n < 2:
+    present = torch.bincount(ids, minlength=n) > 0
+    if present.sum() < 2:
         return similarities.sum() * 0
     scores = similarities.abs() / temperature
     with torch.no_grad():
         confidence = scores.softmax(1).gather(1, ids[:, None])[:, 0]
-        affinity = (gram.abs() / temperature).fill_diagonal_(-torch.inf).softmax(1)
+        # An entity without a pixel here has none to be drawn as a negative.
+        affinity = (gram.abs() / temperature).fill_diagonal_(-torch.inf)
+        affinity = affinity.masked_fill(~present, -torch.inf).softmax(1)
     members = [torch.nonzero(ids == i)[:, 0] for i in range(n)]
     terms = []
     for i, inside in enumerate(members):
