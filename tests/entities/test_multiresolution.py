@@ -32,6 +32,13 @@ def test_one_map_stays_as_it_is_with_its_labels_numbered():
     assert_same_segments(merge_resolutions([drawing("..77 3377 33..")]), "..22 1122 11..")
 
 
+def test_labels_may_be_any_numbers():
+    maps = [drawing("1111...").astype(np.uint64), drawing("....222").astype(np.uint64)]
+    for factor in (1, 3_000_000_000):
+        merged = merge_resolutions([labels * np.uint64(factor) for labels in maps])
+        np.testing.assert_array_equal(merged, drawing("1111222"))
+
+
 def test_the_same_segment_with_a_sharper_edge_replaces_the_blunt_one():
     blunt = """
         ..........

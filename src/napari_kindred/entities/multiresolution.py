@@ -113,10 +113,13 @@ def merge_resolutions(
 
 def _consecutive(labels: NDArray[Any]) -> NDArray[np.int32]:
     """Renumber labels to 1 … n in their order, 0 staying 0."""
-    present = np.unique(labels)
-    present = present[present > 0]
-    numbers = np.searchsorted(present, labels) + 1
-    return np.where(labels > 0, numbers, 0).astype(np.int32)
+    if labels.max(initial=0) > labels.size:
+        # Too far apart to count: sort instead.
+        labels = np.unique(np.append(labels, 0), return_inverse=True)[1][:-1].reshape(labels.shape)
+    labels = labels.astype(np.intp)
+    present = np.bincount(labels.ravel(), minlength=1) > 0
+    present[0] = False
+    return np.where(present, np.cumsum(present), 0).astype(np.int32)[labels]
 
 
 @dataclass(frozen=True, slots=True)
