@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
+import napari_kindred
 from napari_kindred._napari.entities_widget import EntitiesWidget
 from napari_kindred._napari.layers import KEY
+from napari_kindred.config import EntityConfig
+from napari_kindred.events import finish
 
 
 @pytest.fixture
@@ -174,8 +177,7 @@ def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
     assert entry["config"]["axes"] == "TYX"
     assert {"version", "weights", "input", "seconds", "python"} <= set(entry)
     assert "Found 23 entities in 4 frames" in widget.status.value
-    assert "scale 1.2 (chosen automatically)" in widget.status.value
-    assert "This is a stand-in." in widget.status.value
+    assert "Scale 1.25: entities are about 24 pixels across." in widget.status.value
     np.testing.assert_array_equal(image.data, before)
 
 
@@ -359,3 +361,35 @@ def test_copy_as_python_gives_the_options_of_the_selected_result(
     viewer.layers.selection.active = None
     viewer.layers.clear()
     assert "threshold=0.3" in widget.python()
+
+
+@pytest.mark.parametrize("kind", ["picture", "movie", "channels", "multiscale", "colour"])
+def test_the_copied_code_runs_and_computes_the_same_labels(
+    viewer: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    run: Any,
+    movie: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    def segment_entities(image: Any, **options: Any) -> Any:
+        return finish(threshold(image, config=EntityConfig(**options)))
+
+    monkeypatch.setattr(napari_kindred, "segment_entities", segment_entities, raising=False)
+    if kind == "channels":
+        viewer.add_image(np.stack([movie // 9, movie], axis=1), axis_labels=tuple("tcyx"))
+        widget.channel.value = 1
+    elif kind == "multiscale":
+        viewer.add_image([movie[0], movie[0, ::2, ::2]], multiscale=True)
+    elif kind == "colour":
+        viewer.add_image(np.repeat(movie[0, ..., None], 3, axis=-1), rgb=True)
+    else:
+        viewer.add_image(movie[0] if kind == "picture" else movie)
+        widget.axes.value = "YX" if kind == "picture" else "TYX"
+    run()
+    space: dict[str, Any] = {"viewer": viewer}
+    exec(widget.python(), space)  # noqa: S102  (what the user does with it)
+    (layer,) = labels_layers(viewer)
+    assert layer.data.max() > 0
+    np.testing.assert_array_equal(np.squeeze(layer.data), space["labels"])

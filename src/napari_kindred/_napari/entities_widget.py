@@ -222,7 +222,7 @@ class EntitiesWidget(Container):
         if isinstance(event, Progress):
             self.progress.value = round(1000 * min(1.0, event.done / max(event.total, 1e-9)))
             if self.cancel.enabled:
-                self._say(run.progress(event))
+                self._say(" ".join([run.progress(event), *run.notices()]))
         elif isinstance(event, Partial):
             run.add(event)
         elif isinstance(event, Notice):

@@ -93,10 +93,6 @@ class Run:
         if frames > 1:
             text += f" in {frames} frames"
         text += f", in {duration(monotonic() - self._began)}"
-        scale = facts.get("scale_used")
-        if scale is not None:
-            chosen = " (chosen automatically)" if self._config.scale == "auto" else ""
-            text += f", at scale {float(scale):.2g}{chosen}"
         return f"{text}."
 
     def interrupt(self, reason: str) -> str:
