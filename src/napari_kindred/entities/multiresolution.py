@@ -119,7 +119,8 @@ def _consecutive(labels: NDArray[Any]) -> NDArray[np.int32]:
     labels = labels.astype(np.intp)
     present = np.bincount(labels.ravel(), minlength=1) > 0
     present[0] = False
-    return np.where(present, np.cumsum(present), 0).astype(np.int32)[labels]
+    numbers: NDArray[np.int32] = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    return np.asarray(numbers[labels])
 
 
 @dataclass(frozen=True, slots=True)
