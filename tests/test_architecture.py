@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "events",
     "config",
+    "flags",
     "native",
     "device",
     "weights",

@@ -23,7 +23,7 @@ from napari_kindred.results import Assembly, Segmentation, load_segmentation, me
 
 
 def bright_things(
-    image: Any, *, config: EntityConfig, metadata_axes: str | None = None
+    image: Any, *, config: EntityConfig, metadata_axes: str | None = None, model: Any = None
 ) -> Generator[Event, None, Segmentation]:
     """Segment by a threshold, in the manner of every ``iter_…`` function."""
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
@@ -43,6 +43,7 @@ def bright_things(
 @pytest.fixture(autouse=True)
 def threshold_instead_of_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_segment", bright_things)
+    monkeypatch.setattr(batch, "_load", lambda config: "the network")
     monkeypatch.setattr(batch, "resolve", Path)
     monkeypatch.setattr(batch, "file_sha256", str)
 

@@ -36,7 +36,9 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
     """Segment by a threshold in place of the network; lists the configs it was called with."""
     configs = []
 
-    def segment(image: Any, *, config: EntityConfig, metadata_axes: str | None = None) -> Any:
+    def segment(
+        image: Any, *, config: EntityConfig, metadata_axes: str | None = None, model: Any = None
+    ) -> Any:
         configs.append(config)
         frames = Frames.open(image, config.axes, config.channel, metadata_axes)
         assembly = Assembly(frames)
@@ -50,6 +52,7 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
         return assembly.segmentation(facts)
 
     monkeypatch.setattr(batch, "_segment", segment)
+    monkeypatch.setattr(batch, "_load", lambda config: "the network")
     return configs
 
 

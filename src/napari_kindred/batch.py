@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,14 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_segment_entities(*args, **options)
 
 
+def _load(config: EntityConfig) -> Any:
+    """Load the network once for many images."""
+    from .device import select
+    from .entities.checkpoint import load_network
+
+    return load_network(config.weights, select(config.device))
+
+
 def _drive(
     job: Generator[Event, None, Segmentation], assembly: Assembly, report: Report
 ) -> Segmentation:
@@ -242,6 +251,8 @@ def segment_folder(
                 refuse_existing(path, overwrite or resume)
     log = _Log(out / PROVENANCE, config)
     log.open(overwrite, resume)
+    if segment is None:
+        segment = partial(_segment, model=_load(config)) if waiting else _segment
     outcome = Outcome(out, skipped=len(images) - len(waiting))
     start = time.perf_counter()
 
