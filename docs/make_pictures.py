@@ -9,7 +9,6 @@ then the same for every image named.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,13 +42,15 @@ def settle(seconds: float = 0.5) -> None:
     wait(lambda: time.monotonic() > end, seconds + 5)
 
 
-def open_viewer(size: tuple[int, int]) -> tuple[Viewer, Any]:
+def open_viewer(size: tuple[int, int], weights: str | None = None) -> tuple[Viewer, Any]:
     """Open napari with the widget, at the size of a small screen."""
     import napari
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*size)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Entities")
+    if weights:
+        widget.form.inputs["weights"].value = weights
     settle()
     return viewer, widget
 
@@ -75,9 +76,8 @@ def save(viewer: Viewer, path: Path) -> None:
     print(f"{path}: {picture.width} × {picture.height}, {path.stat().st_size // 1000} kB")
 
 
-def sample_picture(out: Path, size: tuple[int, int]) -> None:
+def sample_picture(out: Path, viewer: Viewer, widget: Any) -> None:
     """Save the sample movie half done, and done."""
-    viewer, widget = open_viewer(size)
     viewer.open_sample(PLUGIN, "nuclei")
     viewer.dims.set_current_step(0, 2)
     settle()
@@ -88,30 +88,30 @@ def sample_picture(out: Path, size: tuple[int, int]) -> None:
     viewer.dims.set_current_step(0, 8)
     contours(viewer)
     save(viewer, out / "entities-nuclei.png")
-    viewer.close()
 
 
-def image_picture(path: Path, out: Path, size: tuple[int, int]) -> None:
+def image_picture(path: Path, out: Path, viewer: Viewer, widget: Any) -> None:
     """Save the result on a picture of one's own."""
-    viewer, widget = open_viewer(size)
     viewer.open(path, plugin="napari")
     settle()
     segment(widget)
     print(widget.status.value)
     contours(viewer)
     save(viewer, out / f"entities-{path.stem[:24]}.png")
-    viewer.close()
 
 
 def contours(viewer: Viewer) -> None:
-    """Show labels as outlines over the picture."""
+    """Show labels as outlines over the picture, and the picture as large and bright as it can."""
     from napari.layers import Labels
 
     for layer in viewer.layers:
-        if isinstance(layer, Labels) and layer.visible:
+        if isinstance(layer, Labels):
             layer.contour = 1
             layer.opacity = 1.0
-    viewer.reset_view()
+        elif not layer.rgb:
+            layer.contrast_limits = tuple(np.percentile(layer.data, (0.5, 99.7)))
+            layer.gamma = 0.8
+    viewer.reset_view(margin=0.01)
 
 
 def main() -> None:
@@ -119,12 +119,14 @@ def main() -> None:
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--size", nargs=2, type=int, default=(1366, 740), metavar=("W", "H"))
+    parser.add_argument("--weights", help="other weights than the shipped ones")
     arguments = parser.parse_args()
-    os.environ.setdefault("NAPARI_CONFIG", "")
-    size = tuple(arguments.size)
-    sample_picture(arguments.out, size)
+    viewer, widget = open_viewer(tuple(arguments.size), arguments.weights)
+    sample_picture(arguments.out, viewer, widget)
     for path in arguments.images:
-        image_picture(path, arguments.out, size)
+        viewer.layers.clear()
+        image_picture(path, arguments.out, viewer, widget)
+    viewer.close()
 
 
 if __name__ == "__main__":
