@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from napari.layers import Labels
 
 import napari_kindred
@@ -179,6 +180,30 @@ def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
     assert "Found 23 entities in 4 frames" in widget.status.value
     assert "Scale 1.25: entities are about 24 pixels across." in widget.status.value
     np.testing.assert_array_equal(image.data, before)
+
+
+def test_data_and_name_that_changed_since_the_layer_was_chosen_are_taken(
+    viewer: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
+) -> None:
+    layer = viewer.add_image(np.zeros_like(movie), name="old", axis_labels=("t", "y", "x"))
+    layer.data, layer.name = movie, "new"
+    run()
+    assert viewer.layers["new entities"].data.any()
+
+
+def test_a_result_too_large_for_memory_is_a_layer_on_disk(
+    viewer: Any,
+    widget: EntitiesWidget,
+    run: Any,
+    movie: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_kindred.results.IN_MEMORY", 1000)
+    viewer.add_image(movie, axis_labels=("t", "y", "x"))
+    run()
+    (labels,) = labels_layers(viewer)
+    assert isinstance(labels.data, zarr.Array)
+    assert np.asarray(labels.data[3]).max() == len(labels.features) - 1 == 23
 
 
 def test_a_second_run_leaves_the_first_result_alone(

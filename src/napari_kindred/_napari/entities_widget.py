@@ -129,18 +129,21 @@ class EntitiesWidget(Container):
 
     def _take_layer(self, *_: Any) -> None:
         """Show what is guessed about the chosen layer."""
-        self._image = None
-        layer = self.image.value
-        text = ""
-        if layer is not None:
-            try:
-                self._image = read_layer(layer, self._viewer.dims.axis_labels)
-                text = self._image.guess.axes
-            except KindredError as error:
-                self.about.value = str(error)
+        self._read_layer()
         with self.axes.changed.blocked():
-            self.axes.value = text
+            self.axes.value = self._image.guess.axes if self._image else ""
         self._take_axes()
+
+    def _read_layer(self) -> None:
+        """Look at the layer anew: its data or its name may have changed."""
+        self._image, layer = None, self.image.value
+        if layer is None:
+            self.about.value = NO_IMAGE
+            return
+        try:
+            self._image = read_layer(layer, self._viewer.dims.axis_labels)
+        except KindredError as error:
+            self.about.value = str(error)
 
     def _take_axes(self, *_: Any) -> None:
         """Offer the channels that the axes leave to choose from."""
@@ -171,9 +174,8 @@ class EntitiesWidget(Container):
         config = None
         axes = self.axes.value.strip().upper()
         mark(self.axes, wrong=False)
-        if self.image.value is None:
-            self.about.value = NO_IMAGE
-        elif self._image is not None:
+        self._read_layer()
+        if self._image is not None:
             try:
                 frames = _frames(self._image, axes, self.channel.value)
                 config = self.form.config(axes=axes, channel=self.channel.value)

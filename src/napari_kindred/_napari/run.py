@@ -112,7 +112,7 @@ class Run:
             seconds=monotonic() - self._began,
             axes=self._config.axes,
             channel=self._config.channel,
-            complete=False,
+            complete=growing.done == growing.frames,
             frames_done=growing.done,
             stopped=reason,
         )
