@@ -52,6 +52,16 @@ class EntityConfig:
     min_area: int = option(
         12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
     )
+    min_score: float = option(
+        0.45,
+        "Smallest score",
+        "Entities that the network is less sure of than this, and fragments of entities, are left "
+        "out; 0 keeps everything.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
     fill_holes: bool = option(
         True, "Fill holes", "Whether holes inside an entity become part of it.", advanced=True
     )

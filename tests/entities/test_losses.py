@@ -104,7 +104,7 @@ def literal_reco(scores, gram, ids, temperature, negatives, pixels=None):
         values = []
         for q in [p for p in range(len(ids)) if ids[p] == i]:
             own = math.exp(abs(scores[q][i]) / temperature)
-            if own / sum(math.exp(abs(s) / temperature) for s in scores[q]) >= 0.97:
+            if scores[q][i] ** 2 / sum(s**2 for s in scores[q]) >= 0.97:
                 continue
             against = 0.0
             for j in others:

@@ -86,7 +86,7 @@ def load_network(
         raise WeightsError(
             f"{path.name} does not fit the network it describes; train it again with this version."
         ) from error
-    network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     return network, {
         "name": str(name),
         "sha256": file_sha256(path),

@@ -9,6 +9,7 @@ density on a grid, for all entities at once, and pixels are assigned with a k-d 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ Labels = NDArray[np.int32]
 
 FLAT_KERNEL = float(np.sqrt(np.log(2)))
 """45 degrees between lines of equal width: ``exp(-d^2 / 2 w^2) >= sqrt(1/2)``, d in widths."""
+
+WHOLE = 0.35
+"""Share of the area that its pixels speak of, below which an entity is a fragment of one."""
 
 REACH = 2.5
 """Votes further from every mode than so many widths join none."""
@@ -84,39 +88,58 @@ def find_modes(
     cell = max(1, int(finest / 2))
     grid = (-(-shape[0] // cell), -(-shape[1] // cell))
     place = np.clip((votes / cell).astype(np.int64), 0, np.array(grid) - 1)
-    index = place[:, 0] * grid[1] + place[:, 1]
-    octave = np.rint(np.log2(widths)).astype(int)
-    density = np.zeros(grid)
-    strongest = np.zeros(grid)
-    owner = np.zeros(grid, int)
-    width_sum = np.zeros(grid)
+    field = _density(place[:, 0] * grid[1] + place[:, 1], widths, weights, grid, cell)
+    found = []
+    for octave in np.unique(field.octave):
+        radius = max(1, round(FLAT_KERNEL * 2.0**octave / cell))
+        y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+        disk = y * y + x * x <= radius * radius
+        top = ndimage.maximum_filter(field.density, footprint=disk, mode="constant")
+        peak = (field.density == top) & (field.density >= smallest_mass)
+        found.append(np.argwhere(peak & (field.octave == octave)))
+    peaks = np.concatenate(found)
+    mass = field.density[tuple(peaks.T)]
+    width: NDArray[np.float64] = np.exp2(field.width_sum[tuple(peaks.T)] / np.maximum(mass, 1e-9))
+    places = (peaks.astype(np.float64) + 0.5) * cell - 0.5
+    return _thin(Modes(places, width, mass))
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Density of votes on a grid, sum of density times log2 width, octave that has most."""
+
+    density: NDArray[np.float64]
+    width_sum: NDArray[np.float64]
+    octave: NDArray[np.int64]
+
+
+def _density(
+    index: NDArray[np.int64],
+    widths: Floats,
+    weights: Floats,
+    grid: tuple[int, int],
+    cell: int,
+) -> _Field:
+    log_width = np.log2(widths)
+    octave = np.rint(log_width).astype(np.int64)
+    density, width_sum, strongest = np.zeros(grid), np.zeros(grid), np.zeros(grid)
+    owner = np.full(grid, octave.min())
     for o in np.unique(octave):
         inside = octave == o
-        own = weights[inside]
-        count = np.bincount(index[inside], own, minlength=grid[0] * grid[1]).reshape(grid)
-        size = np.bincount(
-            index[inside], own * np.log2(widths[inside]), minlength=grid[0] * grid[1]
-        ).reshape(grid)
-        width = 2.0**o
-        sigma = width / 2 / cell
-        area = np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2
-        gain = 2 * np.pi * sigma**2 / area
-        part = ndimage.gaussian_filter(count, sigma, mode="constant") * gain
-        width_sum += ndimage.gaussian_filter(size, sigma, mode="constant") * gain
+        sigma = 2.0**o / 2 / cell
+        votes_of_one = np.pi / 4 * (2.0**o / WIDTH_PER_DIAMETER) ** 2
+        gain = 2 * np.pi * sigma**2 / votes_of_one
+
+        def smooth(values: Floats, inside: Any = inside, sigma: float = sigma) -> Any:
+            count = np.bincount(index[inside], values[inside], minlength=grid[0] * grid[1])
+            return ndimage.gaussian_filter(count.reshape(grid), sigma, mode="constant")
+
+        part = smooth(weights) * gain
+        width_sum += smooth(weights * log_width) * gain
         density += part
         owner = np.where(part > strongest, o, owner)
         strongest = np.maximum(strongest, part)
-    found = []
-    for o in np.unique(octave):
-        radius = max(1, round(FLAT_KERNEL * 2.0**o / cell))
-        y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-        disk = y * y + x * x <= radius * radius
-        top = ndimage.maximum_filter(density, footprint=disk, mode="constant")
-        found.append(np.argwhere((density == top) & (density >= smallest_mass) & (owner == o)))
-    peaks = np.concatenate(found)
-    mass = density[tuple(peaks.T)]
-    width = 2.0 ** (width_sum[tuple(peaks.T)] / np.maximum(mass, 1e-9))
-    return _thin(Modes((peaks + 0.5) * cell - 0.5, width, mass))
+    return _Field(density, width_sum, owner)
 
 
 def _thin(modes: Modes) -> Modes:
@@ -163,7 +186,11 @@ def assign(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
 
 
 def segment_maps(
-    maps: Maps, threshold: float = 0.5, min_area: int = 0, fill: bool = True
+    maps: Maps,
+    threshold: float = 0.5,
+    min_area: int = 0,
+    fill: bool = True,
+    min_score: float = 0.0,
 ) -> tuple[Labels, Floats]:
     """Segment one plane from its maps.
 
@@ -176,6 +203,9 @@ def segment_maps(
         Smaller entities are left out.
     fill : bool
         Whether holes inside an entity become part of it.
+    min_score : float
+        Entities that score less are left out, and with any score above 0 also fragments: those
+        much smaller than the entity that their pixels speak of.
 
     Returns
     -------
@@ -187,19 +217,31 @@ def segment_maps(
     shape = maps.foreground.shape
     mask = maps.foreground >= threshold
     votes, width = maps.votes[mask], maps.width[mask]
-    modes = find_modes(votes, width, maps.foreground[mask], shape)
+    modes = find_modes(votes, width, maps.foreground[mask], (shape[0], shape[1]))
     cluster, similarity = assign(votes, modes)
     plane = np.zeros(shape, np.int32)
     plane[mask] = cluster
-    pieces = split_pieces(plane, mask, modes, min_area)
+    pieces = split_pieces(plane, mask, modes)
     if fill:
         pieces = fill_holes(pieces)
     quality = np.zeros(shape, np.float32)
     quality[mask] = similarity * maps.foreground[mask]
-    return finish(pieces, quality, min_area)
+    if min_score > 0:
+        pieces = drop_fragments(pieces, maps.width)
+    return finish(pieces, quality, min_area, min_score)
 
 
-def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes, min_area: int) -> Labels:
+def drop_fragments(labels: Labels, width: Floats) -> Labels:
+    """Remove entities with less than ``WHOLE`` of the area that their pixels' widths tell of."""
+    areas = np.bincount(labels.ravel())
+    log_width = np.bincount(labels.ravel(), np.log(width.ravel()), minlength=len(areas))
+    typical = np.exp(log_width / np.maximum(areas, 1))
+    keep = areas >= WHOLE * np.pi / 4 * (typical / WIDTH_PER_DIAMETER) ** 2
+    keep[0] = False
+    return np.where(keep[labels], labels, 0).astype(np.int32)
+
+
+def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Labels:
     """Split clusters into connected pieces and give fragments to the neighbour they touch.
 
     A piece is an entity of its own when it has at least a quarter of its cluster's usual area;
@@ -238,20 +280,16 @@ def fill_holes(labels: Labels) -> Labels:
         return labels
     highest = np.zeros(count + 1, np.int64)
     lowest = np.full(count + 1, np.iinfo(np.int64).max)
-    for axis in (0, 1):
-        for one, other in (
-            (
-                holes.take(range(holes.shape[axis] - 1), axis),
-                labels.take(range(1, holes.shape[axis]), axis),
-            ),
-            (
-                holes.take(range(1, holes.shape[axis]), axis),
-                labels.take(range(holes.shape[axis] - 1), axis),
-            ),
-        ):
-            touching = (one > 0) & (other > 0)
-            np.maximum.at(highest, one[touching], other[touching])
-            np.minimum.at(lowest, one[touching], other[touching])
+    pairs = (
+        (holes[1:], labels[:-1]),
+        (holes[:-1], labels[1:]),
+        (holes[:, 1:], labels[:, :-1]),
+        (holes[:, :-1], labels[:, 1:]),
+    )
+    for hole, neighbour in pairs:
+        touching = (hole > 0) & (neighbour > 0)
+        np.maximum.at(highest, hole[touching], neighbour[touching])
+        np.minimum.at(lowest, hole[touching], neighbour[touching])
     edge = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
     inside = highest == lowest
     inside[edge] = False
@@ -259,13 +297,32 @@ def fill_holes(labels: Labels) -> Labels:
     return np.where(inside[holes], highest[holes], labels).astype(np.int32)
 
 
-def finish(labels: Labels, quality: Floats, min_area: int) -> tuple[Labels, Floats]:
-    """Drop small entities, number the others 1 … N row by row, and score them."""
+def finish(
+    labels: Labels, quality: Floats, min_area: int, min_score: float = 0.0
+) -> tuple[Labels, Floats]:
+    """Drop small and doubtful entities, number the others 1 … N row by row, and score them.
+
+    Parameters
+    ----------
+    labels : ndarray, (H, W) int32
+    quality : ndarray, (H, W) float32
+        What is averaged over an entity to its score.
+
+    Returns
+    -------
+    labels : ndarray, (H, W) int32
+    scores : ndarray, (N,) float32
+    """
     areas = np.bincount(labels.ravel())
-    keep = areas >= max(min_area, 1)
-    keep[0] = False
-    number = np.zeros(len(areas), np.int32)
-    number[keep] = np.arange(1, int(keep.sum()) + 1)
     total = np.bincount(labels.ravel(), quality.ravel(), minlength=len(areas))
-    scores = total[keep] / areas[keep]
-    return number[labels], scores.astype(np.float32)
+    scores = total / np.maximum(areas, 1)
+    keep = (areas >= max(min_area, 1)) & (scores >= min_score)
+    keep[0] = False
+    first = np.full(len(areas), labels.size)
+    flat = labels.ravel()
+    first[flat[::-1]] = np.arange(labels.size)[::-1]
+    order = np.argsort(first, kind="stable")
+    order = order[keep[order]]
+    number = np.zeros(len(areas), np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    return number[labels], scores[order].astype(np.float32)

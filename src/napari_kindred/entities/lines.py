@@ -35,7 +35,8 @@ the centre of a touching neighbour lies.
 
 def unit(features: Tensor) -> Tensor:
     """Scale features (..., D) to unit length."""
-    return features / features.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+    length: Tensor = features.norm(dim=-1, keepdim=True)
+    return features / length.clamp_min(1e-8)
 
 
 def target_lines(features: Tensor, ids: Tensor, count: int, iterations: int = 24) -> Tensor:

@@ -21,7 +21,8 @@ SMALLEST_EIGENVALUE = 0.02
 
 def norm_regularisation(raw: Tensor) -> Tensor:
     """L_reg, ``mean (|f| - 1)^2`` over raw features (P, D) (paper eq. 3)."""
-    return (raw.norm(dim=-1) - 1).square().mean()
+    error: Tensor = (raw.norm(dim=-1) - 1).square().mean()
+    return error
 
 
 def attraction(own: Tensor, ids: Tensor, count: int) -> Tensor:
@@ -81,10 +82,11 @@ def reco(
 ) -> Tensor:
     """Regional contrast (ReCo) on the projective sphere, with ``|cos|`` as similarity.
 
-    Per entity: hard queries are its pixels whose confidence (softmax over the entities of
-    ``|cos| / temperature``) is below 0.97; the positive is the entity's target line; negatives
-    are pixels of other entities, drawn with probability proportional to
-    ``softmax(|cos of the target lines| / temperature)``; cross-entropy, mean over entities.
+    Per entity: hard queries are its pixels whose confidence (``cos^2`` over its sum for all
+    entities; a softmax of values up to ``1 / temperature`` never comes near 1) is below 0.97; the
+    positive is the entity's target line; negatives are pixels of other entities, drawn with
+    probability proportional to ``softmax(|cos of the target lines| / temperature)``;
+    cross-entropy, mean over entities.
 
     Parameters
     ----------
@@ -104,7 +106,8 @@ def reco(
         return similarities.sum() * 0
     scores = similarities.abs() / temperature
     with torch.no_grad():
-        confidence = scores.softmax(1).gather(1, ids[:, None])[:, 0]
+        square = similarities.square()
+        confidence = square.gather(1, ids[:, None])[:, 0] / square.sum(1).clamp_min(1e-12)
         # An entity without a pixel here has none to be drawn as a negative.
         affinity = (gram.abs() / temperature).fill_diagonal_(-torch.inf)
         affinity = affinity.masked_fill(~present, -torch.inf).softmax(1)
@@ -155,12 +158,14 @@ def segment_space(cosines: Tensor, gram: Tensor) -> Tensor | None:
     with torch.no_grad():
         if torch.linalg.eigvalsh(gram.detach().double())[0] < SMALLEST_EIGENVALUE:
             return None
-    return torch.linalg.solve(gram, cosines.T).T.abs()
+    projected: Tensor = torch.linalg.solve(gram, cosines.T).T.abs()
+    return projected
 
 
 def segment_error(segments: Tensor, truth: Tensor) -> Tensor:
     """L_seg, ``sum_i mean_p (S_i - GT_i)^2`` over (P, N) maps (first part of paper eq. 8)."""
-    return (segments - truth).square().mean(0).sum()
+    error: Tensor = (segments - truth).square().mean(0).sum()
+    return error
 
 
 def segment_gradient(

@@ -7,7 +7,7 @@ predicts *positional* features: where each pixel's entity has its centre, and ho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import timm
 import torch
@@ -57,12 +57,12 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.normal_(self.second.weight, std=0.01)
-        nn.init.zeros_(self.second.bias)
+        nn.init.normal_(self.second.weight, std=0.01)  # begins as a shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus its residual, (B, W, h, w)."""
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
+        return out
 
 
 class FusionBlock(nn.Module):
@@ -102,8 +102,8 @@ class EntityNetwork(nn.Module):
                 f"encoder={config.encoder!r} is not a timm model with intermediate features; "
                 "timm.list_models() names those there are."
             ) from error
-        reductions = self.encoder.feature_info.reduction()
-        channels = self.encoder.feature_info.channels()
+        about: Any = self.encoder.feature_info
+        reductions, channels = about.reduction(), about.channels()
         wanted = [4, 8, 16, 32]
         if not set(wanted) <= set(reductions):
             raise OptionError(
@@ -124,7 +124,8 @@ class EntityNetwork(nn.Module):
         out = 1 + 3 * self._positional + config.content_dim * self._content
         self.head_out = nn.Conv2d(half, out, 1)
         nn.init.normal_(self.head_out.weight[: 1 + 3 * self._positional], std=0.01)
-        nn.init.zeros_(self.head_out.bias)
+        if self.head_out.bias is not None:
+            nn.init.zeros_(self.head_out.bias)
 
     def train(self, mode: bool = True) -> EntityNetwork:
         """Set training mode; the encoder's batch norm keeps its running statistics.
@@ -148,10 +149,11 @@ class EntityNetwork(nn.Module):
             Normalised to about 0..1; H and W multiples of 32.
         """
         levels = self.encoder((image - 0.5) * 2.0)
-        x: Tensor | None = None
-        for block, level in zip(reversed(list(self.fusion)), reversed(self._levels), strict=True):
+        coarse_to_fine = zip(reversed(list(self.fusion)), reversed(self._levels), strict=True)
+        block, level = next(coarse_to_fine)
+        x: Tensor = block(levels[level], None)
+        for block, level in coarse_to_fine:
             x = block(levels[level], x)
-        assert x is not None
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         if self._fine is not None:
             x = torch.cat([x, levels[self._fine]], dim=1)

@@ -79,7 +79,7 @@ def make_targets(labels: Tensor, stride: int) -> Targets:
     eroded = torch.where(ring, RING, ids)[::stride, ::stride]
     plain = ids[::stride, ::stride]
     left = torch.bincount(eroded[eroded >= 0], minlength=count)
-    vanished = torch.cat([left == 0, torch.zeros(2, dtype=torch.bool)])  # ids -1, -2 wrap
+    vanished = torch.cat([left == 0, left.new_zeros(2).bool()])  # ids -1, -2 wrap
     eroded = torch.where(vanished[plain], plain, eroded)
     return Targets(eroded, centres, 2 * (area / torch.pi).sqrt())
 
@@ -133,16 +133,19 @@ def crop_loss(
     if maps.content is not None:
         raw = maps.content.permute(1, 2, 0)[targets.ids > RING]
         terms["norm"] = config.weight_norm * losses.norm_regularisation(raw)
-    chosen = _neighbourhood(targets.centres, random)
+    seen = torch.bincount(own, minlength=count) > 0  # the stride may step over the smallest
+    chosen = _neighbourhood(targets.centres, seen, random)
     terms.update(_line_terms(features, targets, chosen, config, complete, random))
     return terms
 
 
-def _neighbourhood(centres: Tensor, random: np.random.Generator) -> Tensor:
+def _neighbourhood(centres: Tensor, seen: Tensor, random: np.random.Generator) -> Tensor:
     """Return the indices of entities nearest to a random one: those that can be confused."""
-    pick = int(random.integers(len(centres)))
-    distance = (centres - centres[pick]).square().sum(1)
-    return torch.argsort(distance, stable=True)[:NEIGHBOURS]
+    present = torch.nonzero(seen)[:, 0]
+    places = centres[present]
+    pick = int(random.integers(len(present)))
+    distance = (places - places[pick]).square().sum(1)
+    return present[torch.argsort(distance, stable=True)[:NEIGHBOURS]]
 
 
 class _Features:
@@ -252,7 +255,7 @@ def _background_line(
     if features.content is None or not len(background):
         return torch.zeros_like(features.sine[inside])
     flat = features.content.flatten(0, 1)[background].detach()
-    line = target_lines(flat, torch.zeros(len(flat), dtype=torch.long), 1)[0]
+    line = target_lines(flat, torch.zeros_like(background), 1)[0]
     return features.content[inside] @ line
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..device import inference
-from ..events import Progress, finish
+from ..config import EntityConfig, with_options
+from ..device import describe, inference, is_out_of_memory, release, select
+from ..errors import KindredError
+from ..events import Event, Notice, Partial, Progress, finish
+from ..images import Frames, is_constant, normalise
+from ..results import Assembly, Segmentation, measure, provenance
 from ..tiling import Stitcher, tiles
 from . import decode
-from .lines import kernel_width
+from .checkpoint import load_network
+from .lines import fourier_lift, kernel_width
+from .meanshift import segment_features
+from .multiresolution import merge_resolutions
+from .scale import Look, choose_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..config import EntityConfig
     from .network import EntityNetwork
 
 HALO = 96
@@ -29,6 +37,10 @@ BLEND = 16
 """Half the width, in pixels, of the strip over which neighbouring tiles pass into each other."""
 
 
+SMALLEST_TILE = 256
+"""Tiles are not halved below this side when memory is not enough."""
+
+
 @dataclass(frozen=True)
 class Plane:
     """Result of one plane: labels (H, W) int32, scores (N,), the scale it was looked at."""
@@ -36,7 +48,6 @@ class Plane:
     labels: NDArray[np.int32]
     scores: NDArray[np.float32]
     scale: float
-    diameter: float
 
 
 def resize(pixels: NDArray[np.float32], scale: float) -> torch.Tensor:
@@ -71,20 +82,24 @@ def iter_dense(
     parts = tiles(
         shape, tile // stride, HALO // stride, multiple=32 // stride, blend=BLEND // stride
     )
-    stitcher: Stitcher | None = None
+    stitcher = Stitcher(channels(network), shape)
     for number, part in enumerate(parts):
         rows, columns = (slice(s.start * stride, s.stop * stride) for s in part.outer)
         window = pad_to_multiple(image[:, :, rows, columns])
         with inference():
             maps = network(window.to(device, memory_format=torch.channels_last))
             dense = torch.cat([m for m in maps if m is not None], 1)[0].float().cpu().numpy()
-        if stitcher is None:
-            stitcher = Stitcher(len(dense), shape)
         stitcher.add(part, dense)
         yield Progress(number + 1, len(parts), "network")
-    assert stitcher is not None
     plane: NDArray[np.float32] = stitcher.plane
     return plane
+
+
+def channels(network: EntityNetwork) -> int:
+    """Count the channels of a network's raw maps."""
+    config = network.config
+    count = 1 + 3 * (config.features != "content")
+    return count + config.content_dim * (config.features != "positional")
 
 
 def pad_to_multiple(window: torch.Tensor, multiple: int = 32) -> torch.Tensor:
@@ -102,27 +117,283 @@ def to_maps(dense: NDArray[np.float32], shape: tuple[int, int], scale: float) ->
     tensor = torch.from_numpy(dense[:4])[None]
     full = F.interpolate(tensor, size=shape, mode="bilinear", align_corners=False)[0]
     foreground = torch.sigmoid(-full[0]).numpy()
-    places = np.stack(np.mgrid[: shape[0], : shape[1]], -1).astype(np.float32)
-    votes = places + full[1:3].permute(1, 2, 0).numpy() / np.float32(scale)
-    return decode.Maps(foreground, votes, kernel_width(full[3]).numpy() / np.float32(scale))
+    votes: NDArray[np.float32] = (full[1:3].permute(1, 2, 0) / scale).numpy()
+    votes[..., 0] += np.arange(shape[0], dtype=np.float32)[:, None]
+    votes[..., 1] += np.arange(shape[1], dtype=np.float32)
+    width = (kernel_width(full[3]) / scale).numpy()
+    return decode.Maps(foreground, votes, width)
+
+
+def iter_dense_bounded(
+    network: EntityNetwork, image: torch.Tensor, tile: int
+) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
+    """Run :func:`iter_dense`, with smaller tiles when memory is not enough."""
+    while True:
+        try:
+            return (yield from iter_dense(network, image, tile))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if tile // 2 < SMALLEST_TILE:
+                raise KindredError(
+                    f"Memory is not enough even for tiles of {tile} pixels; close other programs "
+                    "or choose device='cpu'."
+                ) from error
+            tile //= 2
+        release(next(network.parameters()).device)
+        yield Notice(f"Memory was not enough; going on with tiles of {tile} pixels.")
+
+
+def labels_of(
+    network: EntityNetwork,
+    dense: NDArray[np.float32],
+    shape: tuple[int, int],
+    scale: float,
+    config: EntityConfig,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size.
+
+    Returns
+    -------
+    labels : ndarray, (H, W) int32
+    scores : ndarray, (N,) float32
+    """
+    if network.config.features == "positional":
+        maps = to_maps(dense, shape, scale)
+        return decode.segment_maps(
+            maps, config.threshold, config.min_area, config.fill_holes, config.min_score
+        )
+    foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
+    lines = torch.from_numpy(dense[-network.config.content_dim :]).permute(1, 2, 0)
+    lines = lines / lines.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    if network.config.features == "both":
+        stride = network.config.output_stride
+        height, width = dense.shape[1:]
+        places = torch.stack(
+            torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1
+        )
+        votes = places * stride + torch.from_numpy(dense[1:3]).permute(1, 2, 0)
+        typical = float(kernel_width(torch.from_numpy(dense[3])).median())
+        lifted = fourier_lift(votes.reshape(-1, 2), torch.full((height * width,), -50.0), typical)
+        lines = torch.cat([lines, lifted[:, 1:].view(height, width, -1)], -1) / 2**0.5
+    coarse = segment_features(lines, background=(foreground < config.threshold).numpy(), min_area=1)
+    labels = enlarge(coarse, shape)
+    full = F.interpolate(foreground[None, None], size=shape, mode="bilinear")[0, 0].numpy()
+    labels[full < config.threshold] = 0
+    if config.fill_holes:
+        labels = decode.fill_holes(labels)
+    return decode.finish(labels, full, config.min_area, config.min_score)
+
+
+def enlarge(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Bring labels (h, w) to another size by their nearest neighbour."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for old, new in zip(labels.shape, shape, strict=True)
+    )
+    enlarged: NDArray[np.int32] = labels[rows[:, None], columns[None]]
+    return enlarged
 
 
 def iter_plane(
     network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig, scale: float
-) -> Generator[Progress, None, Plane]:
-    """Segment one normalised plane (H, W, C) at one scale."""
-    image = resize(pixels, scale)
-    dense = yield from iter_dense(network, image, config.tile)
-    shape = pixels.shape[:2]
-    yield Progress(1, 1, "clustering")
-    maps = to_maps(dense, shape, scale)
-    labels, scores = decode.segment_maps(maps, config.threshold, config.min_area, config.fill_holes)
-    return Plane(labels, scores, scale, 0.0)
+) -> Generator[Progress | Notice, None, Plane]:
+    """Segment one normalised plane (H, W, C), at one scale or at several resolutions."""
+    shape = (pixels.shape[0], pixels.shape[1])
+    found = []
+    for step in range(config.resolutions):
+        finer = scale * 2**step
+        dense = yield from iter_dense_bounded(network, resize(pixels, finer), config.tile)
+        yield Progress(1, 1, "clustering")
+        found.append(labels_of(network, dense, shape, finer, config))
+    labels, scores = found[0]
+    if len(found) > 1:
+        labels, scores = merge(found)
+    return Plane(labels, scores, scale)
+
+
+def merge(
+    found: list[tuple[NDArray[np.int32], NDArray[np.float32]]],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Merge the labels of several resolutions, coarse to fine, and keep each pixel's score."""
+    labels = merge_resolutions([one for one, _ in found])
+    quality = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
+    return decode.finish(labels, quality.astype(np.float32), 1)
+
+
+def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
+    """Return the quick look that :func:`choose_scale` takes with this network."""
+
+    def segment(
+        pixels: NDArray[np.float32], scale: float
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        image = resize(pixels, scale)
+        dense = finish(iter_dense_bounded(network, image, tile))
+        shape = (image.shape[2], image.shape[3])
+        return labels_of(network, dense, shape, 1.0, replace(config, min_area=1))
+
+    return segment
 
 
 def segment_plane(
     network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig
 ) -> Plane:
-    """Segment one normalised plane (H, W, C); see :func:`iter_plane`."""
-    scale = 1.0 if config.scale == "auto" else float(config.scale)
+    """Segment one normalised plane (H, W, C), its scale chosen as the config says."""
+    if config.scale == "auto":
+        scale, _ = finish(choose_scale(pixels, look(network, config)))
+    else:
+        scale = float(config.scale)
     return finish(iter_plane(network, pixels, config, scale))
+
+
+def iter_segment_entities(
+    image: Any,
+    *,
+    config: EntityConfig | None = None,
+    model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
+    metadata_axes: str | None = None,
+    **options: Any,
+) -> Generator[Event, None, Segmentation]:
+    """Segment cells or nuclei, telling what happens on the way.
+
+    Same as :func:`segment_entities`, as a generator: yields
+    :class:`~napari_kindred.events.Progress`, :class:`~napari_kindred.events.Notice` and, for each
+    finished frame, :class:`~napari_kindred.events.Partial`; returns the whole
+    :class:`~napari_kindred.results.Segmentation`.  Closing it cancels; frames yielded stay valid.
+
+    Parameters
+    ----------
+    image, config, **options
+        As in :func:`segment_entities`.
+    model : tuple of network and info, optional
+        From :func:`~napari_kindred.entities.checkpoint.load_network`, in place of
+        ``config.weights``.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    """
+    start = time.perf_counter()
+    config = with_options(config or EntityConfig(), options)
+    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    notes = [frames.axes_note] if frames.axes_note else []
+    for note in notes:
+        yield Notice(note)
+    device = select(config.device)
+    yield Progress(0, len(frames), "loading the weights", 0, len(frames))
+    network, info = model or load_network(config.weights, device)
+    assembly = Assembly(frames)
+    scale = None if config.scale == "auto" else float(config.scale)
+    diameter: float | None = None
+    for number, index in enumerate(frames.indices()):
+        raw = frames.read(index)
+        pixels = normalise(raw.pixels)
+        place = (number, len(frames))
+        if scale is None and not is_constant(raw.pixels):
+            chosen = choose_scale(pixels, look(network, config))
+            scale, diameter = yield from _within(chosen, *place)
+            yield Notice(_scale_note(scale, diameter))
+            if not diameter:  # nothing seen in this frame: the next one may tell
+                scale = None
+        if raw.note:
+            notes.append(raw.note)
+            yield Notice(raw.note)
+        if is_constant(raw.pixels):
+            labels, scores = np.zeros(frames.plane_shape, np.int32), np.zeros(0, np.float32)
+        else:
+            plane = yield from _within(iter_plane(network, pixels, config, scale or 1.0), *place)
+            labels, scores = plane.labels, plane.scores
+        table = measure(labels, raw.pixels, scores, number if frames.leading_axes else None)
+        partial = Partial(index, labels, table, raw.note)
+        assembly.add(partial)
+        yield partial
+        yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
+    facts = provenance(
+        method="entities",
+        config=config,
+        frames=frames,
+        weights={"name": config.weights, "sha256": info["sha256"]},
+        seconds=time.perf_counter() - start,
+        device=describe(device),
+        notes=notes,
+        encoder=network.config.encoder,
+        features=network.config.features,
+        scale_used=scale or 1.0,
+        typical_diameter=None if diameter is None else round(diameter, 1),
+    )
+    return assembly.segmentation(facts)
+
+
+def _scale_note(scale: float, diameter: float) -> str:
+    if not diameter:
+        return "No entities seen at any scale; looking at the image as it is."
+    return f"Scale {scale:g}: entities are about {diameter:.0f} pixels across."
+
+
+def _within(job: Generator[Any, None, Any], number: int, total: int) -> Generator[Any, None, Any]:
+    """Count a frame's progress (0 … 1) as the stack's."""
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            return stop.value
+        if isinstance(event, Progress):
+            share = event.done / event.total if event.total else 0.0
+            if event.what != "network":
+                share = 0.0 if event.what.startswith("measuring") else 0.95
+            event = Progress(number + 0.95 * share, total, event.what, number, total)
+        yield event
+
+
+def segment_entities(
+    image: Any,
+    *,
+    config: EntityConfig | None = None,
+    model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
+    metadata_axes: str | None = None,
+    **options: Any,
+) -> Segmentation:
+    """Segment every cell or nucleus of an image or stack: each its own label.
+
+    Projective-sphere features from a network, clustered by mean-shift (Bottom-Up class-agnostic
+    segmentation, sections 3 and 4).  A stack is segmented frame by frame and read lazily.
+
+    Parameters
+    ----------
+    image : array-like
+        numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
+        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).
+    config : EntityConfig, optional
+        All options at once.
+    model : tuple of network and info, optional
+        From :func:`~napari_kindred.entities.checkpoint.load_network`.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    **options
+        Single fields of :class:`~napari_kindred.config.EntityConfig`, for example ``axes="TYX"``,
+        ``channel=0``, ``scale=0.5``.
+
+    Returns
+    -------
+    Segmentation
+        Labels of the image's time, slice and plane axes, int32; a table with a row per entity;
+        provenance.
+
+    Raises
+    ------
+    InputError
+        When the image, its axes or its channel cannot be used.
+    OptionError
+        When an option has a value that it cannot take.
+    WeightsError
+        When the weights are missing, damaged or made for something else.
+
+    Examples
+    --------
+    >>> import napari_kindred as nk
+    >>> result = nk.segment_entities(movie, axes="TYX")  # doctest: +SKIP
+    >>> result.save("cells.tif")  # doctest: +SKIP
+    """
+    return finish(
+        iter_segment_entities(
+            image, config=config, model=model, metadata_axes=metadata_axes, **options
+        )
+    )

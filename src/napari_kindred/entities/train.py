@@ -100,7 +100,7 @@ class Trainer:
                     f"{config.init} holds a network of another shape: {network.config}."
                 )
         network = network.to(self.device)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=torch.channels_last)
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Trainer:
         total = images.new_zeros(())
         sums: dict[str, float] = {}
         for i in range(len(images)):
-            one = DenseMaps(*(None if m is None else m[i].float() for m in maps))
+            one = picture(maps, i)
             terms = crop_loss(
                 one,
                 labels[i],
@@ -163,7 +163,7 @@ class Trainer:
         loss = total / len(images)
         self.optimiser.zero_grad(set_to_none=True)
         if bool(torch.isfinite(loss)):
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.optimiser)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
             self.scaler.step(self.optimiser)
@@ -289,6 +289,12 @@ class Trainer:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])
+
+
+def picture(maps: DenseMaps, index: int) -> DenseMaps:
+    """Return one picture's maps out of a batch, (C, h, w) float32 each."""
+    rest = (None if m is None else m[index].float() for m in maps[1:])
+    return DenseMaps(maps.background[index].float(), *rest)
 
 
 def spread(examples: Sequence[Example]) -> list[Example]:
