@@ -60,6 +60,7 @@ def test_window_library_and_copied_code_find_the_same(
 ) -> None:
     viewer.add_image(noise, name="noise", axis_labels=("t", "y", "x"), scale=(1, 0.5, 0.5))
     press_run(widget, until)
+    assert [layer.name for layer in viewer.layers] == ["noise", "noise entities"]
     layer = viewer.layers["noise entities"]
     expected = unique_ids(
         segment_entities(noise, axes="TYX", weights=str(weights), scale=1.0, min_area=4)

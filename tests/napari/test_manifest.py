@@ -68,3 +68,21 @@ def test_naparis_menu_opens_the_widget_with_the_viewer_in_it(make_napari_viewer:
     assert widget.image.value.name == "phase"
     assert widget.axes.value == "TYX"
     assert widget.run.enabled
+
+
+def test_what_was_entered_and_chosen_stays_when_layers_come_and_go(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    for name in ("a", "b"):
+        viewer.add_image(np.zeros((5, 32, 32)), name=name)
+    widget.image.value = next(c for c in widget.image.choices if c.name == "b")
+    widget.axes.value = "ZYX"
+    viewer.add_image(np.zeros((32, 32)), name="c")
+    viewer.layers["b"].name = "renamed"
+    assert widget.image.value.name == "renamed"
+    viewer.layers.remove("a")
+    assert widget.image.value.name == "renamed"
+    assert widget.axes.value == "ZYX"
+    viewer.layers.remove("renamed")
+    assert widget.image.value.name == "c"
+    assert widget.axes.value == "YX"

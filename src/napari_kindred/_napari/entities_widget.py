@@ -57,6 +57,7 @@ class EntitiesWidget(Container):
         self._viewer = viewer
         self._segment: Segment = segment or _segment
         self._image: LayerImage | None = None
+        self._chosen: Any = None
         self._job: Job | None = None
         self._run: Run | None = None
         self._make_inputs()
@@ -72,6 +73,7 @@ class EntitiesWidget(Container):
         self.progress.visible = False
         self.native.destroyed.connect(self._abandon)
         self._take_layer()
+        self._take_axes()
 
     # -- what is on it ---------------------------------------------------------------------
 
@@ -120,15 +122,25 @@ class EntitiesWidget(Container):
 
     def reset_choices(self, *_: Any) -> None:
         """Follow the layer list; napari calls this whenever layers come, go or are renamed."""
-        before = self.image.value
-        self.image.reset_choices()
-        if self.image.value is not before:
-            self._take_layer()
+        with self.image.changed.blocked():
+            self.image.reset_choices()
+            # A choice is known by its name, so one that was renamed has to be chosen again.
+            for layer in self.image.choices:
+                if layer.unique_id == self._chosen:
+                    self.image.value = layer
+        self._take_layer()
 
     # -- from layer to a valid entry -------------------------------------------------------
 
     def _take_layer(self, *_: Any) -> None:
-        """Show what is guessed about the chosen layer."""
+        """Show what is guessed about the layer, if another one than before is chosen."""
+        # Plugins see layers through proxies, which are made anew each time: only ids compare.
+        layer = self.image.value
+        chosen = None if layer is None else layer.unique_id
+        if chosen == self._chosen:
+            self.check()
+            return
+        self._chosen = chosen
         self._read_layer()
         with self.axes.changed.blocked():
             self.axes.value = self._image.guess.axes if self._image else ""
