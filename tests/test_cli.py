@@ -21,7 +21,10 @@ from napari_kindred.config import EntityConfig, TrainConfig
 from napari_kindred.events import Partial
 from napari_kindred.flags import add_flags, config_of
 from napari_kindred.images import Frames
+from napari_kindred.metrics import average_precision
 from napari_kindred.results import Assembly, load_segmentation, measure, provenance
+from napari_kindred.samples import open_sample
+from napari_kindred.weights import WEIGHTS
 
 
 @pytest.fixture
@@ -285,3 +288,22 @@ def test_help_comes_at_once_and_names_the_commands() -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert all(name in told for name in ("demo", "entities", "train", "info"))
     assert time.monotonic() - start < 5  # importing torch alone would take most of this
+
+
+def test_the_shipped_weights_segment_the_shipped_movie_without_display_or_network(
+    tmp_path: Path,
+) -> None:
+    """The whole way, as a user of a fresh installation goes it."""
+    out = tmp_path / "demo"
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | nowhere
+    command = [sys.executable, "-m", "napari_kindred.cli", "demo", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    result = load_segmentation(out / "labels.tif")
+    truth = open_sample("nuclei").truth
+    assert truth is not None
+    scores = average_precision(zip(truth.astype(np.int64), result.labels, strict=True))
+    assert scores["AP50"] > 0.85
+    assert result.provenance["weights"]["sha256"] == WEIGHTS["kindred-entities"].sha256
+    assert len(result.table) == sum(len(np.unique(frame)) - 1 for frame in result.labels)

@@ -15,7 +15,7 @@ from typing import Any
 from . import __version__
 from .config import EntityConfig, TrainConfig
 from .errors import InputError, KindredError, OutputError
-from .events import Event, Notice, Partial, Progress
+from .events import Event, Partial, Progress
 from .flags import add_flags, config_of
 
 CANCELLED = 130
@@ -264,14 +264,16 @@ class Bar:
 
     def report(self, event: Event, place: int = 0, count: int = 1) -> None:
         """Show an event of image ``place`` of ``count``."""
+        image = f"image {place + 1}/{count} " if count > 1 else ""
         if isinstance(event, Progress):
             share = min(1.0, event.done / event.total) if event.total else 0.0
             self._bar.n = (place + share) / count
             frame = f"frame {event.frame}/{event.frames} " if event.frames > 1 else ""
-            image = f"image {place + 1}/{count} " if count > 1 else ""
             self._bar.set_postfix_str(f"{image}{frame}{event.what}")
-        elif isinstance(event, Partial | Notice):
-            self._tell(event.note if isinstance(event, Partial) else event.text)
+        elif isinstance(event, Partial):
+            self._tell(f"{image}{event.note}" if event.note else "")
+        elif not image:
+            self._tell(event.text)  # of a folder's images, they are in provenance.json
 
     def report_image(self, place: int, count: int, event: Event) -> None:
         """Show an event of one image of a folder."""
