@@ -1,38 +1,21 @@
-"""From the menu to the layer with the real network, its weights random: what it finds means
-nothing, but window, library and copied code have to find the same.
-"""
+"""From the menu to the layer with the real network and the shipped weights."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from napari.layers import Labels
 
 from napari_kindred._napari.layers import KEY
-from napari_kindred.config import NetworkConfig
-from napari_kindred.entities.checkpoint import save_weights
-from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.entities.predict import segment_entities
 from napari_kindred.numbering import unique_ids
-from napari_kindred.weights import file_sha256
+from napari_kindred.weights import file_sha256, resolve
 
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(EntityNetwork(NetworkConfig(width=16)), path, {})
-    return path
-
-
-@pytest.fixture
-def noise() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 4000, (3, 96, 128)).astype(np.uint16)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -41,12 +24,10 @@ def viewer(make_napari_viewer: Any) -> Any:
 
 
 @pytest.fixture
-def widget(viewer: Any, weights: Path) -> Any:
+def widget(viewer: Any) -> Any:
     """The widget as napari's menu opens it."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
-    widget.form.inputs["weights"].value = str(weights)
     widget.form.inputs["scale"].value = "1"
-    widget.form.inputs["min_area"].value = 4
     return widget
 
 
@@ -56,23 +37,21 @@ def press_run(widget: Any, until: Any) -> None:
 
 
 def test_window_library_and_copied_code_find_the_same(
-    viewer: Any, widget: Any, until: Any, noise: np.ndarray, weights: Path
+    viewer: Any, widget: Any, until: Any, movie: np.ndarray
 ) -> None:
-    viewer.add_image(noise, name="noise", axis_labels=("t", "y", "x"), scale=(1, 0.5, 0.5))
+    viewer.add_image(movie, name="discs", axis_labels=("t", "y", "x"), scale=(1, 0.5, 0.5))
     press_run(widget, until)
-    assert [layer.name for layer in viewer.layers] == ["noise", "noise entities"]
-    layer = viewer.layers["noise entities"]
-    expected = unique_ids(
-        segment_entities(noise, axes="TYX", weights=str(weights), scale=1.0, min_area=4)
-    )
-    assert expected.labels.max() > 3
+    assert [layer.name for layer in viewer.layers] == ["discs", "discs entities"]
+    layer = viewer.layers["discs entities"]
+    expected = unique_ids(segment_entities(movie, axes="TYX", scale=1.0))
+    assert [frame.max() > 0 for frame in expected.labels] == [True] * 4
     np.testing.assert_array_equal(layer.data, expected.labels)
     rows = layer.features.iloc[1:].reset_index(drop=True)
     for column in expected.table:
         np.testing.assert_allclose(rows[column], expected.table[column])
 
     entry = layer.metadata[KEY]
-    assert entry["weights"]["sha256"] == file_sha256(weights)
+    assert entry["weights"]["sha256"] == file_sha256(resolve("kindred-entities"))
     assert entry["complete"] is True
     json.dumps(entry)
 
@@ -82,34 +61,34 @@ def test_window_library_and_copied_code_find_the_same(
 
 
 def test_the_scale_that_was_chosen_is_shown(
-    viewer: Any, widget: Any, until: Any, noise: np.ndarray
+    viewer: Any, widget: Any, until: Any, movie: np.ndarray
 ) -> None:
     widget.form.inputs["scale"].value = "auto"
-    viewer.add_image(noise[0], name="noise")
+    viewer.add_image(movie[0], name="discs")
     press_run(widget, until)
     assert "Found" in widget.status.value
     assert "scale" in widget.status.value.lower()
-    assert "scale_used" in viewer.layers["noise entities"].metadata[KEY]
+    assert "scale_used" in viewer.layers["discs entities"].metadata[KEY]
 
 
 def test_cancel_keeps_the_frames_that_are_done(
-    viewer: Any, widget: Any, until: Any, noise: np.ndarray
+    viewer: Any, widget: Any, until: Any, movie: np.ndarray
 ) -> None:
-    viewer.add_image(np.concatenate([noise] * 40), name="noise", axis_labels=("t", "y", "x"))
+    viewer.add_image(np.concatenate([movie] * 30), name="discs", axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: "noise entities" in viewer.layers, timeout=60000)
+    until(lambda: "discs entities" in viewer.layers, timeout=60000)
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
-    entry = viewer.layers["noise entities"].metadata[KEY]
+    entry = viewer.layers["discs entities"].metadata[KEY]
     assert entry["complete"] is False
     assert 1 <= entry["frames_done"] < 120
     assert f"{entry['frames_done']} of 120 frames are kept" in widget.status.value
 
 
 def test_missing_weights_get_one_sentence_and_no_layer(
-    viewer: Any, widget: Any, until: Any, noise: np.ndarray
+    viewer: Any, widget: Any, until: Any, movie: np.ndarray
 ) -> None:
-    viewer.add_image(noise[0])
+    viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = "nowhere.safetensors"
     press_run(widget, until)
     assert "nowhere.safetensors" in widget.status.value
@@ -117,11 +96,11 @@ def test_missing_weights_get_one_sentence_and_no_layer(
 
 
 def test_damaged_weights_get_one_sentence_and_no_layer(
-    viewer: Any, widget: Any, until: Any, noise: np.ndarray, weights: Path, tmp_path: Path
+    viewer: Any, widget: Any, until: Any, movie: np.ndarray, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.safetensors"
-    half.write_bytes(weights.read_bytes()[:100_000])
-    viewer.add_image(noise[0])
+    half.write_bytes(resolve("kindred-entities").read_bytes()[:100_000])
+    viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = str(half)
     press_run(widget, until)
     assert "half.safetensors" in widget.status.value
