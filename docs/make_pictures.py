@@ -106,7 +106,7 @@ def contours(viewer: Viewer) -> None:
 
     for layer in viewer.layers:
         if isinstance(layer, Labels):
-            layer.contour = 1
+            layer.contour = 1 if max(layer.data.shape) < 400 else 2
             layer.opacity = 1.0
         elif not layer.rgb:
             layer.contrast_limits = tuple(np.percentile(layer.data, (0.5, 99.7)))
