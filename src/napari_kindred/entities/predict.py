@@ -54,9 +54,14 @@ def resize(pixels: NDArray[np.float32], scale: float) -> torch.Tensor:
     """Scale a plane (H, W, C) and return it as (1, 3, H', W'), anti-aliased when shrinking."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
     if scale != 1:
-        size = [max(1, round(n * scale)) for n in image.shape[-2:]]
+        size = scaled_shape((image.shape[2], image.shape[3]), scale)
         image = F.interpolate(image, size=size, mode="bilinear", antialias=scale < 1)
     return image.expand(1, 3, -1, -1)
+
+
+def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Size of a plane after scaling."""
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def iter_dense(
@@ -112,10 +117,36 @@ def pad_to_multiple(window: torch.Tensor, multiple: int = 32) -> torch.Tensor:
     return F.pad(window, (0, right, 0, down), mode=mode)
 
 
-def to_maps(dense: NDArray[np.float32], shape: tuple[int, int], scale: float) -> decode.Maps:
+def cells(shape: tuple[int, int], scale: float, stride: int) -> list[float]:
+    """Return how many pixels of a plane one cell of its raw maps spans along each axis.
+
+    Not the ratio of the two sizes: a scaled plane of odd size ends in half a cell.
+    """
+    return [
+        stride * n / scaled for n, scaled in zip(shape, scaled_shape(shape, scale), strict=True)
+    ]
+
+
+def upsample(
+    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
+) -> torch.Tensor:
+    """Bring raw maps (C, h, w) of a scaled plane to the plane's own size, bilinearly."""
+    factors = [step * (1 + 1e-9) for step in cells(shape, scale, stride)]
+    full = F.interpolate(
+        torch.from_numpy(dense)[None],
+        scale_factor=factors,
+        mode="bilinear",
+        align_corners=False,
+        recompute_scale_factor=False,
+    )
+    return full[0, :, : shape[0], : shape[1]]
+
+
+def to_maps(
+    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
+) -> decode.Maps:
     """Bring positional maps (C, h, w) of a scaled plane to the plane's own size and pixels."""
-    tensor = torch.from_numpy(dense[:4])[None]
-    full = F.interpolate(tensor, size=shape, mode="bilinear", align_corners=False)[0]
+    full = upsample(dense[:4], shape, scale, stride)
     foreground = torch.sigmoid(-full[0]).numpy()
     votes: NDArray[np.float32] = (full[1:3].permute(1, 2, 0) / scale).numpy()
     votes[..., 0] += np.arange(shape[0], dtype=np.float32)[:, None]
@@ -159,15 +190,15 @@ def labels_of(
     scores : ndarray, (N,) float32
     """
     if network.config.features == "positional":
-        maps = to_maps(dense, shape, scale)
+        maps = to_maps(dense, shape, scale, network.config.output_stride)
         return decode.segment_maps(
             maps, config.threshold, config.min_area, config.fill_holes, config.min_score
         )
+    stride = network.config.output_stride
     foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
     lines = torch.from_numpy(dense[-network.config.content_dim :]).permute(1, 2, 0)
     lines = lines / lines.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     if network.config.features == "both":
-        stride = network.config.output_stride
         height, width = dense.shape[1:]
         places = torch.stack(
             torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1
@@ -177,19 +208,21 @@ def labels_of(
         lifted = fourier_lift(votes.reshape(-1, 2), torch.full((height * width,), -50.0), typical)
         lines = torch.cat([lines, lifted[:, 1:].view(height, width, -1)], -1) / 2**0.5
     coarse = segment_features(lines, background=(foreground < config.threshold).numpy(), min_area=1)
-    labels = enlarge(coarse, shape)
-    full = F.interpolate(foreground[None, None], size=shape, mode="bilinear")[0, 0].numpy()
+    labels = enlarge(coarse, shape, cells(shape, scale, stride))
+    full = torch.sigmoid(-upsample(dense[:1], shape, scale, stride)[0]).numpy()
     labels[full < config.threshold] = 0
     if config.fill_holes:
         labels = decode.fill_holes(labels)
     return decode.finish(labels, full, config.min_area, config.min_score)
 
 
-def enlarge(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Bring labels (h, w) to another size by their nearest neighbour."""
+def enlarge(
+    labels: NDArray[np.int32], shape: tuple[int, int], steps: list[float]
+) -> NDArray[np.int32]:
+    """Bring labels (h, w), one cell spanning ``steps`` pixels, to another size."""
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int)
-        for old, new in zip(labels.shape, shape, strict=True)
+        np.minimum(((np.arange(new) + 0.5) / step).astype(int), old - 1)
+        for old, new, step in zip(labels.shape, shape, steps, strict=True)
     )
     enlarged: NDArray[np.int32] = labels[rows[:, None], columns[None]]
     return enlarged

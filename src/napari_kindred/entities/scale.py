@@ -43,10 +43,10 @@ GOOD = 0.8
 AGREE = 0.25
 """Two scales that see the same diameter (to this difference of logarithms) leave no doubt."""
 
-AGREE_BY = 0.04
+AGREE_BY = 0.02
 """… as long as no other scale scored better by more than this."""
 
-COST = 0.03
+COST = 0.01
 """What a finer look's score is reduced by per octave: fragments can look like entities."""
 
 Look = Callable[[NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]]

@@ -256,6 +256,16 @@ class Trainer:
 
     def run(self) -> Path:
         """Train until time or steps are used up; returns the path of the best weights."""
+        try:
+            self._train()
+        finally:  # a cancelled run too is gone on with where it stopped
+            self.save()
+        if self.validation:
+            self._log(self.validate())
+            return self.out / "best.safetensors"
+        return self.out / "last.safetensors"
+
+    def _train(self) -> None:
         config = self.config
         last_saved = last_scored = self.seconds
         recent: dict[str, float] = {}
@@ -273,11 +283,6 @@ class Trainer:
             if self.validation and self.seconds - last_scored > 60 * config.validate_minutes:
                 last_scored = self.seconds
                 self._log(self.validate())
-        self.save()
-        if self.validation:
-            self._log(self.validate())
-            return self.out / "best.safetensors"
-        return self.out / "last.safetensors"
 
     def _log(self, values: dict[str, float]) -> None:
         minutes = self.seconds / 60
