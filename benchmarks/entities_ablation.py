@@ -249,19 +249,16 @@ def markdown(result: dict) -> str:
             spread = f" [{min(values):.3f}, {max(values):.3f}]" if len(values) > 1 else ""
             cells.append(f"{mean:.3f} ({degrees(mean)}){spread}")
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    first = result["runs"][0]
+    first, config = result["runs"][0], result["config"]
     seeds = len({row["seed"] for row in result["runs"]})
-    rows += [
-        "",
-        (
-            f"{result['config']['max_steps']} steps of {result['config']['batch']} crops of "
-            f"{result['config']['crop']}² pixels each, {seeds} seed(s), mean [smallest, largest]; "
-            f"{first['entities']} entities in {first['windows']} windows of "
-            f"{result['pictures']['held out']} held-out pictures "
-            f"(data: {', '.join(result['data'])})."
-        ),
+    notes = [
+        f"{config['max_steps']} steps of {config['batch']} crops of {config['crop']}² pixels each;",
+        f"mean over {seeds} seeds [smallest, largest];",
+        f"{first['entities']} entities in {first['windows']} windows of",
+        f"{result['pictures']['held out']} pictures not trained on",
+        f"(data: {', '.join(result['data'])}).",
     ]
-    return "\n".join(rows)
+    return "\n".join([*rows, "", " ".join(notes)])
 
 
 def main() -> None:

@@ -170,47 +170,46 @@ def sklearn_ratio(again: bool) -> dict[str, Any] | None:
 
 def markdown(result: dict) -> str:
     """Return the table of one measurement."""
+    frame = result["frame"]
+    what = f"{result['picture']}, {SIDE} × {SIDE}"
     rows = [
-        (
-            f"| {result['picture']}, {SIDE} × {SIDE} | seconds | network | clustering | rest | scale "
-            "| entities |"
-        ),
-        "|---|---|---|---|---|---|---|",
+        f"| {what} | seconds | network | clustering | rest | entities |",
+        "|---|---|---|---|---|---|",
     ]
-    names = {"fixed": "scale given", "scale 1": "scale 1, nothing resampled"}
-    for key, name in names.items():
-        own = result["frame"][key]
+    for key, name in (("fixed", "scale {scale:g} given"), ("scale 1", "scale 1 given")):
+        own = frame[key]
         shares = " | ".join(
             f"{100 * own[part] / own['total']:.0f} %" for part in ("network", "clustering", "rest")
         )
         rows.append(
-            f"| {name} | {own['total']:.2f} | {shares} | {own['scale']:g} | {own['entities']:.0f} |"
+            f"| {name.format(**own)} | {own['total']:.2f} | {shares} | {own['entities']:.0f} |"
         )
-    automatic = result["frame"]["automatic"]
+    own = frame["automatic"]
     rows.append(
-        f"| scale chosen automatically | {automatic['total']:.2f}, {automatic['scale choice']:.2f} "
-        f"of it for the choice | | | | {automatic['scale']:g} | {automatic['entities']:.0f} |"
+        f"| scale {own['scale']:g} chosen automatically, which takes {own['scale choice']:.2f} s "
+        f"| {own['total']:.2f} | | | | {own['entities']:.0f} |"
     )
-    rows += [
-        "",
-        (
-            f"Median of {REPEATS} runs; loading the weights takes {result['frame']['loading']:.2f} s, "
-            f"once; at most {result['frame']['peak GB']:.1f} GB of memory in all. "
-            f"{result['hardware']}."
-        ),
+    notes = [
+        f"Median of {REPEATS} runs.",
+        f"Loading the weights takes {frame['loading']:.2f} s, once;",
+        f"memory of the process at most {frame['peak GB']:.1f} GB.",
+        f"{result['hardware']}.",
     ]
-    ratio = result.get("meanshift")
-    if ratio:
-        rows += [
-            "",
-            (
-                f"Mean-shift on a {ratio['map'].split(',')[0].replace('x', '×')} feature map: "
-                f"{ratio['kindred']['seconds']:.2f} s here, {ratio['sklearn']['seconds']:.0f} s with "
-                f"scikit-learn, {ratio['ratio']:.0f} times as long; adjusted Rand index between the "
-                f"two {ratio['ari_between']:.4f} ({ratio['hardware']})."
-            ),
-        ]
-    return "\n".join(rows)
+    return "\n".join([*rows, "", " ".join(notes), *comparison(result.get("meanshift"))])
+
+
+def comparison(ratio: dict | None) -> list[str]:
+    """Say in a sentence how scikit-learn compares."""
+    if not ratio:
+        return []
+    side = ratio["map"].split(",")[0].replace("x", "×")
+    words = [
+        f"Mean-shift on a {side} feature map: {ratio['kindred']['seconds']:.2f} s here,",
+        f"{ratio['sklearn']['seconds']:.0f} s with scikit-learn, {ratio['ratio']:.0f} times as",
+        f"long; adjusted Rand index between the two {ratio['ari_between']:.4f}",
+        f"({ratio['hardware']}).",
+    ]
+    return ["", " ".join(words)]
 
 
 def main() -> None:

@@ -10,11 +10,16 @@ copied by hand.  A table reaches from its marker to the ``<!-- end: NAME -->`` m
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from napari_kindred.config import EntityConfig, TrainConfig, changed
+from napari_kindred.weights import resolve
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -26,6 +31,7 @@ def pages() -> list[Path]:
         ROOT / "README.md",
         ROOT / "benchmarks" / "README.md",
         *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "src" / "napari_kindred" / "weights_data").glob("*.md")),
     ]
 
 
@@ -51,15 +57,49 @@ def paste(name: str, table: str, where: Iterable[Path] | None = None) -> list[Pa
     return changed
 
 
-def measured() -> dict[str, str]:
-    """Return every table that has been measured, by name, from the results' JSON files."""
-    tables: dict[str, str] = {}
+def options(config: Any) -> str:
+    """Return the table of a config's options, as its fields describe themselves."""
+    rows = ["| option | default | what it does |", "|---|---|---|"]
+    for item in dataclasses.fields(config):
+        default = "" if item.default is None else f"`{item.default}`"
+        rows.append(f"| `{item.name}` | {default} | {item.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def weights(name: str) -> str:
+    """Return the table of what a weights file tells about itself."""
+    from napari_kindred.entities.checkpoint import load_network
+
+    network, info = load_network(name)
+    changed_options = {
+        key: value
+        for key, value in changed(TrainConfig(**info["train_config"])).items()
+        if key not in ("threads", "validate_minutes", "validate_images", "checkpoint_minutes")
+    }
+    facts = {
+        "encoder": f"{network.config.encoder}, decoder {network.config.width} channels wide",
+        "features": network.config.features,
+        "parameters": f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} million",
+        "file": f"{resolve(name).stat().st_size / 1e6:.1f} MB, half precision",
+        "sha256": f"`{info['sha256']}`",
+        "trained on": f"{info['pictures']} pictures, {', '.join(info['groups'])}",
+        "training": f"{info['steps']} steps in {info['minutes']:.0f} minutes on {info['device']}",
+        "options changed": ", ".join(f"`{k}={v}`" for k, v in changed_options.items()) or "none",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items())])
+
+
+def tables() -> dict[str, str]:
+    """Return every table by name: those measured, from their JSON files, and the options."""
+    found = {"options": options(EntityConfig), "train_options": options(TrainConfig)}
+    if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():
+        found["weights"] = weights("kindred-entities")
     for path in sorted(RESULTS.glob("*.json")):
         module = importlib.import_module(path.stem)
         result = json.loads(path.read_text("utf-8"))
         table = module.markdown(result)
-        tables |= table if isinstance(table, dict) else {path.stem: table}
-    return tables
+        found |= table if isinstance(table, dict) else {path.stem: table}
+    return found
 
 
 def main() -> int:
@@ -67,10 +107,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing, say what would")
     given = parser.parse_args()
     stale = []
-    for name, table in measured().items():
+    for name, table in tables().items():
         if given.check:
             stale += [
-                f"{page.relative_to(ROOT)}: table {name} is not what was measured"
+                f"{page.relative_to(ROOT)}: table {name} is out of date; run benchmarks/tables.py"
                 for page in pages()
                 if page.exists()
                 and replaced(page.read_text("utf-8"), name, table) != page.read_text("utf-8")
