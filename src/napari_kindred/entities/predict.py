@@ -362,7 +362,8 @@ def _scale_note(scale: float, diameter: float) -> str:
 
 
 def _within(job: Generator[Any, None, Any], number: int, total: int) -> Generator[Any, None, Any]:
-    """Count a frame's progress (0 … 1) as the stack's."""
+    """Count a frame's progress (0 … 1) as the stack's; it never goes back."""
+    highest = 0.0
     while True:
         try:
             event = next(job)
@@ -370,9 +371,10 @@ def _within(job: Generator[Any, None, Any], number: int, total: int) -> Generato
             return stop.value
         if isinstance(event, Progress):
             share = event.done / event.total if event.total else 0.0
-            if event.what != "network":
-                share = 0.0 if event.what.startswith("measuring") else 0.95
-            event = Progress(number + 0.95 * share, total, event.what, number, total)
+            if event.what.startswith("measuring"):
+                share = 0.0
+            highest = max(highest, 0.95 * share)
+            event = Progress(number + highest, total, event.what, number, total)
         yield event
 
 

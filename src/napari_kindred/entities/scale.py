@@ -46,8 +46,9 @@ AGREE = 0.25
 AGREE_BY = 0.02
 """… as long as no other scale scored better by more than this."""
 
-COST = 0.01
-"""What a finer look's score is reduced by per octave: fragments can look like entities."""
+COST = 0.02
+"""What a look's score is reduced by per octave away from 1: parts and groups can look like
+entities, and most pictures are taken at a magnification that suits what they show."""
 
 Look = Callable[[NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]]
 """Segments a plane (H, W, C) after scaling it: labels of the scaled size, and their scores."""
@@ -131,7 +132,7 @@ def choose_scale(
         diameter = seen / scale
         if score >= GOOD:
             return _scale_for(diameter), diameter
-        score -= COST * math.log2(scale / min(scales))
+        score -= COST * abs(math.log2(scale))
         agrees = any(abs(math.log(diameter / other)) < AGREE for _, other in believed)
         believed.append((score, diameter))
         if agrees and score >= max(believed)[0] - AGREE_BY:
