@@ -55,8 +55,8 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="",
-        size=0,
+        sha256="0d6d52eaf83d2944ac881d27f198bf9bd420acb4c37fd09295dee9264b1dcf39",
+        size=7336016,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
     ),
