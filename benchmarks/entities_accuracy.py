@@ -218,6 +218,8 @@ def main() -> None:
         "--out", type=Path, help="another JSON file; the pages then stay as they are"
     )
     given = parser.parse_args()
+    if given.limit and not given.out:
+        parser.error("--limit measures a part only; give --out as well")
     config = EntityConfig(weights=given.weights, device=given.device)
     kinds = {kind: pairs[: given.limit] for kind, pairs in held_out(given.data).items()}
     path = resolve(given.weights)
