@@ -44,7 +44,7 @@ def test_entities_come_to_the_size_that_the_network_likes(diameter, side):
 
 def test_a_good_size_is_left_alone_after_one_look():
     looks = []
-    scale, _ = finish(choose_scale(discs(27, 300), honest(looks)))
+    scale, _ = finish(choose_scale(discs(31, 300), honest(looks)))
     assert scale == 1.0
     assert looks == [1.0]
 

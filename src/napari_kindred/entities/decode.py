@@ -9,7 +9,6 @@ density on a grid, for all entities at once, and pixels are assigned with a k-d 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +70,8 @@ def find_modes(
 
     Votes are counted on a grid per octave of width, smoothed with half the kernel width, and
     divided by the number of votes that an entity of that width has, so that one threshold serves
-    small and large entities; the sum of all octaves' densities has its peaks at the modes.
+    small and large entities; the sum of all octaves' densities has its peaks at the modes.  Of
+    peaks less than 45 degrees apart the one with most votes stays.
 
     Parameters
     ----------
@@ -88,29 +88,13 @@ def find_modes(
     cell = max(1, int(finest / 2))
     grid = (-(-shape[0] // cell), -(-shape[1] // cell))
     place = np.clip((votes / cell).astype(np.int64), 0, np.array(grid) - 1)
-    field = _density(place[:, 0] * grid[1] + place[:, 1], widths, weights, grid, cell)
-    found = []
-    for octave in np.unique(field.octave):
-        radius = max(1, round(FLAT_KERNEL * 2.0**octave / cell))
-        y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-        disk = y * y + x * x <= radius * radius
-        top = ndimage.maximum_filter(field.density, footprint=disk, mode="constant")
-        peak = (field.density == top) & (field.density >= smallest_mass)
-        found.append(np.argwhere(peak & (field.octave == octave)))
-    peaks = np.concatenate(found)
-    mass = field.density[tuple(peaks.T)]
-    width: NDArray[np.float64] = np.exp2(field.width_sum[tuple(peaks.T)] / np.maximum(mass, 1e-9))
+    index = place[:, 0] * grid[1] + place[:, 1]
+    density = _density(index, widths, weights, grid, cell)
+    top = ndimage.maximum_filter(density, size=3, mode="constant")
+    peaks = np.argwhere((density == top) & (density >= smallest_mass))
+    mass = density[tuple(peaks.T)].astype(np.float64)
     places = (peaks.astype(np.float64) + 0.5) * cell - 0.5
-    return _thin(Modes(places, width, mass))
-
-
-@dataclass(frozen=True)
-class _Field:
-    """Density of votes on a grid, sum of density times log2 width, octave that has most."""
-
-    density: NDArray[np.float64]
-    width_sum: NDArray[np.float64]
-    octave: NDArray[np.int64]
+    return _thin(Modes(places, _widths_at(peaks, index, widths, weights, grid), mass))
 
 
 def _density(
@@ -119,27 +103,40 @@ def _density(
     weights: Floats,
     grid: tuple[int, int],
     cell: int,
-) -> _Field:
-    log_width = np.log2(widths)
-    octave = np.rint(log_width).astype(np.int64)
-    density, width_sum, strongest = np.zeros(grid), np.zeros(grid), np.zeros(grid)
-    owner = np.full(grid, octave.min())
-    for o in np.unique(octave):
+) -> NDArray[np.float32]:
+    """Density of votes on the grid, in shares of what an entity of their width has."""
+    octave = np.rint(np.log2(widths)).astype(np.int8)
+    density = np.zeros(grid, np.float32)
+    for o in range(int(octave.min()), int(octave.max()) + 1):
         inside = octave == o
+        if not inside.any():
+            continue
         sigma = 2.0**o / 2 / cell
         votes_of_one = np.pi / 4 * (2.0**o / WIDTH_PER_DIAMETER) ** 2
         gain = 2 * np.pi * sigma**2 / votes_of_one
+        count = np.bincount(index[inside], weights[inside] * gain, minlength=density.size)
+        plane = count.reshape(grid).astype(np.float32)
+        density += ndimage.gaussian_filter(plane, sigma, mode="constant", truncate=3.0)
+    return density
 
-        def smooth(values: Floats, inside: Any = inside, sigma: float = sigma) -> Any:
-            count = np.bincount(index[inside], values[inside], minlength=grid[0] * grid[1])
-            return ndimage.gaussian_filter(count.reshape(grid), sigma, mode="constant")
 
-        part = smooth(weights) * gain
-        width_sum += smooth(weights * log_width) * gain
-        density += part
-        owner = np.where(part > strongest, o, owner)
-        strongest = np.maximum(strongest, part)
-    return _Field(density, width_sum, owner)
+def _widths_at(
+    peaks: NDArray[np.int64],
+    index: NDArray[np.int64],
+    widths: Floats,
+    weights: Floats,
+    grid: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Geometric mean of the widths of the votes in the 5x5 cells around each peak."""
+    size = grid[0] * grid[1]
+    sums = []
+    for values in (weights, weights * np.log(widths)):
+        plane = np.bincount(index, values, minlength=size).reshape(grid).astype(np.float32)
+        sums.append(ndimage.uniform_filter(plane, 5, mode="constant")[tuple(peaks.T)])
+    total, log_width = sums
+    # A peak between its votes may have none in reach: then they are the plane's.
+    usual = float(np.log(widths).mean())
+    return np.exp(np.where(total > 1e-6, log_width / np.maximum(total, 1e-6), usual))
 
 
 def _thin(modes: Modes) -> Modes:
@@ -185,6 +182,22 @@ def assign(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
     return cluster.astype(np.int32), similarity.astype(np.float32)
 
 
+def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
+    """Assign many votes; those in one cell, an eighth of the finest width wide, go together."""
+    if not len(votes) or not len(modes.widths):
+        return assign(votes, modes)
+    step = np.float32(modes.widths.min() / 8)
+    cells = np.rint(votes / step).astype(np.int64)
+    cells -= cells.min(0)
+    _, first, inverse = np.unique(
+        cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1],
+        return_index=True,
+        return_inverse=True,
+    )
+    cluster, similarity = assign(votes[first], modes)
+    return cluster[inverse], similarity[inverse]
+
+
 def segment_maps(
     maps: Maps,
     threshold: float = 0.5,
@@ -218,7 +231,7 @@ def segment_maps(
     mask = maps.foreground >= threshold
     votes, width = maps.votes[mask], maps.width[mask]
     modes = find_modes(votes, width, maps.foreground[mask], (shape[0], shape[1]))
-    cluster, similarity = assign(votes, modes)
+    cluster, similarity = assign_all(votes, modes)
     plane = np.zeros(shape, np.int32)
     plane[mask] = cluster
     pieces = split_pieces(plane, mask, modes)
@@ -233,8 +246,10 @@ def segment_maps(
 
 def drop_fragments(labels: Labels, width: Floats) -> Labels:
     """Remove entities with less than ``WHOLE`` of the area that their pixels' widths tell of."""
-    areas = np.bincount(labels.ravel())
-    log_width = np.bincount(labels.ravel(), np.log(width.ravel()), minlength=len(areas))
+    place = np.flatnonzero(labels)
+    ids = labels.ravel()[place]
+    areas = np.bincount(ids, minlength=1)
+    log_width = np.bincount(ids, np.log(width.ravel()[place]), minlength=1)
     typical = np.exp(log_width / np.maximum(areas, 1))
     keep = areas >= WHOLE * np.pi / 4 * (typical / WIDTH_PER_DIAMETER) ** 2
     keep[0] = False
@@ -263,37 +278,50 @@ def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Lab
     loose = mask & (kept == 0)
     if not loose.any():
         return kept
-    patches = label(mask, background=0, connectivity=1)
-    nearest = ndimage.distance_transform_edt(kept == 0, return_distances=False, return_indices=True)
-    candidate = kept[tuple(nearest)]
-    same = patches[tuple(nearest)] == patches
-    taken = np.where(loose & same, candidate, kept)
+    taken = spread(kept, loose)
     orphan = label(mask & (taken == 0), background=0, connectivity=1)
     return np.where(orphan > 0, orphan + count, taken).astype(np.int32)
+
+
+def spread(labels: Labels, free: NDArray[np.bool_]) -> Labels:
+    """Give free pixels to the entity that reaches them first, step by step over free pixels."""
+    padded = np.pad(labels, 1)
+    flat = padded.ravel()
+    width = padded.shape[1]
+    waiting = np.flatnonzero(np.pad(free & (labels == 0), 1))
+    while len(waiting):
+        found = flat[waiting - width]
+        for step in (-1, 1, width):
+            found = np.where(found > 0, found, flat[waiting + step])
+        reached = found > 0
+        if not reached.any():
+            break
+        flat[waiting[reached]] = found[reached]
+        waiting = waiting[~reached]
+    return padded[1:-1, 1:-1].copy()
 
 
 def fill_holes(labels: Labels) -> Labels:
     """Give each hole (4-connected background inside one entity only) to that entity."""
     holes = label(labels == 0, background=0, connectivity=1)
     count = int(holes.max())
-    if count < 2:
+    enclosed = np.ones(count + 1, bool)
+    enclosed[0] = False
+    for side in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        enclosed[side] = False
+    if not enclosed.any():
         return labels
     highest = np.zeros(count + 1, np.int64)
     lowest = np.full(count + 1, np.iinfo(np.int64).max)
-    pairs = (
-        (holes[1:], labels[:-1]),
-        (holes[:-1], labels[1:]),
-        (holes[:, 1:], labels[:, :-1]),
-        (holes[:, :-1], labels[:, 1:]),
-    )
-    for hole, neighbour in pairs:
-        touching = (hole > 0) & (neighbour > 0)
+    inner = enclosed[holes]
+    place = np.flatnonzero(inner)
+    hole = holes.ravel()[place]
+    for step in (-1, 1, -labels.shape[1], labels.shape[1]):
+        neighbour = labels.ravel()[place + step]  # a hole never lies at the plane's edge
+        touching = neighbour > 0
         np.maximum.at(highest, hole[touching], neighbour[touching])
         np.minimum.at(lowest, hole[touching], neighbour[touching])
-    edge = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
-    inside = highest == lowest
-    inside[edge] = False
-    inside[0] = False
+    inside = enclosed & (highest == lowest)
     return np.where(inside[holes], highest[holes], labels).astype(np.int32)
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..events import Progress
 
-TARGET = 28.0
+TARGET = 32.0
 """Median diameter, in pixels of the scaled picture, at which masks measured best."""
 
 TRUSTED = (16.5, 50.0)
