@@ -125,7 +125,10 @@ def _read(name: str, image: Path, labels: Path, folder: str, row: dict[str, str]
     plane = np.broadcast_to(plane, (*plane.shape[:2], 3)).transpose(2, 0, 1)
     pyramid = [np.ascontiguousarray(plane, dtype=np.float16)]
     while min(pyramid[-1].shape[1:]) >= 128:
-        half = downscale_local_mean(pyramid[-1].astype(np.float32), (1, 2, 2))
+        last = pyramid[-1].astype(np.float32)
+        # An odd side ends in half a block: it is filled up with its edge, not with darkness.
+        last = np.pad(last, [(0, 0), *((0, side % 2) for side in last.shape[1:])], mode="edge")
+        half = downscale_local_mean(last, (1, 2, 2))
         pyramid.append(half.astype(np.float16))
     modality = row.get("modality") or row.get("modality_guess") or ""
     return Example(

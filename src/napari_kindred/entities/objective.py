@@ -236,7 +236,9 @@ def _line_terms(
             cosines, own, away, _background_line(features, inside, background, complete)
         )
     if config.weight_reco:
-        terms["reco"] = config.weight_reco * losses.reco(cosines, gram, own)
+        terms["reco"] = config.weight_reco * losses.reco(
+            cosines, gram, own, torch.Generator().manual_seed(int(random.integers(2**62)))
+        )
     if config.weight_segment or config.weight_gradient:
         terms.update(_segment_terms(features, targets, ids, gram, config))
     return terms
