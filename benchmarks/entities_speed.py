@@ -32,7 +32,8 @@ from meanshift import compare, hardware
 from tables import RESULTS, paste
 
 from napari_kindred import EntityConfig, iter_segment_entities
-from napari_kindred.entities import predict
+from napari_kindred.device import select
+from napari_kindred.entities import plane as planes
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.events import Notice, Progress
 from napari_kindred.images import Frames, read_image
@@ -67,10 +68,8 @@ class Clock:
         """Time every call of a network and everything that turns its maps into labels."""
         timed = {
             "forward": patch.object(network, "forward", self.timed("network", network.forward)),
-            "labels": patch.object(
-                predict, "labels_of", self.timed("clustering", predict.labels_of)
-            ),
-            "merge": patch.object(predict, "merge", self.timed("clustering", predict.merge)),
+            "labels": patch.object(planes, "labels_of", self.timed("clustering", planes.labels_of)),
+            "merge": patch.object(planes, "merge", self.timed("clustering", planes.merge)),
         }
         for each in timed.values():
             each.start()
@@ -142,7 +141,7 @@ def measure(pixels: np.ndarray, axes: str, weights: str, device: str) -> dict[st
     """Time both kinds of run."""
     config = EntityConfig(weights=weights, axes=axes, device=device)
     start = time.perf_counter()
-    model = load_network(weights, predict.select(device))
+    model = load_network(weights, select(device))
     loading = time.perf_counter() - start
     automatic = median([run(pixels, config, model) for _ in range(REPEATS + 1)][1:])
     fixed = EntityConfig(weights=weights, axes=axes, device=device, scale=automatic["scale"])

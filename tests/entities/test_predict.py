@@ -6,7 +6,7 @@ import torch
 
 import napari_kindred as nk
 from napari_kindred.config import EntityConfig, NetworkConfig
-from napari_kindred.entities import predict
+from napari_kindred.entities import plane
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
@@ -208,7 +208,7 @@ def test_content_features_are_clustered_by_mean_shift(features):
     """A network whose content features are drawn: two entities, two orthogonal lines."""
     config = NetworkConfig(encoder="resnet18", width=16, features=features, content_dim=4)
     network = EntityNetwork(config).eval()
-    dense = np.zeros((predict.channels(network), 32, 40), np.float32)
+    dense = np.zeros((plane.channels(network), 32, 40), np.float32)
     dense[0] = 5
     dense[0, 4:28, 4:36] = -5
     dense[-4, :, :20] = 1
@@ -217,7 +217,7 @@ def test_content_features_are_clustered_by_mean_shift(features):
         y, x = np.mgrid[:32, :40]
         dense[1] = 32 - (2 * y + 0.5)
         dense[2] = np.where(x < 20, 20, 60) - (2 * x + 0.5)
-    labels, scores = predict.labels_of(network, dense, (64, 80), 1.0, EntityConfig())
+    labels, scores = plane.labels_of(network, dense, (64, 80), 1.0, EntityConfig())
     assert len(scores) == 2
     assert labels[32, 20] != labels[32, 60]
     assert labels[2, 2] == 0
@@ -227,11 +227,11 @@ def test_content_features_are_clustered_by_mean_shift(features):
 def test_upsampled_maps_lie_where_their_pixels_were():
     """A ramp stays a ramp at odd sizes and any scale, in the plane's own pixels."""
     shape, scale, stride = (37, 51), 0.7, 2
-    height, width = predict.scaled_shape(shape, scale)
+    height, width = plane.scaled_shape(shape, scale)
     rows = -(-height // stride)
     ramp = (np.arange(rows) * stride + 0.5) * shape[0] / height
     dense = np.broadcast_to(ramp[:, None], (1, rows, -(-width // stride))).astype(np.float32)
-    full = predict.upsample(np.ascontiguousarray(dense), shape, scale, stride)[0].numpy()
+    full = plane.upsample(np.ascontiguousarray(dense), shape, scale, stride)[0].numpy()
     assert full.shape == shape
     # Pixel p has its middle at p + 0.5 of the plane; a cell's middle is at (2 k + 1) scaled.
     middle = (np.arange(shape[0]) + 0.5) - 0.5 * shape[0] / height
@@ -275,10 +275,10 @@ def test_out_of_the_ordinary_pictures_are_segmented_or_refused(network):
 
 def test_padding_reaches_the_grid_and_mirrors_the_picture():
     window = torch.arange(12.0).reshape(1, 1, 3, 4)
-    padded = predict.pad_to_multiple(window, 8)
+    padded = plane.pad_to_multiple(window, 8)
     assert padded.shape[-2:] == (8, 8)
     assert torch.equal(padded[..., :3, :4], window)
-    wide = predict.pad_to_multiple(torch.rand(1, 3, 40, 40))
+    wide = plane.pad_to_multiple(torch.rand(1, 3, 40, 40))
     assert torch.equal(wide[..., 40:64, :40], wide[..., 15:39, :40].flip(-2))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import EntityConfig
 from ..metrics import average_precision
-from .predict import segment_plane
+from .plane import segment_plane
 
 if TYPE_CHECKING:
     from .dataset import Example

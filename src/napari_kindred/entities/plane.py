@@ -1,0 +1,275 @@
+"""Segmentation of one plane: tiles through the network, maps to labels, resolutions merged."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..device import inference, is_out_of_memory, release
+from ..errors import KindredError
+from ..events import Notice, Progress, finish
+from ..tiling import Stitcher, tiles
+from . import decode
+from .lines import fourier_lift, kernel_width
+from .meanshift import segment_features
+from .multiresolution import merge_resolutions
+from .scale import Look, choose_scale
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..config import EntityConfig
+    from .network import EntityNetwork
+
+HALO = 96
+"""Pixels of context around each tile."""
+
+BLEND = 16
+"""Half the width, in pixels, of the strip over which neighbouring tiles pass into each other."""
+
+
+SMALLEST_TILE = 256
+"""Tiles are not halved below this side when memory is not enough."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Result of one plane: labels (H, W) int32, scores (N,), the scale it was looked at."""
+
+    labels: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    scale: float
+
+
+def resize(pixels: NDArray[np.float32], scale: float) -> torch.Tensor:
+    """Scale a plane (H, W, C) and return it as (1, 3, H', W'), anti-aliased when shrinking."""
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    if scale != 1:
+        size = scaled_shape((image.shape[2], image.shape[3]), scale)
+        image = F.interpolate(image, size=size, mode="bilinear", antialias=scale < 1)
+    return image.expand(1, 3, -1, -1)
+
+
+def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Size of a plane after scaling."""
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def iter_dense(
+    network: EntityNetwork, image: torch.Tensor, tile: int
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Run the network over a plane in overlapping tiles.
+
+    Parameters
+    ----------
+    image : Tensor, (1, 3, H, W)
+    tile : int
+        Largest side of a tile, pixels.
+
+    Returns
+    -------
+    ndarray, (C, h, w) float32
+        Raw maps at the network's output stride: background logit, then offset (2) and size (1),
+        then content, as far as the network has them.
+    """
+    stride = network.config.output_stride
+    device = next(network.parameters()).device
+    shape = (-(-image.shape[2] // stride), -(-image.shape[3] // stride))
+    parts = tiles(
+        shape, tile // stride, HALO // stride, multiple=32 // stride, blend=BLEND // stride
+    )
+    stitcher = Stitcher(channels(network), shape)
+    for number, part in enumerate(parts):
+        rows, columns = (slice(s.start * stride, s.stop * stride) for s in part.outer)
+        window = pad_to_multiple(image[:, :, rows, columns])
+        with inference():
+            maps = network(window.to(device, memory_format=torch.channels_last))
+            dense = torch.cat([m for m in maps if m is not None], 1)[0].float().cpu().numpy()
+        stitcher.add(part, dense)
+        yield Progress(number + 1, len(parts), "network")
+    plane: NDArray[np.float32] = stitcher.plane
+    return plane
+
+
+def channels(network: EntityNetwork) -> int:
+    """Count the channels of a network's raw maps."""
+    config = network.config
+    count = 1 + 3 * (config.features != "content")
+    return count + config.content_dim * (config.features != "positional")
+
+
+def pad_to_multiple(window: torch.Tensor, multiple: int = 32) -> torch.Tensor:
+    """Pad (1, C, h, w) at the bottom and right by reflection, or by its edge where too narrow."""
+    height, width = window.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    if not (down or right):
+        return window
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(window, (0, right, 0, down), mode=mode)
+
+
+def cells(shape: tuple[int, int], scale: float, stride: int) -> list[float]:
+    """Return how many pixels of a plane one cell of its raw maps spans along each axis.
+
+    Not the ratio of the two sizes: a scaled plane of odd size ends in half a cell.
+    """
+    return [
+        stride * n / scaled for n, scaled in zip(shape, scaled_shape(shape, scale), strict=True)
+    ]
+
+
+def upsample(
+    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
+) -> torch.Tensor:
+    """Bring raw maps (C, h, w) of a scaled plane to the plane's own size, bilinearly."""
+    factors = [step * (1 + 1e-9) for step in cells(shape, scale, stride)]
+    full = F.interpolate(
+        torch.from_numpy(dense)[None],
+        scale_factor=factors,
+        mode="bilinear",
+        align_corners=False,
+        recompute_scale_factor=False,
+    )
+    return full[0, :, : shape[0], : shape[1]]
+
+
+def to_maps(
+    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
+) -> decode.Maps:
+    """Bring positional maps (C, h, w) of a scaled plane to the plane's own size and pixels."""
+    full = upsample(dense[:4], shape, scale, stride)
+    foreground = torch.sigmoid(-full[0]).numpy()
+    votes: NDArray[np.float32] = (full[1:3].permute(1, 2, 0) / scale).numpy()
+    votes[..., 0] += np.arange(shape[0], dtype=np.float32)[:, None]
+    votes[..., 1] += np.arange(shape[1], dtype=np.float32)
+    width = (kernel_width(full[3]) / scale).numpy()
+    return decode.Maps(foreground, votes, width)
+
+
+def iter_dense_bounded(
+    network: EntityNetwork, image: torch.Tensor, tile: int
+) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
+    """Run :func:`iter_dense`, with smaller tiles when memory is not enough."""
+    while True:
+        try:
+            return (yield from iter_dense(network, image, tile))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if tile // 2 < SMALLEST_TILE:
+                raise KindredError(
+                    f"Memory is not enough even for tiles of {tile} pixels; close other programs "
+                    "or choose device='cpu'."
+                ) from error
+            tile //= 2
+        release(next(network.parameters()).device)
+        yield Notice(f"Memory was not enough; going on with tiles of {tile} pixels.")
+
+
+def labels_of(
+    network: EntityNetwork,
+    dense: NDArray[np.float32],
+    shape: tuple[int, int],
+    scale: float,
+    config: EntityConfig,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size.
+
+    Returns
+    -------
+    labels : ndarray, (H, W) int32
+    scores : ndarray, (N,) float32
+    """
+    if network.config.features == "positional":
+        maps = to_maps(dense, shape, scale, network.config.output_stride)
+        return decode.segment_maps(
+            maps, config.threshold, config.min_area, config.fill_holes, config.min_score
+        )
+    stride = network.config.output_stride
+    foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
+    lines = torch.from_numpy(dense[-network.config.content_dim :]).permute(1, 2, 0)
+    lines = lines / lines.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    if network.config.features == "both":
+        height, width = dense.shape[1:]
+        places = torch.stack(
+            torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1
+        )
+        votes = places * stride + torch.from_numpy(dense[1:3]).permute(1, 2, 0)
+        typical = float(kernel_width(torch.from_numpy(dense[3])).median())
+        lifted = fourier_lift(votes.reshape(-1, 2), torch.full((height * width,), -50.0), typical)
+        lines = torch.cat([lines, lifted[:, 1:].view(height, width, -1)], -1) / 2**0.5
+    coarse = segment_features(lines, background=(foreground < config.threshold).numpy(), min_area=1)
+    labels = enlarge(coarse, shape, cells(shape, scale, stride))
+    full = torch.sigmoid(-upsample(dense[:1], shape, scale, stride)[0]).numpy()
+    labels[full < config.threshold] = 0
+    if config.fill_holes:
+        labels = decode.fill_holes(labels)
+    return decode.finish(labels, full, config.min_area, config.min_score)
+
+
+def enlarge(
+    labels: NDArray[np.int32], shape: tuple[int, int], steps: list[float]
+) -> NDArray[np.int32]:
+    """Bring labels (h, w), one cell spanning ``steps`` pixels, to another size."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) / step).astype(int), old - 1)
+        for old, new, step in zip(labels.shape, shape, steps, strict=True)
+    )
+    enlarged: NDArray[np.int32] = labels[rows[:, None], columns[None]]
+    return enlarged
+
+
+def iter_plane(
+    network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig, scale: float
+) -> Generator[Progress | Notice, None, Plane]:
+    """Segment one normalised plane (H, W, C), at one scale or at several resolutions."""
+    shape = (pixels.shape[0], pixels.shape[1])
+    found = []
+    for step in range(config.resolutions):
+        finer = scale * 2**step
+        dense = yield from iter_dense_bounded(network, resize(pixels, finer), config.tile)
+        yield Progress(1, 1, "clustering")
+        found.append(labels_of(network, dense, shape, finer, config))
+    labels, scores = found[0]
+    if len(found) > 1:
+        labels, scores = merge(found)
+    return Plane(labels, scores, scale)
+
+
+def merge(
+    found: list[tuple[NDArray[np.int32], NDArray[np.float32]]],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Merge the labels of several resolutions, coarse to fine, and keep each pixel's score."""
+    labels = merge_resolutions([one for one, _ in found])
+    quality = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
+    return decode.finish(labels, quality.astype(np.float32), 1)
+
+
+def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
+    """Return the quick look that :func:`choose_scale` takes with this network."""
+
+    def segment(
+        pixels: NDArray[np.float32], scale: float
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        image = resize(pixels, scale)
+        dense = finish(iter_dense_bounded(network, image, tile))
+        shape = (image.shape[2], image.shape[3])
+        return labels_of(network, dense, shape, 1.0, replace(config, min_area=1))
+
+    return segment
+
+
+def segment_plane(
+    network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig
+) -> Plane:
+    """Segment one normalised plane (H, W, C), its scale chosen as the config says."""
+    if config.scale == "auto":
+        scale, _ = finish(choose_scale(pixels, look(network, config)))
+    else:
+        scale = float(config.scale)
+    return finish(iter_plane(network, pixels, config, scale))
