@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..device import select
@@ -90,9 +90,7 @@ class Trainer:
         if config.init == "imagenet":
             load_imagenet(network)
         elif config.init == "timm":
-            import timm
-
-            network.encoder = timm.create_model(config.encoder, features_only=True, pretrained=True)
+            network.encoder = _download_encoder(config.encoder)
         elif config.init != "random":
             network, _ = load_network(config.init, torch.device("cpu"))
             if network.config != config.network():
@@ -252,6 +250,7 @@ class Trainer:
                 self.out / "best.safetensors",
                 {**self.describe(), "validation": scores},
             )
+            self.save()  # a run gone on with must know the score to beat
         return scores
 
     def run(self) -> Path:
@@ -294,6 +293,19 @@ class Trainer:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])
+
+
+def _download_encoder(name: str) -> nn.Module:
+    import timm
+
+    try:
+        encoder: nn.Module = timm.create_model(name, features_only=True, pretrained=True)
+    except (RuntimeError, OSError) as error:
+        raise WeightsError(
+            f"timm has no weights for encoder={name!r} or could not download them; go online, or "
+            "train with --init imagenet or --init random."
+        ) from error
+    return encoder
 
 
 def picture(maps: DenseMaps, index: int) -> DenseMaps:

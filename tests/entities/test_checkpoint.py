@@ -1,0 +1,147 @@
+"""Weights files keep a network in half precision; what is no such file is refused in a sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from napari_kindred.config import NetworkConfig
+from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
+from napari_kindred.entities.network import EntityNetwork
+from napari_kindred.errors import WeightsError
+
+CONFIG = NetworkConfig(encoder="test_resnet", width=16, features="both", content_dim=5)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return EntityNetwork(CONFIG).eval()
+
+
+@pytest.fixture
+def saved(network, tmp_path):
+    path = tmp_path / "drawn.safetensors"
+    save_weights(network, path, {"steps": 7, "groups": ["a", "b"]})
+    return path
+
+
+def rewrite(path, tensors=None, **metadata):
+    """Write a weights file again with other tensors or another header."""
+    with safe_open(path, framework="pt") as file:
+        before = file.metadata()
+    save_file(load_file(path) if tensors is None else tensors, path, {**before, **metadata})
+
+
+def refused(path):
+    """Return the sentence with which a file is refused."""
+    with pytest.raises(WeightsError) as caught:
+        load_network(path)
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert path.name in text
+    return text
+
+
+def test_a_network_comes_back_as_half_precision_keeps_it(network, saved):
+    loaded, _ = load_network(saved)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    before, after = network.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert after[name].dtype == value.dtype
+        torch.testing.assert_close(after[name], value.half().to(value.dtype), rtol=0, atol=0)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, two in zip(network(image), loaded(image), strict=True):
+            torch.testing.assert_close(one, two, rtol=0.02, atol=0.02)
+
+
+def test_the_file_takes_two_bytes_a_number_and_leaves_nothing_beside_it(network, saved):
+    numbers = sum(v.numel() for v in network.state_dict().values() if v.is_floating_point())
+    assert 2 * numbers < saved.stat().st_size < 2 * numbers + 30_000
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_what_training_wrote_and_the_file_s_hash_are_told(saved):
+    _, info = load_network(saved)
+    assert (info["steps"], info["groups"]) == (7, ["a", "b"])
+    assert info["sha256"] == hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert info["name"] == str(saved)
+    assert NetworkConfig(**info["network"]) == CONFIG
+
+
+def test_saving_replaces_an_older_file(network, saved):
+    save_weights(network, saved, {"steps": 8})
+    assert load_network(saved)[1]["steps"] == 8
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"There are no weights .*nowhere\.safetensors"):
+        load_network(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(saved, share):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(len(content) * share)])
+    refused(saved)
+
+
+@pytest.mark.parametrize("content", [b"not weights at all" * 9, b"PK\x03\x04" + bytes(500)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_a_pickled_checkpoint_is_refused(network, tmp_path):
+    path = tmp_path / "last.pt"
+    torch.save(network.state_dict(), path)
+    refused(path)
+
+
+def test_safetensors_of_something_else_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    assert "something else" in refused(path)
+    save_file({"weight": torch.zeros(3)}, path, {"format": FORMAT.replace("1", "2")})
+    assert "something else" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 8},
+        {"encoder": "test_efficientnet"},
+        {"encoder": "no_such_encoder"},
+        {"features": "positional"},
+        {"features": "unheard of"},
+        {"depth": 3},
+    ],
+)
+def test_weights_of_another_architecture_than_they_say_are_refused(saved, changes):
+    with safe_open(saved, framework="pt") as file:
+        config = json.loads(file.metadata()["network"])
+    rewrite(saved, network=json.dumps({**config, **changes}))
+    assert "does not fit the network it describes" in refused(saved)
+
+
+@pytest.mark.parametrize("part", ["network", "info"])
+def test_a_header_that_cannot_be_read_is_refused(saved, part):
+    rewrite(saved, **{part: "{"})
+    assert "does not fit" in refused(saved)
+
+
+def test_weights_of_which_one_is_missing_are_refused(saved):
+    tensors = load_file(saved)
+    del tensors["head_out.bias"]
+    rewrite(saved, tensors)
+    assert "does not fit" in refused(saved)

@@ -1,0 +1,300 @@
+"""Training lowers the loss, goes on where it stopped, keeps the best and refuses what it must."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from safetensors.torch import load_file
+
+from napari_kindred.config import EntityConfig, TrainConfig
+from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.dataset import data_hash, load_examples
+from napari_kindred.entities.train import Trainer, spread, train
+from napari_kindred.entities.validate import score_examples
+from napari_kindred.errors import InputError, OptionError, OutputError, WeightsError
+
+SHORT = TrainConfig(
+    minutes=1e6,
+    max_steps=6,
+    batch=2,
+    crop=64,
+    learning_rate=3e-3,
+    encoder_rate=1.0,
+    init="random",
+    encoder="test_resnet",
+    width=16,
+    diameter_low=16.0,
+    diameter_high=24.0,
+    average=0.9,
+    validate_minutes=1e6,
+    checkpoint_minutes=1e6,
+    device="cpu",
+)
+
+LONGER = dataclasses.replace(SHORT, encoder="test_convnext", max_steps=100)
+
+
+def field(seed, side=96):
+    """Nine discs of diameters about 19, each a little off its place; picture and labels."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:side, :side]
+    labels = np.zeros((side, side), np.uint16)
+    for number, (y, x) in enumerate(((y, x) for y in (16, 48, 80) for x in (16, 48, 80)), start=1):
+        dy, dx = rng.integers(-3, 4, 2)
+        radius = rng.integers(8, 11)
+        labels[(rows - y - dy) ** 2 + (columns - x - dx) ** 2 < radius**2] = number
+    return ((labels > 0) * 150 + 30 + rng.integers(0, 30, labels.shape)).astype(np.uint8), labels
+
+
+def write(folder, names, empty=False):
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for seed, name in enumerate(names):
+        image, labels = field(seed)
+        tifffile.imwrite(folder / "images" / f"{name}.tif", image)
+        tifffile.imwrite(folder / "labels" / f"{name}.tif", labels * (not empty))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data") / "drawn", ["train_0", "train_1", "val_0"])
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A folder in which 100 steps were trained, the path returned, the lines said."""
+    out = tmp_path_factory.mktemp("trained") / "new" / "run"
+    lines = []
+    path = train([data], out, LONGER, lines.append)
+    return out, path, lines
+
+
+def logged(out):
+    """Return the log's rows: step, name and value."""
+    with (out / "log.csv").open(newline="") as file:
+        return [(step, name, float(value)) for step, _, name, value in csv.reader(file)]
+
+
+def silent(line):
+    pass
+
+
+def steps(data, out, config=SHORT, kind=Trainer):
+    """Return a trainer on the drawn data, without validation; its folder made."""
+    out.mkdir(parents=True, exist_ok=True)
+    return kind(load_examples([data], "train"), [], out, config, silent)
+
+
+def test_a_run_writes_checkpoint_weights_log_and_description(trained, data):
+    out, path, _ = trained
+    assert path == out / "best.safetensors"
+    written = {p.name for p in out.iterdir()}
+    assert written == {"last.pt", "last.safetensors", "best.safetensors", "log.csv", "run.json"}
+    about = json.loads((out / "run.json").read_text())
+    examples = load_examples([data], "train")
+    assert about["data_sha256"] == data_hash(examples)
+    assert TrainConfig(**about["train_config"]) == LONGER
+    assert (about["pictures"], about["groups"]) == (2, ["drawn"])
+
+
+def test_the_loss_falls(trained):
+    out, _, lines = trained
+    losses = {int(step): value for step, name, value in logged(out) if name == "loss"}
+    assert set(losses) == {50, 100}
+    assert losses[100] < 0.75 * losses[50]
+    assert "2 pictures to learn from, 1 to validate on" in lines[0]
+
+
+def test_trained_weights_find_discs_that_were_not_trained_on(trained, data):
+    out, path, _ = trained
+    network, info = load_network(path)
+    scores = score_examples(network, load_examples([data], "val"), EntityConfig(scale=1.0))
+    assert scores["AP50"] > 0.5
+    assert info["steps"] == 100
+    assert ("100", "AP50", info["validation"]["AP50"]) in logged(out)
+
+
+def test_an_untrained_network_finds_none_of_them(data, tmp_path):
+    """So that the test above cannot pass for another reason than training."""
+    network = steps(data, tmp_path).averaged()
+    scores = score_examples(network, load_examples([data], "val"), EntityConfig(scale=1.0))
+    assert scores["AP50"] < 0.2
+
+
+class Stopped(Trainer):
+    """A run that is interrupted before its fourth step, as by Ctrl+C."""
+
+    def train_step(self):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return super().train_step()
+
+
+@pytest.mark.parametrize("reco", [0.0, 0.1])
+def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path, reco):
+    """Limited by steps: the learning rate then does not depend on the clock."""
+    config = dataclasses.replace(SHORT, weight_reco=reco)
+    whole = steps(data, tmp_path / "whole", config)
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        steps(data, tmp_path / "parts", config, Stopped).run()
+    torch.manual_seed(123)  # another process has drawn other random numbers
+    torch.rand(7)
+    gone_on = steps(data, tmp_path / "parts", config)
+    assert gone_on.resume()
+    assert gone_on.step == 3
+    gone_on.run()
+    assert gone_on.step == whole.step == 6
+    written = [load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts")]
+    for one, two in (
+        (whole.network.state_dict(), gone_on.network.state_dict()),
+        (whole.average, gone_on.average),
+        written,
+    ):
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_a_finished_run_started_again_trains_no_further(data, tmp_path):
+    lines = []
+    for _ in range(2):
+        train([data], tmp_path / "run", SHORT, lines.append)
+    weights = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert weights["step"] == SHORT.max_steps
+    assert any("going on at step 6" in line for line in lines)
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_one_others(data, tmp_path):
+    states = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer = steps(data, tmp_path / name, dataclasses.replace(SHORT, max_steps=2, seed=seed))
+        trainer.run()
+        states.append(trainer.network.head_out.weight)
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_the_learning_rate_rises_shortly_and_falls_to_zero(data, tmp_path):
+    trainer = steps(data, tmp_path, dataclasses.replace(SHORT, max_steps=1000))
+    rates = []
+    for trainer.step in range(1001):
+        rates.append(trainer.learning_rate())
+    peak = int(np.argmax(rates))
+    assert peak == 20  # a fiftieth of the run
+    assert rates[peak] == pytest.approx(SHORT.learning_rate, rel=0.01)
+    assert (np.diff(rates[:peak]) >= 0).all()
+    assert (np.diff(rates[peak:]) <= 0).all()
+    assert rates[510] == pytest.approx(SHORT.learning_rate / 2, rel=0.05)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_time_ends_a_run_as_steps_do(data, tmp_path):
+    trainer = steps(data, tmp_path, dataclasses.replace(SHORT, minutes=2.0, max_steps=1000))
+    trainer.seconds = 60.0
+    assert trainer.share_done() == pytest.approx(0.5)
+    trainer.seconds = 200.0
+    assert trainer.share_done() == 1
+    trainer.run()
+    assert trainer.step == 0
+
+
+def test_the_best_validated_weights_stay_when_later_ones_are_worse(trained, data, tmp_path):
+    out, path, _ = trained
+    examples = load_examples([data], "train"), load_examples([data], "val")
+    trainer = Trainer(*examples, out, LONGER, silent)
+    trainer.resume()
+    best, content = trainer.best, path.read_bytes()
+    assert best == pytest.approx(load_network(path)[1]["validation"]["mSA"]), "the score to beat"
+    for value in trainer.average.values():
+        value.zero_()
+    assert trainer.validate()["mSA"] < best
+    assert path.read_bytes() == content
+    assert trainer.best == best
+
+
+def test_other_data_in_the_same_folder_are_refused_and_the_run_there_is_kept(data, tmp_path):
+    out = tmp_path / "run"
+    train([data], out, dataclasses.replace(SHORT, max_steps=1), silent)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    other = write(tmp_path / "other", ["train_0"])
+    with pytest.raises(OptionError, match=r"holds a run on other data; choose another --out"):
+        train([other], out, SHORT, silent)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other width"])
+def test_a_checkpoint_that_does_not_fit_is_refused(data, tmp_path, damage):
+    out = tmp_path / "run"
+    config = dataclasses.replace(SHORT, max_steps=1)
+    train([data], out, config, silent)
+    if damage == "truncated":
+        content = (out / "last.pt").read_bytes()
+        (out / "last.pt").write_bytes(content[: len(content) // 2])
+    else:
+        config = dataclasses.replace(config, width=24)
+    with pytest.raises(WeightsError, match=r"last\.pt is damaged or from other options; remove"):
+        train([data], out, config, silent)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(data, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "run"):
+        with pytest.raises(OutputError, match=r"cannot be written to; choose another --out\."):
+            train([data], out, SHORT, silent)
+    assert file.read_text() == "mine"
+
+
+def test_data_without_a_label_or_without_a_training_picture_are_refused(tmp_path):
+    empty = write(tmp_path / "empty", ["train_0"], empty=True)
+    with pytest.raises(InputError, match="labels of all training pictures are empty"):
+        train([empty], tmp_path / "run", SHORT, silent)
+    only = write(tmp_path / "only", ["val_0"])
+    with pytest.raises(InputError, match="no picture marked 'train'"):
+        train([only], tmp_path / "run", SHORT, silent)
+
+
+def test_one_empty_picture_among_others_does_no_harm(data, tmp_path):
+    empty = write(tmp_path / "empty", ["train_0"], empty=True)
+    config = dataclasses.replace(SHORT, max_steps=3, batch=4)
+    path = train([data, empty], tmp_path / "run", config, silent)
+    assert all(v.isfinite().all() for v in load_file(path).values())
+
+
+def test_training_goes_on_from_a_weights_file(trained, data, tmp_path):
+    _, path, _ = trained
+    trainer = steps(data, tmp_path, dataclasses.replace(LONGER, init=str(path)))
+    expected = load_file(path)
+    for name, value in trainer.network.state_dict().items():
+        if name in expected:
+            torch.testing.assert_close(value, expected[name].float(), rtol=0, atol=0)
+
+
+def test_weights_of_another_shape_to_go_on_from_are_refused(trained, data, tmp_path):
+    config = dataclasses.replace(LONGER, init=str(trained[1]), width=24)
+    with pytest.raises(WeightsError, match="a network of another shape"):
+        steps(data, tmp_path, config)
+
+
+def test_an_encoder_that_timm_has_no_weights_for_is_refused(data, tmp_path):
+    config = dataclasses.replace(SHORT, init="timm", encoder="seresnet18")
+    with pytest.raises(WeightsError, match=r"no weights for encoder='seresnet18'.*--init random"):
+        steps(data, tmp_path, config)
+
+
+def test_a_few_pictures_to_validate_on_come_from_all_groups(tmp_path):
+    folders = [
+        write(tmp_path / "many", ["val_0", "val_1", "val_2"]),
+        write(tmp_path / "few", ["val_0"]),
+    ]
+    examples = load_examples(folders, "val")
+    ordered = spread(examples)
+    assert [e.group for e in ordered] == ["few", "many", "many", "many"]
+    assert sorted(map(id, ordered)) == sorted(map(id, examples))
