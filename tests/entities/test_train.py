@@ -181,6 +181,15 @@ def test_the_same_seed_trains_the_same_weights_and_another_one_others(data, tmp_
     assert not torch.equal(states[0], states[2])
 
 
+def test_training_leaves_the_statistics_of_frozen_batch_norm_alone(data, tmp_path):
+    trainer = steps(data, tmp_path)
+    before = {k: v.clone() for k, v in trainer.network.named_buffers() if "running" in k}
+    trainer.train_step()
+    assert before
+    after = dict(trainer.network.named_buffers())
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
 def test_the_learning_rate_rises_shortly_and_falls_to_zero(data, tmp_path):
     trainer = steps(data, tmp_path, dataclasses.replace(SHORT, max_steps=1000))
     rates = []
@@ -275,6 +284,7 @@ def test_training_goes_on_from_a_weights_file(trained, data, tmp_path):
     for name, value in trainer.network.state_dict().items():
         if name in expected:
             torch.testing.assert_close(value, expected[name].float(), rtol=0, atol=0)
+    assert trainer.network.training
 
 
 def test_weights_of_another_shape_to_go_on_from_are_refused(trained, data, tmp_path):

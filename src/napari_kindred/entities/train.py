@@ -97,7 +97,7 @@ class Trainer:
                 raise WeightsError(
                     f"{config.init} holds a network of another shape: {network.config}."
                 )
-        network = network.to(self.device)
+        network = network.to(self.device).train()  # freezes the encoder's batch norm
         return network.to(memory_format=torch.channels_last)
 
     # -- one step ---------------------------------------------------------------------------
