@@ -47,7 +47,8 @@ def links(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """The calls of our own program in a page's indented blocks, comments left out."""
-    lines = re.findall(r"^    (.*napari-kindred .*)$", page.read_text("utf-8"), re.M)
+    text = re.sub(r"\\\n\s*", "", page.read_text("utf-8"))  # a command over several lines
+    lines = re.findall(r"^    (.*napari-kindred .*)$", text, re.M)
     parts = [part.strip() for line in lines for part in line.split("&&")]
     return [
         re.split(r"\s{2,}#", part)[0]
