@@ -163,7 +163,7 @@ def test_a_folder_becomes_a_folder_of_labels_tables_and_one_provenance(
         assert labels.max() == 6
     facts = json.loads((out / PROVENANCE).read_text())
     assert facts["complete"] is True
-    assert facts["config"]["threshold"] == 0.5
+    assert facts["config"]["threshold"] == EntityConfig().threshold
     assert facts["images"]["p2"]["input"]["shape"] == [96, 128]
 
 

@@ -41,7 +41,7 @@ class EntityConfig:
         maximum=16.0,
     )
     threshold: float = option(
-        0.5,
+        0.6,
         "Threshold",
         "How sure the network must be that a pixel belongs to an entity: lower gives larger "
         "and more entities.",
@@ -53,7 +53,7 @@ class EntityConfig:
         12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
     )
     min_score: float = option(
-        0.45,
+        0.6,
         "Smallest score",
         "Entities that the network is less sure of than this, and fragments of entities, are left "
         "out; 0 keeps everything.",

@@ -55,8 +55,8 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="0d6d52eaf83d2944ac881d27f198bf9bd420acb4c37fd09295dee9264b1dcf39",
-        size=7336016,
+        sha256="73b5274dc4c7da14690af62b52752f1c58ef5ca4896b3202d89f0f14316dc39a",
+        size=7336232,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
     ),

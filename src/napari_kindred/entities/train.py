@@ -329,13 +329,16 @@ def spread(examples: Sequence[Example]) -> list[Example]:
 
 
 def train(
-    data: Sequence[str | Path], out: str | Path, config: TrainConfig | None = None, say: Say = print
+    data: str | Path | Sequence[str | Path],
+    out: str | Path,
+    config: TrainConfig | None = None,
+    say: Say = print,
 ) -> Path:
     """Train an entity network.
 
     Parameters
     ----------
-    data : sequence of paths
+    data : path or sequence of paths
         Data folders as described in :mod:`napari_kindred.entities.dataset`.
     out : path
         Folder for checkpoints, log and weights; a run found there is gone on with.
@@ -353,6 +356,7 @@ def train(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or TrainConfig()
+    data = [data] if isinstance(data, str | Path) else data
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
