@@ -114,8 +114,8 @@ def test_more_resolutions_find_small_entities_beside_large_ones(network):
     for number, (cy, cx, d) in enumerate(spots, 1):
         inside = (y - cy) ** 2 + (x - cx) ** 2 < (d / 2) ** 2
         picture[inside], truth[inside] = 200, number
-    one = nk.segment_entities(picture, axes="YX", model=network, scale=0.3)
-    three = nk.segment_entities(picture, axes="YX", model=network, scale=0.3, resolutions=3)
+    one = nk.segment_entities(picture, axes="YX", model=network, scale=0.15)
+    three = nk.segment_entities(picture, axes="YX", model=network, scale=0.15, resolutions=3)
     small = truth >= 3
     found = [len(np.unique(r.labels[small])) for r in (one, three)]
     assert found[1] > found[0]
