@@ -33,6 +33,8 @@ ORDER = [
     "numbering",
     "samples",
     "entities",
+    "encoders",
+    "consistent",
     "scale",
     "batch",
     "overview",

@@ -146,15 +146,28 @@ def read_header(path: Path) -> dict[str, Any]:
     return dict(header)
 
 
+def place_of(name: str) -> Path:
+    """Return where the file of a name in :data:`WEIGHTS` is, or would be, on this machine."""
+    entry = WEIGHTS[name]
+    folder = cache_dir() if "://" in entry.source else Path(__file__).parent / "weights_data"
+    return folder / entry.file_name
+
+
+def is_here(name: str) -> bool:
+    """Tell whether the file of a name in :data:`WEIGHTS` is on this machine, by its size alone."""
+    path = place_of(name)
+    return path.is_file() and path.stat().st_size == WEIGHTS[name].size
+
+
 def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], None] | None) -> Path:
     remote = "://" in entry.source
-    folder = cache_dir() if remote else Path(__file__).parent / "weights_data"
-    path = folder / entry.file_name
+    path = place_of(name)
     if remote and not path.is_file():
         _download(name, entry, path, progress)
     if not path.is_file():
         raise WeightsError(
-            f"The weights {name!r} are missing from {str(folder)!r}; install napari-kindred again."
+            f"The weights {name!r} are missing from {str(path.parent)!r}; install napari-kindred "
+            "again."
         )
     if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
         cure = "delete it and try again" if remote else "install napari-kindred again"

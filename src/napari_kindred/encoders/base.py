@@ -1,0 +1,100 @@
+"""What every latent space offers: a picture in, a grid of tokens out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of pictures in latent space.
+
+    Attributes
+    ----------
+    values : Tensor, (B, h, w, D) float32
+        On the encoder's device.
+    valid : Tensor, (h, w) bool
+        False where a token lies in padding and so says nothing about the picture.
+    """
+
+    values: Tensor
+    valid: Tensor
+
+
+class MaskDecoder(Protocol):
+    """Turns points on things into their masks, given a picture's tokens."""
+
+    def decode(self, values: Tensor, points: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Predict three candidate masks of what lies under the points.
+
+        Parameters
+        ----------
+        values : Tensor, (h, w, D) float32
+            One picture's tokens, whole, padding included, as its encoder returned them.
+        points : Tensor, (N, 2) float32
+            (y, x) in pixels of the picture, all on the thing that is meant.
+        shape : tuple of int
+            Height and width of the picture that was encoded.
+
+        Returns
+        -------
+        Tensor, (3, H, W) float32
+            Logits; above 0 is inside.
+        """
+        ...
+
+
+class Encoder(Protocol):
+    """A latent space.
+
+    Attributes
+    ----------
+    name : str
+        The name under which the registry opens it.
+    stride : int
+        Input pixels per token.
+    dimension : int
+        Length D of a token.
+    licence : str
+        Of the weights: an SPDX identifier, or words.
+    sha256 : str
+        Of the weights' file.
+    input_size : int or None
+        Side of the square that every picture is scaled to fit into; None where pictures of any
+        size are taken as they are.
+    decoder : MaskDecoder or None
+    """
+
+    name: str
+    stride: int
+    dimension: int
+    licence: str
+    sha256: str
+    input_size: int | None
+    decoder: MaskDecoder | None
+
+    def encode(self, batch: Tensor) -> Tokens:
+        """Encode pictures of one size.
+
+        Parameters
+        ----------
+        batch : Tensor, (B, 3, H, W) float32
+            Intensities of about 0..1, normalised the same way for a whole movie; the encoder
+            applies its own mean, deviation, scaling and padding.
+
+        Returns
+        -------
+        Tokens
+        """
+        ...
+
+
+def fitted_shape(shape: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return the size of a picture whose longer side is scaled to ``side`` pixels."""
+    scale = side / max(shape)
+    height, width = (max(1, int(length * scale + 0.5)) for length in shape)
+    return height, width
