@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
-from napari.layers import Image
-from qtpy.QtWidgets import QApplication, QSizePolicy
-
-from ..axes import fault_in_axes
 from ..config import EntityConfig
-from ..errors import InputError, KindredError
-from ..events import Event, Notice, Partial, Progress
-from ..images import Frames
-from .form import Form, labelled, mark
-from .layers import KEY, LayerImage, python_call, read_layer
-from .run import Run
-from .worker import Job
+from .layers import LayerImage, python_call
+from .run import EntityRun, Run
+from .stack_widget import Segment, StackWidget
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image
 
+    from ..events import Event
     from ..results import Segmentation
-
-Segment = Callable[..., Generator[Event, None, "Segmentation"]]
-
-NO_IMAGE = (
-    "Open an image first: File ▸ Open File(s), or try one of File ▸ Open Sample ▸ napari-kindred."
-)
-FEATURES_TABLE = "Features table widget"
-"""What napari calls the widget that shows a layer's features."""
 
 
 def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
@@ -41,7 +25,7 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_segment_entities(*args, **options)
 
 
-class EntitiesWidget(Container):
+class EntitiesWidget(StackWidget):
     """Asks for image and options, runs the segmentation and shows it as it grows.
 
     Parameters
@@ -52,280 +36,17 @@ class EntitiesWidget(Container):
         :func:`napari_kindred.iter_segment_entities` when left out.
     """
 
+    config_class = EntityConfig
+    title = "Entities"
+    run_tip = "Segment the image into a new Labels layer."
+
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
-        super().__init__(labels=False)
-        self._viewer = viewer
-        self._segment: Segment = segment or _segment
-        self._image: LayerImage | None = None
-        self._chosen: Any = None
-        self._job: Job | None = None
-        self._run: Run | None = None
-        self._make_inputs()
-        self._make_outputs()
-        self.extend(
-            [
-                *(labelled(widget) for widget in (self.image, self.axes, self.channel)),
-                *(self.about, *self.form.rows()),
-                *(self.buttons, self.progress, self.status, self.tools),
-            ]
-        )
-        self.form.unfold(False)
-        self.progress.visible = False
-        self.native.destroyed.connect(self._abandon)
-        self._take_layer()
-        self._take_axes()
+        super().__init__(viewer, segment or _segment)
 
-    # -- what is on it ---------------------------------------------------------------------
+    def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:
+        """Return what shows a job; see :class:`StackWidget`."""
+        return EntityRun(self._viewer, layer, image, config)
 
-    def _make_inputs(self) -> None:
-        self.image = ComboBox(
-            label="Image", choices=self._images, tooltip="The image layer to segment."
-        )
-        self.axes = LineEdit(
-            label="Axes",
-            tooltip="One letter per axis: T time, C channel, Z depth, Y, X, and S for colour. "
-            "It is guessed; correct it where it is wrong.",
-        )
-        self.channel = ComboBox(
-            label="Channel", choices=[], tooltip="Which channel to segment, counted from 0."
-        )
-        self.about = _text()
-        self.form = Form(EntityConfig, leave_out=("axes", "channel"))
-        self.image.changed.connect(self._take_layer)
-        self.axes.changed.connect(self._take_axes)
-        for widget in (self.channel, *self.form.inputs.values()):
-            widget.changed.connect(self.check)
-
-    def _make_outputs(self) -> None:
-        self.run = PushButton(text="Run", tooltip="Segment the image into a new Labels layer.")
-        self.cancel = PushButton(
-            text="Cancel", enabled=False, tooltip="Stop; the frames done so far are kept."
-        )
-        self.progress = ProgressBar(min=0, max=1000, value=0)
-        self.status = _text()
-        self.table = PushButton(
-            text="Features table", tooltip="Show area, position, intensity and score of each label."
-        )
-        self.copy = PushButton(
-            text="Copy as Python",
-            tooltip="Put the code on the clipboard that computes the selected result again.",
-        )
-        self.buttons = _row(self.run, self.cancel)
-        self.tools = _row(self.table, self.copy)
-        self.run.changed.connect(self.start)
-        self.cancel.changed.connect(self.stop)
-        self.table.changed.connect(self.show_table)
-        self.copy.changed.connect(self.copy_python)
-
-    def _images(self, *_: Any) -> list[tuple[str, Image]]:
-        return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def reset_choices(self, *_: Any) -> None:
-        """Follow the layer list; napari calls this whenever layers come, go or are renamed."""
-        with self.image.changed.blocked():
-            self.image.reset_choices()
-            # A choice is known by its name, so one that was renamed has to be chosen again.
-            for layer in self.image.choices:
-                if layer.unique_id == self._chosen:
-                    self.image.value = layer
-        self._take_layer()
-
-    # -- from layer to a valid entry -------------------------------------------------------
-
-    def _take_layer(self, *_: Any) -> None:
-        """Show what is guessed about the layer, if another one than before is chosen."""
-        # Plugins see layers through proxies, which are made anew each time: only ids compare.
-        layer = self.image.value
-        chosen = None if layer is None else layer.unique_id
-        if chosen == self._chosen:
-            self.check()
-            return
-        self._chosen = chosen
-        self._read_layer()
-        with self.axes.changed.blocked():
-            self.axes.value = self._image.guess.axes if self._image else ""
-        self._take_axes()
-
-    def _read_layer(self) -> None:
-        """Look at the layer anew: its data or its name may have changed."""
-        self._image, layer = None, self.image.value
-        if layer is None:
-            self.about.value = NO_IMAGE
-            return
-        try:
-            self._image = read_layer(layer, self._viewer.dims.axis_labels)
-        except KindredError as error:
-            self.about.value = str(error)
-
-    def _take_axes(self, *_: Any) -> None:
-        """Offer the channels that the axes leave to choose from."""
-        with self.channel.changed.blocked():
-            self.channel.choices = self._channels()
-        self.channel.enabled = len(self.channel.choices) > 1
-        self.check()
-
-    def _channels(self) -> list[tuple[str, int | None]]:
-        axes = self.axes.value.strip().upper()
-        if self._image is None or _fault(self._image, axes):
-            return [("–", None)]
-        if "S" in axes:
-            return [("colour", None), ("red", 0), ("green", 1), ("blue", 2)]
-        if "C" in axes:
-            count = int(self._image.data.shape[axes.index("C")])
-            return [(str(number), number) for number in range(count)]
-        return [("–", None)]
-
-    def check(self, *_: Any) -> EntityConfig | None:
-        """Check every entry, say in one sentence what is wrong, and let Run be pressed or not.
-
-        Returns
-        -------
-        EntityConfig or None
-            What would be run; None where something is wrong.
-        """
-        config = None
-        axes = self.axes.value.strip().upper()
-        mark(self.axes, wrong=False)
-        self._read_layer()
-        if self._image is not None:
-            try:
-                frames = _frames(self._image, axes, self.channel.value)
-                config = self.form.config(axes=axes, channel=self.channel.value)
-                self.about.value = _describe(self._image, frames)
-            except KindredError as error:
-                mark(self.axes, wrong=_fault(self._image, axes) is not None)
-                self.about.value = str(error)
-        self.run.enabled = config is not None and self._job is None
-        return config
-
-    # -- running ---------------------------------------------------------------------------
-
-    def start(self, *_: Any) -> None:
-        """Segment the chosen layer."""
-        config = self.check()
-        if config is None or self._job is not None or self._image is None:
-            return
-        data, segment = self._image.data, self._segment
-        run = self._run = Run(self._viewer, self.image.value, self._image, config)
-        self.progress.value = 0
-        self.progress.visible = True
-        self.cancel.enabled = True
-        self._say("Starting …")
-        self._job = Job(
-            lambda: segment(data, config=config),
-            f"Entities of {self._image.name}",
-            on_event=partial(self._event, run),
-            on_success=partial(self._done, run),
-            on_failure=partial(self._failed, run),
-            on_cancel=partial(self._cancelled, run),
-        )
-        self.run.enabled = False
-
-    def stop(self, *_: Any) -> None:
-        """Ask the job to stop; what is done stays."""
-        if self._job is not None:
-            self.cancel.enabled = False
-            self._say("Stopping …")
-            self._job.cancel()
-
-    def _abandon(self, *_: Any) -> None:
-        if self._job is not None:
-            self._job.abandon()
-
-    def _event(self, run: Run, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.progress.value = round(1000 * min(1.0, event.done / max(event.total, 1e-9)))
-            if self.cancel.enabled:
-                self._say(" ".join([run.progress(event), *run.notices()]))
-        elif isinstance(event, Partial):
-            run.add(event)
-        elif isinstance(event, Notice):
-            run.notice(event.text)
-
-    def _done(self, run: Run, result: Segmentation) -> None:
-        self._end(run, run.finish(result.provenance))
-
-    def _cancelled(self, run: Run) -> None:
-        self._end(run, f"Cancelled. {run.interrupt('cancelled')}")
-
-    def _failed(self, run: Run, error: KindredError) -> None:
-        kept = run.interrupt(str(error))
-        self._end(run, f"{error} {kept}" if run.layer is not None else str(error), wrong=True)
-
-    def _end(self, run: Run, text: str, *, wrong: bool = False) -> None:
-        self._job = None
-        self.cancel.enabled = False
-        self.progress.visible = False
-        self.check()
-        self._say(" ".join([text, *run.notices()]), wrong=wrong)
-
-    def _say(self, text: str, *, wrong: bool = False) -> None:
-        self.status.value = text
-        self.status.native.setStyleSheet("color: #f08a85;" if wrong else "")
-
-    # -- afterwards ------------------------------------------------------------------------
-
-    def show_table(self, *_: Any) -> None:
-        """Open napari's own table of the selected layer's features."""
-        if self._run is not None and self._run.layer in self._viewer.layers:
-            self._viewer.layers.selection.active = self._run.layer
-        try:
-            self._viewer.window.add_plugin_dock_widget("napari", FEATURES_TABLE, tabify=True)
-        except ValueError:
-            self._say("This napari has no features table; save the layer's features instead.")
-
-    def copy_python(self, *_: Any) -> None:
-        """Put the call on the clipboard that computes the selected, or the last, result again."""
-        code = self.python()
-        if code:
-            QApplication.clipboard().setText(code)
-            self._say("The code is on the clipboard; paste it into napari's console.")
-        else:
-            self._say("There is nothing to copy yet: choose an image and valid options.")
-
-    def python(self) -> str:
-        """Return the code for the selected result, else the last one, else the entries."""
-        active = self._viewer.layers.selection.active
-        for layer in (active, self._run.layer if self._run else None):
-            code = layer.metadata.get(KEY, {}).get("python") if layer is not None else None
-            if code:
-                return str(code)
-        config = self.check()
-        return python_call(self._image, config) if config and self._image else ""
-
-
-def _fault(image: LayerImage, axes: str) -> str | None:
-    """Return what is wrong with the axes entered, as the end of a sentence, or None."""
-    return fault_in_axes(axes, tuple(image.data.shape)) if axes else "are missing"
-
-
-def _frames(image: LayerImage, axes: str, channel: int | None) -> Frames:
-    """Open the image as entered; nothing is read."""
-    if not axes:
-        raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
-    return Frames.open(image.data, axes, channel)
-
-
-def _describe(image: LayerImage, frames: Frames) -> str:
-    """Return what will be segmented, and what to look at before pressing Run."""
-    height, width = frames.plane_shape
-    count = f"{len(frames)} frames of " if frames.leading_axes else "One picture of "
-    text = f"{count}{height} × {width} pixels."
-    if frames.axes == image.guess.axes and not image.guess.safe:
-        text += f" Please check the axes: {image.guess.why}."
-    return text
-
-
-def _text() -> Label:
-    """Return a label for sentences, which wrap instead of widening the window."""
-    label = Label(value="")
-    label.native.setWordWrap(True)
-    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label
-
-
-def _row(*buttons: PushButton) -> Container:
-    """Return buttons side by side."""
-    row = Container(widgets=list(buttons), layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
+    def code_of(self, image: LayerImage, config: EntityConfig) -> str:
+        """Return the Python code for what is entered; see :class:`StackWidget`."""
+        return python_call(image, config)

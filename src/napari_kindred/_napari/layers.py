@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,25 +206,43 @@ class GrowingLabels:
         self.done += 1
         self.found += len(table)
 
-    def features(self) -> pd.DataFrame:
-        """Return one row per label, ``index`` holding its id, after a row for the background.
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.done == self.frames
 
-        napari's own table selects the label whose id is the row's place, so there is a row 0;
-        its values are NaN, which the status bar leaves out, so the columns hold floats.
-        """
+    def features(self) -> pd.DataFrame:
+        """Return the rows of all frames, as :func:`layer_features` does."""
         import pandas as pd
 
         filled = [table for table in self._tables if len(table)] or self._tables[:1]
-        rows = pd.concat(filled, ignore_index=True) if filled else empty_table()
-        whole = [name for name in rows.columns if rows[name].dtype.kind in "iu"]
-        rows = rows.astype(dict.fromkeys(whole, float))
-        rows.index += 1
-        rows.loc[0, "index"] = 0
-        return rows.sort_index().astype({"index": int})
+        return layer_features(pd.concat(filled, ignore_index=True) if filled else empty_table())
+
+
+def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per label, ``index`` holding its id, after a row for the background.
+
+    napari's own table selects the label whose id is the row's place, so there is a row 0; its
+    values are NaN, which the status bar leaves out, so the columns hold floats.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One per label, ids from 1 without a gap, in order.
+    """
+    rows = rows.reset_index(drop=True)
+    whole = [name for name in rows.columns if rows[name].dtype.kind in "iu"]
+    rows = rows.astype(dict.fromkeys(whole, float))
+    rows.index += 1
+    rows.loc[0, "index"] = 0
+    return rows.sort_index().astype({"index": int})
 
 
 def layer_options(
-    growing: GrowingLabels, source: str, provenance: Mapping[str, Any]
+    growing: GrowingLabels,
+    source: str,
+    provenance: Mapping[str, Any],
+    suffix: str = "entities",
 ) -> dict[str, Any]:
     """Return the keyword arguments of ``viewer.add_labels`` for a result.
 
@@ -235,9 +253,11 @@ def layer_options(
         Name of the image layer.
     provenance : mapping
         Kept in the layer's ``metadata["napari-kindred"]`` together with ``source``.
+    suffix : str
+        What the layer's name adds to that of the image.
     """
     return {
-        "name": f"{source} entities",
+        "name": f"{source} {suffix}",
         "features": growing.features(),
         "metadata": {KEY: {**provenance, "source_layer": source}},
         **growing.placement.options,
@@ -254,21 +274,41 @@ def python_call(image: LayerImage, config: EntityConfig) -> str:
     config : EntityConfig
         The options it was segmented with, axes included.
     """
-    level = "[0]" if image.multiscale else ""
-    order = {item.name: place for place, item in enumerate(fields(config))}
-    options = sorted(changed(config).items(), key=lambda pair: order[pair[0]])
     lines = [
         "import napari_kindred as nk",
         "from napari_kindred.numbering import unique_ids",
         "",
-        f"image = viewer.layers[{image.name!r}].data{level}",
-        "result = nk.segment_entities(",
-        "    image,",
-        *(f"    {name}={value!r}," for name, value in options),
-        ")",
+        *call_lines(image, config, "segment_entities"),
         "labels = unique_ids(result).labels  # ids count on from frame to frame, as in the layer",
     ]
     if not config.axes or not set(config.axes) & set("TZ"):
         del lines[1]
         lines[-1] = "labels = result.labels"
     return "\n".join(lines) + "\n"
+
+
+def call_lines(
+    image: LayerImage, config: Any, function: str, more: Mapping[str, str] | None = None
+) -> list[str]:
+    """Write the lines that take a layer's image and call a function on it.
+
+    Parameters
+    ----------
+    image : LayerImage
+    config : dataclass
+        Options; those that differ from the defaults are written.
+    function : str
+        A public name of this package; the result's name is ``result``.
+    more : mapping, optional
+        Further arguments, as code.
+    """
+    level = "[0]" if image.multiscale else ""
+    options = changed(config)
+    return [
+        f"image = viewer.layers[{image.name!r}].data{level}",
+        f"result = nk.{function}(",
+        "    image,",
+        *(f"    {name}={value!r}," for name, value in options.items()),
+        *(f"    {name}={code}," for name, code in (more or {}).items()),
+        ")",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from ..config import EntityConfig
     from ..events import Partial, Progress
+    from ..results import Segmentation
 
 MOST_NOTICES = 3
 """More would not be read."""
@@ -29,7 +30,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Run:
+class Run(ABC):
     """Collects what a job yields, and shows it in the viewer.
 
     Parameters
@@ -39,8 +40,10 @@ class Run:
         The layer that is segmented; it is left as it is.
     image : LayerImage
         What was read from it.
-    config : EntityConfig
+    config : dataclass
         Options, axes included.
+    growing : GrowingLabels, optional
+        Where the frames go.
 
     Attributes
     ----------
@@ -48,22 +51,49 @@ class Run:
         The result, from its first frame on.
     """
 
+    method: str
+    suffix: str
+    """What the result's name adds to that of the image."""
+
     def __init__(
-        self, viewer: ViewerModel, layer: Image, image: LayerImage, config: EntityConfig
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: Any,
+        growing: GrowingLabels | None = None,
     ) -> None:
         self._viewer, self._image, self._config = viewer, image, config
-        self._growing = GrowingLabels(place_labels(layer, config.axes or image.guess.axes))
+        axes = config.axes or image.guess.axes
+        self._growing = growing or GrowingLabels(place_labels(layer, axes))
         self._notices: list[str] = []
         self._began = monotonic()
         self.layer: Labels | None = None
 
+    @property
+    def source(self) -> str:
+        """Name of the image."""
+        return self._image.name
+
+    @abstractmethod
+    def found(self, result: Segmentation) -> str:
+        """Return what was found, the begin of a sentence."""
+
+    @abstractmethod
+    def code(self) -> str:
+        """Return the Python code that computes the result again."""
+
     def progress(self, event: Progress) -> str:
         """Return how far the job is and how long it may still take."""
         text = f"{event.frame} of {event.frames} frames done" if event.frames > 1 else "Working"
+        return f"{text}{self.remaining(event)}."
+
+    def remaining(self, event: Progress) -> str:
+        """Return how long the job may still take, the end of a sentence, once that is known."""
         share, passed = event.done / max(event.total, 1e-9), monotonic() - self._began
         if passed > 2 and 0.02 < share < 1:
-            text += f", about {duration(passed * (1 - share) / share)} left"
-        return f"{text}."
+            return f", about {duration(passed * (1 - share) / share)} left"
+        return ""
 
     def notice(self, text: str) -> None:
         """Remember something the user should know."""
@@ -85,15 +115,13 @@ class Run:
         else:
             self.layer.refresh()
 
-    def finish(self, facts: Mapping[str, Any]) -> str:
+    def finish(self, result: Segmentation) -> str:
         """Complete the layer with its table and provenance, and return a summary."""
-        self._show(self._entry(facts))
-        found, frames = self._growing.found, self._growing.frames
-        text = f"Found {found} entities"
+        self._show(self._entry(result.provenance))
+        text, frames = self.found(result), self._growing.frames
         if frames > 1:
             text += f" in {frames} frames"
-        text += f", in {duration(monotonic() - self._began)}"
-        return f"{text}."
+        return f"{text}, in {duration(monotonic() - self._began)}."
 
     def interrupt(self, reason: str) -> str:
         """Keep the frames that are done, and say so.
@@ -107,12 +135,12 @@ class Run:
         if not growing.done:
             return "No frame was done yet, so there is nothing to keep."
         facts = provenance(
-            method="entities",
+            method=self.method,
             config=self._config,
             seconds=monotonic() - self._began,
             axes=self._config.axes,
             channel=self._config.channel,
-            complete=growing.done == growing.frames,
+            complete=growing.complete,
             frames_done=growing.done,
             stopped=reason,
         )
@@ -122,10 +150,10 @@ class Run:
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
         notes = {"notes": list(self._notices)} if self._notices else {}
-        return {**facts, **notes, "python": python_call(self._image, self._config)}
+        return {**facts, **notes, "python": self.code()}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
-        options = layer_options(self._growing, self._image.name, entry)
+        options = layer_options(self._growing, self._image.name, entry, self.suffix)
         layer = self.layer
         # A result that the user removed on the way comes back: nothing is lost.
         if layer is None or layer not in self._viewer.layers:
@@ -135,3 +163,17 @@ class Run:
             layer.metadata = {**layer.metadata, KEY: options["metadata"][KEY]}
             layer.refresh()
         return layer
+
+
+class EntityRun(Run):
+    """A run that gives every entity its own label."""
+
+    method = suffix = "entities"
+
+    def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
+        """Return how many entities there are; see :class:`Run`."""
+        return f"Found {self._growing.found} entities"
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return python_call(self._image, self._config)
