@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -61,14 +62,15 @@ def _metavar(item: dataclasses.Field[Any]) -> str:
 
 
 def _parser(kind: str) -> Callable[[str], Any]:
-    if kind.startswith("int"):
+    if kind in ("int", "int | None"):
         return int
-    return _number_or_word if kind.startswith("float") else str
+    number = int if kind.startswith("int") else float if kind.startswith("float") else str
+    return partial(_number_or_word, number)
 
 
-def _number_or_word(text: str) -> float | str:
+def _number_or_word(number: Callable[[str], Any], text: str) -> Any:
     """Read a number; words such as ``auto`` are left to the config to judge."""
     try:
-        return float(text)
+        return number(text)
     except ValueError:
         return text
