@@ -1,4 +1,8 @@
-"""Where weights come from: one table of names, checked files, nothing ever unpickled."""
+"""Where weights come from: one table of names, and files that are checked before use.
+
+Nothing here unpickles anything.  Ours are safetensors; what others publish as PyTorch files is
+read in ``encoders/tensors.py``, by PyTorch's loader that makes tensors and executes nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,12 @@ from .errors import WeightsError
 CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
 """Environment variable that names another folder for downloaded weights."""
 
+PYTORCH_SUFFIXES = (".pth", ".pt")
+"""Endings of files written by ``torch.save``."""
+
 _LARGEST_HEADER = 16 << 20
 _BLOCK = 1 << 20
+_LARGEST_FILE = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +41,9 @@ class Weights:
         A file name in the package's ``weights_data`` folder, or a URL.
     sha256 : str
     size : int
-        In bytes.
+        In bytes; 0 where the publisher does not say.
     licence : str
-        SPDX identifier.
+        SPDX identifier, or words.
     about : str
         What it is for.
     """
@@ -49,7 +57,7 @@ class Weights:
     @property
     def file_name(self) -> str:
         """Name of the file, without the way to it."""
-        return self.source.rsplit("/", 1)[-1]
+        return self.source.partition("?")[0].rsplit("/", 1)[-1]
 
 
 WEIGHTS: dict[str, Weights] = {
@@ -59,6 +67,34 @@ WEIGHTS: dict[str, Weights] = {
         size=7336232,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
+    ),
+    "sam_vit_b": Weights(
+        source="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        size=375042383,
+        licence="Apache-2.0",
+        about="Segment Anything, base: any picture, with a mask decoder",
+    ),
+    "sam_vit_l": Weights(
+        source="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
+        sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        size=1249524607,
+        licence="Apache-2.0",
+        about="Segment Anything, large: any picture, with a mask decoder",
+    ),
+    "sam_vit_h": Weights(
+        source="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        size=2564550879,
+        licence="Apache-2.0",
+        about="Segment Anything, huge: any picture, with a mask decoder",
+    ),
+    "micro_sam_vit_b_lm": Weights(
+        source="https://zenodo.org/record/8250281/files/vit_b_lm.pth?download=1",
+        sha256="5a59cc4064092d54cd4d92cd967e39168f3760905431e868e474d60fe5464ecd",
+        size=0,
+        licence="as stated at zenodo.org/record/8250281",
+        about="Segment Anything for light microscopy, base, first release, with a mask decoder",
     ),
 }
 """Every set of weights that has a name."""
@@ -78,7 +114,12 @@ def cache_dir() -> Path:
     return base / "napari-kindred"
 
 
-def resolve(name_or_path: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
+def resolve(
+    name_or_path: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    pytorch: bool = False,
+) -> Path:
     """Return the checked file for a name, a path or a ``file:`` URL.
 
     Parameters
@@ -86,7 +127,9 @@ def resolve(name_or_path: str | Path, progress: Callable[[int, int], None] | Non
     name_or_path : str or Path
         A key of :data:`WEIGHTS`, or where a ``.safetensors`` file lies.
     progress : callable, optional
-        Told the bytes done and in total while a file is downloaded.
+        Told the bytes done and in total (0 when unknown) while a file is downloaded.
+    pytorch : bool
+        Whether a path may also lead to a ``.pth`` or ``.pt`` file, which is not looked into.
 
     Raises
     ------
@@ -99,11 +142,13 @@ def resolve(name_or_path: str | Path, progress: Callable[[int, int], None] | Non
     path = Path(url2pathname(urlsplit(text).path)) if text.startswith("file:") else Path(text)
     path = path.expanduser()
     if not path.is_file():
+        kinds = ".safetensors, .pth or .pt" if pytorch else ".safetensors"
         raise WeightsError(
-            f"There are no weights {text!r}; give the path of a .safetensors file or one of the "
+            f"There are no weights {text!r}; give the path of a {kinds} file or one of the "
             f"names {', '.join(WEIGHTS)}."
         )
-    read_header(path)
+    if not (pytorch and path.suffix.lower() in PYTORCH_SUFFIXES):
+        read_header(path)
     return path
 
 
@@ -155,8 +200,8 @@ def place_of(name: str) -> Path:
 
 def is_here(name: str) -> bool:
     """Tell whether the file of a name in :data:`WEIGHTS` is on this machine, by its size alone."""
-    path = place_of(name)
-    return path.is_file() and path.stat().st_size == WEIGHTS[name].size
+    path, size = place_of(name), WEIGHTS[name].size
+    return path.is_file() and path.stat().st_size == (size or path.stat().st_size)
 
 
 def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], None] | None) -> Path:
@@ -169,7 +214,7 @@ def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], Non
             f"The weights {name!r} are missing from {str(path.parent)!r}; install napari-kindred "
             "again."
         )
-    if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+    if not is_here(name) or file_sha256(path) != entry.sha256:
         cure = "delete it and try again" if remote else "install napari-kindred again"
         raise WeightsError(f"The weights file {str(path)!r} is damaged or cut short; {cure}.")
     return path
@@ -182,8 +227,9 @@ def _download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        have = part.stat().st_size if part.exists() else 0
-        if have < entry.size:
+        # Where the size is unknown, nobody can tell what is missing.
+        have = part.stat().st_size if entry.size and part.exists() else 0
+        if have < entry.size or not entry.size:
             _fetch(entry, part, have, progress)
         if part.stat().st_size < entry.size:
             raise URLError("the connection ended early")
@@ -209,10 +255,11 @@ def _fetch(
     with urlopen(request, timeout=30) as answer:  # noqa: S310
         resumed = getattr(answer, "status", None) == 206
         have = have if resumed else 0
+        total = entry.size or int(answer.headers.get("Content-Length") or 0)
         with part.open("ab" if resumed else "wb") as file:
             while block := answer.read(_BLOCK):
                 have += file.write(block)
-                if have > entry.size:
+                if have > (total or _LARGEST_FILE):
                     raise URLError("the file is larger than it should be")
                 if progress is not None:
-                    progress(have, entry.size)
+                    progress(have, total)

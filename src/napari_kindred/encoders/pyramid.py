@@ -104,8 +104,7 @@ class PyramidEncoder:
         licence: str,
         sha256: str,
     ) -> None:
-        if stride not in STRIDES:
-            raise OptionError(f"stride={stride} is not possible; use 2, 4 or 8.")
+        check_stride(stride)
         self.name, self.licence, self.sha256 = name, licence, sha256
         self.stride = stride
         self._maps, self._levels, self._device = maps, levels, device
@@ -136,6 +135,12 @@ class PyramidEncoder:
             factor = float(level.stride // self.stride)
             return F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
         return values
+
+
+def check_stride(stride: int) -> None:
+    """Raise OptionError when convolutional networks give no tokens at this stride."""
+    if stride not in STRIDES:
+        raise OptionError(f"stride={stride} is not possible; use 2, 4 or 8.")
 
 
 def ready(network: nn.Module, device: torch.device) -> nn.Module:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OptionError
-from ..weights import WEIGHTS, is_here
+from ..errors import OptionError, WeightsError
+from ..weights import PYTORCH_SUFFIXES, WEIGHTS, is_here
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "kindred"
 """The latent space that is used when none is named."""
+
+SAM_SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
+"""Endings of files that may hold a SAM."""
 
 Report = Callable[[int, int], None]
 
@@ -46,8 +50,8 @@ class EncoderInfo:
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """List the latent spaces that have a name of their own, and the patterns of the others."""
-    return [describe_encoder(name) for name in _FIXED]
+    """List the latent spaces that have a name of their own, then the patterns of the others."""
+    return [*(describe_encoder(name) for name in _FIXED), *_PATTERNS]
 
 
 def describe_encoder(name: str) -> EncoderInfo:
@@ -57,38 +61,52 @@ def describe_encoder(name: str) -> EncoderInfo:
     ------
     OptionError
         When there is no latent space of that name.
+    WeightsError
+        When the package that knows it is not installed.
     """
-    if name not in _FIXED:
-        raise _unknown(name)
-    return _FIXED[name]()
+    if name in _FIXED:
+        return _FIXED[name]()
+    if name.startswith("timm:"):
+        from .timm_models import describe_timm
+
+        return EncoderInfo(name, *describe_timm(name))
+    if name.startswith("clip:"):
+        from .clip import describe_clip
+
+        return EncoderInfo(name, *describe_clip(name))
+    path = _sam_file(name)
+    size = path.stat().st_size
+    return EncoderInfo(name, "as its source states", True, size, f"the SAM in {path.name}")
 
 
 def open_encoder(
     name: str = DEFAULT,
     *,
     stride: int = 4,
-    device: str | torch.device = "auto",
-    progress: Report | None = None,  # noqa: ARG001 - none of these is downloaded
+    device: str | torch.device = "cpu",
+    progress: Report | None = None,
 ) -> Encoder:
     """Open a latent space for use.
 
     Parameters
     ----------
     name : str
-        One of :func:`list_encoders`.
+        One of :func:`list_encoders`, or the path of a SAM checkpoint.
     stride : int
         Pixels per token where there is a choice: 2, 4 or 8 for convolutional networks.
+        Transformers have their own.
     device : str or torch.device
         As :func:`napari_kindred.device.select` takes it.
     progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
+        Told the bytes done and in total (0 when unknown) while weights are downloaded.
 
     Raises
     ------
     OptionError
         When there is no latent space of that name, or ``stride`` is not possible.
     WeightsError
-        When its weights are not on this machine and cannot be downloaded.
+        When its weights are not on this machine and cannot be downloaded, are damaged, or need a
+        package that is not installed.
     """
     if name == "kindred":
         from .pyramid import open_kindred
@@ -98,18 +116,25 @@ def open_encoder(
         from .pyramid import open_efficientnet
 
         return open_efficientnet(stride, device)
-    raise _unknown(name)
+    if name.startswith("timm:"):
+        from .timm_models import open_timm
+
+        return open_timm(name, stride, device, progress)
+    if name.startswith("clip:"):
+        from .clip import open_clip_encoder
+
+        return open_clip_encoder(name, device, progress)
+    if name not in SAMS:
+        _sam_file(name)
+    from .sam import open_sam
+
+    return open_sam(name, device, progress)
 
 
 def _kindred() -> EncoderInfo:
     entry = WEIGHTS["kindred-entities"]
-    return EncoderInfo(
-        "kindred",
-        entry.licence,
-        is_here("kindred-entities"),
-        entry.size,
-        "microscopy; " + entry.about,
-    )
+    here = is_here("kindred-entities")
+    return EncoderInfo("kindred", entry.licence, here, entry.size, entry.about)
 
 
 def _efficientnet() -> EncoderInfo:
@@ -117,11 +142,49 @@ def _efficientnet() -> EncoderInfo:
     return EncoderInfo("efficientnet", "Apache-2.0", here, 18826032, "any picture (ImageNet)")
 
 
+def _sam(name: str) -> EncoderInfo:
+    entry = WEIGHTS[name]
+    return EncoderInfo(name, entry.licence, is_here(name), entry.size, entry.about)
+
+
+SAMS = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm")
+"""The SAMs that are in the weights table."""
+
 _FIXED: dict[str, Callable[[], EncoderInfo]] = {
     "kindred": _kindred,
     "efficientnet": _efficientnet,
+    "sam_vit_b": lambda: _sam("sam_vit_b"),
+    "sam_vit_l": lambda: _sam("sam_vit_l"),
+    "sam_vit_h": lambda: _sam("sam_vit_h"),
+    "micro_sam_vit_b_lm": lambda: _sam("micro_sam_vit_b_lm"),
 }
 
+_PATTERNS = (
+    EncoderInfo(
+        "timm:<model>",
+        "that of the model",
+        False,
+        0,
+        "any model of the timm library, for example timm:vit_small_patch14_dinov2.lvd142m",
+    ),
+    EncoderInfo(
+        "clip:<model>/<pretrained>",
+        "that of the weights",
+        False,
+        0,
+        "any transformer of open_clip, for example clip:ViT-B-16/openai",
+    ),
+)
 
-def _unknown(name: str) -> OptionError:
-    return OptionError(f"There is no encoder {name!r}; use one of {', '.join(_FIXED)}.")
+
+def _sam_file(name: str) -> Path:
+    """Return the SAM file that a name leads to, which must be there."""
+    path = Path(name).expanduser()
+    if path.suffix.lower() not in SAM_SUFFIXES:
+        names = ", ".join([*_FIXED, *(pattern.name for pattern in _PATTERNS)])
+        raise OptionError(
+            f"There is no encoder {name!r}; use one of {names}, or the path of a SAM checkpoint."
+        )
+    if not path.is_file():
+        raise WeightsError(f"There is no file {name!r}; give the path of a SAM checkpoint.")
+    return path

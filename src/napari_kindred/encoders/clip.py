@@ -1,0 +1,199 @@
+"""CLIP as a latent space: every patch of a picture in the space that texts lie in too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..device import select
+from ..errors import OptionError, WeightsError
+from ..weights import file_sha256
+from . import hub
+from .vit import PatchEncoder
+
+DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names of a model's weights on the hub, where its entry names none."""
+
+ABOUT = "patches in CLIP's space of pictures and texts"
+
+
+def describe_clip(name: str) -> tuple[str, bool, int, str]:
+    """Return licence, whether the weights are here, their size and what they are good for.
+
+    Raises
+    ------
+    OptionError
+        When open_clip has no such model or weights.
+    WeightsError
+        When open_clip is not installed.
+    """
+    model, pretrained = _split(name)
+    path, entry = _local(model, pretrained)
+    if path is None:
+        path = hub.find(*_source(name, entry))
+    size = path.stat().st_size if path else 0
+    return _licence(entry), path is not None, size, ABOUT
+
+
+def open_clip_encoder(
+    name: str,
+    device: str | torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> PatchEncoder:
+    """Open the picture side of a CLIP.
+
+    Parameters
+    ----------
+    name : str
+        ``clip:<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path
+        of a checkpoint.
+    device : str or torch.device
+    progress : callable, optional
+        Told the bytes done and in total while weights are downloaded.
+
+    Raises
+    ------
+    OptionError
+        When open_clip has no such model or weights, or the model is no vision transformer.
+    WeightsError
+        When open_clip is not installed, or the weights are not here and cannot be downloaded, or
+        do not fit.
+    """
+    chosen = select(device)
+    model, pretrained = _split(name)
+    path, entry = _local(model, pretrained)
+    if path is None:
+        path = hub.fetch(name, *_source(name, entry), progress)
+    network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu")))
+    visual = network.visual.to(chosen).eval()
+    side, patch = visual.image_size[0], visual.patch_size[0]
+    statistics = {**visual.preprocess_cfg, **entry}
+    return PatchEncoder(
+        name,
+        _patches(visual),
+        patch=patch,
+        dimension=visual.proj.shape[1] if visual.proj is not None else visual.conv1.out_channels,
+        input_size=side // patch * patch,
+        mean=tuple(statistics["mean"]),
+        deviation=tuple(statistics["std"]),
+        device=chosen,
+        licence=_licence(entry),
+        sha256=file_sha256(path),
+    )
+
+
+def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
+    """Load a CLIP of open_clip from a file, tensors only.
+
+    Raises
+    ------
+    WeightsError
+        When the file does not fit the model.
+    """
+    import open_clip
+
+    try:
+        return open_clip.create_model(
+            model, pretrained=str(path), force_quick_gelu=quick_gelu, weights_only=True
+        )
+    except Exception as error:
+        raise WeightsError(
+            f"{path.name} holds no weights of CLIP {model!r}, or is damaged; get it again."
+        ) from error
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split ``clip:<model>/<pretrained>``, and check that the model has a token per patch."""
+    try:
+        import open_clip
+    except ImportError as error:
+        raise WeightsError(
+            "CLIP encoders need the package open_clip_torch: "
+            "pip install 'napari-kindred[encoders]'."
+        ) from error
+    model, _, pretrained = name.removeprefix("clip:").partition("/")
+    if not pretrained:
+        raise OptionError(
+            f"{name!r} names no weights; write clip:<model>/<pretrained>, for example "
+            "clip:ViT-B-16/openai."
+        )
+    if model not in open_clip.list_models():
+        raise OptionError(
+            f"open_clip has no model {model!r}; open_clip.list_models() names those it has."
+        )
+    vision = open_clip.get_model_config(model)["vision_cfg"]
+    # ResNets give a list of layers; towers of timm and attention pools have no projected patches.
+    plain = isinstance(vision.get("layers"), int) and "timm_model_name" not in vision
+    if not plain or vision.get("attentional_pool"):
+        raise OptionError(
+            f"CLIP {model!r} has no token per patch; use a plain vision transformer, for example "
+            "ViT-B-16."
+        )
+    return model, pretrained
+
+
+def _local(model: str, pretrained: str) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file that ``pretrained`` is, if any, or else open_clip's entry of that tag."""
+    import open_clip
+
+    entry = open_clip.get_pretrained_cfg(model, pretrained)
+    if entry:
+        return None, dict(entry)
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path, {}
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+    raise OptionError(
+        f"CLIP {model!r} has no weights {pretrained!r}; use one of its tags ({tags}) or the path "
+        "of a checkpoint."
+    )
+
+
+def _source(name: str, entry: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return the hub's repository with the weights, and their names there."""
+    if not entry.get("hf_hub"):
+        raise WeightsError(
+            f"The weights of {name!r} are at {entry.get('url')} only; get that file and write its "
+            "path in place of the tag."
+        )
+    repository, file = os.path.split(entry["hf_hub"])
+    if not file:
+        return repository, DEFAULT_FILES
+    return repository, (str(Path(file).with_suffix(".safetensors")), file)
+
+
+def _licence(entry: dict[str, Any]) -> str:
+    hub_page = entry.get("hf_hub", "").rpartition("/")[0]
+    return f"as stated at huggingface.co/{hub_page}" if hub_page else "as its source states"
+
+
+def _patches(visual: Any) -> Callable[[Tensor], Tensor]:
+    """Return the function from pictures to patch tokens in the space of texts, (B, D, h, w).
+
+    What pooling does to the class token (the last norm, the projection) is done to every patch;
+    the table of positions is stretched to the picture's grid.
+    """
+    classes, places = visual.positional_embedding.split([1, len(visual.positional_embedding) - 1])
+    table = places.reshape(1, *visual.grid_size, -1).permute(0, 3, 1, 2)
+
+    def patches(batch: Tensor) -> Tensor:
+        grid = visual.conv1(batch)
+        stretched = table
+        if grid.shape[2:] != table.shape[2:]:
+            stretched = F.interpolate(table, grid.shape[2:], mode="bicubic", antialias=True)
+        tokens = (grid + stretched).flatten(2).transpose(1, 2)
+        first = (visual.class_embedding + classes).expand(len(batch), 1, -1)
+        x = visual.transformer(visual.ln_pre(torch.cat([first, tokens], 1)))[:, 1:]
+        x = visual.ln_post(x)
+        if visual.proj is not None:
+            x = x @ visual.proj
+        dense: Tensor = x.transpose(1, 2).unflatten(2, grid.shape[2:])
+        return dense
+
+    return patches

@@ -1,0 +1,95 @@
+"""Weights files of the Hugging Face hub, which timm and open_clip use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from ..weights import cache_dir
+
+Report = Callable[[int, int], None]
+
+
+def place_of(repository: str, file: str) -> Path:
+    """Return where a file of the hub may be put by hand on a machine without network."""
+    return cache_dir() / "hub" / repository.replace("/", "--") / file
+
+
+def find(repository: str, files: tuple[str, ...]) -> Path | None:
+    """Return the first of a repository's files that is on this machine, put there or cached."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in files:
+        by_hand = place_of(repository, file)
+        if by_hand.is_file():
+            return by_hand
+        cached = try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
+
+
+def fetch(
+    name: str, repository: str, files: tuple[str, ...], progress: Report | None = None
+) -> Path:
+    """Return the first of a repository's files that there is, downloaded where it must be.
+
+    Parameters
+    ----------
+    name : str
+        The encoder, for messages.
+    repository : str
+        ``owner/name`` on the hub.
+    files : tuple of str
+        Names of the same weights, the preferred one first.
+    progress : callable, optional
+        Told the bytes done and in total.
+
+    Raises
+    ------
+    WeightsError
+        When none is here and none can be downloaded; it says what to put where.
+    """
+    found = find(repository, files)
+    if found is not None:
+        return found
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    reasons: list[Exception] = []
+    for file in files:
+        try:
+            return Path(hf_hub_download(repository, file, tqdm_class=_bar(progress)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the download failed
+            reasons.append(error)
+        absent = isinstance(reasons[-1], EntryNotFoundError)
+        if not absent or isinstance(reasons[-1], LocalEntryNotFoundError):
+            break
+    reason = str(reasons[-1]).strip().splitlines()[0] if str(reasons[-1]).strip() else "no reply"
+    raise WeightsError(
+        f"The weights of {name!r} could not be downloaded ({reason.rstrip('.')}); try again, or "
+        f"get https://huggingface.co/{repository}/resolve/main/{files[0]} on another machine and "
+        f"put it at {str(place_of(repository, files[0]))!r}."
+    ) from reasons[-1]
+
+
+def _bar(progress: Report | None) -> Any:
+    """Return a progress bar class that tells ``progress`` and draws nothing."""
+    from tqdm import tqdm
+
+    class Told(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*args, **{**options, "disable": True})
+            self._done = int(options.get("initial") or 0)
+            self._total = int(options.get("total") or 0)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self._done += int(n or 0)
+            if progress is not None:
+                progress(self._done, max(self._total, self._done))
+            return None
+
+    return Told

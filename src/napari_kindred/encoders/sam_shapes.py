@@ -1,0 +1,190 @@
+"""How a SAM was built, read from the shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADS = 8
+"""Attention heads of the mask decoder, which leave no trace in its shapes: 8 in every SAM."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamShapes:
+    """The sizes that SAM's modules are built with.
+
+    Attributes
+    ----------
+    side, patch : int
+        Side of the square input, and of a token, in pixels.
+    width, depth, heads, hidden : int
+        Of the image encoder's transformer.
+    window : int
+        Side of its attention windows in tokens; 0 when there are none.
+    everywhere : tuple of int
+        Blocks whose attention reaches everywhere.
+    qkv_bias : bool
+    out_channels : int
+        Length of a token, and of the decoder's.
+    mask_channels : int
+        Hidden channels of the prompt encoder's masks.
+    decoder_depth, decoder_hidden, attention_width : int
+        Of the mask decoder's transformer.
+    masks : int
+        Candidate masks besides the single one: 3 in every SAM.
+    quality_depth, quality_hidden : int
+        Of the head that predicts a mask's quality.
+    """
+
+    side: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    window: int
+    everywhere: tuple[int, ...]
+    qkv_bias: bool
+    out_channels: int
+    mask_channels: int
+    decoder_depth: int
+    decoder_hidden: int
+    attention_width: int
+    masks: int
+    quality_depth: int
+    quality_hidden: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        return self.side // self.patch, self.side // self.patch
+
+    def image_encoder(self) -> Any:
+        """Build the image encoder."""
+        from segment_anything.modeling import ImageEncoderViT
+        from torch.nn import LayerNorm
+
+        return ImageEncoderViT(
+            img_size=self.side,
+            patch_size=self.patch,
+            embed_dim=self.width,
+            depth=self.depth,
+            num_heads=self.heads,
+            mlp_ratio=self.hidden / self.width,
+            out_chans=self.out_channels,
+            qkv_bias=self.qkv_bias,
+            norm_layer=partial(LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=self.window,
+            global_attn_indexes=self.everywhere,
+        )
+
+    def prompt_encoder(self) -> Any:
+        """Build the prompt encoder."""
+        from segment_anything.modeling import PromptEncoder
+
+        return PromptEncoder(
+            embed_dim=self.out_channels,
+            image_embedding_size=self.grid,
+            input_image_size=(self.side, self.side),
+            mask_in_chans=self.mask_channels,
+        )
+
+    def mask_decoder(self) -> Any:
+        """Build the mask decoder."""
+        from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+
+        transformer = TwoWayTransformer(
+            depth=self.decoder_depth,
+            embedding_dim=self.out_channels,
+            mlp_dim=self.decoder_hidden,
+            num_heads=HEADS,
+            attention_downsample_rate=self.out_channels // self.attention_width,
+        )
+        return MaskDecoder(
+            transformer_dim=self.out_channels,
+            transformer=transformer,
+            num_multimask_outputs=self.masks,
+            iou_head_depth=self.quality_depth,
+            iou_head_hidden_dim=self.quality_hidden,
+        )
+
+
+def read_shapes(tensors: Mapping[str, Tensor], file_name: str) -> SamShapes:
+    """Read how a SAM was built.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        With SAM's key names.
+    file_name : str
+        For messages.
+
+    Raises
+    ------
+    WeightsError
+        When this is no SAM, or one with another image encoder (such as MobileSAM's).
+    """
+    try:
+        return _read(tensors)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        if any(key.startswith("image_encoder.layers.") for key in tensors):
+            what = "has MobileSAM's image encoder, which is not supported; use vit_b, vit_l or "
+            raise WeightsError(f"{file_name} {what}vit_h.") from error
+        raise WeightsError(
+            f"{file_name} is no SAM checkpoint: it has not the tensors of its image encoder, "
+            "prompt encoder and mask decoder; give one that has."
+        ) from error
+
+
+def _read(tensors: Mapping[str, Tensor]) -> SamShapes:
+    encoder, decoder = "image_encoder.", "mask_decoder."
+    width, _, patch, _ = tensors[encoder + "patch_embed.proj.weight"].shape
+    grid = tensors[encoder + "pos_embed"].shape[1]
+    depth = _count(tensors, encoder + "blocks.")
+    # A block's table of relative positions has 2 n - 1 rows for windows of n tokens a side.
+    reaches = [
+        (_rows(tensors, f"{encoder}blocks.{i}.attn.rel_pos_h") + 1) // 2 for i in range(depth)
+    ]
+    windows = sorted({reach for reach in reaches if reach != grid})
+    if len(windows) > 1:
+        raise ValueError("attention windows of several sizes")
+    channels = tensors[encoder + "neck.0.weight"].shape[0]
+    attention = decoder + "transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
+    quality = decoder + "iou_prediction_head.layers."
+    return SamShapes(
+        side=grid * patch,
+        patch=patch,
+        width=width,
+        depth=depth,
+        heads=width // tensors[encoder + "blocks.0.attn.rel_pos_h"].shape[1],
+        hidden=_rows(tensors, encoder + "blocks.0.mlp.lin1.weight"),
+        window=windows[0] if windows else 0,
+        everywhere=tuple(i for i, reach in enumerate(reaches) if reach == grid),
+        qkv_bias=encoder + "blocks.0.attn.qkv.bias" in tensors,
+        out_channels=channels,
+        mask_channels=_rows(tensors, "prompt_encoder.mask_downscaling.3.weight"),
+        decoder_depth=_count(tensors, decoder + "transformer.layers."),
+        decoder_hidden=_rows(tensors, decoder + "transformer.layers.0.mlp.lin1.weight"),
+        attention_width=_rows(tensors, attention),
+        masks=_rows(tensors, decoder + "mask_tokens.weight") - 1,
+        quality_depth=_count(tensors, quality),
+        quality_hidden=_rows(tensors, quality + "0.weight"),
+    )
+
+
+def _rows(tensors: Mapping[str, Tensor], key: str) -> int:
+    return tensors[key].shape[0]
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """Count the numbered modules below a prefix."""
+    numbers = {key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)}
+    return len(numbers)
