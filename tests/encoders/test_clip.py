@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 
-import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
@@ -45,7 +44,7 @@ def cache(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(hub, "urlopen", refuse)
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import huggingface_hub
@@ -34,7 +35,7 @@ def no_network(monkeypatch):
     def refuse(*args, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(hub, "urlopen", refuse)
 
 
 def give_weights(model):
@@ -149,11 +150,25 @@ def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
             bar.update(size - size // 2)
         return str(elsewhere)
 
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: nullcontext())
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     told = []
     open_encoder(f"timm:{TRANSFORMERS[0]}", device="cpu", progress=lambda *done: told.append(done))
     size = elsewhere.stat().st_size
     assert told == [(size // 2, size), (size, size)]
+
+
+def test_weights_under_their_other_name_are_taken_where_the_first_is_missing(monkeypatch, tmp_path):
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def download(repository, file, *, tqdm_class):
+        if file == "a.safetensors":
+            raise EntryNotFoundError("not there")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert hub.fetch("x", "owner/x", ("a.safetensors", "a.bin")) == tmp_path / "a.bin"
 
 
 def test_damaged_weights_are_one_sentence():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from ..errors import WeightsError
 from ..weights import cache_dir
@@ -55,24 +57,34 @@ def fetch(
     found = find(repository, files)
     if found is not None:
         return found
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    try:
+        return _download(repository, files, progress)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise WeightsError(
+            f"The weights of {name!r} could not be downloaded ({reason}); try again, or get "
+            f"https://huggingface.co/{repository}/resolve/main/{files[0]} on another machine and "
+            f"put it at {str(place_of(repository, files[0]))!r}."
+        ) from error
 
-    reasons: list[Exception] = []
-    for file in files:
+
+def _download(repository: str, files: tuple[str, ...], progress: Report | None) -> Path:
+    """Download the first of a repository's files that there is."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    # The hub's own client tries for half a minute to reach it; without network, say so at once.
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=10):  # noqa: S310
+            pass
+    except HTTPError:
+        pass  # it answered
+    for file in files[:-1]:
         try:
             return Path(hf_hub_download(repository, file, tqdm_class=_bar(progress)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the download failed
-            reasons.append(error)
-        absent = isinstance(reasons[-1], EntryNotFoundError)
-        if not absent or isinstance(reasons[-1], LocalEntryNotFoundError):
-            break
-    reason = str(reasons[-1]).strip().splitlines()[0] if str(reasons[-1]).strip() else "no reply"
-    raise WeightsError(
-        f"The weights of {name!r} could not be downloaded ({reason.rstrip('.')}); try again, or "
-        f"get https://huggingface.co/{repository}/resolve/main/{files[0]} on another machine and "
-        f"put it at {str(place_of(repository, files[0]))!r}."
-    ) from reasons[-1]
+        except EntryNotFoundError:
+            continue  # the repository has the weights under their other name
+    return Path(hf_hub_download(repository, files[-1], tqdm_class=_bar(progress)))
 
 
 def _bar(progress: Report | None) -> Any:

