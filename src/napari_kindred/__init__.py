@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import EntityConfig
+    from .config import ConsistentConfig, EntityConfig
+    from .consistent.hierarchy import HierarchicalClustering
+    from .consistent.predict import cluster_stack, iter_cluster_stack
     from .entities.predict import iter_segment_entities, segment_entities
     from .errors import KindredError
     from .results import Segmentation, load_segmentation
@@ -18,19 +20,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ConsistentConfig": "config",
     "EntityConfig": "config",
+    "HierarchicalClustering": "consistent.hierarchy",
     "KindredError": "errors",
     "Segmentation": "results",
+    "cluster_stack": "consistent.predict",
+    "iter_cluster_stack": "consistent.predict",
     "iter_segment_entities": "entities.predict",
     "load_segmentation": "results",
     "segment_entities": "entities.predict",
 }
 
 __all__ = [
+    "ConsistentConfig",
     "EntityConfig",
+    "HierarchicalClustering",
     "KindredError",
     "Segmentation",
     "__version__",
+    "cluster_stack",
+    "iter_cluster_stack",
     "iter_segment_entities",
     "load_segmentation",
     "segment_entities",

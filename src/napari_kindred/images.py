@@ -22,10 +22,12 @@ __all__ = [
     "ImageFile",
     "RawFrame",
     "guess_axes",
+    "intensity_range",
     "is_constant",
     "is_image",
     "list_images",
     "normalise",
+    "normalise_to",
     "read_image",
     "stem_of",
 ]
@@ -248,6 +250,44 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
     low, high = np.percentile(pixels[::step, ::step], (1.0, 99.8))
     if not high > low:  # nearly empty: the few pixels that differ are what there is to see
         low, high = float(pixels.min()), float(pixels.max())
+    return normalise_to(pixels, float(low), float(high))
+
+
+def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
+    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
+
+    One range for all frames: a range per frame would turn a change of one thing's brightness into
+    a change of everything's.
+
+    Parameters
+    ----------
+    frames : Frames
+    sampled : int
+        At most so many frames are read, and of each a regular sample.
+
+    Returns
+    -------
+    low, high : float
+        Equal where the sample has the same value everywhere.
+    """
+    indices = list(frames.indices())
+    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
+    values = []
+    for place in places:
+        pixels = frames.read(indices[place]).pixels
+        if is_constant(pixels):
+            continue  # a frame without anything, all NaN for example, says nothing of the others
+        step = int(np.ceil(np.sqrt(max(1.0, pixels.size * len(places) / _SAMPLED))))
+        values.append(pixels[::step, ::step].ravel())
+    if not values:
+        return 0.0, 0.0
+    pooled = np.concatenate(values)
+    low, high = (float(value) for value in np.percentile(pooled, (1.0, 99.8)))
+    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
+
+
+def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32."""
     if not high > low:
         return np.zeros(pixels.shape, np.float32)
     scaled = (pixels - np.float32(low)) * np.float32(1.0 / (high - low))

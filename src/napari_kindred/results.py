@@ -206,22 +206,23 @@ def provenance(
     return {key: plain(value) for key, value in entries.items()}
 
 
-def make_labels(shape: Sequence[int]) -> Any:
-    """Return int32 zeros to be filled frame by frame.
+def make_labels(shape: Sequence[int], dtype: Any = np.int32, in_memory: int | None = None) -> Any:
+    """Return zeros to be filled frame by frame.
 
     Returns
     -------
     ndarray or zarr.Array
-        In memory up to :data:`IN_MEMORY` bytes; else a compressed zarr array, a frame per chunk
-        row, in a temporary folder that is deleted together with the array.
+        In memory up to ``in_memory`` (:data:`IN_MEMORY`) bytes; else a compressed zarr array, a
+        frame per chunk row, in a temporary folder that is deleted together with the array.
     """
     shape = tuple(int(size) for size in shape)
-    if np.prod(shape, dtype=np.int64) * 4 <= IN_MEMORY:
-        return np.zeros(shape, np.int32)
+    limit = IN_MEMORY if in_memory is None else in_memory
+    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= limit:
+        return np.zeros(shape, dtype)
     import zarr
 
     folder = tempfile.TemporaryDirectory(prefix="napari-kindred-", ignore_cleanup_errors=True)
-    labels = zarr.create_array(folder.name, shape=shape, chunks=label_chunks(shape), dtype="int32")
+    labels = zarr.create_array(folder.name, shape=shape, chunks=label_chunks(shape), dtype=dtype)
     # Deleted with the array, not with the interpreter's last breath as an orphan.
     weakref.finalize(labels, folder.cleanup)
     return labels

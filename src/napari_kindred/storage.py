@@ -223,7 +223,7 @@ def _write_zarr(path: Path, result: Segmentation) -> None:
         array[index] = np.asarray(result.labels[index], dtype=np.int32)
     root.attrs["ome"] = _ome_metadata(result)
     root.attrs[KEY] = plain(_about(result))
-    _write_columns(root, result.table)
+    write_columns(root, result.table)
 
 
 def _ome_metadata(result: Segmentation) -> dict[str, Any]:
@@ -242,9 +242,9 @@ def _ome_metadata(result: Segmentation) -> dict[str, Any]:
     }
 
 
-def _write_columns(root: zarr.Group, table: pd.DataFrame) -> None:
+def write_columns(root: zarr.Group, table: pd.DataFrame, name: str = "table") -> None:
     """Write a table as one array per column; text becomes codes into a list of its values."""
-    group = root.create_group("table")
+    group = root.create_group(name)
     group.attrs["columns"] = [str(name) for name in table.columns]
     for name in table.columns:
         column = table[name]

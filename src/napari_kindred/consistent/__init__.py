@@ -1,0 +1,1 @@
+"""Consistent hierarchical clustering: the same kind of thing, the same label, in every frame."""

@@ -1,0 +1,93 @@
+"""Models of consistent clustering on disk: safetensors, so that nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ..errors import InputError, OutputError, WeightsError
+from ..storage import check_folder, plain, replacing
+from ..weights import read_header
+from .latent import Basis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .hierarchy import HierarchicalClustering
+
+Model = TypeVar("Model", bound="HierarchicalClustering")
+
+KIND = "napari-kindred consistent clusters"
+
+_ARRAYS = {
+    "prototypes_": np.float32,
+    "sizes_": np.int64,
+    "prototype_labels_": np.int64,
+    "centres_": np.float32,
+    "leaves_": np.float32,
+    "leaf_parents_": np.int64,
+    "leaf_areas_": np.float64,
+    "merges_": np.int32,
+}
+
+
+def save_model(model: HierarchicalClustering, path: Path) -> Path:
+    """Write a fitted model.
+
+    Raises
+    ------
+    InputError
+        When it is not fitted.
+    OutputError
+        When the file cannot be written, or is not named ``.safetensors``.
+    """
+    if not hasattr(model, "centres_") or model.basis_ is None:
+        raise InputError("The model is not fitted; cluster a movie first.")
+    if path.suffix.lower() != ".safetensors":
+        raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
+    check_folder(path.parent)
+    tensors = {
+        name: np.ascontiguousarray(getattr(model, name), dtype) for name, dtype in _ARRAYS.items()
+    }
+    tensors |= {"mean": model.basis_.mean, "components": model.basis_.components}
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    facts = {
+        "options": plain(model.get_params()),
+        "temperature": model.temperature_,
+        "intensity": model.intensity_,
+        "encoder": model.encoder_,
+    }
+    with replacing(path) as part:
+        save_file(tensors, part, {"kind": KIND, "facts": json.dumps(plain(facts))})
+    return path
+
+
+def load_model(cls: type[Model], path: Path) -> Model:
+    """Read a model; see :meth:`.HierarchicalClustering.load`."""
+    if not path.is_file():
+        raise WeightsError(f"There is no model {str(path)!r}; check the path.")
+    about = read_header(path).get("__metadata__", {})
+    wrong = WeightsError(
+        f"{path.name!r} is no model of consistent clusters; give one that was saved as such."
+    )
+    if about.get("kind") != KIND:
+        raise wrong
+    try:
+        tensors = load_file(path)
+        facts: dict[str, Any] = json.loads(about["facts"])
+        model = cls(**facts["options"])
+        model.reset()
+        model.basis_ = Basis(tensors["mean"], tensors["components"])
+        for name in _ARRAYS:
+            setattr(model, name, tensors[name])
+        model.temperature_ = float(facts["temperature"])
+        low_high = facts["intensity"]
+        model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        model.encoder_ = dict(facts["encoder"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise wrong from error
+    return model
