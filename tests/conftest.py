@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
+
+from napari_kindred.events import Event, Partial, Progress
+from napari_kindred.images import Frames
+from napari_kindred.results import provenance
+
+if TYPE_CHECKING:
+    from napari_kindred.config import ConsistentConfig
+    from napari_kindred.consistent.result import ClusterSegmentation
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -32,3 +45,82 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
         labels[(rows - y) ** 2 + (columns - x) ** 2 < 12**2] = number
     noise = np.random.default_rng(0).integers(0, 20, labels.shape)
     return ((labels > 0) * 180 + 20 + noise).astype(np.uint8), labels
+
+
+LEVELS = np.array([10, 20, 30, 105, 115, 125, 230, 240, 250])
+"""Grey values of the picture that follows: three kinds with three shades each."""
+
+
+@pytest.fixture
+def steps() -> np.ndarray:
+    """Nine shades of grey, each of its own area, that move from frame to frame; (4, 48, 64)."""
+    frame = np.full((48, 64), LEVELS[0], np.uint8)
+    corners = [(2, 2), (2, 24), (2, 44), (18, 2), (18, 22), (18, 42), (34, 2), (34, 24)]
+    for number, (grey, (top, left)) in enumerate(zip(LEVELS[1:], corners, strict=True)):
+        frame[top : top + 12, left : left + 18 - number] = grey
+    return np.stack([np.roll(frame, (time, -time), axis=(0, 1)) for time in range(4)])
+
+
+class Greys:
+    """Clusters movies by their grey values, with the events and the result of the real job.
+
+    Attributes
+    ----------
+    gates : dict
+        Steps, by number, before which the job waits for an event to be set: a movie of n frames
+        takes n steps to be encoded, and n more to be labelled.
+    errors : dict
+        Steps, by number, in place of which an error is raised.
+    """
+
+    def __init__(self) -> None:
+        self.gates: dict[int, threading.Event] = {}
+        self.errors: dict[int, BaseException] = {}
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        config: ConsistentConfig,
+        model: Any = None,
+        metadata_axes: str | None = None,
+    ) -> Generator[Event, None, ClusterSegmentation]:
+        from napari_kindred.consistent.hierarchy import HierarchicalClustering
+        from napari_kindred.consistent.latent import nearest
+        from napari_kindred.consistent.result import ClusterAssembly
+
+        frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+        count, greys = len(frames), []
+        for number, index in enumerate(frames.indices()):
+            yield from self._wait(number, Progress(number, 2 * count, "encoding", number, count))
+            greys.append(frames.read(index).pixels.mean(-1))
+            if model is None:
+                kind = 3 - abs(greys[-1][..., None] - LEVELS).argmin(-1) // 3
+                yield Partial(index, kind.astype(np.int32), pd.DataFrame())
+            yield Progress(number + 1, 2 * count, "encoding", number + 1, count)
+        tokens = np.stack([np.stack([grey, grey**2 / 255], -1) for grey in greys]) / 255
+        if model is None:
+            model = HierarchicalClustering(config.n_clusters, n_local=len(LEVELS)).fit(tokens)
+        elif isinstance(model, str | Path):
+            model = HierarchicalClustering.load(model)
+        assembly = ClusterAssembly(frames, model)
+        for number, index in enumerate(frames.indices()):
+            step = count + number
+            yield from self._wait(step, Progress(step, 2 * count, "labelling", number, count))
+            leaves = nearest(model.reduce(tokens[number]), model.leaves_)
+            yield Partial(index, assembly.add(index, leaves, greys[number]), pd.DataFrame())
+            yield Progress(step + 1, 2 * count, "labelling", number + 1, count)
+        facts = provenance(method="consistent", config=config, frames=frames, device="cpu")
+        return assembly.segmentation(facts)
+
+    def _wait(self, step: int, event: Progress) -> Generator[Event, None, None]:
+        gate = self.gates.get(step)
+        while gate is not None and not gate.wait(0.01):
+            yield event
+        if step in self.errors:
+            raise self.errors[step]
+
+
+@pytest.fixture
+def greys() -> Greys:
+    return Greys()

@@ -40,6 +40,7 @@ ORDER = [
     "batch",
     "movies",
     "overview",
+    "terminal",
     "cli",
     "_napari",
 ]

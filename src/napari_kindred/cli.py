@@ -1,22 +1,19 @@
-"""The command line: ``napari-kindred demo | entities | train | info``."""
+"""The command line: ``napari-kindred demo | entities | consistent | train | info``."""
 
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import EntityConfig, TrainConfig
+from .config import ConsistentConfig, EntityConfig, TrainConfig
 from .errors import InputError, KindredError, OutputError
-from .events import Event, Partial, Progress
 from .flags import add_flags, config_of
+from .terminal import Bar, terminate_like_interrupt
 
 CANCELLED = 130
 
@@ -37,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = make_parser().parse_args(argv)
     try:
-        with _terminate_like_interrupt():
+        with terminate_like_interrupt():
             return int(given.command(given))
     except KindredError as error:
         print(f"napari-kindred: {error}", file=sys.stderr)
@@ -55,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"napari-kindred {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_entities, _add_train, _add_info):
+    for add in (_add_demo, _add_entities, _add_consistent, _add_train, _add_info):
         add(commands)
     return parser
 
@@ -99,6 +96,46 @@ def _add_entities(commands: Any) -> None:
     )
     add_flags(command, EntityConfig)
     command.set_defaults(command=entities)
+
+
+def _add_consistent(commands: Any) -> None:
+    command = commands.add_parser(
+        "consistent",
+        help="give the same kind of thing the same label in every frame of a movie",
+        description="Give the same kind of thing the same label in every frame of a movie. A "
+        "folder is one movie, its images taken in the order of their names.",
+    )
+    command.add_argument("input", type=Path, help="image file, OME-Zarr, or folder of frames")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="NAME.ome.zarr, NAME.tif (with NAME.csv and NAME.json), or a folder",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="label the frames by this saved model instead of clustering them",
+    )
+    command.add_argument(
+        "--save-model", type=Path, metavar="FILE", help="save the model, NAME.safetensors"
+    )
+    command.add_argument(
+        "--levels",
+        type=_numbers,
+        default=(),
+        metavar="N,N,…",
+        help="write labels at these numbers of clusters as well, NAME.levelN",
+    )
+    add_flags(command, ConsistentConfig)
+    command.set_defaults(command=consistent)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers separated by commas."""
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
 
 
 def _add_train(commands: Any) -> None:
@@ -148,6 +185,36 @@ def entities(given: argparse.Namespace) -> int:
     for name, reason in outcome.failed.items():
         print(f"napari-kindred: {name}: {reason}", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def consistent(given: argparse.Namespace) -> int:
+    """Cluster a movie."""
+    from . import movies
+
+    config = config_of(given, ConsistentConfig)
+    for path in filter(None, (given.input, given.model)):
+        if not path.exists():
+            raise InputError(f"There is no {str(path)!r}; check the path.")
+    with Bar() as bar:
+        outcome = movies.cluster_file(
+            given.input,
+            given.out,
+            config,
+            bar.report,
+            overwrite=given.overwrite,
+            model=given.model,
+            save_model=given.save_model,
+            levels=given.levels,
+        )
+    device = outcome.provenance.get("device")
+    where = f" on {device}" if device else ""
+    print(
+        f"{outcome.out}: {outcome.clusters} clusters in {outcome.frames} frames, "
+        f"{outcome.seconds:.1f} s{where}"
+    )
+    for path in outcome.more:
+        print(f"  {path}")
+    return 0
 
 
 def demo(given: argparse.Namespace) -> int:
@@ -205,6 +272,7 @@ def info(given: argparse.Namespace) -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     from .device import describe
+    from .encoders.registry import list_encoders
     from .weights import WEIGHTS, cache_dir, file_sha256, resolve
 
     print(f"napari-kindred {__version__}, Python {platform.python_version()}, {sys.platform}")
@@ -222,6 +290,10 @@ def info(given: argparse.Namespace) -> int:
         except KindredError as error:
             state = str(error)
         print(f"  {name}: {entry.about} ({entry.licence}); {state}")
+    print("encoders:")
+    for encoder in list_encoders():
+        place = "" if "<" in encoder.name else ", here" if encoder.here else ", not downloaded yet"
+        print(f"  {encoder.name}: {encoder.about} ({encoder.licence}{place})")
     print(f"cache: {cache_dir()}")
     return 0
 
@@ -243,46 +315,6 @@ def _print_provenance(path: Path) -> int:
 
 
 # -- telling ----------------------------------------------------------------------------------
-
-
-class Bar:
-    """A progress bar on stderr, where stderr is a terminal; notices are printed anywhere."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        # The percentage stays truthful whatever the units of the work are.
-        layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = tqdm(total=1.0, disable=None, bar_format=layout, leave=False)
-        self._told: set[str] = set()
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def report(self, event: Event, place: int = 0, count: int = 1) -> None:
-        """Show an event of image ``place`` of ``count``."""
-        image = f"image {place + 1}/{count} " if count > 1 else ""
-        if isinstance(event, Progress):
-            share = min(1.0, event.done / event.total) if event.total else 0.0
-            self._bar.n = (place + share) / count
-            frame = f"frame {event.frame}/{event.frames} " if event.frames > 1 else ""
-            self._bar.set_postfix_str(f"{image}{frame}{event.what}")
-        elif isinstance(event, Partial):
-            self._tell(f"{image}{event.note}" if event.note else "")
-        elif not image:
-            self._tell(event.text)  # of a folder's images, they are in provenance.json
-
-    def report_image(self, place: int, count: int, event: Event) -> None:
-        """Show an event of one image of a folder."""
-        self.report(event, place, count)
-
-    def _tell(self, text: str) -> None:
-        if text and text not in self._told:
-            self._told.add(text)
-            self._bar.write(f"napari-kindred: {text}", file=sys.stderr)
 
 
 def _tell(outcome: Any) -> None:
@@ -314,23 +346,6 @@ def _free_name(path: Path) -> Path:
         free = path.with_name(f"{path.name}-{number}")
         number += 1
     return free
-
-
-@contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Treat a cluster's SIGTERM like Ctrl-C, so that what is done is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ class FolderMovie:
         if isinstance(first, slice):
             frames = [self._frame(path)[tuple(rest)] for path in self.paths[first]]
             return np.stack(frames) if frames else np.zeros((0, *self.shape[1:]), self.dtype)
-        return self._frame(self.paths[first])[tuple(rest)]
+        frame: np.ndarray = self._frame(self.paths[first])[tuple(rest)]
+        return frame
 
     @staticmethod
     def _frame(path: Path) -> np.ndarray:

@@ -32,10 +32,10 @@ def test_every_sample_is_offered_and_no_other(manifest: PluginManifest) -> None:
     assert offered == {name: sample.title for name, sample in SAMPLES.items()}
 
 
-def test_the_widget_is_found_under_layers_segment(manifest: PluginManifest) -> None:
-    (entry,) = manifest.contributions.menus["napari/layers/segment"]
-    (widget,) = manifest.contributions.widgets
-    assert entry.command == widget.command
+def test_every_widget_is_found_under_layers_segment(manifest: PluginManifest) -> None:
+    entries = [entry.command for entry in manifest.contributions.menus["napari/layers/segment"]]
+    assert entries == [widget.command for widget in manifest.contributions.widgets]
+    assert len(entries) == 2
 
 
 def test_the_manifest_at_the_root_is_the_packages() -> None:

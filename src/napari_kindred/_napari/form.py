@@ -15,10 +15,14 @@ from magicgui.widgets import (
     PushButton,
     SpinBox,
 )
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea, QSizePolicy
 
 from ..errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from magicgui.widgets.bases import ValueWidget, Widget
 
 WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
@@ -26,6 +30,8 @@ WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
 
 
 LABEL_WIDTH = 100
+SCROLL_BAR = 20
+"""Pixels left for it."""
 
 
 def mark(widget: ValueWidget, *, wrong: bool) -> None:
@@ -61,6 +67,38 @@ def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
     return LineEdit(value="" if item.default is None else str(item.default), **options)
 
 
+def sentence() -> Label:
+    """Return a label for sentences, which wrap instead of widening the window."""
+    label = Label(value="")
+    label.native.setWordWrap(True)
+    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def row(*widgets: Widget) -> Container:
+    """Return widgets side by side."""
+    side = Container(widgets=list(widgets), layout="horizontal", labels=False)
+    side.margins = (0, 0, 0, 0)
+    return side
+
+
+def scrolled(outer: Container, rows: list[Widget]) -> Container:
+    """Put rows into a container so that they scroll where the screen is too low for them.
+
+    magicgui's own scrolling is lost in a dock of napari, which takes what is inside of it.
+    """
+    inner = Container(widgets=rows, labels=False)
+    inner.native.layout().addStretch(1)
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inner.native)
+    area.setMinimumWidth(inner.native.minimumSizeHint().width() + SCROLL_BAR)
+    outer.native.layout().addWidget(area)
+    return inner
+
+
 class Form:
     """One input per field of a config; those marked ``advanced`` are folded away.
 
@@ -70,6 +108,8 @@ class Form:
         A frozen dataclass whose fields were declared with :func:`napari_kindred.config.option`.
     leave_out : tuple of str
         Fields that the caller asks for in another way.
+    folded : sequence of Widget
+        Rows of the caller that are folded away with the advanced fields.
 
     Attributes
     ----------
@@ -79,7 +119,12 @@ class Form:
         Unfolds the advanced ones.
     """
 
-    def __init__(self, config_class: type, leave_out: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        config_class: type,
+        leave_out: tuple[str, ...] = (),
+        folded: Sequence[Widget] = (),
+    ) -> None:
         self._config_class = config_class
         self._fields = {
             item.name: item
@@ -88,9 +133,8 @@ class Form:
         }
         self.inputs = {name: make_input(item) for name, item in self._fields.items()}
         self._rows = {name: labelled(widget) for name, widget in self.inputs.items()}
-        self._folded = [
-            self._rows[name] for name, item in self._fields.items() if item.metadata.get("advanced")
-        ]
+        advanced = [name for name, item in self._fields.items() if item.metadata.get("advanced")]
+        self._folded: list[Widget] = [*(self._rows[name] for name in advanced), *folded]
         self.more = PushButton(text="", tooltip="Options that rarely need a change.")
         self.more.native.setCheckable(True)
         self.more.native.toggled.connect(self.unfold)
@@ -135,10 +179,9 @@ class Form:
         value, item = self.inputs[name].value, self._fields[name]
         if not isinstance(value, str) or "choices" in item.metadata:
             return value
-        text = value.strip()
-        if "float" not in str(item.type):
-            return text or item.default
+        text, kind = value.strip(), str(item.type)
+        number = float if "float" in kind else int if "int" in kind else str
         try:
-            return float(text) if text else item.default
+            return number(text) if text else item.default
         except ValueError:
-            return text
+            return text  # a word such as 'auto', or a mistake, which the config will name

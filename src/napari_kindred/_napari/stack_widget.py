@@ -6,15 +6,15 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
+from magicgui.widgets import ComboBox, Container, LineEdit, ProgressBar, PushButton
 from napari.layers import Image
-from qtpy.QtWidgets import QApplication, QSizePolicy
+from qtpy.QtWidgets import QApplication
 
 from ..axes import fault_in_axes
 from ..errors import InputError, KindredError
 from ..events import Event, Notice, Partial, Progress
 from ..images import Frames
-from .form import Form, labelled, mark
+from .form import Form, labelled, mark, row, scrolled, sentence
 from .layers import KEY, LayerImage, read_layer
 from .worker import Job
 
@@ -64,12 +64,14 @@ class StackWidget(Container):
         self._run: Run | None = None
         self._make_inputs()
         self._make_outputs()
-        self.extend(
+        self.margins = (0, 0, 0, 0)
+        self._rows = scrolled(
+            self,
             [
                 *(labelled(widget) for widget in (self.image, self.axes, self.channel)),
                 *(self.about, *self.own_inputs(), *self.form.rows()),
                 *(self.buttons, self.progress, self.status, *self.own_outputs(), self.tools),
-            ]
+            ],
         )
         self.form.unfold(False)
         self.progress.visible = False
@@ -81,6 +83,10 @@ class StackWidget(Container):
 
     def own_inputs(self) -> list[Widget]:
         """Return rows to be shown above the form."""
+        return []
+
+    def own_options(self) -> list[Widget]:
+        """Return rows to be folded away with the options that rarely need a change."""
         return []
 
     def own_outputs(self) -> list[Widget]:
@@ -125,7 +131,7 @@ class StackWidget(Container):
             label="Channel", choices=[], tooltip="Which channel to segment, counted from 0."
         )
         self.about = sentence()
-        self.form = Form(self.config_class, leave_out=self.left_out)
+        self.form = Form(self.config_class, self.left_out, self.own_options())
         self.image.changed.connect(self._take_layer)
         self.axes.changed.connect(self._take_axes)
         for widget in (self.channel, *self.form.inputs.values()):
@@ -352,18 +358,3 @@ def _describe(image: LayerImage, frames: Frames) -> str:
     if frames.axes == image.guess.axes and not image.guess.safe:
         text += f" Please check the axes: {image.guess.why}."
     return text
-
-
-def sentence() -> Label:
-    """Return a label for sentences, which wrap instead of widening the window."""
-    label = Label(value="")
-    label.native.setWordWrap(True)
-    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label
-
-
-def row(*widgets: Widget) -> Container:
-    """Return widgets side by side."""
-    side = Container(widgets=list(widgets), layout="horizontal", labels=False)
-    side.margins = (0, 0, 0, 0)
-    return side

@@ -1,0 +1,117 @@
+"""A run of consistent clustering: labels that come twice, and what is said of them. Free of Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..movies import ProvisionalFrames
+from .clusters import Clusters, begin, carried_over, show
+from .layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
+from .run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from ..config import ConsistentConfig
+    from ..consistent.result import ClusterSegmentation
+    from ..events import Partial, Progress
+    from ..results import Segmentation
+    from .layers import LayerImage
+
+
+class GrowingClusters(GrowingLabels):
+    """Labels that mean the same in every frame, first provisional and then for good."""
+
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
+        shape = [placement.shape[axis] for axis in placement.frame_axes]
+        self._frames = ProvisionalFrames(self.data, shape, placement.slot)
+
+    def add(self, partial: Partial) -> None:
+        """Take in a frame, or take it in again with its final labels."""
+        self._frames.add(partial)
+        self.done = self._frames.done
+
+    def settle(self) -> None:
+        """Let all frames have the final ids where only some have them."""
+        self._frames.settle()
+
+    def release(self, data: Any) -> None:
+        """Show other data from now on, and let go of what was shown so far."""
+        self.data = self._frames.labels = data
+
+    def features(self) -> pd.DataFrame:
+        """Return a row per cluster, as :func:`layer_features` does."""
+        return layer_features(self._frames.table())
+
+
+class ClusterRun(Run):
+    """A run that gives everything of a kind one label, in all frames.
+
+    Parameters
+    ----------
+    viewer, layer, image, config
+        As for :class:`Run`.
+    source : Clusters, optional
+        Those whose model labels the image; their level, names and colours are taken over.
+    model : str
+        Path of the saved model that labels the image, if there is one.
+    """
+
+    method = "consistent"
+    suffix = "clusters"
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: ConsistentConfig,
+        source: Clusters | None = None,
+        model: str = "",
+    ) -> None:
+        self._clusters = GrowingClusters(place_labels(layer, config.axes or image.guess.axes))
+        super().__init__(viewer, layer, image, config, self._clusters)
+        self._source, self._model = source, model
+
+    def progress(self, event: Progress) -> str:
+        """Return what the job is at, how far it is and how long it may still take."""
+        text = event.what[:1].upper() + event.what[1:]
+        if event.frames > 1:
+            text += f", {event.frame} of {event.frames} frames done"
+        return f"{text}{self.remaining(event)}."
+
+    def found(self, result: Segmentation) -> str:
+        """Return how many clusters there are; see :class:`Run`."""
+        return f"Found {len(result.table)} clusters"
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return "\n".join([*self._call(), "labels = result.labels"]) + "\n"
+
+    def _call(self) -> list[str]:
+        if self._source is not None:
+            first = [*self._source.call, "model = result.model"]
+            call = call_lines(self._image, self._config, "cluster_stack", {"model": "model"})
+            return [*first, *call]
+        more = {"model": repr(self._model)} if self._model else None
+        call = call_lines(self._image, self._config, "cluster_stack", more)
+        return ["import napari_kindred as nk", "", *call]
+
+    def finish(self, result: ClusterSegmentation) -> str:  # type: ignore[override]
+        """Complete the layer, and keep with it what changing its level needs."""
+        text = super().finish(result)
+        came = clusters = begin(result, self._growing.placement.shape, tuple(self._call()))
+        if self._source is not None:
+            clusters = carried_over(self._source, clusters)
+        assert self.layer is not None  # noqa: S101 - finishing shows the layer
+        show(self.layer, clusters, shown=came)
+        self._clusters.release(self.layer.data)  # not kept twice
+        return text
+
+    def interrupt(self, reason: str) -> str:
+        """Keep the frames that are there; see :class:`Run`."""
+        self._clusters.settle()
+        return super().interrupt(reason)

@@ -1,0 +1,231 @@
+"""The dock widget "Consistent clusters": the same kind, the same label, in every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import FileEdit, PushButton
+from qtpy.QtWidgets import QFileDialog
+
+from ..config import ConsistentConfig
+from ..errors import KindredError, OptionError
+from .cluster_panel import ClusterPanel
+from .cluster_run import ClusterRun
+from .clusters import clusters_of
+from .encoder_box import EncoderBox
+from .form import labelled, row
+from .layers import KEY, LayerImage
+from .stack_widget import Segment, StackWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from magicgui.widgets.bases import Widget
+    from napari.layers import Image
+
+    from ..consistent.hierarchy import HierarchicalClustering
+    from ..events import Event
+    from ..results import Segmentation
+
+
+def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
+    """Import and start the real thing; called beside the window, for it brings torch along."""
+    from ..consistent.predict import iter_cluster_stack
+
+    return iter_cluster_stack(*args, **options)
+
+
+class ConsistentWidget(StackWidget):
+    """Clusters a movie, and lets the clusters be split, merged, named and used elsewhere.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    segment : callable, optional
+        Takes an array, ``config=`` and ``model=``, and returns the generator that does the work;
+        :func:`napari_kindred.iter_cluster_stack` when left out.
+    """
+
+    config_class = ConsistentConfig
+    left_out = ("axes", "channel", "encoder")
+    title = "Clusters"
+    run_tip = "Cluster the movie into a new Labels layer."
+
+    def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
+        super().__init__(viewer, segment or _segment)
+        viewer.layers.selection.events.active.connect(self._take_result)
+        viewer.layers.events.removed.connect(self._take_result)
+        self._take_result()
+
+    # -- what is on it ---------------------------------------------------------------------
+
+    def own_inputs(self) -> list[Widget]:
+        """Return the encoder's rows; see :class:`StackWidget`."""
+        self.encoder = EncoderBox(on_known=self.check)
+        return self.encoder.rows()
+
+    def own_options(self) -> list[Widget]:
+        """Return the row for a saved model; see :class:`StackWidget`."""
+        self.model = FileEdit(
+            label="Saved model",
+            mode="r",
+            filter="*.safetensors",
+            nullable=True,
+            tooltip="Label the frames by a model saved before, instead of clustering them anew.",
+        )
+        self.model.changed.connect(self.check)
+        return [labelled(self.model)]
+
+    def own_outputs(self) -> list[Widget]:
+        """Return what there is to do with clusters; see :class:`StackWidget`."""
+        self.panel = ClusterPanel(self._say, self._keep_copy)
+        self.apply = PushButton(text="Apply to the image above")
+        self.save = PushButton(
+            text="Save model …",
+            tooltip="Save what these clusters are, to label other movies of the same kind by it.",
+        )
+        self.more = row(self.apply, self.save)
+        self.apply.changed.connect(self.start_applying)
+        self.save.changed.connect(self.save_model)
+        return [self.panel, self.more]
+
+    def entered(self) -> dict[str, Any]:
+        """Return the encoder's name; see :class:`StackWidget`.
+
+        Raises
+        ------
+        OptionError
+            When there is no such encoder.
+        """
+        if not self.encoder.usable:
+            raise OptionError("Choose an encoder; the line below it says what is known of it.")
+        return {"encoder": self.encoder.choice.value}
+
+    def check(self, *_: Any) -> Any:
+        """Check every entry; see :class:`StackWidget`."""
+        config = super().check()
+        self._offer_applying(config is not None)
+        return config
+
+    def _offer_applying(self, valid: bool) -> None:
+        layer, image = self.panel.layer, self._image
+        self.more.visible = layer is not None
+        if layer is None:
+            return
+        source = layer.metadata.get(KEY, {}).get("source_layer")
+        target = "another image" if image is None or image.name == source else repr(image.name)
+        self.apply.text = f"Apply to {target}"
+        self.apply.tooltip = (
+            f"Label the image that is chosen above by the clusters of {layer.name!r}, with their "
+            "names and colours; choose another image than theirs first."
+        )
+        self.apply.enabled = valid and self._job is None and target != "another image"
+
+    def _take_result(self, *_: Any) -> None:
+        """Work on the clusters that are selected, else on those that were before."""
+        active = self._viewer.layers.selection.active
+        for layer in (active, self.panel.layer, self._run.layer if self._run else None):
+            if clusters_of(layer) is not None and layer in self._viewer.layers:
+                break
+        else:
+            layer = None
+        now = self.panel.layer
+        if layer is None or now is None or layer.unique_id != now.unique_id:
+            self.panel.take(layer)
+            self.check()
+
+    # -- running ---------------------------------------------------------------------------
+
+    def job_of(
+        self, data: Any, config: ConsistentConfig
+    ) -> Callable[[], Generator[Event, None, Segmentation]]:
+        """Return what starts a job; see :class:`StackWidget`."""
+        segment, model = self._segment, self._model_path()
+        return lambda: segment(data, config=config, **({"model": model} if model else {}))
+
+    def run_of(self, layer: Image, image: LayerImage, config: ConsistentConfig) -> ClusterRun:
+        """Return what shows a job; see :class:`StackWidget`."""
+        return ClusterRun(self._viewer, layer, image, config, model=self._model_path())
+
+    def code_of(self, image: LayerImage, config: ConsistentConfig) -> str:
+        """Return the Python code for what is entered; see :class:`StackWidget`."""
+        return self.run_of(self.image.value, image, config).code()
+
+    def start_applying(self, *_: Any) -> None:
+        """Label the image chosen above by the model of the selected clusters."""
+        config, clusters = self.check(), self.panel.clusters
+        if config is None or clusters is None or self._job is not None or self._image is None:
+            return
+        config = fitting(config, clusters.model)
+        run = ClusterRun(self._viewer, self.image.value, self._image, config, source=clusters)
+        job = partial(self._segment, self._image.data, config=config, model=clusters.model)
+        self._launch(run, job)
+        self.apply.enabled = False
+
+    def _end(self, *args: Any, **options: Any) -> None:
+        super()._end(*args, **options)
+        run = self._run
+        if run is not None and clusters_of(run.layer) is not None:
+            self._viewer.layers.selection.active = run.layer
+            self.panel.take(run.layer)
+            self._offer_applying(self.run.enabled)
+
+    def _abandon(self, *_: Any) -> None:
+        super()._abandon()
+        self.encoder.abandon()
+
+    def _model_path(self) -> str:
+        path = self.model.value
+        return "" if path is None or str(path) in ("", ".") else str(path)
+
+    # -- afterwards ------------------------------------------------------------------------
+
+    def _keep_copy(self, layer: Any) -> str:
+        """Put what was painted beside the layer, and return the copy's name."""
+        copy = self._viewer.add_labels(
+            layer.data.copy(),
+            name=f"{layer.name} painted",
+            features=layer.features,
+            metadata={KEY: layer.metadata.get(KEY, {})},
+            colormap=layer.colormap,
+            visible=False,
+            **{
+                key: getattr(layer, key)
+                for key in ("scale", "translate", "rotate", "shear", "affine", "units")
+            },
+            axis_labels=layer.axis_labels,
+        )
+        self._viewer.layers.selection.active = layer
+        return str(copy.name)
+
+    def save_model(self, *_: Any, path: Path | None = None) -> None:
+        """Save the model of the selected clusters; asks for the file where none is given."""
+        clusters = self.panel.clusters
+        if clusters is None:
+            return
+        if path is None:
+            name = f"{self.panel.layer.name}.safetensors"
+            chosen, _filter = QFileDialog.getSaveFileName(
+                self.native, "Save model", name, "Model (*.safetensors)"
+            )
+            if not chosen:
+                return
+            path = Path(chosen)
+        try:
+            clusters.model.save(path.with_suffix(".safetensors"))
+        except (KindredError, OSError) as error:
+            self._say(str(error), wrong=True)
+            return
+        self._say(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
+
+
+def fitting(config: ConsistentConfig, model: HierarchicalClustering) -> ConsistentConfig:
+    """Return the config with the latent space that a model was made in."""
+    made = {"encoder": model.encoder_.get("name"), "stride": model.encoder_.get("stride")}
+    (stride,) = (item for item in fields(config) if item.name == "stride")
+    if made["stride"] not in stride.metadata["choices"]:  # transformers leave no choice
+        del made["stride"]
+    return replace(config, **{name: value for name, value in made.items() if value is not None})
