@@ -204,12 +204,16 @@ def test_levels_that_are_no_numbers_are_wrong_usage(levels: str) -> None:
     assert caught.value.code == 2
 
 
-def test_a_missing_frame_is_named(
+def test_a_missing_frame_is_named_and_kept_in_mind(
     tmp_path: Path, folder: Path, by_grey: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "t9.png").unlink()
-    assert cli.main(["consistent", str(folder), "--out", str(tmp_path / "a.tif")]) == 1
-    assert "Frame 9 is missing" in capsys.readouterr().err
+    out = tmp_path / "a.tif"
+    assert cli.main(["consistent", str(folder), "--out", str(out), "--n-clusters", "3"]) == 0
+    assert capsys.readouterr().err.count("between 't8.png' and 't10.png'") == 1
+    result = load_segmentation(out)
+    assert len(result.labels) == 3
+    assert "One frame is missing" in result.provenance["notes"][0]
 
 
 def test_terminating_keeps_what_is_done_and_exits_with_130(tmp_path: Path) -> None:

@@ -37,13 +37,19 @@ def test_names_without_a_common_pattern_come_in_name_order(tmp_path: Path) -> No
 
 def test_every_tenth_frame_is_a_movie_too(tmp_path: Path) -> None:
     write(tmp_path, ["t00.png", "t10.png", "t20.png"])
-    assert read_folder(tmp_path).data.shape == (3, 8, 9)
+    movie = read_folder(tmp_path)
+    assert movie.data.shape == (3, 8, 9)
+    assert movie.note == ""
 
 
-def test_a_missing_number_is_named(tmp_path: Path) -> None:
-    write(tmp_path, ["t098.png", "t099.png", "t101.png"])
-    with pytest.raises(InputError, match=r"Frame 100 is missing between 't099.png' and 't101.png'"):
-        read_folder(tmp_path)
+def test_missing_numbers_are_named_and_the_others_are_a_movie(tmp_path: Path) -> None:
+    write(tmp_path, ["t098.png", "t099.png", "t101.png", "t104.png"])
+    movie = read_folder(tmp_path)
+    assert movie.data.shape == (4, 8, 9)
+    assert movie.note.startswith("3 frames are missing in the sequence")
+    assert "between 't099.png' and 't101.png'" in movie.note
+    (tmp_path / "t104.png").unlink()
+    assert read_folder(tmp_path).note.startswith("One frame is missing")
 
 
 def test_sizes_or_types_that_differ_are_named(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class ImageFile:
         Unit of each axis, such as ``"micrometer"``, ``"second"`` or ``"pixel"``.
     name : str
         File name without its suffix.
+    note : str
+        What the user should know about it, one sentence, or empty.
     """
 
     data: Any
@@ -43,6 +45,7 @@ class ImageFile:
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
     name: str = "image"
+    note: str = ""
 
     def scale_of(self, axes: str) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
         """Return scale and units of some of the axes, such as those of the labels."""

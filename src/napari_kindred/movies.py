@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import OptionError, OutputError
-from .events import Event, Partial
+from .events import Event, Notice, Partial
 from .files import ImageFile, is_image, read_image
 from .images import Frames
 from .numbering import Renumbering
@@ -233,6 +233,9 @@ def cluster_image(
     so_far = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
     job = cluster(image.data, config=config, metadata_axes=image.axes, **options)
     start = time.perf_counter()
+    notes = [image.note] if image.note else []
+    for note in notes:
+        report(Notice(note))
     try:
         result = _drive(job, so_far, report)
     except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
@@ -244,7 +247,7 @@ def cluster_image(
                 config=config,
                 frames=frames,
                 seconds=time.perf_counter() - start,
-                notes=[f"stopped: {str(error) or type(error).__name__}"],
+                notes=[*notes, f"stopped: {str(error) or type(error).__name__}"],
                 image=image.name,
                 complete=False,
                 frames_done=so_far.done,
@@ -253,8 +256,13 @@ def cluster_image(
             keep(Segmentation(so_far.labels, table, facts, frames.output_axes, scale, units))
         raise
     result.scale, result.units = scale, units
-    whole = {"image": image.name, "complete": True, "frames_done": len(frames)}
-    result.provenance = {**result.provenance, **whole}
+    result.provenance = {
+        **result.provenance,
+        "image": image.name,
+        "notes": [*notes, *result.provenance.get("notes", [])],
+        "complete": True,
+        "frames_done": len(frames),
+    }
     keep(result)
     return result
 

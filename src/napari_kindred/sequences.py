@@ -69,16 +69,17 @@ def read_folder(folder: str | Path) -> ImageFile:
     Returns
     -------
     ImageFile
-        Its first axis is ``T``; nothing but the files' headers was read.
+        Its first axis is ``T``; nothing but the files' headers was read. ``note`` says where a
+        number of the sequence is missing.
 
     Raises
     ------
     InputError
-        When the folder holds no image, when a number is missing in the sequence, when the sizes
-        or types of the frames differ, or when a file is damaged or is itself a stack.
+        When the folder holds no image, when the sizes or types of the frames differ, or when a
+        file is damaged or is itself a stack.
     """
     folder = Path(folder)
-    paths = in_sequence(list_images(folder))
+    paths, note = in_sequence(list_images(folder))
     first = read_image(paths[0])
     shape, dtype = tuple(first.data.shape), np.dtype(first.data.dtype)
     axes = first.axes or guess_axes(shape, dtype).axes
@@ -97,37 +98,40 @@ def read_folder(folder: str | Path) -> ImageFile:
     data = FolderMovie(paths, shape, dtype)
     scale = None if first.scale is None else (1.0, *first.scale)
     units = None if first.units is None else ("pixel", *first.units)
-    return ImageFile(data, f"T{axes}", scale, units, folder.resolve().name)
+    return ImageFile(data, f"T{axes}", scale, units, folder.resolve().name, note)
 
 
-def in_sequence(paths: list[Path]) -> list[Path]:
+def in_sequence(paths: list[Path]) -> tuple[list[Path], str]:
     """Order files by the one number in which their names differ, if that is how they differ.
 
-    Raises
-    ------
-    InputError
-        When a number of the sequence is missing.
+    Returns
+    -------
+    paths : list of Path
+    note : str
+        One sentence where numbers of the sequence are missing; else empty.
     """
     parts = [_DIGITS.split(path.name) for path in paths]
     texts = {tuple(part[::2]) for part in parts}
     if len(paths) < 2 or len(texts) > 1:
-        return paths
+        return paths, ""
     numbers = np.array([[int(digits) for digits in part[1::2]] for part in parts])
     varying = np.flatnonzero((numbers != numbers[0]).any(axis=0))
     if len(varying) != 1:
-        return paths
+        return paths, ""
     number = numbers[:, varying[0]]
     order = np.argsort(number, kind="stable")
+    ordered = [paths[place] for place in order]
     steps = np.diff(number[order])
-    gap = int(np.argmax(steps > steps.min()))
-    if steps[gap] > steps.min():
-        before, after = (paths[order[place]].name for place in (gap, gap + 1))
-        missing = int(number[order[gap]] + steps.min())
-        raise InputError(
-            f"Frame {missing} is missing between {before!r} and {after!r}; add it, or number the "
-            "files without a gap."
-        )
-    return [paths[place] for place in order]
+    gaps = np.flatnonzero(steps > steps.min())
+    if not len(gaps):
+        return ordered, ""
+    before, after = ordered[gaps[0]].name, ordered[gaps[0] + 1].name
+    missing = int((steps // steps.min() - 1).sum())
+    count = "One frame is" if missing == 1 else f"{missing} frames are"
+    return ordered, (
+        f"{count} missing in the sequence, first between {before!r} and {after!r}; the movie goes "
+        "on without."
+    )
 
 
 def _look(path: Path) -> tuple[tuple[int, ...], str]:
