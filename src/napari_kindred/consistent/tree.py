@@ -22,6 +22,13 @@ SPLITTABLE = 50
 FEWEST, MOST = 4, 24
 """``n_clusters="auto"`` chooses in this range."""
 
+NOTHING = 1e-3
+"""Merges that add less than this share of all variance are as good as free.
+
+Prototypes of one thing in several batches nearly coincide, in a still movie exactly; next to that
+the first merge of two things would be the largest gap, however alike they are.
+"""
+
 
 def ward_merges(
     centres: Floats, sizes: NDArray[np.float64], groups: NDArray[np.intp]
@@ -111,12 +118,13 @@ def best_count(centres: Floats, sizes: NDArray[np.float64]) -> int:
     """Return the number of clusters after which merging further would cost most.
 
     Of the numbers from 4 to 24, the one at which the next merge adds most variance compared with
-    the merge before it: the largest gap in the hierarchy of prototypes.
+    the merge before it, or with :data:`NOTHING`: the largest gap in the hierarchy of prototypes.
     """
     _, costs = ward_merges(centres, sizes, np.zeros(len(centres), np.intp))
     counts = [k for k in range(FEWEST, MOST + 1) if 2 <= k < len(centres)]
     if not counts:
         return min(len(centres), FEWEST)
     # With k clusters left, costs[-(k - 1)] is the next merge and costs[-k] the one before.
-    gaps = [costs[len(costs) - k + 1] / max(costs[len(costs) - k], 1e-12) for k in counts]
+    least = max(NOTHING * costs.sum(), 1e-12)
+    gaps = [costs[len(costs) - k + 1] / max(costs[len(costs) - k], least) for k in counts]
     return counts[int(np.argmax(gaps))]

@@ -1,0 +1,134 @@
+"""Small patches of one kind are objects, which keep one label from frame to frame."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_kindred.consistent.objects import SMALL, ObjectMemory, Patches, apply, find_patches
+
+KINDS = np.array([0, 1, 1, 2, 2])
+"""Rough kind of each of five clusters: the ground, and two kinds of two clusters each."""
+
+SIDE = 40
+SMALLER = 3  # 9 of 1600 tokens is an object, 16 and more is ground
+
+
+def frame_of(*patches: tuple[int, int, int, int]) -> np.ndarray:
+    """A frame of ground with squares, each (top, left, side, cluster)."""
+    clusters = np.zeros((SIDE, SIDE), np.intp)
+    for top, left, side, cluster in patches:
+        clusters[top : top + side, left : left + side] = cluster
+    return clusters
+
+
+def decide(frames: list[np.ndarray]) -> list[np.ndarray]:
+    """Labels of the frames after their objects voted."""
+    patches = [find_patches(KINDS[clusters]) for clusters in frames]
+    memory = ObjectMemory(len(KINDS))
+    for found, clusters in zip(patches, frames, strict=True):
+        memory.add(found, clusters)
+    return [apply(p, c, d) for p, c, d in zip(patches, frames, memory.decide(), strict=True)]
+
+
+# -- patches ---------------------------------------------------------------------------------
+
+
+def test_patches_are_what_hangs_together_of_one_kind() -> None:
+    kinds = np.random.default_rng(0).integers(0, 3, (20, 25))
+    patches = find_patches(kinds)
+    known = sum(ndimage.label(kinds == kind)[1] for kind in range(3))
+    assert len(patches.sizes) == len(patches.kinds) == known
+    np.testing.assert_array_equal(patches.kinds[patches.places], kinds)
+    np.testing.assert_array_equal(np.bincount(patches.places.ravel()), patches.sizes)
+    for place in range(known):
+        assert ndimage.label(patches.places == place)[1] == 1
+
+
+def test_two_clusters_of_one_kind_make_one_patch() -> None:
+    clusters = frame_of((5, 5, 3, 1), (5, 8, 3, 2), (5, 11, 3, 3))
+    assert sorted(find_patches(KINDS[clusters]).sizes) == [9, 18, SIDE**2 - 27]
+
+
+def test_a_patch_is_small_below_a_share_of_the_frame() -> None:
+    limit = int(SMALL * SIDE**2)
+    sizes = np.array([limit - 1, limit, SIDE**2])
+    places = np.zeros((SIDE, SIDE), np.intp)
+    assert Patches(places, np.zeros(3, np.intp), sizes).small.tolist() == [True, False, False]
+
+
+# -- decisions -------------------------------------------------------------------------------
+
+
+def test_an_object_takes_the_label_of_most_of_its_tokens() -> None:
+    clusters = frame_of((10, 10, 3, 1))
+    clusters[10, 10:13] = 2
+    np.testing.assert_array_equal(decide([clusters])[0], frame_of((10, 10, 3, 1)))
+
+
+def test_an_object_that_moves_and_flickers_keeps_the_label_that_it_had_most() -> None:
+    seen = [1, 1, 2, 1, 2, 1, 1]
+    frames = [frame_of((10 + t, 10 + t, SMALLER, label)) for t, label in enumerate(seen)]
+    known = [frame_of((10 + t, 10 + t, SMALLER, 1)) for t in range(len(seen))]
+    np.testing.assert_array_equal(decide(frames), known)
+
+
+def test_two_objects_in_one_frame_remember_each_their_own() -> None:
+    frames = [frame_of((5, 5, 3, 1 + (t == 2)), (20, 20, 3, 2 - (t == 3))) for t in range(6)]
+    np.testing.assert_array_equal(decide(frames), [frame_of((5, 5, 3, 1), (20, 20, 3, 2))] * 6)
+
+
+def test_what_changes_for_good_changes_its_label_once() -> None:
+    seen = [1] * 12 + [2] * 12
+    labels = [frame[10, 10] for frame in decide([frame_of((10, 10, 3, kind)) for kind in seen])]
+    assert set(labels) == {1, 2}
+    assert sum(one != two for one, two in pairwise(labels)) == 1
+
+
+def test_an_object_that_comes_back_elsewhere_is_not_remembered() -> None:
+    frames = [frame_of((5, 5, 3, 1)), frame_of((5, 5, 3, 1)), frame_of((30, 30, 3, 2))]
+    np.testing.assert_array_equal(decide(frames), frames)
+
+
+def test_an_object_of_another_kind_in_the_same_place_is_another_object() -> None:
+    frames = [frame_of((5, 5, 3, 1))] * 4 + [frame_of((5, 5, 3, 3))] * 4
+    np.testing.assert_array_equal(decide(frames), frames)
+
+
+def test_ground_is_left_as_it_is_even_where_it_flickers() -> None:
+    random = np.random.default_rng(0)
+    frames = [frame_of((4, 4, 20, 1)) for _ in range(4)]
+    for frame in frames:
+        inside = frame == 1
+        frame[inside] = random.integers(1, 3, inside.sum())
+    np.testing.assert_array_equal(decide(frames), frames)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_is_never_taken_from_another_kind_and_outlines_stay(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    frames = [
+        frame_of(*((*random.integers(0, 36, 2), 3, random.integers(1, 5)) for _ in range(12)))
+        for _ in range(5)
+    ]
+    np.testing.assert_array_equal(KINDS[np.array(decide(frames))], KINDS[np.array(frames)])
+
+
+def test_time_runs_both_ways_alike() -> None:
+    frames = [frame_of((10 + t, 12, 3, 1 + (t in (0, 3, 4)))) for t in range(9)]
+    np.testing.assert_array_equal(decide(frames[::-1])[::-1], decide(frames))
+
+
+def test_memory_grows_with_the_patches_and_not_with_the_tokens() -> None:
+    memory = ObjectMemory(len(KINDS))
+    for t in range(20):
+        clusters = np.kron(frame_of((t, t, 3, 1)), np.ones((10, 10), np.intp))
+        memory.add(find_patches(KINDS[clusters]), clusters)
+    kept = sum(votes.nbytes for votes in memory._votes) + sum(m.nbytes for m in memory._small)
+    kept += sum(
+        link.data.nbytes + link.indices.nbytes + link.indptr.nbytes for link in memory._links
+    )
+    assert kept < 20 * 200  # bytes; a frame has 160,000 tokens
