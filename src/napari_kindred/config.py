@@ -342,9 +342,9 @@ def check(config: Any) -> None:
     """
     for item in dataclasses.fields(config):
         value, meta = getattr(config, item.name), item.metadata
-        if value is None or value == "auto":
+        if (value is None and "None" in item.type) or (value == "auto" and "auto" in item.type):
             continue
-        if item.type in ("int", "int | None", 'int | Literal["auto"]') and (
+        if item.type in ("int", "int | None", "int | Literal['auto']") and (
             isinstance(value, bool) or not isinstance(value, int)
         ):
             raise OptionError(f"{item.name}={value!r} must be a whole number.")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from ..errors import InputError, OptionError
+from ..config import ConsistentConfig
+from ..errors import InputError
+from ..storage import plain
 from . import latent
 from .latent import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .tree import best_count, cut, grow_leaves, ward_merges
@@ -125,6 +127,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             When there are too few tokens for the clusters asked for.
+        OptionError
+            When a parameter has a value that it cannot take.
         """
         self.reset()
         if self.preset == "default" and isinstance(frames, np.ndarray | list | tuple):
@@ -134,11 +138,12 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self.finish()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget everything, and check the parameters."""
+        ConsistentConfig(**plain(self.get_params()))  # whose names and limits are the same
         self.basis_: Basis | None = None
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}
-        self.local_labels_: list[NDArray[np.uint8]] = []
+        self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
         self._prototypes: list[Floats] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._carried: Floats | None = None
@@ -154,7 +159,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         tokens = np.concatenate([latent.sample(_flat(f), share, random) for f in frames])
         self.basis_ = fit_basis(tokens, self.n_components)
         reduced = self.basis_.reduce(tokens)
-        self.first_ = fit_centres(reduced, self._local_count(), self.seed)
+        fewest = 2 if self.n_clusters == "auto" else self.n_clusters
+        count = max(latent.different(reduced, self._local_count()), fewest)
+        self.first_ = fit_centres(reduced, count, self.seed)
         self.first_ = self.first_[np.argsort(-np.bincount(nearest(reduced, self.first_)))]
         self._carried = self.first_
 
@@ -170,23 +177,27 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         frames = [np.asarray(frame, np.float32) for frame in batch]
         if self.preset == "default" and self.basis_ is None:
             self.look(frames)
-        tokens = np.concatenate([_flat(frame) for frame in frames])
+        flat = [_flat(frame) for frame in frames]
         number = len(self._prototypes)
         if self.preset == "paper":
+            tokens = np.concatenate(flat)
             reduced = fit_basis(tokens, self.n_components).reduce(tokens)
-            centres = fit_centres(reduced, self._local_count(), self.seed)
+            count = latent.different(reduced, self._local_count())
+            centres = fit_centres(reduced, count, self.seed)
         else:
             assert self.basis_ is not None  # noqa: S101 - for the type checker
-            reduced = self.basis_.reduce(tokens)
+            reduced = np.concatenate([self.basis_.reduce(one) for one in flat])
             centres = self._local_centres(reduced, number)
             self._take_sample(reduced, len(frames), number)
         local = nearest(reduced, centres)
-        prototypes, sizes = latent.means(tokens, local, len(centres))
+        # Black frames have fewer clusters; those that they lack have no tokens.
+        prototypes, sizes = latent.means(flat, local, self._local_count())
         self._prototypes.append(prototypes)
         self._sizes.append(sizes)
         if not self._reassigns():
             shape = frames[0].shape[:2]
-            self.local_labels_ += list(local.astype(np.uint8).reshape(-1, *shape))
+            dtype = np.min_scalar_type(self._local_count() - 1)
+            self.local_labels_ += list(local.astype(dtype).reshape(-1, *shape))
         self._seen += len(frames)
         return self
 
@@ -194,7 +205,11 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         random = np.random.default_rng((self.seed, number))
         seen = latent.sample(np.concatenate([*self._before, reduced]), latent.FITTED // 2, random)
         start = self._carried if self.carry_over else None
-        centres = fit_centres(seen, self._local_count(), self.seed, start=start)
+        count = self._local_count() if start is None else len(start)
+        there = latent.different(seen, count)
+        if start is not None and there < count:
+            return start
+        centres = fit_centres(seen, there, self.seed, start=start)
         if self.carry_over:
             self._carried = centres
         if self.overlap:
@@ -244,16 +259,19 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             centres = fit_centres(tokens, count, self.seed, start=centres)
         self.prototype_labels_ = np.full(len(self.prototypes_), -1)
         self.prototype_labels_[filled] = nearest(reduced, centres)
-        self._grow(tokens, centres)
+        self._grow(tokens, centres, None if self._sample else sizes)
         return self
 
-    def _grow(self, tokens: Floats, centres: Floats) -> None:
+    def _grow(
+        self, tokens: Floats, centres: Floats, weights: NDArray[np.int64] | None = None
+    ) -> None:
         """Set clusters and hierarchy."""
         self.centres_ = centres
         distances = squared_distances(tokens, centres).min(1)
         self.temperature_ = TEMPERATURE * float(distances.mean())
-        self.leaves_, self.leaf_parents_, areas = grow_leaves(tokens, centres, self.seed)
-        self.leaf_areas_ = areas.astype(np.float64)
+        self.leaves_, self.leaf_parents_, self.leaf_areas_ = grow_leaves(
+            tokens, centres, self.seed, weights
+        )
         self.merges_, _ = ward_merges(self.leaves_, self.leaf_areas_, self.leaf_parents_)
 
     @property
@@ -272,9 +290,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def reduce(self, tokens: Floats) -> Floats:
         """Project tokens (…, D) to the space of the clusters (…, n)."""
-        if self.basis_ is None:
+        if getattr(self, "basis_", None) is None:
             raise InputError("There is nothing to project with yet: give it frames first.")
-        return self.basis_.reduce(np.asarray(tokens, np.float32))
+        basis: Basis = self.basis_  # type: ignore[assignment]
+        return basis.reduce(np.asarray(tokens, np.float32))
 
     def predict(self, frames: Iterable[Floats]) -> NDArray[np.int32]:
         """Label tokens by the stored clusters, without clustering anew.
@@ -351,8 +370,6 @@ def _flat(frame: Floats) -> Floats:
 
 
 def _batches(frames: Iterable[Floats], size: int) -> Iterator[list[Floats]]:
-    if size < 1:
-        raise OptionError(f"batch_size={size} must be at least 1.")
     rest = iter(frames)
     while batch := list(islice(rest, size)):
         yield batch

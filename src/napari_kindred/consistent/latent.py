@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 
@@ -15,6 +16,9 @@ Floats = NDArray[np.float32]
 
 FITTED = 40_000
 """At most so many tokens are looked at to find components or centres; all of them are assigned."""
+
+AT_ONCE = 8192
+"""Tokens that are added up in single precision before the sum goes on in double."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Basis:
 
     def reduce(self, tokens: Floats) -> Floats:
         """Project tokens (…, D) to (…, n)."""
-        reduced = (tokens - self.mean) @ self.components.T
+        # The mean is projected by itself, which spares a copy of the tokens.
+        reduced = tokens @ self.components.T - self.mean @ self.components.T
         return np.asarray(reduced, np.float32)
 
 
@@ -40,7 +45,8 @@ def fit_basis(tokens: Floats, n_components: int) -> Basis:
     """Find the principal components of tokens (N, D), at most ``min(n_components, N - 1, D)``."""
     count = max(1, min(n_components, len(tokens) - 1, tokens.shape[1]))
     solver = "covariance_eigh" if len(tokens) > tokens.shape[1] else "full"
-    fitted = PCA(count, svd_solver=solver).fit(tokens.astype(np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal tokens have no variance to share
+        fitted = PCA(count, svd_solver=solver).fit(tokens.astype(np.float64))
     return Basis(fitted.mean_.astype(np.float32), fitted.components_.astype(np.float32))
 
 
@@ -49,6 +55,16 @@ def sample(tokens: Floats, count: int, random: np.random.Generator) -> Floats:
     if len(tokens) <= count:
         return tokens
     return tokens[np.sort(random.choice(len(tokens), count, replace=False))]
+
+
+def different(tokens: Floats, most: int) -> int:
+    """Count the different tokens among (N, n), up to ``most``."""
+    count = 0
+    for every in (max(1, len(tokens) // 1000), 1):  # nearly always a few of them are enough
+        count = len(np.unique(tokens[::every], axis=0))
+        if count >= most:
+            return most
+    return count
 
 
 def fit_centres(
@@ -78,18 +94,21 @@ def fit_centres(
     InputError
         When there are fewer different tokens than centres.
     """
-    different = len(np.unique(tokens, axis=0)) if len(tokens) < FITTED else len(tokens)
-    if different < count:
+    there = different(tokens, count)
+    if there < count:
         raise InputError(
-            f"The movie has only {different} different tokens, too few for {count} clusters; ask "
-            "for fewer clusters, or a finer stride."
+            f"The movie has only {there} different tokens, too few for {count} clusters; ask for "
+            "fewer clusters, or a finer stride."
         )
-    fitted = KMeans(
+    means = KMeans(
         count,
         init="k-means++" if start is None else start,
         n_init=1 if start is not None else tries,
         random_state=seed,
-    ).fit(tokens, sample_weight=weights)
+    )
+    # Threads add up in any order, which changes the last bits from run to run.
+    with threadpool_limits(1, user_api="openmp"):
+        fitted = means.fit(tokens, sample_weight=weights)
     centres: Floats = fitted.cluster_centers_.astype(np.float32)
     return centres
 
@@ -117,12 +136,24 @@ def memberships(tokens: Floats, centres: Floats, temperature: float) -> Floats:
     return normed
 
 
-def means(tokens: Floats, labels: NDArray[np.intp], count: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Mean token (count, D) and number of tokens (count,) of each label; zeros without tokens."""
+def means(
+    frames: list[Floats], labels: NDArray[np.intp], count: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Mean token (count, D) and number of tokens (count,) of each label; zeros without tokens.
+
+    Parameters
+    ----------
+    frames : list of ndarray, (N, D) each
+    labels : ndarray of int, (N of all frames,)
+    count : int
+    """
     sizes = np.bincount(labels, minlength=count)
-    order = np.argsort(labels, kind="stable")
-    filled = np.flatnonzero(sizes)
-    total = np.zeros((count, tokens.shape[1]))
-    starts = np.cumsum(sizes)[filled] - sizes[filled]
-    total[filled] = np.add.reduceat(tokens[order], starts, axis=0, dtype=np.float64)
+    total = np.zeros((count, frames[0].shape[1]))
+    place = 0
+    for tokens in frames:  # products of matrices, summed in double precision
+        for first in range(0, len(tokens), AT_ONCE):
+            part = tokens[first : first + AT_ONCE]
+            members = np.arange(count)[:, None] == labels[place : place + len(part)]
+            total += members.astype(np.float32) @ part
+            place += len(part)
     return (total / np.maximum(sizes, 1)[:, None]).astype(np.float32), sizes

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..errors import InputError, OutputError, WeightsError
+from ..errors import InputError, OptionError, OutputError, WeightsError
 from ..storage import check_folder, plain, replacing
 from ..weights import read_header
 from .latent import Basis
@@ -88,6 +88,6 @@ def load_model(cls: type[Model], path: Path) -> Model:
         low_high = facts["intensity"]
         model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
         model.encoder_ = dict(facts["encoder"])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OptionError, KeyError, ValueError, TypeError) as error:
         raise wrong from error
     return model

@@ -80,8 +80,8 @@ def cut(merges: NDArray[np.int32], count: int) -> NDArray[np.intp]:
 
 
 def grow_leaves(
-    tokens: Floats, centres: Floats, seed: int
-) -> tuple[Floats, NDArray[np.intp], NDArray[np.int64]]:
+    tokens: Floats, centres: Floats, seed: int, weights: NDArray[np.int64] | None = None
+) -> tuple[Floats, NDArray[np.intp], NDArray[np.float64]]:
     """Split each cluster into leaves, as far as its tokens allow.
 
     Parameters
@@ -89,25 +89,29 @@ def grow_leaves(
     tokens : ndarray, (N, n)
         A sample of the movie's tokens.
     centres : ndarray, (K, n)
+    weights : ndarray of int, (N,), optional
+        How many tokens each of the tokens stands for; 1 when left out.
 
     Returns
     -------
     leaves : ndarray, (L, n)
     parents : ndarray of int, (L,)
         The cluster of each leaf, ascending.
-    sizes : ndarray of int, (L,)
-        Tokens of the sample in each leaf, at least 1.
+    sizes : ndarray, (L,)
+        Tokens in each leaf, at least 1.
     """
     owner = nearest(tokens, centres)
+    weights = np.ones(len(tokens), np.int64) if weights is None else weights
     leaves, parents, sizes = [], [], []
     for cluster, centre in enumerate(centres):
         inside = tokens[owner == cluster]
         count = min(LEAVES, len(inside) // SPLITTABLE)
         if count > 1 and len(np.unique(inside, axis=0)) >= count:
             parts = fit_centres(inside, count, seed)
-            number = np.bincount(nearest(inside, parts), minlength=count)
+            place = nearest(inside, parts)
         else:
-            parts, number = centre[None], np.array([len(inside)])
+            parts, place = centre[None], np.zeros(len(inside), np.intp)
+        number = np.bincount(place, weights[owner == cluster], minlength=len(parts))
         leaves.append(parts)
         parents += [cluster] * len(parts)
         sizes.append(np.maximum(number, 1))
