@@ -69,7 +69,7 @@ class ClusterSegmentation(Segmentation):
         per_frame = summed(self.leaves_per_frame, table, self._pixels())
         return ClusterSegmentation(
             relabel(self.leaves, table),
-            summary(per_frame, self._pixels()),
+            summary(per_frame, int(np.prod(self.leaves.shape))),
             {**self.provenance, "level": n},
             self.axes,
             self.scale,
@@ -117,14 +117,13 @@ def summed(leaves_per_frame: pd.DataFrame, table: np.ndarray, pixels: int) -> pd
 
 
 def summary(per_frame: pd.DataFrame, pixels: int) -> pd.DataFrame:
-    """One row per cluster; the shares are of all frames in the table."""
-    frames = max(1, per_frame["frame"].nunique())
+    """One row per cluster; the shares are of ``pixels``, those of the whole movie."""
     rows = per_frame.assign(total=per_frame["area"] * per_frame["mean_intensity"])
     grouped = rows.groupby("index")
     table = pd.DataFrame(
         {
             "area": grouped["area"].sum(),
-            "share": grouped["area"].sum() / (pixels * frames),
+            "share": grouped["area"].sum() / pixels,
             "first_frame": grouped["frame"].min(),
             "last_frame": grouped["frame"].max(),
             "frames": grouped["frame"].nunique(),
@@ -186,7 +185,7 @@ class ClusterAssembly:
         per_frame = summed(rows, self.table, pixels)
         return ClusterSegmentation(
             self.labels,
-            summary(per_frame, pixels),
+            summary(per_frame, pixels * len(self._frames)),
             {**provenance, "complete": True, "frames_done": len(self._frames)},
             self._frames.output_axes,
             None,

@@ -78,6 +78,7 @@ def load_model(cls: type[Model], path: Path) -> Model:
         raise wrong
     try:
         tensors = load_file(path)
+        _check_shapes(tensors)
         facts: dict[str, Any] = json.loads(about["facts"])
         model = cls(**facts["options"])
         model.reset()
@@ -88,6 +89,25 @@ def load_model(cls: type[Model], path: Path) -> Model:
         low_high = facts["intensity"]
         model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
         model.encoder_ = dict(facts["encoder"])
-    except (SafetensorError, OptionError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OptionError, LookupError, ValueError, TypeError) as error:
         raise wrong from error
     return model
+
+
+def _check_shapes(tensors: dict[str, Any]) -> None:
+    """Raise ValueError where tensors do not fit each other."""
+    (prototypes, dimension), (_, kept) = tensors["prototypes_"].shape, tensors["centres_"].shape
+    leaves = len(tensors["leaves_"])
+    expected = {
+        "sizes_": (prototypes,),
+        "prototype_labels_": (prototypes,),
+        "leaves_": (leaves, kept),
+        "leaf_parents_": (leaves,),
+        "leaf_areas_": (leaves,),
+        "merges_": (leaves - 1, 2),
+        "mean": (dimension,),
+        "components": (kept, dimension),
+    }
+    wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
+    if wrong:
+        raise ValueError(f"unexpected shape of {', '.join(wrong)}")
