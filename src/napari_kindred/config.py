@@ -347,7 +347,8 @@ def check(config: Any) -> None:
         if item.type in ("int", "int | None", "int | Literal['auto']") and (
             isinstance(value, bool) or not isinstance(value, int)
         ):
-            raise OptionError(f"{item.name}={value!r} must be a whole number.")
+            word = " or 'auto'" if "auto" in str(item.type) else ""
+            raise OptionError(f"{item.name}={value!r} must be a whole number{word}.")
         numeric = "minimum" in meta or "maximum" in meta
         if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise OptionError(f"{item.name}={value!r} must be a number.")

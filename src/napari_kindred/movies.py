@@ -62,6 +62,11 @@ class ProvisionalFrames:
         """How many frames there are."""
         return len(self._counts)
 
+    @property
+    def provisional(self) -> bool:
+        """Whether there are frames, and none was labelled a second time."""
+        return bool(self._counts) and not self._final
+
     def add(self, partial: Partial) -> None:
         """Take in a frame, or take it in again with its final labels."""
         slot = self._slot(partial.index)

@@ -62,7 +62,7 @@ def test_the_encoder_is_shown_with_licence_and_whereabouts(
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     assert widget.encoder.choice.value == "kindred"
-    assert widget.encoder.about.value == "BSD-3-Clause; on this machine"
+    assert widget.encoder.about.value == "Licence BSD-3-Clause; on this machine."
     widget.encoder.choice.value = "sam_vit_b"
     assert "Apache-2.0; 375 MB to download" in widget.encoder.about.value
     assert widget.run.enabled
@@ -154,7 +154,7 @@ def test_frames_appear_while_it_works_and_again_with_their_final_labels(
     assert [bool(frame.any()) for frame in layer.data] == [True, True, False, False]
     provisional = layer.data[0].copy()
     first.set()
-    until(lambda: "Labelling, 2 of 4 frames done" in widget.status.value)
+    until(lambda: "Sharpening the outlines, 2 of 4 frames done" in widget.status.value)
     assert (layer.data[0] != provisional).any()
     final.set()
     until(lambda: widget.run.enabled)
@@ -174,6 +174,8 @@ def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
     assert [bool(frame.any()) for frame in layer.data] == [True, True, False, False]
     assert "2 of 4 frames are kept in 'cells clusters'" in widget.status.value
     assert layer.metadata[KEY]["complete"] is False
+    assert "still provisional" in widget.status.value
+    assert layer.metadata[KEY]["notes"] == ["Labels and outlines are still provisional."]
     assert widget.panel.native.isHidden()
     rows = layer.features.iloc[1:]
     assert list(rows["area"]) == [(layer.data == label).sum() for label in rows["index"]]
@@ -186,7 +188,7 @@ def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
     greys.gates[6] = threading.Event()
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: "Labelling, 2 of 4 frames done" in widget.status.value)
+    until(lambda: "Sharpening the outlines, 2 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
     (layer,) = labels_layers(viewer)
@@ -265,6 +267,62 @@ def test_a_name_is_in_the_features_and_stays_where_its_cluster_stays(
     widget.panel.level.value = 6
     widget.panel.relabel()
     np.testing.assert_array_equal(named(), where)
+
+
+def test_the_list_of_clusters_keeps_its_order_and_shows_their_colours(
+    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+) -> None:
+    viewer.add_image(steps, axis_labels=("t", "y", "x"))
+    layer = run()
+    widget.panel.cluster.value = 2
+    widget.panel.name.value = "shade"
+    widget.panel.rename()
+    box = widget.panel.cluster.native
+    texts = [box.itemText(place) for place in range(box.count())]
+    assert [text.split(",")[0] for text in texts] == ["1", "2", "3"]
+    assert texts[1].endswith("shade")
+    assert widget.panel.cluster.value == 2
+    for place, label in enumerate((1, 2, 3)):
+        shown = box.itemIcon(place).pixmap(12, 12).toImage().pixelColor(6, 6).getRgbF()
+        np.testing.assert_allclose(shown, layer.get_color(label), atol=0.01)
+
+
+def test_the_image_shows_through_and_an_earlier_result_gives_way(
+    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+) -> None:
+    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
+    other = viewer.add_labels(np.ones(steps.shape, int), name="my own")
+    first = run()
+    assert 0.2 < first.opacity < 0.8
+    second = run()
+    assert (first.visible, second.visible, other.visible) == (False, True, True)
+
+
+def test_the_preview_has_the_colours_of_the_result(
+    viewer: Any, widget: ConsistentWidget, greys: Any, until: Any, steps: np.ndarray
+) -> None:
+    gate = greys.gates[6] = threading.Event()
+    viewer.add_image(steps, axis_labels=("t", "y", "x"))
+    widget.run.native.click()
+    until(lambda: "2 of 4 frames done" in widget.status.value and len(labels_layers(viewer)) == 1)
+    (layer,) = labels_layers(viewer)
+    before = [layer.get_color(label) for label in (1, 2, 3)]
+    gate.set()
+    until(lambda: widget.run.enabled)
+    np.testing.assert_allclose(before, [layer.get_color(label) for label in (1, 2, 3)])
+    assert layer.get_color(99)[3] == 1  # what is painted with a new label is seen
+
+
+def test_all_of_it_fits_a_small_screen(
+    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+) -> None:
+    viewer.add_image(
+        steps, name="a movie with a rather long name of forty", axis_labels=tuple("tyx")
+    )
+    run()
+    widget.form.more.native.click()
+    assert widget.native.minimumSizeHint().width() <= 400
+    assert widget.native.minimumSizeHint().height() <= 400
 
 
 def test_the_cluster_selected_in_the_picture_is_the_one_that_is_changed(

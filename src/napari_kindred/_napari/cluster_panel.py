@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, LineEdit, PushButton, Slider
+from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, Slider
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QColorDialog
 
 from .clusters import (
@@ -20,6 +20,9 @@ from .clusters import (
     show,
 )
 from .form import labelled, row, sentence
+
+SWATCH = 12
+"""Side, in pixels, of the coloured square before a cluster in the list."""
 
 BETWEEN_LEVELS = 30
 """Milliseconds for which a slider has to rest before the movie follows it."""
@@ -43,8 +46,13 @@ class ClusterPanel(Container):
         self._layer: Any = None
         self._painted = False
         self.level = Slider(
-            label="Level", min=2, max=3, tooltip="How many clusters to show: splits or merges them."
+            label="Shown",
+            min=2,
+            max=3,
+            readout=False,
+            tooltip="How many clusters to show: splits or merges them in the whole movie.",
         )
+        self.count = Label(value="")
         self.cluster = ComboBox(
             label="Cluster",
             choices=[],
@@ -57,14 +65,17 @@ class ClusterPanel(Container):
         self.background = PushButton(text="Make background")
         buttons = row(self.colour, self.background)
         self.about = sentence()
-        rows = [labelled(widget) for widget in (self.level, self.cluster, self.name)]
-        self.extend([self.about, *rows, buttons])
+        level = labelled(self.level)
+        level.append(self.count)
+        rows = [labelled(widget) for widget in (self.cluster, self.name)]
+        self.extend([self.about, level, *rows, buttons])
         # Dragging passes many levels; the movie follows when the slider rests.
         self._timer = QTimer(self.native)
         self._timer.setSingleShot(True)
         self._timer.setInterval(BETWEEN_LEVELS)
         self._timer.timeout.connect(self.relabel)
         self.level.changed.connect(self._wait)
+        self.level.changed.connect(self._show_count)
         self.cluster.changed.connect(self._choose)
         self.name.native.editingFinished.connect(self.rename)
         self.colour.changed.connect(self.ask_colour)
@@ -101,19 +112,26 @@ class ClusterPanel(Container):
         clusters = self.clusters
         if clusters is None:
             return
-        self.about.value = f"In {self._layer.name!r}:"
+        self.about.value = f"Clusters in {self._layer.name!r}:"
         with self.level.changed.blocked():
             self.level.min = int(clusters.result.levels[0])
             self.level.max = int(clusters.result.levels[-1])
             self.level.value = clusters.level
         self.level.enabled = self.level.max > self.level.min
+        self._show_count()
         with self.cluster.changed.blocked():
             rows = clusters.result.table.set_index("index")
+            self.cluster.choices = []  # else those that are called anew would go to the end
             self.cluster.choices = [
                 (_title(clusters, label, rows["share"].get(label, 0.0)), label)
                 for label in clusters.labels()
             ]
+            for place, label in enumerate(clusters.labels()):
+                self.cluster.native.setItemIcon(place, _swatch(clusters, label))
         self._follow()
+
+    def _show_count(self, *_: Any) -> None:
+        self.count.value = f"{self.level.value} of {self.level.max}"
 
     def _follow(self, *_: Any) -> None:
         """Show the cluster that is selected in the layer."""
@@ -202,5 +220,13 @@ class ClusterPanel(Container):
 
 def _title(clusters: Clusters, label: int, share: float) -> str:
     """Return how a cluster is listed: ``3, 12 %, nuclei``."""
-    part = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
+    part = f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "< 1 %"
     return ", ".join(filter(None, (str(label), part, clusters.name(label))))
+
+
+def _swatch(clusters: Clusters, label: int) -> QIcon:
+    """Return a square in a cluster's colour; an empty one for what is background."""
+    square = QPixmap(SWATCH, SWATCH)
+    hidden = clusters.hidden(label)
+    square.fill(QColor(0, 0, 0, 0) if hidden else QColor.fromRgbF(*clusters.colour(label)))
+    return QIcon(square)

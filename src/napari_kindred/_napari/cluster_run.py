@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..movies import ProvisionalFrames
-from .clusters import Clusters, begin, carried_over, show
-from .layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
+from .clusters import OPACITY, Clusters, begin, carried_over, colormap, show
+from .layers import KEY, GrowingLabels, Placement, call_lines, layer_features, place_labels
 from .run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from ..config import ConsistentConfig
     from ..consistent.result import ClusterSegmentation
     from ..events import Partial, Progress
     from ..results import Segmentation
     from .layers import LayerImage
+
+BETWEEN_TABLES = 2.0
+"""Seconds between two tables of a growing result."""
+
+STAGES = {
+    "looking": "Taking a first look at the movie",
+    "labelling": "Sharpening the outlines",
+}
+"""What the stages of the job are called here that do not speak for themselves."""
 
 
 class GrowingClusters(GrowingLabels):
@@ -33,6 +45,11 @@ class GrowingClusters(GrowingLabels):
         """Take in a frame, or take it in again with its final labels."""
         self._frames.add(partial)
         self.done = self._frames.done
+
+    @property
+    def provisional(self) -> bool:
+        """Whether there are frames, and none was labelled a second time."""
+        return self._frames.provisional
 
     def settle(self) -> None:
         """Let all frames have the final ids where only some have them."""
@@ -75,13 +92,26 @@ class ClusterRun(Run):
         self._clusters = GrowingClusters(place_labels(layer, config.axes or image.guess.axes))
         super().__init__(viewer, layer, image, config, self._clusters)
         self._source, self._model = source, model
+        self._listed = monotonic()
+
+    @property
+    def _clusters_anew(self) -> bool:
+        """Whether no model is there that labels the frames once and for all."""
+        return self._source is None and not self._model
 
     def progress(self, event: Progress) -> str:
         """Return what the job is at, how far it is and how long it may still take."""
-        text = event.what[:1].upper() + event.what[1:]
-        if event.frames > 1:
+        text = STAGES.get(event.what, event.what[:1].upper() + event.what[1:])
+        if event.frames > 1 and event.frame:
             text += f", {event.frame} of {event.frames} frames done"
         return f"{text}{self.remaining(event)}."
+
+    def add(self, partial: Partial) -> None:
+        """Show a frame, and now and then what is known of the clusters so far."""
+        super().add(partial)
+        if self.layer is not None and monotonic() > self._listed + BETWEEN_TABLES:
+            self.layer.features = self._clusters.features()
+            self._listed = monotonic()
 
     def found(self, result: Segmentation) -> str:
         """Return how many clusters there are; see :class:`Run`."""
@@ -102,6 +132,12 @@ class ClusterRun(Run):
 
     def finish(self, result: ClusterSegmentation) -> str:  # type: ignore[override]
         """Complete the layer, and keep with it what changing its level needs."""
+        missing = result.level - len(result.table)
+        if missing > 0 and self._clusters_anew:
+            self.notice(
+                f"Of the {result.level} clusters, {missing} left no pixel once the outlines were "
+                "sharp."
+            )
         text = super().finish(result)
         came = clusters = begin(result, self._growing.placement.shape, tuple(self._call()))
         if self._source is not None:
@@ -114,4 +150,23 @@ class ClusterRun(Run):
     def interrupt(self, reason: str) -> str:
         """Keep the frames that are there; see :class:`Run`."""
         self._clusters.settle()
+        if self._clusters.provisional and self._clusters_anew and self._config.preset != "paper":
+            self.notice("Labels and outlines are still provisional.")
         return super().interrupt(reason)
+
+    def _show(self, entry: Mapping[str, Any]) -> Labels:
+        before = self.layer
+        layer = super()._show(entry)
+        if layer is not before:
+            layer.colormap = colormap()
+            layer.opacity = OPACITY
+            self._hide_earlier(layer)
+        return layer
+
+    def _hide_earlier(self, layer: Labels) -> None:
+        """Hide earlier results on the same image: two that cover it all cannot be read."""
+        for other in self._viewer.layers:
+            facts = other.metadata.get(KEY, {})
+            same = facts.get("source_layer") == self.source
+            if same and facts.get("method") == self.method and other is not layer:
+                other.visible = False

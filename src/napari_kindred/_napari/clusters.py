@@ -7,13 +7,13 @@ the level, its leaves do not. So a name or a colour stays with a cluster whereve
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..consistent.levels import lut, relabel
 from .layers import KEY, layer_features
+from .palette import palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STATE = "napari-kindred clusters"
 """Where a layer's ``metadata`` holds its :class:`Clusters`."""
+
+OPACITY = 0.5
+"""Every pixel has a label, so the image has to show through."""
 
 Leaves = frozenset[int]
 Colour = tuple[float, float, float, float]
@@ -94,19 +97,9 @@ class Clusters:
         leaves = self.leaves(label)
         if leaves in self.colours:
             return self.colours[leaves]
-        colours = _label_colours()
+        colours = palette()
         number = min(self.palette[leaf] for leaf in leaves)
         return colours[(number - 1) % len(colours)]
-
-
-@cache
-def _label_colours() -> tuple[Colour, ...]:
-    """Return the colours that napari gives to labels from 1 on, before they repeat."""
-    from napari.layers import Labels
-
-    own = Labels(np.zeros((1, 1), int)).colormap
-    count = len(own.colors) - 1
-    return tuple(tuple(own.map(np.array([label]))[0].tolist()) for label in range(1, count + 1))
 
 
 def clusters_of(layer: Any) -> Clusters | None:
@@ -240,12 +233,16 @@ def features(clusters: Clusters) -> pd.DataFrame:
     return table
 
 
-def colormap(clusters: Clusters) -> Any:
-    """Return napari's direct colormap for the clusters."""
+def colormap(clusters: Clusters | None = None) -> Any:
+    """Return napari's direct colormap for the clusters, or for the preview of some."""
     from napari.utils.colormaps import DirectLabelColormap
 
-    colours: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
-    colours |= {label: np.array(clusters.colour(label)) for label in clusters.labels()}
+    # A label that is no cluster is one that the user paints with: white.
+    colours: dict[int | None, Any] = {None: np.ones(4), 0: np.zeros(4)}
+    if clusters is None:
+        colours |= {label: np.array(colour) for label, colour in enumerate(palette(), start=1)}
+    else:
+        colours |= {label: np.array(clusters.colour(label)) for label in clusters.labels()}
     return DirectLabelColormap(color_dict=colours)
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ..events import Event
     from ..results import Segmentation
 
+WIDTH = 350
+"""Pixels that the dock's title needs, and that buttons need to show what is on them."""
+
 
 def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
     """Import and start the real thing; called beside the window, for it brings torch along."""
@@ -56,6 +59,7 @@ class ConsistentWidget(StackWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         super().__init__(viewer, segment or _segment)
+        self.min_width = WIDTH
         viewer.layers.selection.events.active.connect(self._take_result)
         viewer.layers.events.removed.connect(self._take_result)
         self._take_result()

@@ -107,6 +107,7 @@ class EncoderBox:
         self.usable = True
         mark(self.choice, wrong=False)
         self.about.value = describe(info)
+        self.about.tooltip = f"Good for: {info.about}" if info.about else ""
         self._on_known()
 
     def _unknown(self, error: KindredError) -> None:
@@ -129,7 +130,7 @@ def describe(info: EncoderInfo) -> str:
         where = f"{megabytes(info.size)} to download when first used"
     else:
         where = "to be downloaded when first used"
-    return f"{info.licence or 'licence unknown'}; {where}"
+    return f"Licence {info.licence or 'unknown'}; {where}."
 
 
 def megabytes(size: int) -> str:

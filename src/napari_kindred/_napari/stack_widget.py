@@ -353,7 +353,7 @@ def _frames(image: LayerImage, axes: str, channel: int | None) -> Frames:
 def _describe(image: LayerImage, frames: Frames) -> str:
     """Return what will be segmented, and what to look at before pressing Run."""
     height, width = frames.plane_shape
-    count = f"{len(frames)} frames of " if frames.leading_axes else "One picture of "
+    count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "
     text = f"{count}{height} × {width} pixels."
     if frames.axes == image.guess.axes and not image.guess.safe:
         text += f" Please check the axes: {image.guess.why}."

@@ -1,0 +1,36 @@
+"""Colours that can be told apart: each as far as it can be from all before it. Free of Qt."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+COUNT = 64
+"""Colours before they repeat."""
+
+FIRST = (0.45, 0.48, 0.56)
+"""A grey blue for the largest cluster, which mostly is what lies between the things."""
+
+
+@cache
+def palette() -> tuple[tuple[float, float, float, float], ...]:
+    """Return colours for labels from 1 on, red, green, blue and opacity from 0 to 1.
+
+    Taken greedily by their distance in CIELAB, among those neither dark, pale nor glaring, so
+    that a few of them differ more than many, and fewer labels show the same colours as more.
+    """
+    from skimage.color import rgb2lab
+
+    steps = np.linspace(0, 1, 16)
+    rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = rgb2lab(rgb)
+    lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    fit = (lightness > 45) & (lightness < 90) & (chroma > 35) & (chroma < 95)
+    rgb, lab = rgb[fit], lab[fit]
+    chosen = [np.array(FIRST)]
+    distance = np.full(len(rgb), np.inf)
+    while len(chosen) < COUNT:
+        distance = np.minimum(distance, np.linalg.norm(lab - rgb2lab(chosen[-1]), axis=1))
+        chosen.append(rgb[distance.argmax()])
+    return tuple((*colour.tolist(), 1.0) for colour in chosen)
