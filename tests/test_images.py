@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_kindred import images
 from napari_kindred.errors import InputError
-from napari_kindred.images import Frames, guess_axes, normalise
+from napari_kindred.images import Frames, guess_axes, intensity_range, normalise, normalise_to
 
 RANDOM = np.random.default_rng(0)
 
@@ -275,6 +276,83 @@ def test_a_few_bright_pixels_on_black_are_still_seen() -> None:
     image = np.zeros((200, 200, 1), "float32")
     image[10:13, 10:13] = 50
     assert normalise(image)[11, 11, 0] == 1.0
+
+
+# -- intensities of a whole movie ------------------------------------------------------------
+
+
+def test_one_range_for_all_frames_is_that_of_all_their_pixels_together() -> None:
+    movie = RANDOM.gamma(2.0, 30.0, (8, 40, 50)) * np.arange(1, 9)[:, None, None]
+    known = np.percentile(movie, (1.0, 99.8))
+    np.testing.assert_allclose(intensity_range(Frames.open(movie, "TYX")), known, rtol=1e-5)
+
+
+def test_a_long_movie_s_range_is_taken_from_frames_spread_over_it() -> None:
+    movie = np.zeros((101, 20, 30), np.float32) + np.arange(101)[:, None, None]
+    movie += RANDOM.random(movie.shape)
+    read = []
+
+    class Source:
+        shape, dtype = movie.shape, movie.dtype
+
+        def __getitem__(self, picks: tuple) -> np.ndarray:
+            read.append(picks[0])
+            return movie[picks]
+
+    low, high = intensity_range(Frames.open(Source(), "TYX"), sampled=5)
+    assert read == [0, 25, 50, 75, 100]
+    assert 0 <= low < 1
+    assert 100 < high < 101
+
+
+def test_the_range_of_large_frames_is_taken_from_a_sample_of_their_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    movie = RANDOM.normal(100, 10, (4, 300, 300)).astype("float32")
+    known = intensity_range(Frames.open(movie, "TYX"))
+    monkeypatch.setattr(images, "_SAMPLED", 20_000)
+    sampled = intensity_range(Frames.open(movie, "TYX"))
+    assert sampled != known
+    np.testing.assert_allclose(sampled, known, rtol=0.02)
+
+
+def test_frames_of_one_value_do_not_count_towards_the_range_of_the_others() -> None:
+    movie = RANDOM.normal(1000, 10, (6, 40, 50))
+    known = intensity_range(Frames.open(movie[1:5], "TYX"))
+    movie[0], movie[5] = np.nan, 0
+    assert intensity_range(Frames.open(movie, "TYX")) == known
+
+
+@pytest.mark.parametrize(
+    ("values", "known"), [((7, 7), (7, 7)), ((3, 9), (3, 9)), ((np.nan, np.nan), (0, 0))]
+)
+def test_frames_of_one_value_each_have_the_range_of_these_values(
+    values: tuple, known: tuple
+) -> None:
+    movie = np.zeros((2, 20, 30)) + np.reshape(values, (2, 1, 1))
+    assert intensity_range(Frames.open(movie, "TYX")) == known
+
+
+def test_a_few_bright_pixels_in_a_black_movie_make_the_range() -> None:
+    movie = np.zeros((5, 100, 100), "uint8")
+    movie[3, 7, 7] = 50
+    assert intensity_range(Frames.open(movie, "TYX")) == (0, 50)
+
+
+def test_every_frame_is_mapped_by_the_same_range_and_clipped() -> None:
+    frame = np.array([[[0.0], [100]], [[150], [1000]]], np.float32)
+    before = frame.copy()
+    seen = normalise_to(frame, 100, 200)
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen[..., 0], [[0, 0], [0.5, 1.5]])
+    np.testing.assert_array_equal(frame, before)
+    assert not normalise_to(frame, 100, 100).any()
+
+
+def test_normalising_a_picture_is_mapping_it_by_its_own_range() -> None:
+    image = RANDOM.gamma(2.0, 30.0, (60, 70)).astype("float32")
+    known = normalise_to(image[..., None], *intensity_range(Frames.open(image)))
+    np.testing.assert_allclose(normalise(image[..., None]), known, atol=1e-5)
 
 
 # -- signature --------------------------------------------------------------------------------

@@ -268,19 +268,22 @@ def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
     Returns
     -------
     low, high : float
-        Equal where the sample has the same value everywhere.
+        Equal where the sample has the same value everywhere.  Frames of one value count only
+        where there are no others.
     """
     indices = list(frames.indices())
     places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
-    values = []
+    values, constants = [], []
     for place in places:
         pixels = frames.read(indices[place]).pixels
         if is_constant(pixels):
-            continue  # a frame without anything, all NaN for example, says nothing of the others
+            # A frame without anything, all NaN for example, says nothing of the others.
+            constants.append(float(pixels.flat[0]))
+            continue
         step = int(np.ceil(np.sqrt(max(1.0, pixels.size * len(places) / _SAMPLED))))
         values.append(pixels[::step, ::step].ravel())
     if not values:
-        return 0.0, 0.0
+        return min(constants), max(constants)
     pooled = np.concatenate(values)
     low, high = (float(value) for value in np.percentile(pooled, (1.0, 99.8)))
     return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))

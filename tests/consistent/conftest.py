@@ -69,8 +69,8 @@ def draw_movie(
     truth = np.zeros((frames, height, width), np.intp)
     corners = [(8, 0), (8, 32), (24, 0), (24, 24), (24, 48)]
     for kind, (top, left) in enumerate(corners, start=1):
-        tall, wide = (16, 16) if kind < 5 else (8, 8)
-        truth[:, top : top + tall, left : left + max(8, wide + 8 - 4 * (kind // 2))] = kind
+        tall, wide = (16, 32 - 4 * kind) if kind < 5 else (8, 8)
+        truth[:, top : top + tall, left : left + wide] = kind
     truth = np.stack([np.roll(frame, 8 * time, axis=1) for time, frame in enumerate(truth)])
     pixels = SHADES[truth] + noise * np.random.default_rng(seed).standard_normal(truth.shape)
     return Movie(pixels.round().clip(0, 255).astype(np.uint8), truth)

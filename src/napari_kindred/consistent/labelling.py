@@ -27,6 +27,8 @@ class Labeller:
     config : ConsistentConfig
     decoder : MaskDecoder or None
         Of the encoder, for ``refinement="decoder"``.
+    fitted_here : bool
+        Whether the movie is the one that the model was fitted to, just now.
     """
 
     def __init__(
@@ -34,16 +36,18 @@ class Labeller:
         model: HierarchicalClustering,
         config: ConsistentConfig,
         decoder: MaskDecoder | None = None,
+        fitted_here: bool = True,
     ) -> None:
         self._model, self._config, self._decoder = model, config, decoder
         self._paper = config.preset == "paper"
         # A paper's run, or one without re-assignment, labels fitted frames by their local clusters.
-        self._local = len(model.local_labels_) > 0
+        self._local = fitted_here and len(model.local_labels_) > 0
+        # Tokens were kept whole then, since the paper's components come last.
+        self._whole = fitted_here and model.preset == "paper"
         self._objects = config.objects and not self._paper
         self._kinds = model.kinds_
         self._memory = ObjectMemory(model.n_labels_)
         self._decided: list[np.ndarray] = []
-        self._areas = np.zeros(len(model.leaf_areas_))
 
     def _clusters(self, number: int, reduced: np.ndarray) -> np.ndarray:
         """Cluster of each token (h, w) of frame ``number``."""
@@ -52,9 +56,7 @@ class Labeller:
         return nearest(reduced, self._model.centres_)
 
     def _reduced(self, values: np.ndarray) -> np.ndarray:
-        """Reduce tokens that were kept whole, since the paper's components come last."""
-        whole = values.shape[-1] != self._model.centres_.shape[1]
-        return self._model.reduce(values) if whole else values
+        return self._model.reduce(values) if self._whole else values
 
     def vote(self, number: int, values: np.ndarray) -> None:
         """First sweep: let the objects of the next frame vote."""
@@ -82,7 +84,7 @@ class Labeller:
         Parameters
         ----------
         values : ndarray, (h, w, n)
-            Reduced tokens.
+            Reduced tokens; whole ones, (h, w, D), of a movie just fitted as the paper does.
         pixels : ndarray, (H, W, C)
             The normalised frame.
         step : tuple of two floats

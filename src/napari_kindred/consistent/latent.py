@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
@@ -107,7 +109,9 @@ def fit_centres(
         random_state=seed,
     )
     # Threads add up in any order, which changes the last bits from run to run.
-    with threadpool_limits(1, user_api="openmp"):
+    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+        # Tokens that differ in their last bits only leave centres over; those stand for none.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = means.fit(tokens, sample_weight=weights)
     centres: Floats = fitted.cluster_centers_.astype(np.float32)
     return centres

@@ -71,28 +71,30 @@ def iter_cluster_stack(
     config = with_options(config or ConsistentConfig(), options)
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
     run = _Run(frames, config)
-    if frames.axes_note:
-        yield run.note(frames.axes_note)
-    if len(frames) == 1:
-        yield run.note("There is only one frame, so there is no time to be consistent over.")
-    yield run.progress(0, "loading the encoder")
-    fitted = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
-    device = select(config.device)
-    run.encoder = open_encoder(config.encoder, stride=config.stride, device=device)
-    if config.refinement == "decoder" and run.encoder.decoder is None:
-        raise OptionError(
-            f"refinement='decoder' needs an encoder with a mask decoder, which "
-            f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
-        )
     try:
-        yield from run.choose_range(fitted)
-        if fitted is None:
+        if frames.axes_note:
+            yield run.note(frames.axes_note)
+        if len(frames) == 1:
+            yield run.note("There is only one frame, so there is no time to be consistent over.")
+        yield run.progress(0, "loading the encoder")
+        given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
+        device = select(config.device)
+        run.encoder = open_encoder(config.encoder, stride=config.stride, device=device)
+        if config.refinement == "decoder" and run.encoder.decoder is None:
+            raise OptionError(
+                f"refinement='decoder' needs an encoder with a mask decoder, which "
+                f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
+            )
+        if given is not None:
+            run.check_model(given)
+        yield from run.choose_range(given)
+        if given is None:
             fitted = make_model(config)
             yield from run.fit(fitted)
         else:
-            run.check_model(fitted)
+            fitted = given
             yield from run.encode_all(fitted)
-        assembly = yield from run.label(fitted)
+        assembly = yield from run.label(fitted, fitted_here=given is None)
     finally:
         run.close()
     facts = provenance(
@@ -155,7 +157,8 @@ class _Run:
         stored = model.intensity_ if model is not None else None
         if stored is None:
             return
-        if 0.5 < (high - low) / max(stored[1] - stored[0], 1e-12) < 2:
+        width = max(stored[1] - stored[0], 1e-12)
+        if 0.5 < (high - low) / width < 2 and abs(low - stored[0]) < 0.5 * width:
             self.range = stored
         else:
             yield self.note(
@@ -204,10 +207,12 @@ class _Run:
             "dimension": self.encoder.dimension,
         }
         known: dict[int, FrameTokens] = {}
+        encoded = 0
         if model.preset == "default":
-            for place, number in enumerate(look_at(count)):
-                known[number], _ = yield from self.encode(number, 0, "looking", 0)
-                yield self.progress(0.1 * place, "looking")
+            for number in look_at(count):
+                known[number], _ = yield from self.encode(number, encoded, "looking", 0)
+                encoded += 1
+                yield self.progress(encoded, "looking")
             model.look([_tokens(known[number]) for number in known])
         for first in range(0, count, size):
             batch, greys = [], []
@@ -216,11 +221,12 @@ class _Run:
                     tokens, grey = known.pop(number), self.read(number)[1]
                     self._step, self._valid = tokens.step, tokens.valid
                 else:
-                    tokens, grey = yield from self.encode(number, number, "encoding", first)
+                    tokens, grey = yield from self.encode(number, encoded, "encoding", first)
+                    encoded += 1
                 batch.append(_tokens(tokens))
                 greys.append(grey)
                 self._keep(tokens)
-            yield self.progress(first + len(batch), "clustering", first)
+            yield self.progress(encoded, "clustering", first)
             model.partial_fit(batch)
             for place, (tokens_, grey) in enumerate(zip(batch, greys, strict=True)):
                 self._reduced.append(
@@ -228,7 +234,7 @@ class _Run:
                 )
                 if model.preset == "default":
                     yield self._provisional(first + place, model, tokens_, grey)
-            yield self.progress(first + len(batch), "encoding", first + len(batch))
+            yield self.progress(encoded, "encoding", first + len(batch))
         yield self.progress(count, "clustering", count)
         model.finish()
 
@@ -250,7 +256,9 @@ class _Run:
         return Partial(self.indices[number], labels, table)
 
     def check_model(self, model: HierarchicalClustering) -> None:
-        """Raise OptionError where a model was made in another latent space."""
+        """Raise InputError or OptionError for a model that cannot label here."""
+        if not hasattr(model, "centres_") or model.basis_ is None:
+            raise InputError("The model is not fitted; call fit first, or load one.")
         made, here = model.encoder_, self.encoder
         for what, value in (("name", here.name), ("sha256", here.sha256), ("stride", here.stride)):
             if made and made.get(what) != value:
@@ -258,6 +266,11 @@ class _Run:
                     f"The model was made with the encoder {made.get('name')!r} at stride "
                     f"{made.get('stride')}, other weights do not fit it; choose that encoder."
                 )
+        if model.basis_.mean.shape != (here.dimension,):
+            raise OptionError(
+                f"The model was made of tokens of {len(model.basis_.mean)} values, but those of "
+                f"{here.name!r} have {here.dimension}; choose the encoder that it was made with."
+            )
 
     def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Encode all frames and keep their reduced tokens; the model is there already."""
@@ -269,13 +282,15 @@ class _Run:
 
     # -- second pass ------------------------------------------------------------------------
 
-    def label(self, model: HierarchicalClustering) -> Generator[Event, None, ClusterAssembly]:
+    def label(
+        self, model: HierarchicalClustering, *, fitted_here: bool
+    ) -> Generator[Event, None, ClusterAssembly]:
         """Label all frames from their reduced tokens."""
         count = len(self.indices)
-        labeller = Labeller(model, self.config, self.encoder.decoder)
+        labeller = Labeller(model, self.config, self.encoder.decoder, fitted_here)
         for number in range(count):
             labeller.vote(number, self._reduced.read(number))
-            yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling", count)
+            yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")
         labeller.decide()
         assembly = ClusterAssembly(self.frames, model)
         for number, index in enumerate(self.indices):
