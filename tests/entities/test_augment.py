@@ -127,10 +127,11 @@ def test_small_entities_are_enlarged_three_times_at_most():
 
 
 def test_crops_are_mostly_laid_on_entities():
-    """One disc covers a thousandth of the picture; by chance few crops would see it."""
-    one = example(disc(600, radius=10), diameter=20)
-    seen = np.mean([bool((draw(one, seed).labels > 0).any()) for seed in range(200)])
-    by_chance = (64 + 20) ** 2 / 600**2
+    """One disc covers a hundredth of the picture; by chance few crops would see it."""
+    one = example(disc(600, radius=40), diameter=80)
+    crops = [draw(one, seed, low=80, high=80) for seed in range(200)]
+    seen = np.mean([bool((crop.labels > 0).any()) for crop in crops])
+    by_chance = (64 + 80) ** 2 / 600**2
     assert seen > 1.5 * by_chance
 
 

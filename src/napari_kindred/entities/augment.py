@@ -48,9 +48,9 @@ def draw_crop(
     scale = draw_scale(example, crop, low, high, random)
     height, width = example.labels.shape
     angle = math.pi / 2 * int(random.integers(4))
-    if random.random() < 0.3:
+    if random.random() < 0.5:
         angle += random.uniform(-math.pi / 4, math.pi / 4)
-    stretch = math.exp(random.uniform(-0.15, 0.15)) if random.random() < 0.5 else 1.0
+    stretch = math.exp(random.uniform(-0.25, 0.25)) if random.random() < 0.7 else 1.0
     flip = -1.0 if random.random() < 0.5 else 1.0
     centre = _centre(example, crop / scale, random)
     # Source position of an output pixel, in pixels from the crop's centre.
@@ -96,16 +96,18 @@ def _centre(example: Example, side: float, random: np.random.Generator) -> np.nd
 
 def _intensity(image: Tensor, grey: bool, random: np.random.Generator) -> Tensor:
     image = image.clamp_min(0)
-    if grey and random.random() < 0.1:
-        image = (1 - image).clamp_min(0)
     if not grey:
         image = _colour(image, random)
+    if random.random() < (0.2 if grey else 0.1):
+        image = (1 - image).clamp_min(0)
     if random.random() < 0.6:
-        image = image ** float(np.exp(random.uniform(-0.6, 0.6)))
+        image = image ** float(np.exp(random.uniform(-0.7, 0.7)))
     if random.random() < 0.5:
         image = image * float(random.uniform(0.6, 1.3)) + float(random.uniform(-0.1, 0.15))
-    if random.random() < 0.2:
+    if random.random() < 0.3:
         image = image * _illumination(image.shape[-1], random)
+    if random.random() < 0.25:
+        image = image + _texture(image.shape[-1], random)
     if random.random() < 0.25:
         image = blur(image, float(random.uniform(0.4, 1.6)))
     if random.random() < 0.4:
@@ -118,14 +120,14 @@ def _intensity(image: Tensor, grey: bool, random: np.random.Generator) -> Tensor
 
 def _colour(image: Tensor, random: np.random.Generator) -> Tensor:
     draw = random.random()
-    if draw < 0.15:
+    if draw < 0.3:
         return image.mean(0, keepdim=True).expand(3, -1, -1)
-    if draw < 0.25:
+    if draw < 0.4:
         keep = int(random.integers(3))
         return image[keep : keep + 1].expand(3, -1, -1)
-    if draw < 0.35:
+    if draw < 0.5:
         return image[torch.from_numpy(random.permutation(3))]
-    if draw < 0.75:
+    if draw < 0.8:
         gain = torch.from_numpy(random.uniform(0.75, 1.25, (3, 1, 1)).astype(np.float32))
         return image * gain
     return image
@@ -134,6 +136,13 @@ def _colour(image: Tensor, random: np.random.Generator) -> Tensor:
 def _illumination(side: int, random: np.random.Generator) -> Tensor:
     coarse = torch.from_numpy(random.uniform(0.5, 1.2, (1, 1, 3, 3)).astype(np.float32))
     return F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)[0]
+
+
+def _texture(side: int, random: np.random.Generator) -> Tensor:
+    """Blurred noise: the dirt, grain and unevenness of an empty background."""
+    noise = torch.from_numpy(random.standard_normal((1, side, side), dtype=np.float32))
+    noise = blur(noise, float(random.uniform(0.8, 3.0)))
+    return noise / noise.std() * float(random.uniform(0.01, 0.05))
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
