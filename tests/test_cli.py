@@ -18,6 +18,7 @@ from skimage.measure import label
 
 from napari_kindred import __version__, batch, cli
 from napari_kindred.config import EntityConfig, TrainConfig
+from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.events import Partial
 from napari_kindred.flags import add_flags, config_of
 from napari_kindred.images import Frames
@@ -258,6 +259,20 @@ def test_info_names_versions_device_weights_and_cache(
     told = capsys.readouterr().out
     for text in (__version__, "torch", "device: ", "kindred-entities", f"cache: {tmp_path}"):
         assert text in told
+
+
+def test_info_tells_which_encoders_there_are_their_licences_and_whether_they_are_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    assert cli.main(["info"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for info in list_encoders():
+        (line,) = [line for line in lines if line.startswith(f"{info.name}:")]
+        assert f"licence {info.licence}; " in line
+        assert ("on this machine" in line) is info.here
+        assert ("to download" in line) is not info.here
+    assert "on this machine" in next(line for line in lines if line.startswith("kindred:"))
 
 
 def test_info_tells_how_a_result_came_about(

@@ -151,6 +151,19 @@ def test_a_failure_halfway_keeps_the_frames_before_it(
     assert result.table["area"].sum() == result.labels.size
 
 
+def test_a_cancelled_run_says_that_its_labels_are_provisional(
+    tmp_path: Path, movie: Path, greys: Any
+) -> None:
+    for step, notes in ((2, 2), (6, 1)):  # while it encodes; while it labels for good
+        greys.errors = {step: KeyboardInterrupt()}
+        with pytest.raises(KeyboardInterrupt):
+            cluster_file(movie, tmp_path / f"{step}.tif", THREE, nothing, cluster=greys)
+        told = load_segmentation(tmp_path / f"{step}.tif").provenance["notes"]
+        assert told[-1] == "stopped: cancelled"
+        assert len(told) == notes
+        assert ("provisional" in told[0]) is (step == 2)
+
+
 # -- the command -----------------------------------------------------------------------------
 
 
@@ -198,10 +211,13 @@ def test_what_is_wrong_is_said_in_one_sentence(
 
 
 @pytest.mark.parametrize("levels", ["a", "3,", "3 4"])
-def test_levels_that_are_no_numbers_are_wrong_usage(levels: str) -> None:
+def test_levels_that_are_no_numbers_are_wrong_usage(
+    levels: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["consistent", "a", "--out", "b", "--levels", levels])
     assert caught.value.code == 2
+    assert f"{levels!r} must be whole numbers separated by commas" in capsys.readouterr().err
 
 
 def test_a_missing_frame_is_named_and_kept_in_mind(
@@ -244,10 +260,3 @@ sys.exit(cli.main(["consistent", {str(tmp_path / "movie.tif")!r}, "--axes", "TYX
     result = load_segmentation(tmp_path / "out.tif")
     assert result.provenance["frames_done"] >= 3
     assert result.table["area"].tolist() == [600 * result.provenance["frames_done"]]
-
-
-def test_info_lists_the_encoders(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["info"]) == 0
-    told = capsys.readouterr().out
-    for text in ("kindred: ", "BSD-3-Clause, here", "sam_vit_b: ", "timm:<model>"):
-        assert text in told

@@ -135,7 +135,12 @@ def _add_consistent(commands: Any) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers separated by commas."""
-    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be whole numbers separated by commas, for example 2,6."
+        ) from None
 
 
 def _add_train(commands: Any) -> None:
@@ -283,7 +288,10 @@ def info(given: argparse.Namespace) -> int:
             print(f"  {name} is not installed")
     print(f"device: {describe()}")
     print("weights:")
+    encoders = list_encoders()
     for name, entry in WEIGHTS.items():
+        if name in {encoder.name for encoder in encoders}:
+            continue
         try:
             path = resolve(name) if "://" not in entry.source else cache_dir() / entry.file_name
             state = f"sha256 {file_sha256(path)}" if path.exists() else "not downloaded yet"
@@ -291,9 +299,10 @@ def info(given: argparse.Namespace) -> int:
             state = str(error)
         print(f"  {name}: {entry.about} ({entry.licence}); {state}")
     print("encoders:")
-    for encoder in list_encoders():
-        place = "" if "<" in encoder.name else ", here" if encoder.here else ", not downloaded yet"
-        print(f"  {encoder.name}: {encoder.about} ({encoder.licence}{place})")
+    for encoder in encoders:
+        size = f"{encoder.size / 1e6:.0f} MB " if encoder.size else ""
+        place = "on this machine" if encoder.here else f"{size}to download when first used"
+        print(f"  {encoder.name}: {encoder.about}; licence {encoder.licence}; {place}")
     print(f"cache: {cache_dir()}")
     return 0
 

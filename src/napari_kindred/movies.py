@@ -247,12 +247,16 @@ def cluster_image(
         job.close()
         if so_far.done:
             so_far.settle()
+            cancelled = isinstance(error, KeyboardInterrupt | GeneratorExit)
+            why = "cancelled" if cancelled else str(error) or type(error).__name__
+            if so_far.provisional and config.preset != "paper" and "model" not in options:
+                notes.append("Labels and outlines are still provisional.")
             facts = provenance(
                 method="consistent",
                 config=config,
                 frames=frames,
                 seconds=time.perf_counter() - start,
-                notes=[*notes, f"stopped: {str(error) or type(error).__name__}"],
+                notes=[*notes, f"stopped: {why}"],
                 image=image.name,
                 complete=False,
                 frames_done=so_far.done,
