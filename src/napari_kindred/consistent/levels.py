@@ -69,5 +69,5 @@ def relabel(leaves: Any, table: NDArray[np.int32]) -> Any:
     import dask.array as da
 
     chunks = getattr(leaves, "chunks", None) or (1,) * (leaves.ndim - 2) + tuple(leaves.shape[-2:])
-    blocks = da.from_array(leaves, chunks=chunks)
+    blocks = da.from_array(leaves, chunks=chunks, name=False)  # a name would read them all
     return blocks.map_blocks(lambda block: table[block], dtype=np.int32)
