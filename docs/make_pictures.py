@@ -1,9 +1,10 @@
 """Take the pictures of the real window that the docs show.
 
-    xvfb-run -a python docs/make_pictures.py [IMAGE ...] [--out docs/images]
+    xvfb-run -a python docs/make_pictures.py [IMAGE ...] [--movie FOLDER] [--out docs/images]
 
 Opens a shipped sample, presses Run in the dock widget, waits for the result and saves the window;
-then the same for every image named.
+then the same for every image named; then the same with the widget for clusters, for the sample
+and for a folder with the frames of a movie.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-kindred"
 MOST_BYTES = 400_000
+MOST_BYTES_OF_CLUSTERS = 200_000
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> None:
@@ -42,13 +44,15 @@ def settle(seconds: float = 0.5) -> None:
     wait(lambda: time.monotonic() > end, seconds + 5)
 
 
-def open_viewer(size: tuple[int, int], weights: str | None = None) -> tuple[Viewer, Any]:
-    """Open napari with the widget, at the size of a small screen."""
+def open_viewer(
+    size: tuple[int, int], weights: str | None = None, name: str = "Entities"
+) -> tuple[Viewer, Any]:
+    """Open napari with a widget, at the size of a small screen."""
     import napari
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*size)
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Entities")
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
     if weights:
         widget.form.inputs["weights"].value = weights
     settle()
@@ -62,17 +66,19 @@ def segment(widget: Any, seconds: float = 600) -> None:
     settle()
 
 
-def save(viewer: Viewer, path: Path) -> None:
+def save(viewer: Viewer, path: Path, most: int = MOST_BYTES, seconds: float = 1.0) -> None:
     """Save the window as a PNG, small enough for a repository."""
     from PIL import Image
 
-    settle(1.0)
+    settle(seconds)
     picture = Image.fromarray(np.asarray(viewer.window.screenshot(canvas_only=False, flash=False)))
     picture = picture.convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)
-    if path.stat().st_size > MOST_BYTES:
-        picture.quantize(128).save(path, optimize=True)
+    colours = 256
+    while path.stat().st_size > most and colours > 16:
+        colours //= 2
+        picture.quantize(colours).save(path, optimize=True)
     print(f"{path}: {picture.width} × {picture.height}, {path.stat().st_size // 1000} kB")
 
 
@@ -114,19 +120,83 @@ def contours(viewer: Viewer) -> None:
     viewer.reset_view(margin=0.01)
 
 
+def clusters_of_sample(out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save the sample movie with its background gone."""
+    viewer.open_sample(PLUGIN, "nuclei")
+    brighten(viewer)
+    segment(widget)
+    viewer.dims.set_current_step(0, 8)
+    name_nuclei(viewer, widget)
+    save(viewer, out / "clusters-nuclei.png", MOST_BYTES_OF_CLUSTERS)
+
+
+def clusters_of_movie(folder: Path, out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save a movie of one's own half done, done, and with its background gone."""
+    viewer.open(folder, plugin="napari")
+    viewer.layers[0].name = "HeLa nuclei"
+    brighten(viewer)
+    viewer.dims.set_current_step(0, 5)
+    settle()
+    widget.run.native.click()
+    wait(lambda: "Encoding, 8 of" in widget.status.value or widget.run.enabled, 3000)
+    save(viewer, out / "clusters-running.png", MOST_BYTES_OF_CLUSTERS, seconds=0.1)
+    wait(lambda: widget.run.enabled, 3000)
+    print(widget.status.value)
+    viewer.dims.set_current_step(0, len(viewer.layers[0].data) - 1)
+    save(viewer, out / "clusters-hela.png", MOST_BYTES_OF_CLUSTERS)
+    name_nuclei(viewer, widget)
+    save(viewer, out / "clusters-hela-background.png", MOST_BYTES_OF_CLUSTERS)
+
+
+def name_nuclei(viewer: Viewer, widget: Any) -> None:
+    """Do what the page tells: the coarse level, its background away, then as fine as before."""
+    panel, level = widget.panel, widget.panel.level.value
+    panel.level.value = 2
+    panel.relabel()
+    panel.cluster.value = 1
+    panel.toggle_background()
+    panel.level.value = level
+    panel.relabel()
+    shares = panel.clusters.result.table.set_index("index")["share"]
+    shown = [label for label in shares.index if not panel.clusters.hidden(label)]
+    panel.cluster.value = max(shown, key=lambda label: shares[label])
+    panel.name.value = "nuclei"
+    panel.rename()
+    viewer.reset_view(margin=0.01)
+    settle()
+
+
+def brighten(viewer: Viewer) -> None:
+    """Show the first picture as bright as it can be."""
+    layer = viewer.layers[0]
+    layer.contrast_limits = tuple(np.percentile(np.asarray(layer.data[-1]), (0.5, 99.7)))
+    viewer.reset_view(margin=0.01)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
+    parser.add_argument("--movie", type=Path, metavar="FOLDER", help="frames, an image each")
+    parser.add_argument("--only", choices=("entities", "clusters"), help="pictures of one widget")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--size", nargs=2, type=int, default=(1366, 740), metavar=("W", "H"))
     parser.add_argument("--weights", help="other weights than the shipped ones")
     arguments = parser.parse_args()
-    viewer, widget = open_viewer(tuple(arguments.size), arguments.weights)
-    sample_picture(arguments.out, viewer, widget)
-    for path in arguments.images:
-        viewer.layers.clear()
-        image_picture(path, arguments.out, viewer, widget)
-    viewer.close()
+    if arguments.only != "clusters":
+        viewer, widget = open_viewer(tuple(arguments.size), arguments.weights)
+        sample_picture(arguments.out, viewer, widget)
+        for path in arguments.images:
+            viewer.layers.clear()
+            image_picture(path, arguments.out, viewer, widget)
+        viewer.close()
+    if arguments.only != "entities":
+        viewer, widget = open_viewer(tuple(arguments.size), name="Consistent clusters")
+        clusters_of_sample(arguments.out, viewer, widget)
+        viewer.close()
+    if arguments.only != "entities" and arguments.movie:
+        viewer, widget = open_viewer(tuple(arguments.size), name="Consistent clusters")
+        clusters_of_movie(arguments.movie, arguments.out, viewer, widget)
+        viewer.close()
 
 
 if __name__ == "__main__":
