@@ -16,7 +16,7 @@ from napari_kindred._napari.clusters import clusters_of
 from napari_kindred._napari.consistent_widget import ConsistentWidget
 from napari_kindred._napari.layers import KEY
 from napari_kindred.config import ConsistentConfig
-from napari_kindred.events import finish
+from napari_kindred.events import Progress, finish
 
 
 @pytest.fixture
@@ -159,6 +159,19 @@ def test_frames_appear_while_it_works_and_again_with_their_final_labels(
     final.set()
     until(lambda: widget.run.enabled)
     assert layer.data.min() == 1
+
+
+def test_the_time_left_does_not_count_what_was_loaded_first(
+    viewer: Any, widget: ConsistentWidget, steps: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("napari_kindred._napari.run.monotonic", lambda: clock[0])
+    image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
+    run = widget.run_of(image, widget._image, widget.check())
+    clock[0] = 60.0
+    assert run.progress(Progress(0, 10, "loading the encoder", 0, 4)) == "Loading the encoder."
+    clock[0] = 70.0
+    assert "about 40 s left" in run.progress(Progress(2, 10, "encoding", 0, 4))
 
 
 def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(

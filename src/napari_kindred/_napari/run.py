@@ -67,7 +67,7 @@ class Run(ABC):
         axes = config.axes or image.guess.axes
         self._growing = growing or GrowingLabels(place_labels(layer, axes))
         self._notices: list[str] = []
-        self._began = monotonic()
+        self._began = self._moving = monotonic()
         self.layer: Labels | None = None
 
     @property
@@ -90,7 +90,10 @@ class Run(ABC):
 
     def remaining(self, event: Progress) -> str:
         """Return how long the job may still take, the end of a sentence, once that is known."""
-        share, passed = event.done / max(event.total, 1e-9), monotonic() - self._began
+        share, now = event.done / max(event.total, 1e-9), monotonic()
+        if not share:
+            self._moving = now  # what was loaded until now says nothing of the frames
+        passed = now - self._moving
         if passed > 2 and 0.02 < share < 1:
             return f", about {duration(passed * (1 - share) / share)} left"
         return ""
