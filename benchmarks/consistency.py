@@ -213,8 +213,12 @@ def measure(movie: Movie, rows: list[str]) -> list[dict]:
 
 
 def markdown(result: dict) -> dict[str, str]:
-    """Two tables: the methods side by side, and what each improvement does."""
-    return {"consistency": _methods(result), "consistency_ablation": _ablation(result)}
+    """Tables: the methods side by side, ours next to flat, and what each improvement does."""
+    return {
+        "consistency": _methods(result),
+        "consistency_short": _short(result),
+        "consistency_ablation": _ablation(result),
+    }
 
 
 MAIN = ("ours", "flat", "paper", "per frame", "no inter-batch")
@@ -232,6 +236,23 @@ def _methods(result: dict) -> str:
         for one in result["measured"]
         if one["row"] in MAIN
     ]
+    return "\n".join([*lines, "", f"{result['hardware']}."])
+
+
+def _short(result: dict) -> str:
+    """Ours next to flat k-means, a line per movie and encoder."""
+    lines = [
+        "| movie | latent space | flip rate, ours | flat | best IoU, ours | flat |",
+        "|---|---|---|---|---|---|",
+    ]
+    found = {(one["movie"], one["encoder"], one["row"]): one for one in result["measured"]}
+    for movie, encoder, row in found:
+        if row == "ours" and (movie, encoder, "flat") in found:
+            mine, other = found[movie, encoder, "ours"], found[movie, encoder, "flat"]
+            cells = [
+                f"{one[key]:.3f}" for key in ("flip_rate", "best_iou") for one in (mine, other)
+            ]
+            lines.append(f"| {movie} | {encoder} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"{result['hardware']}."])
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.config import EntityConfig, TrainConfig, changed
+from napari_kindred.config import ConsistentConfig, EntityConfig, TrainConfig, changed
 from napari_kindred.weights import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,11 @@ def weights(name: str) -> str:
 
 def tables() -> dict[str, str]:
     """Return every table by name: those measured, from their JSON files, and the options."""
-    found = {"options": options(EntityConfig), "train_options": options(TrainConfig)}
+    found = {
+        "options": options(EntityConfig),
+        "cluster_options": options(ConsistentConfig),
+        "train_options": options(TrainConfig),
+    }
     if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():
         found["weights"] = weights("kindred-entities")
     for path in sorted(RESULTS.glob("*.json")):
