@@ -87,14 +87,17 @@ def test_fewer_tokens_than_clusters_are_counted_and_fewer_clusters_help(
 # -- movies with nothing in them -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [0, 7.5, np.nan])
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(0, "the same value (0)"), (7.5, "the same value (7.5)"), (np.nan, "no finite value")],
+)
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_a_constant_movie_is_refused_with_its_value(
-    by_grey: Any, value: float, preset: str
+    by_grey: Any, value: float, what: str, preset: str
 ) -> None:
     movie = np.full((5, 24, 32), value)
     text = said(InputError, movie, axes="TYX", preset=preset)
-    assert f"the same value ({np.nan_to_num(value):g})" in text
+    assert what in text
     assert "check channel and axes" in text
 
 
@@ -149,7 +152,7 @@ def test_a_whole_black_batch_does_not_stop_the_shipped_network(draw: Callable[..
     pixels[2:] = 0
     for preset in ("default", "paper"):
         result = cluster_stack(pixels, batch_size=2, preset=preset, device="cpu", **SIX)
-        assert len(np.unique(result.labels[:2])) >= 4
+        assert len(np.unique(result.labels[:2])) >= 2
 
 
 # -- kinds of numbers ------------------------------------------------------------------------
