@@ -192,7 +192,8 @@ class Frames:
         values = values[..., :3] if self.rgb else values.reshape(*self.plane_shape, 1)
         pixels, notes = _to_float32(values)
         if not notes and is_constant(pixels):
-            notes = f"has the same value ({pixels.flat[0]:g}) everywhere, so nothing is found in it"
+            value = pixels.flat[0]
+            notes = f"has the same value ({value:g}) everywhere, so there is nothing to see"
         step = [max(1, size // 64) for size in self.plane_shape]
         sample = np.ascontiguousarray(pixels[:: step[0], :: step[1]])
         self._digests[index] = hashlib.sha256(sample.tobytes()).digest()
@@ -364,7 +365,7 @@ def _to_float32(values: np.ndarray) -> tuple[np.ndarray, str]:
         return _squeeze_range(values)
     if not finite.any():
         zeros = np.zeros(values.shape, np.float32)
-        return zeros, "has no finite value (all NaN or infinite), so nothing is found in it"
+        return zeros, "has no finite value (all NaN or infinite), so there is nothing to see"
     lowest = values[finite].min()
     pixels, note = _squeeze_range(np.where(finite, values, lowest))
     share = f"{100 * (1 - finite.mean()):.2g} % NaN or infinite values, taken as {lowest:g}"

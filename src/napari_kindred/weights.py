@@ -63,7 +63,7 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="73b5274dc4c7da14690af62b52752f1c58ef5ca4896b3202d89f0f14316dc39a",
+        sha256="4a488099976387da02f5a224f3c34d26aabfb577fe1e9c45aae49dbddb5fc681",
         size=7336232,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
@@ -234,8 +234,9 @@ def _download(
         if part.stat().st_size < entry.size:
             raise URLError("the connection ended early")
     except OSError as error:  # URLError is one
+        reason = getattr(error, "reason", error)
         raise WeightsError(
-            f"The weights {name!r} could not be downloaded ({error}); try again, or get "
+            f"The weights {name!r} could not be downloaded ({reason}); try again, or get "
             f"{entry.source} on another machine and put it at {str(path)!r}."
         ) from error
     if file_sha256(part) != entry.sha256:

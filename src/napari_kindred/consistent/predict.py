@@ -149,9 +149,10 @@ class _Run:
         yield self.progress(0, "measuring the intensities")
         low, high = intensity_range(self.frames)
         if not high > low:
+            empty = "no finite value" in self.frames.read(self.indices[0]).note
+            what = "no finite value" if empty else f"the same value ({low:g}) everywhere"
             raise InputError(
-                f"The movie has the same value ({low:g}) everywhere, so there is nothing to tell "
-                "apart; check channel and axes."
+                f"The movie has {what}, so there is nothing to tell apart; check channel and axes."
             )
         self.range = (low, high)
         stored = model.intensity_ if model is not None else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ..errors import InputError, OptionError, OutputError, WeightsError
 from ..storage import check_folder, plain, replacing
@@ -62,7 +62,8 @@ def save_model(model: HierarchicalClustering, path: Path) -> Path:
         "encoder": model.encoder_,
     }
     with replacing(path) as part:
-        save_file(tensors, part, {"kind": KIND, "facts": json.dumps(plain(facts))})
+        # Written as bytes: safetensors' own files are unreadable to colleagues.
+        part.write_bytes(save(tensors, {"kind": KIND, "facts": json.dumps(plain(facts))}))
     return path
 
 

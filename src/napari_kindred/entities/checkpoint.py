@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..config import NetworkConfig
 from ..errors import KindredError, WeightsError
@@ -33,7 +33,7 @@ def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any])
         "info": json.dumps(info),
     }
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
+    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
     part.replace(path)
 
 
