@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import ConsistentConfig, EntityConfig, TrainConfig
+from .config import ConsistentConfig, EntityConfig, SamTrainConfig, TrainConfig
 from .errors import InputError, KindredError, OutputError
 from .flags import add_flags, config_of
 from .terminal import Bar, terminate_like_interrupt
@@ -146,16 +146,27 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train a network on your own annotations")
     kinds = train.add_subparsers(required=True, metavar="KIND")
-    command = kinds.add_parser(
-        "entities",
-        help="the network that gives every cell or nucleus its own label",
-        description="Train on folders of images/ and labels/ of the same names, with an optional "
-        "index.csv that has a 'split' (train or val). Run it again to go on with it.",
-    )
-    command.add_argument("data", type=Path, nargs="+", help="data folders")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the weights")
-    add_flags(command, TrainConfig)
-    command.set_defaults(command=train_entities)
+    for name, about, config, run in (
+        (
+            "entities",
+            "the network that gives every cell or nucleus its own label",
+            TrainConfig,
+            train_entities,
+        ),
+        ("sam", "a small promptable model: a point or a box, a mask", SamTrainConfig, train_sam),
+    ):
+        command = kinds.add_parser(
+            name,
+            help=about,
+            description="Train on folders of images/ and labels/ of the same names, with an "
+            "optional index.csv that has a 'split' (train or val). Run it again to go on with it.",
+        )
+        command.add_argument("data", type=Path, nargs="+", help="data folders")
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="for the weights"
+        )
+        add_flags(command, config)
+        command.set_defaults(command=run)
 
 
 def _add_info(commands: Any) -> None:
@@ -259,14 +270,29 @@ def demo(given: argparse.Namespace) -> int:
 def train_entities(given: argparse.Namespace) -> int:
     """Train the entity network."""
     config = config_of(given, TrainConfig)
-    for folder in given.data:
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {str(folder)!r}; check the path.")
+    _check_folders(given.data)
     from .entities.train import train
 
     best = train(given.data, given.out, config)
     print(f"Weights: {best}")
     return 0
+
+
+def train_sam(given: argparse.Namespace) -> int:
+    """Train the promptable model."""
+    config = config_of(given, SamTrainConfig)
+    _check_folders(given.data)
+    from .classes.train_sam import train_sam as train
+
+    best = train(given.data, given.out, config)
+    print(f"Weights: {best}")
+    return 0
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {str(folder)!r}; check the path.")
 
 
 def info(given: argparse.Namespace) -> int:

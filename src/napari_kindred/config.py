@@ -332,6 +332,103 @@ class TrainConfig:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SamTrainConfig:
+    """Options of :func:`napari_kindred.classes.train_sam.train_sam`."""
+
+    minutes: float = option(
+        600.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
+    )
+    max_steps: int = option(
+        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
+    )
+    batch: int = option(2, "Batch", "Crops in a step.", minimum=1)
+    prompts: int = option(6, "Prompts", "Things that are asked for in each crop.", minimum=1)
+    boxes: float = option(
+        0.3,
+        "Boxes",
+        "Share of the things asked for by a rough box; the others by one point.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    corrections: float = option(
+        0.25,
+        "Corrections",
+        "Share of the crops in which a second point, put where the answer was wrong, is answered "
+        "too.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    dense_until: float = option(
+        0.6,
+        "Dense help until",
+        "Share of the training during which a helper reads every pixel off the embedding, "
+        "fading out; 0 is without it.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    windows_until: float = option(
+        0.6,
+        "Windows until",
+        "Share of the training during which windows of half the side stand for whole crops, four "
+        "for one; 0 is without them.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    learning_rate: float = option(4e-4, "Learning rate", "Peak learning rate.", minimum=1e-7)
+    weight_decay: float = option(0.05, "Weight decay", "AdamW weight decay.", minimum=0.0)
+    init: str = option(
+        "random",
+        "Start from",
+        "random, or the path of a file written by 'train sam' to go on from.",
+    )
+    side: int = option(256, "Input side", "Side of the square input in pixels.", minimum=64)
+    patch: int = option(8, "Patch", "Pixels per token.", choices=(4, 8, 16))
+    width: int = option(160, "Width", "Channels of the image encoder.", minimum=8)
+    depth: int = option(8, "Depth", "Blocks of the image encoder.", minimum=1)
+    heads: int = option(5, "Heads", "Attention heads of the image encoder.", minimum=1)
+    window: int = option(8, "Window", "Side of its attention windows in tokens.", minimum=2)
+    channels: int = option(
+        256,
+        "Channels",
+        "Of the embedding and the mask decoder; 256 are SAM's own.",
+        choices=(32, 64, 128, 256),
+    )
+    diameter_low: float = option(
+        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+    )
+    diameter_high: float = option(90.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    average: float = option(
+        0.999, "Average", "Decay of the weights' running average, which is what is kept."
+    )
+    validate_minutes: float = option(
+        20.0, "Validate every", "Minutes between validations.", minimum=0.01
+    )
+    validate_images: int = option(
+        32, "Validation images", "At most this many images are used for a validation.", minimum=1
+    )
+    checkpoint_minutes: float = option(
+        4.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
+    )
+    threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
+    seed: int = option(0, "Seed", "Seed of crops, prompts and initial weights.", minimum=0)
+    device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.side % (2 * self.patch):
+            raise OptionError(f"side={self.side} must be a multiple of twice patch={self.patch}.")
+        if self.width % self.heads:
+            raise OptionError(f"width={self.width} must be a multiple of heads={self.heads}.")
+        if self.window >= self.side // self.patch:
+            raise OptionError(
+                f"window={self.window} must be smaller than the {self.side // self.patch} tokens "
+                "of a side."
+            )
+        if self.diameter_high < self.diameter_low:
+            raise OptionError("diameter_high must not be below diameter_low.")
+
+
 def check(config: Any) -> None:
     """Check every field of a config against its declared range.
 

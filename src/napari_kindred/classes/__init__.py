@@ -1,0 +1,1 @@
+"""Classes by name: the promptable model, and how it is trained."""

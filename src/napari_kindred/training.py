@@ -1,0 +1,289 @@
+"""What every training run shares: a budget, a schedule, a running average, and going on again.
+
+A run stops when its minutes or its steps are used up, writes a checkpoint every few minutes, and
+goes on from it when it is started again with the same options.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .device import select
+from .errors import OptionError, OutputError, WeightsError
+
+WARM_UP = 0.02
+"""Share of a run during which the learning rate rises."""
+
+WARM_UP_STEPS = 500
+"""The rise ends after so many steps at the latest."""
+
+Say = Callable[[str], None]
+
+
+class Schedule(Protocol):
+    """The options that every run has; a frozen dataclass made of ``config.option`` fields."""
+
+    @property
+    def minutes(self) -> float: ...  # noqa: D102
+    @property
+    def max_steps(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+    @property
+    def average(self) -> float: ...  # noqa: D102
+    @property
+    def validate_minutes(self) -> float: ...  # noqa: D102
+    @property
+    def checkpoint_minutes(self) -> float: ...  # noqa: D102
+    @property
+    def threads(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+
+class Run(ABC):
+    """State of a training run.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Moved to the device that ``config`` names.
+    groups : callable
+        Makes the optimiser's groups of the network; ``share`` scales a group's learning rate.
+    data : str
+        Hash of the data, so that a run is not gone on with on others.
+    out : Path
+        Folder for ``last.pt`` (to go on from), ``last.safetensors``, ``best.safetensors``,
+        ``log.csv``.
+    config : Schedule
+        A dataclass.
+    say : callable
+        Gets one line of text now and then.
+    clip : float
+        Longest gradient that is not shortened.
+    weight_decay : float
+        For groups that name none of their own.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: Callable[[nn.Module], list[dict[str, Any]]],
+        data: str,
+        out: Path,
+        config: Schedule,
+        say: Say = print,
+        *,
+        clip: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.device = select(config.device)
+        self.network = network.to(self.device).train()
+        self.optimiser = torch.optim.AdamW(
+            groups(self.network), lr=config.learning_rate, weight_decay=weight_decay
+        )
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.data, self.out, self.schedule, self.say, self.clip = data, out, config, say, clip
+        self.step = 0
+        self.seconds = 0.0
+        self.best = -1.0
+        self.amp = self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
+
+    # -- what a method brings ---------------------------------------------------------------
+
+    @abstractmethod
+    def loss(self) -> tuple[Tensor, dict[str, float]]:
+        """Return this step's loss and the terms to log, drawn from the seed and the step."""
+
+    @abstractmethod
+    def score(self) -> dict[str, float]:
+        """Score the averaged network on validation pictures; the first value is the one kept."""
+
+    @abstractmethod
+    def write(self, path: Path, info: dict[str, Any]) -> None:
+        """Write the averaged network as a weights file, in one piece."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a weights file says about its making."""
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def share_done(self) -> float:
+        """How much of the run is over, 0 … 1, by time or by steps, whichever is further."""
+        schedule = self.schedule
+        return min(1.0, max(self.seconds / (60 * schedule.minutes), self.step / schedule.max_steps))
+
+    def learning_rate(self) -> float:
+        """Cosine to zero after a short linear rise."""
+        done = self.share_done()
+        rate = self.schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        risen = max(done / WARM_UP, (self.step + 1) / WARM_UP_STEPS)
+        return rate * min(1.0, max(risen, 0.02))
+
+    def train_step(self) -> dict[str, float]:
+        """Do one optimiser step and return the loss terms."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate() * group.get("share", 1.0)
+        loss, terms = self.loss()
+        self.optimiser.zero_grad(set_to_none=True)
+        if bool(torch.isfinite(loss)) and loss.requires_grad:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self.optimiser)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self._follow()
+        self.step += 1
+        return {**terms, "loss": float(loss.detach())}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.schedule.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+
+    # -- keeping ----------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write ``last.pt`` and ``last.safetensors``, each in one piece."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "data": self.data,
+            "config": json.dumps(dataclasses.asdict(self.schedule)),  # type: ignore[call-overload]
+        }
+        part = self.out / "last.pt.part"
+        torch.save(state, part)
+        part.replace(self.out / "last.pt")
+        self.write(self.out / "last.safetensors", self.describe())
+
+    def resume(self) -> bool:
+        """Go on from ``last.pt`` when there is one; returns whether there was.
+
+        Raises
+        ------
+        WeightsError
+            When it is damaged or holds a network of another shape.
+        OptionError
+            When it was trained on other data.
+        """
+        path = self.out / "last.pt"
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scaler.load_state_dict(state["scaler"])
+        except Exception as error:
+            # A damaged file may fail in any way; each one means the same to the user.
+            raise WeightsError(
+                f"{path} is damaged or from other options; remove it or choose another --out."
+            ) from error
+        if state["data"] != self.data:
+            raise OptionError(
+                f"{self.out} holds a run on other data; choose another --out to train anew."
+            )
+        self.average = state["average"]
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        return True
+
+    def validate(self) -> dict[str, float]:
+        """Score the averaged network; keep it when it is the best."""
+        scores = self.score()
+        value = next(iter(scores.values()))
+        if value > self.best:
+            self.best = value
+            self.write(
+                self.out / "best.safetensors",
+                {**self.describe(), "validation": scores},
+            )
+            self.save()  # a run gone on with must know the score to beat
+        return scores
+
+    # -- the whole run ----------------------------------------------------------------------
+
+    def run(self, validated: bool) -> Path:
+        """Train until time or steps are used up; returns the path of the best weights.
+
+        Parameters
+        ----------
+        validated : bool
+            Whether there are pictures to validate on.
+        """
+        try:
+            self._train(validated)
+        finally:  # a cancelled run too is gone on with where it stopped
+            self.save()
+        if validated:
+            self._log(self.validate())
+            return self.out / "best.safetensors"
+        return self.out / "last.safetensors"
+
+    def _train(self, validated: bool) -> None:
+        schedule = self.schedule
+        last_saved = last_scored = self.seconds
+        recent: dict[str, float] = {}
+        while self.share_done() < 1:
+            start = time.perf_counter()
+            terms = self.train_step()
+            self.seconds += time.perf_counter() - start
+            for name, value in terms.items():
+                recent[name] = 0.95 * recent.get(name, value) + 0.05 * value
+            if self.step % 50 == 0:
+                self._log({k: round(v, 4) for k, v in recent.items()})
+            if self.seconds - last_saved > 60 * schedule.checkpoint_minutes:
+                last_saved = self.seconds
+                self.save()
+            if validated and self.seconds - last_scored > 60 * schedule.validate_minutes:
+                last_scored = self.seconds
+                self._log(self.validate())
+
+    def _log(self, values: dict[str, float]) -> None:
+        minutes = self.seconds / 60
+        self.say(
+            f"{minutes:7.1f} min  step {self.step:6d}  "
+            + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+        )
+        with (self.out / "log.csv").open("a", newline="") as file:
+            writer = csv.writer(file)
+            for name, value in values.items():
+                writer.writerow([self.step, round(minutes, 2), name, value])
+
+
+def prepare(out: Path, threads: int) -> None:
+    """Make a run's folder and set torch up for training.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "log.csv").open("a").close()
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written to; choose another --out.") from error
+    # Kernels' tails give denormal numbers, on which a CPU is a hundred times slower.
+    torch.set_flush_denormal(True)
+    if threads:
+        torch.set_num_threads(threads)
