@@ -93,7 +93,7 @@ def test_one_crop_is_learnt_by_heart_in_a_few_dozen_steps(data, tmp_path):
     boxed = questions.single
     assert boxed.sum() >= 2
     assert overlap[boxed, 0].min() > 0.6
-    assert (quality[boxed, 0] - overlap[boxed, 0]).abs().max() < 0.25
+    assert (quality[boxed, 0] - overlap[boxed, 0]).abs().max() < 0.35
     assert quality[~boxed, 1:].max() < 0.5, "a click on background is worth nothing"
 
 
@@ -162,7 +162,8 @@ def test_pictures_to_validate_on_are_never_trained_on(data, tmp_path):
         for example in validation:
             if value is not None:
                 example.pyramid[0][:] = value
-        trainer = start(data, tmp_path / part, validation=validation)
+        config = dataclasses.replace(SHORT, max_steps=2)
+        trainer = start(data, tmp_path / part, config, validation=validation)
         trainer.run(validated=True)
         states.append(trainer.network.state_dict())
     names = [example.name for example in trainer.examples]
@@ -252,7 +253,7 @@ def test_data_with_nothing_to_learn_and_folders_not_to_write_are_refused(draw, t
 
 def test_an_empty_picture_among_others_does_no_harm(data, draw, tmp_path):
     empty = draw(tmp_path / "empty", ["train_0"], empty=True)
-    config = dataclasses.replace(SHORT, batch=2)
+    config = dataclasses.replace(SHORT, batch=2, max_steps=2)
     path = train_sam([data, empty], tmp_path / "run", config, silent)
     assert all(value.isfinite().all() for value in load_file(path).values())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..encoders.sam import build, check_installed
@@ -133,7 +133,7 @@ def save_sam(sam: Any, path: str | Path, info: dict[str, Any]) -> None:
         "info": json.dumps(info),
     }
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
+    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
     part.replace(path)
 
 
