@@ -167,8 +167,9 @@ def markdown(result: dict) -> str:
         first = result["memory"][0]
         lines += [
             "",
-            f"| frames of {first['side']} × {first['side']} | s per frame | MB | of the first "
-            + "| another level, s |",
+            "| frames of {side} × {side} | s per frame | MB | of the first | level, s |".format(
+                **first
+            ),
             "|---|---|---|---|---|",
         ]
         lines += [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_kindred.consistent.objects import SMALL, ObjectMemory, Patches, apply, find_patches
+from napari_kindred.consistent.objects import SMALL, ObjectMemory, Patches, find_patches
 
 KINDS = np.array([0, 1, 1, 2, 2])
 """Rough kind of each of five clusters: the ground, and two kinds of two clusters each."""
@@ -25,13 +25,17 @@ def frame_of(*patches: tuple[int, int, int, int]) -> np.ndarray:
     return clusters
 
 
-def decide(frames: list[np.ndarray]) -> list[np.ndarray]:
+def decide(frames: list[np.ndarray], kinds: np.ndarray = KINDS) -> list[np.ndarray]:
     """Labels of the frames after their objects voted."""
-    patches = [find_patches(KINDS[clusters]) for clusters in frames]
-    memory = ObjectMemory(len(KINDS))
+    patches = [find_patches(kinds[clusters]) for clusters in frames]
+    memory = ObjectMemory(kinds)
     for found, clusters in zip(patches, frames, strict=True):
         memory.add(found, clusters)
-    return [apply(p, c, d) for p, c, d in zip(patches, frames, memory.decide(), strict=True)]
+    decisions = memory.decide()
+    return [
+        decisions.apply(number, found, clusters)
+        for number, (found, clusters) in enumerate(zip(patches, frames, strict=True))
+    ]
 
 
 # -- patches ---------------------------------------------------------------------------------
@@ -117,13 +121,62 @@ def test_a_label_is_never_taken_from_another_kind_and_outlines_stay(seed: int) -
     np.testing.assert_array_equal(KINDS[np.array(decide(frames))], KINDS[np.array(frames)])
 
 
+# -- parts -----------------------------------------------------------------------------------
+
+
+def test_halves_of_a_thing_are_one_and_its_variants_are_not() -> None:
+    """Clusters 1 and 2 are halves of every object; 3 and 4 never meet in one."""
+    halves = frame_of((5, 5, 3, 1), (20, 5, 3, 1), (30, 5, 3, 2))
+    halves[7, 5:8] = halves[20:22, 5:8] = halves[30, 5:8] = 2
+    halves[22, 5:8] = halves[32, 5:8] = 1
+    variants = frame_of((5, 20, 3, 3), (20, 20, 3, 4))
+    labels = decide([halves + variants] * 3)
+    for frame in labels:
+        assert len(np.unique(frame[:, :15])) == 2, "ground and one label for all objects"
+        np.testing.assert_array_equal(frame[:, 15:], variants[:, 15:])
+
+
+# -- rims ------------------------------------------------------------------------------------
+
+NUCLEI = np.array([0, 1, 1, 1])
+"""Ground, two clusters of nuclei, and their rim."""
+
+
+def nuclei(*objects: tuple[int, int, int, int]) -> np.ndarray:
+    """A frame of 100 x 100 with squares in a rim of one token, each (top, left, core, cluster)."""
+    clusters = np.zeros((100, 100), np.intp)
+    for top, left, core, cluster in objects:
+        clusters[top - 1 : top + core + 1, left - 1 : left + core + 1] = 3
+        clusters[top : top + core, left : left + core] = cluster
+    return clusters
+
+
+def test_a_rim_stays_a_rim_while_what_it_surrounds_keeps_one_label() -> None:
+    frames = [nuclei((10, 10, 6, 1 + (t == 2)), (40, 40, 6, 2 - (t == 3))) for t in range(6)]
+    known = [nuclei((10, 10, 6, 1), (40, 40, 6, 2))] * 6
+    np.testing.assert_array_equal(decide(frames, NUCLEI), known)
+
+
+def test_an_object_that_is_mostly_rim_belongs_whole_to_what_is_inside() -> None:
+    large = [(10 * row, 10 * column, 6, 1) for row in range(1, 5) for column in range(1, 5)]
+    frame = nuclei((70, 70, 2, 2), *large)
+    known = nuclei(*large)
+    known[69:73, 69:73] = 2
+    np.testing.assert_array_equal(decide([frame], NUCLEI)[0], known)
+
+
+def test_where_most_of_a_kind_is_rim_no_rim_changes() -> None:
+    frames = [nuclei((70, 70, 2, 2 - (t == 2))) for t in range(5)]
+    np.testing.assert_array_equal(decide(frames, NUCLEI), [frames[0]] * 5)
+
+
 def test_time_runs_both_ways_alike() -> None:
     frames = [frame_of((10 + t, 12, 3, 1 + (t in (0, 3, 4)))) for t in range(9)]
     np.testing.assert_array_equal(decide(frames[::-1])[::-1], decide(frames))
 
 
 def test_memory_grows_with_the_patches_and_not_with_the_tokens() -> None:
-    memory = ObjectMemory(len(KINDS))
+    memory = ObjectMemory(KINDS)
     for t in range(20):
         clusters = np.kron(frame_of((t, t, 3, 1)), np.ones((10, 10), np.intp))
         memory.add(find_patches(KINDS[clusters]), clusters)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .latent import memberships, nearest, squared_distances
-from .objects import ObjectMemory, apply, find_patches
+from .objects import Decisions, ObjectMemory, find_patches
 from .refine import refine_edges, refine_none
 from .refine_decoder import refine_decoder
 
@@ -46,8 +46,8 @@ class Labeller:
         self._whole = fitted_here and model.preset == "paper"
         self._objects = config.objects and not self._paper
         self._kinds = model.kinds_
-        self._memory = ObjectMemory(model.n_labels_)
-        self._decided: list[np.ndarray] = []
+        self._memory = ObjectMemory(self._kinds)
+        self._decisions: Decisions | None = None
 
     def _clusters(self, number: int, reduced: np.ndarray) -> np.ndarray:
         """Cluster of each token (h, w) of frame ``number``."""
@@ -68,7 +68,7 @@ class Labeller:
     def decide(self) -> None:
         """After the first sweep: decide on the objects' labels."""
         if self._objects:
-            self._decided = self._memory.decide()
+            self._decisions = self._memory.decide()
 
     def leaves(
         self,
@@ -96,10 +96,11 @@ class Labeller:
         model, shape = self._model, (pixels.shape[0], pixels.shape[1])
         reduced = self._reduced(values)
         clusters = self._clusters(number, reduced)
-        kinds = self._kinds[clusters]
-        final = clusters
-        if self._objects:
-            final = apply(find_patches(kinds), clusters, self._decided[number])
+        final, concerned = clusters, None
+        if self._decisions is not None:
+            patches = find_patches(self._kinds[clusters])
+            final = self._decisions.apply(number, patches, clusters)
+            concerned = self._decisions.concerned(number, patches, clusters)
         way = self._config.refinement
         if way == "none":
             fine = refine_none(final, step, shape)
@@ -112,26 +113,26 @@ class Labeller:
                 whole, seen, embedding, self._decoder, shape, step, model.n_labels_
             )
         else:
-            fine = refine_edges(self._soft(reduced, clusters, final), pixels, step)
+            fine = refine_edges(self._soft(reduced, final, concerned), pixels, step)
         return self._leaf_of(reduced, fine, step, shape)
 
-    def _soft(self, reduced: np.ndarray, clusters: np.ndarray, final: np.ndarray) -> np.ndarray:
-        """Memberships (h, w, K); an object's kind belongs to its label as a whole."""
+    def _soft(
+        self, reduced: np.ndarray, final: np.ndarray, concerned: np.ndarray | None
+    ) -> np.ndarray:
+        """Memberships (h, w, K); where an object was decided on, its kind's are all its label's."""
         count = self._model.n_labels_
         if self._local:
             onehot: np.ndarray = np.eye(count, dtype=np.float32)[final]
             return onehot
         soft = memberships(reduced, self._model.centres_, self._model.temperature_)
-        if not self._objects:
+        if concerned is None:
             return soft
-        patches = find_patches(self._kinds[clusters])
-        decided = patches.small[patches.places]
-        mine = self._kinds[None] == self._kinds[clusters[decided]][:, None]
-        rows = soft[decided]
+        mine = self._kinds[None] == self._kinds[final[concerned]][:, None]
+        rows = soft[concerned]
         mass = (rows * mine).sum(1)
         rows[mine] = 0
-        rows[np.arange(len(rows)), final[decided]] = mass
-        soft[decided] = rows
+        rows[np.arange(len(rows)), final[concerned]] = mass
+        soft[concerned] = rows
         return soft
 
     def _leaf_of(

@@ -2,8 +2,13 @@
 
 Between two clusters of a kind, say bright nuclei and brighter ones, a token decides by its noise.
 So tokens of one patch vote together, and the votes of the patches that it lay on in the frames
-before and after count as well.  Only labels within the patch's kind are voted on: outlines stay
-where they are, and what moves keeps its label because its patch overlaps with itself.
+before and after count as well; clusters that lie side by side in most patches are parts of one
+thing, and vote as one.  Only labels within the patch's kind are voted on: outlines stay where they
+are, and what moves keeps its label because its patch overlaps with itself.
+
+A cluster that lies around others of its kind, the halo of a nucleus, is a *rim*: no variant of the
+object, but its outskirts.  Rims have no vote.  They keep their label, except in objects so small
+that the rim outweighs what it surrounds; these would change their label as they shrink and grow.
 """
 
 from __future__ import annotations
@@ -22,7 +27,21 @@ SMALL = 0.01
 MEMORY = 0.9
 """How much the frames before (and after) count against the frame itself."""
 
+RIM = 0.25
+"""Where the clusters of a kind differ by more than this in the share of their tokens that lie at
+the border of patches, those in the upper half of the range are rims."""
+
+CORE = 0.5
+"""A kind of which less than this share lies inside is mostly rim, and its rims never change."""
+
+INSIDE = 0.5
+"""An object of which less than this share lies inside takes its rim along."""
+
+PARTS = 0.5
+"""Clusters that share so much of the patches they could share are parts of one thing."""
+
 Ints = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,9 @@ class Patches:
     sizes: Ints
 
     @property
-    def small(self) -> NDArray[np.bool_]:
+    def small(self) -> Flags:
         """Which patches are objects, (N,)."""
-        few: NDArray[np.bool_] = self.sizes < SMALL * self.places.size
+        few: Flags = self.sizes < SMALL * self.places.size
         return few
 
 
@@ -55,44 +74,115 @@ def find_patches(kinds: Ints) -> Patches:
     return Patches(places, kinds.ravel()[first], np.bincount(places.ravel()))
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided on the objects of a movie.
+
+    Attributes
+    ----------
+    labels : list of ndarray of int, (N,)
+        For each frame the label of each of its patches, -1 where tokens keep theirs.
+    whole : list of ndarray of bool, (N,)
+        Whether the patch's rims take that label too.
+    rims : ndarray of bool, (n_labels,)
+    """
+
+    labels: list[Ints]
+    whole: list[Flags]
+    rims: Flags
+
+    def concerned(self, number: int, patches: Patches, labels: Ints) -> Flags:
+        """Which tokens (h, w) of a frame take what was decided."""
+        places = patches.places
+        known = self.labels[number][places] >= 0
+        concerned: Flags = known & (~self.rims[labels] | self.whole[number][places])
+        return concerned
+
+    def apply(self, number: int, patches: Patches, labels: Ints) -> Ints:
+        """Return a frame's labels (h, w) with those of objects replaced by what was decided."""
+        chosen = self.labels[number][patches.places]
+        return np.where(self.concerned(number, patches, labels), chosen, labels)
+
+
 class ObjectMemory:
     """Votes of a movie's patches, frame by frame; memory is that of the patches, not the tokens.
 
     Parameters
     ----------
-    n_labels : int
+    kinds : ndarray of int, (n_labels,)
+        Rough kind of each label.
     memory : float
         See :data:`MEMORY`.
     """
 
-    def __init__(self, n_labels: int, memory: float = MEMORY) -> None:
-        self._n_labels, self._memory = n_labels, memory
+    def __init__(self, kinds: Ints, memory: float = MEMORY) -> None:
+        self._kinds, self._memory = kinds, memory
         self._votes: list[NDArray[np.float32]] = []
-        self._small: list[NDArray[np.bool_]] = []
+        self._small: list[Flags] = []
         self._links: list[Any] = []
         self._last: Patches | None = None
+        self._inside, self._border = np.zeros(len(kinds)), np.zeros(len(kinds))
+        self._shared = np.zeros((len(kinds), len(kinds)))
 
     def add(self, patches: Patches, labels: Ints) -> None:
         """Take in the next frame's patches and its labels (h, w), 0 … n_labels - 1."""
-        count, n = len(patches.sizes), self._n_labels
+        count, n = len(patches.sizes), len(self._kinds)
         votes = np.bincount((patches.places * n + labels).ravel(), minlength=count * n)
         shares = votes.reshape(count, n) / patches.sizes[:, None]
         self._votes.append(shares.astype(np.float32))
         self._small.append(patches.small)
+        inside = votes.reshape(count, n)[patches.small]
+        self._shared += np.minimum(inside[:, :, None], inside[:, None]).sum(0)
+        here = patches.small[patches.places]
+        self._inside += np.bincount(labels[here], minlength=n)
+        self._border += np.bincount(labels[here & _at_border(patches.places)], minlength=n)
         if self._last is not None:
             self._links.append(_overlaps(patches, self._last))
         self._last = patches
 
-    def decide(self) -> list[Ints]:
-        """Return for each frame the label of each of its patches, -1 for those that are ground."""
-        votes = self._votes
+    def decide(self) -> Decisions:
+        """Decide for each patch of each frame; ground keeps its labels."""
+        rims, joined = self._rims()
+        parts = self._parts(rims)
+        votes = [(one * ~rims) @ parts for one in self._votes]
         onward = self._pass(votes, [None, *self._links])
         back = [None, *(link.T.tocsr() for link in reversed(self._links))]
         backward = self._pass(votes[::-1], back)[::-1]
-        decided = []
-        for one, other, small in zip(onward, backward, self._small, strict=True):
-            decided.append(np.where(small, (one + other).argmax(1), -1))
-        return decided
+        decided, whole = [], []
+        for one, other, own, small in zip(onward, backward, self._votes, self._small, strict=True):
+            total = one + other
+            decided.append(np.where(small & total.any(1), total.argmax(1), -1))
+            whole.append((own * (rims & joined)).sum(1) > 1 - INSIDE)
+        return Decisions(decided, whole, rims)
+
+    def _parts(self, rims: Flags) -> NDArray[np.float32]:
+        """For which label each label votes, a matrix (n_labels, n_labels) of 0 and 1.
+
+        Halves of a nucleus vote for the half that is larger in the whole movie.
+        """
+        size = self._inside * ~rims
+        smaller = np.maximum(np.minimum(size[:, None], size), 1)
+        alike = (self._shared > PARTS * smaller) & (self._kinds[:, None] == self._kinds)
+        alike &= ~rims[:, None] & ~rims
+        group = sparse.csgraph.connected_components(alike)[1]
+        parts = np.zeros((len(size), len(size)), np.float32)
+        for part, one in enumerate(group):
+            members = np.flatnonzero(group == one)
+            parts[part, members[size[members].argmax()]] = 1
+        return parts
+
+    def _rims(self) -> tuple[Flags, Flags]:
+        """Which labels are rims, and which belong to a kind that is mostly not rim."""
+        share = self._border / np.maximum(self._inside, 1)
+        rims, joined = np.zeros((2, len(share)), bool)
+        for kind in np.unique(self._kinds[self._inside > 0]):
+            mine = (self._kinds == kind) & (self._inside > 0)
+            low, high = share[mine].min(), share[mine].max()
+            rim = mine & (share > (low + high) / 2) & (high - low > RIM)
+            rims |= rim
+            if self._inside[mine & ~rim].sum() >= CORE * self._inside[mine].sum():
+                joined |= mine
+        return rims, joined
 
     def _pass(
         self, votes: list[NDArray[np.float32]], links: list[Any]
@@ -121,7 +211,12 @@ def _overlaps(now: Patches, before: Patches) -> Any:
     return sparse.csr_array((tokens[keep].astype(np.float32), (row[keep], column[keep])), shape)
 
 
-def apply(patches: Patches, labels: Ints, decided: Ints) -> Ints:
-    """Return the labels (h, w) with those of objects replaced by what was decided."""
-    chosen = decided[patches.places]
-    return np.where(chosen >= 0, chosen, labels)
+def _at_border(places: Ints) -> Flags:
+    """Which tokens (h, w) have another patch beside them, above or below."""
+    border: Flags = np.zeros(places.shape, bool)
+    across, down = places[:, 1:] != places[:, :-1], places[1:] != places[:-1]
+    border[:, 1:] |= across
+    border[:, :-1] |= across
+    border[1:] |= down
+    border[:-1] |= down
+    return border
