@@ -17,7 +17,7 @@ import tifffile
 from skimage.measure import label
 
 from napari_kindred import __version__, batch, cli
-from napari_kindred.config import EntityConfig, TrainConfig
+from napari_kindred.config import ConsistentConfig, EntityConfig, SamTrainConfig, TrainConfig
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.events import Partial
 from napari_kindred.flags import add_flags, config_of
@@ -60,6 +60,9 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
     return configs
 
 
+CONFIGS = [EntityConfig, ConsistentConfig, TrainConfig]
+
+
 def parse(config: type, *arguments: str) -> Any:
     parser = argparse.ArgumentParser()
     add_flags(parser, config)
@@ -69,12 +72,12 @@ def parse(config: type, *arguments: str) -> Any:
 # -- flags ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [EntityConfig, TrainConfig])
+@pytest.mark.parametrize("config", [*CONFIGS, SamTrainConfig])
 def test_without_flags_the_config_has_its_defaults(config: type) -> None:
     assert parse(config) == config()
 
 
-@pytest.mark.parametrize("config", [EntityConfig, TrainConfig])
+@pytest.mark.parametrize("config", CONFIGS)
 def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
     for item in dataclasses.fields(config):
         flag = "--" + item.name.replace("_", "-")

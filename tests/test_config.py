@@ -4,13 +4,20 @@ import dataclasses
 
 import pytest
 
-from napari_kindred.config import EntityConfig, TrainConfig, changed, with_options
+from napari_kindred.config import (
+    ConsistentConfig,
+    EntityConfig,
+    SamTrainConfig,
+    TrainConfig,
+    changed,
+    with_options,
+)
 from napari_kindred.errors import OptionError
 
-CONFIGS = [EntityConfig, TrainConfig]
+CONFIGS = [EntityConfig, ConsistentConfig, TrainConfig]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", [*CONFIGS, SamTrainConfig])
 def test_every_option_can_be_shown_to_a_user(config: type) -> None:
     for item in dataclasses.fields(config):
         assert item.metadata["label"], item.name
