@@ -32,6 +32,7 @@ from sklearn.decomposition import PCA
 from tables import RESULTS, paste
 
 from napari_kindred import ConsistentConfig, cluster_stack
+from napari_kindred.consistent.hierarchy import look_at
 from napari_kindred.consistent.labelling import Labeller
 from napari_kindred.consistent.predict import make_model
 from napari_kindred.encoders.grid import iter_encode
@@ -85,10 +86,17 @@ def ours(tokens: list[np.ndarray]) -> float:
     """Seconds of both passes over the tokens, as the plugin makes them."""
     config = ConsistentConfig(n_clusters=CLUSTERS)
     start = time.perf_counter()
-    model = make_model(config).fit(tokens)
+    model = make_model(config)
+    model.reset()
+    model.look([tokens[number] for number in look_at(len(tokens))])
+    reduced: list[np.ndarray] = []
+    for first in range(0, len(tokens), config.batch_size):
+        model.partial_fit(tokens[first : first + config.batch_size])
+        reduced += model.reduced_
+    model.finish()
     labeller = Labeller(model, config)
-    for number, one in enumerate(tokens):
-        labeller.vote(number, model.reduce(one))
+    for number, one in enumerate(reduced):
+        labeller.vote(number, one)
     labeller.decide()
     return time.perf_counter() - start
 

@@ -81,6 +81,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Leaves of the hierarchy in reduced space, the cluster of each, and its area in tokens.
     merges_ : ndarray, (L - 1, 2)
         The hierarchy; see :func:`.tree.ward_merges`.
+    reduced_ : list of ndarray, (h, w, n)
+        Tokens of the batch last fitted in reduced space, until :meth:`finish`; empty with
+        ``preset="paper"``.
     intensity_ : tuple of two floats, or None
         Intensities that became 0 and 1 before encoding; kept for other movies.
     """
@@ -144,6 +147,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}
         self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
+        self.reduced_: list[Floats] = []
         self._prototypes: list[Floats] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._carried: Floats | None = None
@@ -186,7 +190,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             centres = fit_centres(reduced, count, self.seed)
         else:
             assert self.basis_ is not None  # noqa: S101 - for the type checker
-            reduced = np.concatenate([self.basis_.reduce(one) for one in flat])
+            self.reduced_ = [self.basis_.reduce(frame) for frame in frames]
+            reduced = np.concatenate([_flat(one) for one in self.reduced_])
             centres = self._local_centres(reduced, number)
             self._take_sample(reduced, len(frames), number)
         local = nearest(reduced, centres)
@@ -233,6 +238,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Cluster the prototypes of all batches, and build the hierarchy below and above."""
         if not getattr(self, "_prototypes", None):
             raise InputError("There is nothing to cluster yet: give it frames first.")
+        self.reduced_ = []
         self.prototypes_ = np.concatenate(self._prototypes)
         self.sizes_ = np.concatenate(self._sizes)
         # A local cluster that lost all its tokens stands for none.

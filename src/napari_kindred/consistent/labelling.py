@@ -159,7 +159,7 @@ class Labeller:
 
 def provisional(
     model: HierarchicalClustering,
-    tokens: np.ndarray,
+    reduced: np.ndarray,
     shape: tuple[int, int],
     step: tuple[float, float],
 ) -> np.ndarray:
@@ -167,4 +167,4 @@ def provisional(
 
     Those of the first look, 1 the largest; the same in all frames.
     """
-    return refine_none(nearest(model.reduce(tokens), model.first_) + 1, step, shape)
+    return refine_none(nearest(reduced, model.first_) + 1, step, shape)

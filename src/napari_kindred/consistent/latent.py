@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ..errors import InputError
 
@@ -38,9 +40,11 @@ class Basis:
 
     def reduce(self, tokens: Floats) -> Floats:
         """Project tokens (…, D) to (…, n)."""
-        # The mean is projected by itself, which spares a copy of the tokens.
-        reduced = tokens @ self.components.T - self.mean @ self.components.T
-        return np.asarray(reduced, np.float32)
+        # The mean is projected by itself, which spares a copy of the tokens; and one product of two
+        # large matrices is faster than many of small ones.
+        flat = tokens.reshape(-1, tokens.shape[-1]) @ self.components.T
+        reduced = flat - self.mean @ self.components.T
+        return np.asarray(reduced, np.float32).reshape(*tokens.shape[:-1], -1)
 
 
 def fit_basis(tokens: Floats, n_components: int) -> Basis:
@@ -109,12 +113,18 @@ def fit_centres(
         random_state=seed,
     )
     # Threads add up in any order, which changes the last bits from run to run.
-    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+    with _threads().limit(limits=1, user_api="openmp"), warnings.catch_warnings():
         # Tokens that differ in their last bits only leave centres over; those stand for none.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = means.fit(tokens, sample_weight=weights)
     centres: Floats = fitted.cluster_centers_.astype(np.float32)
     return centres
+
+
+@functools.cache
+def _threads() -> Any:
+    """Return what controls scikit-learn's threads; to find them takes longer than small fits."""
+    return ThreadpoolController()
 
 
 def squared_distances(tokens: Floats, centres: Floats) -> Floats:

@@ -229,12 +229,10 @@ class _Run:
                 self._keep(tokens)
             yield self.progress(encoded, "clustering", first)
             model.partial_fit(batch)
-            for place, (tokens_, grey) in enumerate(zip(batch, greys, strict=True)):
-                self._reduced.append(
-                    model.reduce(tokens_) if model.preset == "default" else tokens_
-                )
-                if model.preset == "default":
-                    yield self._provisional(first + place, model, tokens_, grey)
+            for kept in model.reduced_ or batch:
+                self._reduced.append(kept)
+            for place, (reduced, grey) in enumerate(zip(model.reduced_, greys, strict=False)):
+                yield self._provisional(first + place, model, reduced, grey)
             yield self.progress(encoded, "encoding", first + len(batch))
         yield self.progress(count, "clustering", count)
         model.finish()
@@ -248,11 +246,11 @@ class _Run:
             self._embeddings.append(tokens.embedding)
 
     def _provisional(
-        self, number: int, model: HierarchicalClustering, tokens: np.ndarray, grey: np.ndarray
+        self, number: int, model: HierarchicalClustering, reduced: np.ndarray, grey: np.ndarray
     ) -> Partial:
         from .labelling import provisional
 
-        labels = provisional(model, tokens, self.frames.plane_shape, self._step)
+        labels = provisional(model, reduced, self.frames.plane_shape, self._step)
         table = count_pixels(labels, grey, number)
         return Partial(self.indices[number], labels, table)
 
