@@ -40,14 +40,14 @@ def test_the_same_picture_gives_the_same_tokens(name):
 
 @pytest.mark.parametrize("name", OFFLINE)
 def test_no_level_outweighs_the_others(name):
-    """On blobs, every level's share of the variance between tokens is of the same order."""
+    """On blobs, every level has at least a tenth of an equal share of the variance of tokens."""
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
     blobs = (torch.sin(y / 6) * torch.sin(x / 7)).clamp_min(0).expand(1, 3, -1, -1)
     encoder = open_encoder(name, stride=4, device="cpu")
     variance = encoder.encode(blobs).values[0].flatten(0, 1).var(0)
     sizes = [level.shape[1] for level in levels_of(encoder)]
     shares = torch.stack([part.sum() for part in variance.split(sizes)]) / variance.sum()
-    assert shares.min() > 0.05
+    assert shares.min() > 0.1 / len(sizes)
     assert shares.max() < 0.6
 
 
