@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..consistent.levels import lut, relabel
+from ..palette import palette
 from .layers import KEY, layer_features
-from .palette import palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

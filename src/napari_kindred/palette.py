@@ -34,3 +34,13 @@ def palette() -> tuple[tuple[float, float, float, float], ...]:
         distance = np.minimum(distance, np.linalg.norm(lab - rgb2lab(chosen[-1]), axis=1))
         chosen.append(rgb[distance.argmax()])
     return tuple((*colour.tolist(), 1.0) for colour in chosen)
+
+
+def hexadecimal(number: int) -> str:
+    """Return the colour of the thing with this number, from 0 on, as ``#rrggbb``.
+
+    The grey blue of :func:`palette` is left out.
+    """
+    colours = palette()[1:]
+    red, green, blue, _ = colours[number % len(colours)]
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
