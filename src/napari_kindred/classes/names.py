@@ -1,0 +1,69 @@
+"""The names of classes, as users write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import OptionError
+
+LONGEST = 100
+"""Characters that a name may have."""
+
+
+def tidy(name: str) -> str:
+    """Return a name without needless blanks."""
+    return " ".join(name.split())
+
+
+def key(name: str) -> str:
+    """Return what two spellings of a name have in common: case and blanks do not count."""
+    return tidy(name).replace("_", " ").casefold()
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Read names separated by commas or line breaks, as in a text box or on a command line."""
+    parts = (tidy(part) for part in text.replace("\n", ",").split(","))
+    return tuple(part for part in parts if part)
+
+
+def check_names(names: Iterable[str] | str) -> tuple[str, ...]:
+    """Check the names of classes, in the order in which their labels will be numbered.
+
+    Parameters
+    ----------
+    names : iterable of str, or str
+        One string is taken apart at commas and line breaks.
+
+    Returns
+    -------
+    tuple of str
+        Without needless blanks.
+
+    Raises
+    ------
+    OptionError
+        When there is none, when one is there twice, or is no name.
+    """
+    given = split_names(names) if isinstance(names, str) else tuple(names)
+    seen: dict[str, str] = {}
+    for name in given:
+        if not isinstance(name, str):
+            raise OptionError(f"{name!r} is no name of a class; write it as text.")
+        if not all(letter.isprintable() or letter.isspace() for letter in name):
+            raise OptionError(
+                f"The name {name!r} has characters that cannot be shown; write it with letters, "
+                "digits and blanks."
+            )
+        clean = tidy(name)
+        if not any(letter.isalnum() for letter in clean):
+            raise OptionError(f"{name!r} is no name of a class; write at least a letter or digit.")
+        if len(clean) > LONGEST:
+            raise OptionError(
+                f"The name {clean[:20]!r}… has {len(clean)} characters; {LONGEST} are the most."
+            )
+        if key(clean) in seen:
+            raise OptionError(f"The class {clean!r} is named twice; name each class once.")
+        seen[key(clean)] = clean
+    if not seen:
+        raise OptionError("No class is named; write at least one name.")
+    return tuple(seen.values())
