@@ -37,10 +37,10 @@ from scipy import ndimage
 from tables import paste
 from torch.nn import functional as F
 
-from napari_kindred.config import TrainConfig
 from napari_kindred.entities.dataset import Example, load_examples
 from napari_kindred.entities.lines import target_lines, unit
 from napari_kindred.entities.train import Trainer
+from napari_kindred.train_configs import TrainConfig
 
 if TYPE_CHECKING:
     from napari_kindred.entities.network import EntityNetwork

@@ -18,7 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.config import ConsistentConfig, EntityConfig, TrainConfig, changed
+from napari_kindred.config import ConsistentConfig, EntityConfig
+from napari_kindred.options import changed
+from napari_kindred.train_configs import TrainConfig
 from napari_kindred.weights import resolve
 
 ROOT = Path(__file__).parents[1]

@@ -18,9 +18,12 @@ PACKAGE = Path(napari_kindred.__file__).parent
 ORDER = [
     "errors",
     "events",
+    "options",
     "config",
+    "train_configs",
     "flags",
     "native",
+    "palette",
     "device",
     "weights",
     "axes",

@@ -4,15 +4,10 @@ import dataclasses
 
 import pytest
 
-from napari_kindred.config import (
-    ConsistentConfig,
-    EntityConfig,
-    SamTrainConfig,
-    TrainConfig,
-    changed,
-    with_options,
-)
+from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.errors import OptionError
+from napari_kindred.options import changed, with_options
+from napari_kindred.train_configs import RunConfig, SamTrainConfig, TrainConfig
 
 CONFIGS = [EntityConfig, ConsistentConfig, TrainConfig]
 
@@ -68,3 +63,15 @@ def test_only_what_was_changed_is_replayed() -> None:
 def test_a_config_cannot_be_changed_behind_anyones_back() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         EntityConfig().threshold = 0.1  # type: ignore[misc]
+
+
+def test_a_training_run_may_begin_with_other_values_and_keeps_all_else_of_an_option() -> None:
+    base, sam = (
+        {item.name: item for item in dataclasses.fields(config)}
+        for config in (RunConfig, SamTrainConfig)
+    )
+    assert set(base) < set(sam)
+    assert all(sam[name].metadata == base[name].metadata for name in base)
+    assert (SamTrainConfig().minutes, RunConfig().minutes) == (600, 60)
+    with pytest.raises(OptionError, match="minutes=0 must be at least"):
+        SamTrainConfig(minutes=0)

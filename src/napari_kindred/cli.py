@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import ConsistentConfig, EntityConfig, SamTrainConfig, TrainConfig
+from .config import ConsistentConfig, EntityConfig
 from .errors import InputError, KindredError, OutputError
 from .flags import add_flags, config_of
 from .terminal import Bar, terminate_like_interrupt
+from .train_configs import SamTrainConfig, TrainConfig
 
 CANCELLED = 130
 

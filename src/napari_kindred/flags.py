@@ -18,7 +18,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
     ----------
     parser : ArgumentParser
     config : type
-        A dataclass whose fields were made with :func:`napari_kindred.config.option`.
+        A dataclass whose fields were made with :func:`napari_kindred.options.option`.
     """
     group = parser.add_argument_group("options")
     for item in dataclasses.fields(config):

@@ -14,13 +14,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .device import select
 from .errors import OptionError, OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from .train_configs import RunConfig
 
 WARM_UP = 0.02
 """Share of a run during which the learning rate rises."""
@@ -29,27 +32,6 @@ WARM_UP_STEPS = 500
 """The rise ends after so many steps at the latest."""
 
 Say = Callable[[str], None]
-
-
-class Schedule(Protocol):
-    """The options that every run has; a frozen dataclass made of ``config.option`` fields."""
-
-    @property
-    def minutes(self) -> float: ...  # noqa: D102
-    @property
-    def max_steps(self) -> int: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-    @property
-    def average(self) -> float: ...  # noqa: D102
-    @property
-    def validate_minutes(self) -> float: ...  # noqa: D102
-    @property
-    def checkpoint_minutes(self) -> float: ...  # noqa: D102
-    @property
-    def threads(self) -> int: ...  # noqa: D102
-    @property
-    def device(self) -> str: ...  # noqa: D102
 
 
 class Run(ABC):
@@ -66,14 +48,11 @@ class Run(ABC):
     out : Path
         Folder for ``last.pt`` (to go on from), ``last.safetensors``, ``best.safetensors``,
         ``log.csv``.
-    config : Schedule
-        A dataclass.
+    config : RunConfig
     say : callable
         Gets one line of text now and then.
     clip : float
         Longest gradient that is not shortened.
-    weight_decay : float
-        For groups that name none of their own.
     """
 
     def __init__(
@@ -82,16 +61,15 @@ class Run(ABC):
         groups: Callable[[nn.Module], list[dict[str, Any]]],
         data: str,
         out: Path,
-        config: Schedule,
+        config: RunConfig,
         say: Say = print,
         *,
         clip: float = 1.0,
-        weight_decay: float = 0.0,
     ) -> None:
         self.device = select(config.device)
         self.network = network.to(self.device).train()
         self.optimiser = torch.optim.AdamW(
-            groups(self.network), lr=config.learning_rate, weight_decay=weight_decay
+            groups(self.network), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.data, self.out, self.schedule, self.say, self.clip = data, out, config, say, clip
@@ -169,7 +147,7 @@ class Run(ABC):
             "seconds": self.seconds,
             "best": self.best,
             "data": self.data,
-            "config": json.dumps(dataclasses.asdict(self.schedule)),  # type: ignore[call-overload]
+            "config": json.dumps(dataclasses.asdict(self.schedule)),
         }
         part = self.out / "last.pt.part"
         torch.save(state, part)

@@ -18,11 +18,11 @@ from napari_kindred.classes.prompts import draw_questions
 from napari_kindred.classes.sam_losses import real_quality
 from napari_kindred.classes.train_sam import SamTrainer, sizes, train_sam
 from napari_kindred.classes.validate_sam import clicks, middle, one_click
-from napari_kindred.config import SamTrainConfig
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.entities.augment import IGNORE
 from napari_kindred.entities.dataset import data_hash, load_examples
 from napari_kindred.errors import InputError, OptionError, OutputError, WeightsError
+from napari_kindred.train_configs import SamTrainConfig
 from napari_kindred.training import prepare
 
 SHORT = SamTrainConfig(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_kindred.config import NetworkConfig, TrainConfig
+from napari_kindred.config import NetworkConfig
 from napari_kindred.entities.augment import IGNORE
 from napari_kindred.entities.network import DenseMaps, EntityNetwork
 from napari_kindred.entities.objective import (
@@ -20,6 +20,7 @@ from napari_kindred.entities.objective import (
     make_targets,
 )
 from napari_kindred.entities.train import picture
+from napari_kindred.train_configs import TrainConfig
 
 CONFIG = TrainConfig()
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from napari_kindred._napari.form import Form
-from napari_kindred.config import EntityConfig, check, option
+from napari_kindred.config import EntityConfig
 from napari_kindred.errors import OptionError
+from napari_kindred.options import check, option
 
 
 @dataclass(frozen=True, slots=True)

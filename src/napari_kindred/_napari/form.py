@@ -105,7 +105,7 @@ class Form:
     Parameters
     ----------
     config_class : type
-        A frozen dataclass whose fields were declared with :func:`napari_kindred.config.option`.
+        A frozen dataclass whose fields were declared with :func:`napari_kindred.options.option`.
     leave_out : tuple of str
         Fields that the caller asks for in another way.
     folded : sequence of Widget

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..axes import AxesGuess, guess_axes
-from ..config import EntityConfig, changed
 from ..numbering import count_on
+from ..options import changed
 from ..results import empty_table, make_labels
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Image
 
+    from ..config import EntityConfig
     from ..events import Partial
 
 KEY = "napari-kindred"

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import SamTrainConfig
 from ..entities.augment import IGNORE, draw_crop
 from ..entities.dataset import Example, data_hash, group_weights, load_examples
 from ..entities.train import spread
 from ..errors import InputError, WeightsError
+from ..train_configs import SamTrainConfig
 from ..training import Run, Say, prepare
 from .promptable import ask, embed, load_sam, new_sam, save_sam, shapes
 from .prompts import Questions, draw_corrections, draw_questions
@@ -111,7 +111,6 @@ class SamTrainer(Run):
             out,
             config,
             say,
-            weight_decay=config.weight_decay,
         )
 
     # -- one step ---------------------------------------------------------------------------

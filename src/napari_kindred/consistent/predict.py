@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import ConsistentConfig, with_options
+from ..config import ConsistentConfig
 from ..device import describe, select
 from ..encoders.grid import iter_encode
 from ..encoders.registry import open_encoder
 from ..errors import InputError, OptionError
 from ..events import Event, Notice, Partial, Progress, finish
 from ..images import Frames, intensity_range, normalise_to
+from ..options import with_options
 from ..results import provenance
 from .hierarchy import HierarchicalClustering, look_at
 from .labelling import Labeller

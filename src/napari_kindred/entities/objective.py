@@ -24,7 +24,7 @@ from .network import OFFSET_UNIT, SIZE_UNIT, DenseMaps
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..config import TrainConfig
+    from ..train_configs import TrainConfig
 
 NEIGHBOURS = 24
 """At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""

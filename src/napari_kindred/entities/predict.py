@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import EntityConfig, with_options
+from ..config import EntityConfig
 from ..device import describe, select
 from ..events import Event, Notice, Partial, Progress, finish
 from ..images import Frames, is_constant, normalise
+from ..options import with_options
 from ..results import Assembly, Segmentation, measure, provenance
 from .checkpoint import load_network
 from .plane import iter_plane, look

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainConfig
 from ..device import select
 from ..errors import InputError, OptionError, OutputError, WeightsError
+from ..train_configs import TrainConfig
 from .augment import draw_crop
 from .checkpoint import load_network, save_weights
 from .dataset import Example, data_hash, group_weights, load_examples
