@@ -1,7 +1,8 @@
-"""Drawn pictures of discs to train a promptable model on."""
+"""Drawn pictures of discs to train a promptable model on, and a CLIP that knows three colours."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,53 @@ def draw():
 def data(draw, tmp_path_factory):
     """A data folder with two pictures to train on and one to validate on."""
     return draw(tmp_path_factory.mktemp("data") / "drawn", ["train_0", "train_1", "val_0"])
+
+
+COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.2, 0.9)}
+"""What the CLIP of these tests has words for, besides background."""
+
+
+@pytest.fixture(scope="session")
+def colour_clip(tmp_path_factory):
+    """Name of a small CLIP that was shown blobs of three colours for a few seconds."""
+    import open_clip
+    import torch
+    from torch.nn import functional as F
+
+    folder = tmp_path_factory.mktemp("clip")
+    config = folder / "kindred-test-colours.json"
+    vision = {"image_size": 32, "layers": 3, "width": 48, "patch_size": 8, "head_width": 16}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    config.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(config)
+    mean, deviation = (
+        torch.tensor(v).view(3, 1, 1)
+        for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = open_clip.create_model("kindred-test-colours").train()
+        words = open_clip.get_tokenizer("kindred-test-colours")([*COLOURS, "background"])
+        optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
+        rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+        for _ in range(80):
+            pictures = torch.rand(4, 4, 3, 1, 1).mul(0.2).add(0.4) + 0.1 * torch.randn(
+                4, 4, 3, 32, 32
+            )
+            for kind, colour in enumerate(COLOURS.values()):
+                for one in pictures[:, kind]:
+                    (y, x), r = torch.rand(2) * 32, 5 + 12 * torch.rand(1)
+                    blob = (rows - y) ** 2 + (columns - x) ** 2 < r**2
+                    one[:, blob] = torch.tensor(colour)[:, None] + 0.05 * torch.randn(
+                        3, int(blob.sum())
+                    )
+            seen = network.encode_image(
+                ((pictures.flatten(0, 1) - mean) / deviation), normalize=True
+            )
+            cosines = seen @ network.encode_text(words, normalize=True).T
+            loss = F.cross_entropy(network.logit_scale.exp() * cosines, torch.arange(4).repeat(4))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    torch.save(network.state_dict(), folder / "colours.pt")
+    return f"kindred-test-colours/{folder / 'colours.pt'}"

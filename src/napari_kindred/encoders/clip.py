@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,79 @@ DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of a model's weights on the hub, where its entry names none."""
 
 ABOUT = "patches in CLIP's space of pictures and texts"
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class OpenedClip:
+    """Both sides of a CLIP, in evaluation mode on the CPU.
+
+    Attributes
+    ----------
+    name : str
+        ``<model>/<pretrained>``, as it was asked for.
+    model : str
+        open_clip's name of the model, which its tokenizer is found by.
+    network : open_clip.CLIP
+    side : int
+        Of its square input, in pixels.
+    mean, deviation : tuple of three floats
+        Of the pictures that it was trained on, 0..1.
+    licence, sha256 : str
+        Of the weights.
+    """
+
+    name: str
+    model: str
+    network: Any
+    side: int
+    mean: Triple
+    deviation: Triple
+    licence: str
+    sha256: str
+
+
+def open_whole_clip(
+    name: str, progress: Callable[[int, int], None] | None = None, *, patches: bool = False
+) -> OpenedClip:
+    """Open a CLIP of open_clip, pictures and texts.
+
+    Parameters
+    ----------
+    name : str
+        ``<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path of a
+        checkpoint; ``clip:`` may stand before it.
+    progress : callable, optional
+        Told the bytes done and in total while weights are downloaded.
+    patches : bool
+        Whether the model must have a token for every patch.
+
+    Raises
+    ------
+    OptionError
+        When open_clip has no such model or weights, or it has no tokens where they are wanted.
+    WeightsError
+        When open_clip is not installed, or the weights are not here and cannot be downloaded, or
+        do not fit.
+    """
+    model, pretrained = _split(name, patches=patches)
+    path, entry = _local(model, pretrained)
+    if path is None:
+        path = hub.fetch(name, *_source(name, entry), progress)
+    network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu"))).eval()
+    statistics = {**network.visual.preprocess_cfg, **entry}
+    side = network.visual.image_size
+    return OpenedClip(
+        name=f"{model}/{pretrained}",
+        model=model,
+        network=network,
+        side=side if isinstance(side, int) else side[0],
+        mean=tuple(statistics["mean"]),
+        deviation=tuple(statistics["std"]),
+        licence=_licence(entry),
+        sha256=file_sha256(path),
+    )
 
 
 def describe_clip(name: str) -> tuple[str, bool, int, str]:
@@ -66,25 +140,20 @@ def open_clip_encoder(
         do not fit.
     """
     chosen = select(device)
-    model, pretrained = _split(name)
-    path, entry = _local(model, pretrained)
-    if path is None:
-        path = hub.fetch(name, *_source(name, entry), progress)
-    network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu")))
-    visual = network.visual.to(chosen).eval()
-    side, patch = visual.image_size[0], visual.patch_size[0]
-    statistics = {**visual.preprocess_cfg, **entry}
+    opened = open_whole_clip(name, progress, patches=True)
+    visual = opened.network.visual.to(chosen)
+    patch = visual.patch_size[0]
     return PatchEncoder(
         name,
         _patches(visual),
         patch=patch,
         dimension=visual.proj.shape[1] if visual.proj is not None else visual.conv1.out_channels,
-        input_size=side // patch * patch,
-        mean=tuple(statistics["mean"]),
-        deviation=tuple(statistics["std"]),
+        input_size=opened.side // patch * patch,
+        mean=opened.mean,
+        deviation=opened.deviation,
         device=chosen,
-        licence=_licence(entry),
-        sha256=file_sha256(path),
+        licence=opened.licence,
+        sha256=opened.sha256,
     )
 
 
@@ -108,14 +177,13 @@ def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
         ) from error
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Split ``clip:<model>/<pretrained>``, and check that the model has a token per patch."""
+def _split(name: str, patches: bool = True) -> tuple[str, str]:
+    """Split ``clip:<model>/<pretrained>``; check for a token per patch where it is wanted."""
     try:
         import open_clip
     except ImportError as error:
         raise WeightsError(
-            "CLIP encoders need the package open_clip_torch: "
-            "pip install 'napari-kindred[encoders]'."
+            "CLIP needs the package open_clip_torch: pip install 'napari-kindred[encoders]'."
         ) from error
     model, _, pretrained = name.removeprefix("clip:").partition("/")
     if not pretrained:
@@ -130,7 +198,7 @@ def _split(name: str) -> tuple[str, str]:
     vision = open_clip.get_model_config(model)["vision_cfg"]
     # ResNets give a list of layers; towers of timm and attention pools have no projected patches.
     plain = isinstance(vision.get("layers"), int) and "timm_model_name" not in vision
-    if not plain or vision.get("attentional_pool"):
+    if patches and (not plain or vision.get("attentional_pool")):
         raise OptionError(
             f"CLIP {model!r} has no token per patch; use a plain vision transformer, for example "
             "ViT-B-16."
