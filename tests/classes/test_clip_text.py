@@ -55,7 +55,7 @@ def test_training_may_go_on_from_a_name_s_vector(opened):
 
 
 def test_the_factor_is_the_one_that_was_learnt(opened):
-    assert ClipTexts(opened).sharpness == pytest.approx(float(opened.network.logit_scale.exp()))
+    assert ClipTexts(opened).sharpness == pytest.approx(opened.network.logit_scale.exp().item())
 
 
 @pytest.mark.parametrize(
