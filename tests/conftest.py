@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from napari_kindred.events import Event, Partial, Progress
 from napari_kindred.images import Frames
@@ -19,6 +24,7 @@ from napari_kindred.results import provenance
 if TYPE_CHECKING:
     from napari_kindred.config import ConsistentConfig
     from napari_kindred.consistent.result import ClusterSegmentation
+    from napari_kindred.results import Segmentation
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -124,3 +130,33 @@ class Greys:
 @pytest.fixture
 def greys() -> Greys:
     return Greys()
+
+
+@pytest.fixture
+def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
+    """Run a command on a movie of 50 frames in a real process; SIGTERM it after the third.
+
+    Takes the command and the Python lines that put a function in the real one's place, which
+    prints each frame's number; returns what the command left in its output.
+    """
+    from napari_kindred.results import load_segmentation
+
+    movie, out = tmp_path / "movie.tif", tmp_path / "out.tif"
+    tifffile.imwrite(movie, np.zeros((50, 20, 30), np.uint8) + np.arange(30))
+
+    def terminate(command: str, lines: str) -> Segmentation:
+        arguments = [command, str(movie), "--axes", "TYX", "--out", str(out)]
+        program = f"import sys\n{lines}\nfrom napari_kindred import cli\n"
+        program += f"sys.exit(cli.main({arguments!r}))"
+        running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        assert running.stdout is not None
+        with running.stdout:
+            while running.stdout.readline().strip() != b"2":
+                assert running.poll() is None
+            start = time.monotonic()
+            os.kill(running.pid, signal.SIGTERM)
+            assert running.wait(timeout=20) == 130
+        assert time.monotonic() - start < 5
+        return load_segmentation(out)
+
+    return terminate

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -232,12 +227,13 @@ def test_a_missing_frame_is_named_and_kept_in_mind(
     assert "One frame is missing" in result.provenance["notes"][0]
 
 
-def test_terminating_keeps_what_is_done_and_exits_with_130(tmp_path: Path) -> None:
+def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> None:
     """As on a cluster: a real process gets a real SIGTERM while it works."""
-    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((50, 20, 30), np.uint8) + np.arange(30))
-    program = f"""
-import time, sys, numpy as np
-from napari_kindred import movies, cli
+    result = terminated(
+        "consistent",
+        """
+import time, numpy as np
+from napari_kindred import movies
 from napari_kindred.events import Partial
 def slow(image, *, config, metadata_axes=None):
     for t in range(50):
@@ -245,18 +241,7 @@ def slow(image, *, config, metadata_axes=None):
         print(t, flush=True)
         time.sleep(0.1)
 movies._cluster = slow
-sys.exit(cli.main(["consistent", {str(tmp_path / "movie.tif")!r}, "--axes", "TYX",
-                   "--out", {str(tmp_path / "out.tif")!r}]))
-"""
-    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert running.stdout is not None
-    with running.stdout:
-        while running.stdout.readline().strip() != b"2":
-            pass
-        start = time.monotonic()
-        os.kill(running.pid, signal.SIGTERM)
-        assert running.wait(timeout=20) == 130
-    assert time.monotonic() - start < 5
-    result = load_segmentation(tmp_path / "out.tif")
+""",
+    )
     assert result.provenance["frames_done"] >= 3
     assert result.table["area"].tolist() == [600 * result.provenance["frames_done"]]

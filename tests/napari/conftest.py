@@ -1,4 +1,7 @@
-"""A stand-in for the network: thresholds frames, and stops at a gate where a test says so."""
+"""Viewer, widgets and the press of a button; and a stand-in for the network that thresholds frames.
+
+A file of tests says which widget it is about: its fixture ``widget`` is the one that is run.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,15 @@ from napari_kindred.images import Frames
 from napari_kindred.results import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
+    from napari_kindred._napari.consistent_widget import ConsistentWidget
+    from napari_kindred._napari.entities_widget import EntitiesWidget
     from napari_kindred.config import EntityConfig
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # napari ignores this warning of its random colours, which fails where a job in another thread
+    # restores Python's list of filters meanwhile.
+    config.addinivalue_line("filterwarnings", "ignore:Conversion from CIE-LAB:UserWarning")
 
 
 class Threshold:
@@ -85,3 +96,47 @@ def until(qtbot: Any) -> Callable[..., None]:
         qtbot.waitUntil(condition, timeout=timeout)
 
     return wait
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Any) -> Any:
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def labels_layers(viewer: Any) -> Callable[[], list[Any]]:
+    """Return the viewer's Labels layers, from the bottom to the top."""
+    from napari.layers import Labels
+
+    return lambda: [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+@pytest.fixture
+def entities_widget(viewer: Any, threshold: Threshold) -> EntitiesWidget:
+    from napari_kindred._napari.entities_widget import EntitiesWidget
+
+    widget = EntitiesWidget(viewer, segment=threshold)
+    viewer.window.add_dock_widget(widget, name="Entities")
+    return widget
+
+
+@pytest.fixture
+def consistent_widget(viewer: Any, greys: Any) -> ConsistentWidget:
+    from napari_kindred._napari.consistent_widget import ConsistentWidget
+
+    widget = ConsistentWidget(viewer, segment=greys)
+    viewer.window.add_dock_widget(widget, name="Consistent clusters")
+    widget.form.inputs["n_clusters"].value = "3"
+    return widget
+
+
+@pytest.fixture
+def run(widget: Any, until: Callable[..., None]) -> Callable[..., Any]:
+    """Press Run, or another button, wait for the end, and return the layer of the result."""
+
+    def press(button: Any = None, timeout: int = 20000) -> Any:
+        (button or widget.run).native.click()
+        until(lambda: widget.run.enabled and not widget.cancel.enabled, timeout=timeout)
+        return widget.result
+
+    return press

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from napari.layers import Labels
 
 from napari_kindred._napari.layers import KEY
 from napari_kindred.entities.predict import segment_entities
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer()
-
-
-@pytest.fixture
 def widget(viewer: Any) -> Any:
     """The widget as napari's menu opens it."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
@@ -31,16 +25,11 @@ def widget(viewer: Any) -> Any:
     return widget
 
 
-def press_run(widget: Any, until: Any) -> None:
-    widget.run.native.click()
-    until(lambda: widget.run.enabled, timeout=60000)
-
-
 def test_window_library_and_copied_code_find_the_same(
-    viewer: Any, widget: Any, until: Any, movie: np.ndarray
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     viewer.add_image(movie, name="discs", axis_labels=("t", "y", "x"), scale=(1, 0.5, 0.5))
-    press_run(widget, until)
+    run(timeout=60000)
     assert [layer.name for layer in viewer.layers] == ["discs", "discs entities"]
     layer = viewer.layers["discs entities"]
     expected = unique_ids(segment_entities(movie, axes="TYX", scale=1.0))
@@ -61,11 +50,11 @@ def test_window_library_and_copied_code_find_the_same(
 
 
 def test_the_scale_that_was_chosen_is_shown(
-    viewer: Any, widget: Any, until: Any, movie: np.ndarray
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     widget.form.inputs["scale"].value = "auto"
     viewer.add_image(movie[0], name="discs")
-    press_run(widget, until)
+    run(timeout=60000)
     assert "Found" in widget.status.value
     assert "scale" in widget.status.value.lower()
     assert "scale_used" in viewer.layers["discs entities"].metadata[KEY]
@@ -86,23 +75,23 @@ def test_cancel_keeps_the_frames_that_are_done(
 
 
 def test_missing_weights_get_one_sentence_and_no_layer(
-    viewer: Any, widget: Any, until: Any, movie: np.ndarray
+    viewer: Any, labels_layers: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = "nowhere.safetensors"
-    press_run(widget, until)
+    run(timeout=60000)
     assert "nowhere.safetensors" in widget.status.value
-    assert not any(isinstance(layer, Labels) for layer in viewer.layers)
+    assert labels_layers() == []
 
 
 def test_damaged_weights_get_one_sentence_and_no_layer(
-    viewer: Any, widget: Any, until: Any, movie: np.ndarray, tmp_path: Path
+    viewer: Any, labels_layers: Any, widget: Any, run: Any, movie: np.ndarray, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.safetensors"
     half.write_bytes(resolve("kindred-entities").read_bytes()[:100_000])
     viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = str(half)
-    press_run(widget, until)
+    run(timeout=60000)
     assert "half.safetensors" in widget.status.value
     assert "cut short" in widget.status.value
-    assert not any(isinstance(layer, Labels) for layer in viewer.layers)
+    assert labels_layers() == []

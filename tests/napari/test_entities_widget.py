@@ -3,155 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import zarr
-from napari.layers import Labels
 
 import napari_kindred
-from napari_kindred._napari.entities_widget import EntitiesWidget
 from napari_kindred._napari.layers import KEY
 from napari_kindred.config import EntityConfig
 from napari_kindred.events import finish
 
-
-@pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer()
+if TYPE_CHECKING:
+    from napari_kindred._napari.entities_widget import EntitiesWidget
 
 
 @pytest.fixture
-def widget(viewer: Any, threshold: Any) -> EntitiesWidget:
-    widget = EntitiesWidget(viewer, segment=threshold)
-    viewer.window.add_dock_widget(widget, name="Entities")
-    return widget
-
-
-@pytest.fixture
-def run(widget: EntitiesWidget, until: Callable[..., None]) -> Callable[[], None]:
-    """Press Run and wait for the end."""
-
-    def press() -> None:
-        widget.run.native.click()
-        until(lambda: widget.run.enabled and not widget.cancel.enabled)
-
-    return press
-
-
-def labels_layers(viewer: Any) -> list[Any]:
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
-
-
-# -- before a run ----------------------------------------------------------------------------
-
-
-def test_without_an_image_it_offers_the_samples_and_run_is_off(widget: EntitiesWidget) -> None:
-    assert "Open Sample" in widget.about.value
-    assert not widget.run.enabled
-
-
-def test_an_image_that_is_opened_is_taken_and_its_axes_are_shown(
-    viewer: Any, widget: EntitiesWidget, movie: np.ndarray
-) -> None:
-    layer = viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
-    assert widget.image.value is layer
-    assert widget.axes.value == "TYX"
-    assert "4 frames of 96 × 128 pixels" in widget.about.value
-    assert widget.run.enabled
-    viewer.layers.remove(layer)
-    assert not widget.run.enabled
-    assert "Open Sample" in widget.about.value
-
-
-def test_axes_that_do_not_fit_turn_red_with_a_sentence_and_run_is_off(
-    viewer: Any, widget: EntitiesWidget, movie: np.ndarray
-) -> None:
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    for axes, fault in (("TYXX", "4 axes"), ("QYX", "'Q'"), ("TTX", "twice"), ("", "Name the")):
-        widget.axes.value = axes
-        assert "background-color" in widget.axes.native.styleSheet()
-        assert fault in widget.about.value
-        assert not widget.run.enabled
-    widget.axes.value = "zyx"
-    assert widget.axes.native.styleSheet() == ""
-    assert widget.run.enabled
-
-
-def test_an_option_that_does_not_fit_turns_red_and_run_is_off(
-    viewer: Any, widget: EntitiesWidget, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    viewer.add_image(discs[0])
-    scale = widget.form.inputs["scale"]
-    for text in ("big", "-1", "1000"):
-        scale.value = text
-        assert "background-color" in scale.native.styleSheet()
-        assert "scale=" in widget.about.value
-        assert not widget.run.enabled
-    scale.value = "0.5"
-    assert scale.native.styleSheet() == ""
-    assert widget.run.enabled
-    assert widget.check().scale == 0.5
-
-
-def test_an_unsafe_guess_asks_to_be_checked(viewer: Any, widget: EntitiesWidget) -> None:
-    viewer.add_image(np.zeros((3, 64, 64)))
-    assert widget.axes.value == "CYX"
-    assert "check the axes" in widget.about.value
-
-
-def test_channels_follow_the_axes(viewer: Any, widget: EntitiesWidget) -> None:
-    viewer.add_image(np.zeros((3, 64, 64)))
-    assert widget.channel.enabled
-    assert list(widget.channel.choices) == [0, 1, 2]
-    widget.axes.value = "TYX"
-    assert not widget.channel.enabled
-    assert widget.check().channel is None
-    viewer.add_image(np.zeros((64, 64, 3), np.uint8), name="colour", rgb=True)
-    widget.image.value = viewer.layers["colour"]
-    assert widget.axes.value == "YXS"
-    assert list(widget.channel.choices) == [None, 0, 1, 2]
-
-
-def test_more_options_are_folded_away_and_every_option_is_explained(
-    viewer: Any, widget: EntitiesWidget, qtbot: Any
-) -> None:
-    viewer.window._qt_window.show()
-    tile = widget.form.inputs["tile"].native
-    assert not tile.isVisible()
-    widget.form.more.native.click()
-    qtbot.waitUntil(tile.isVisible)
-    widget.form.more.native.click()
-    qtbot.waitUntil(lambda: not tile.isVisible())
-    for entry in (*widget.form.inputs.values(), widget.axes, widget.channel, widget.image):
-        assert entry.tooltip
-
-
-@pytest.mark.parametrize(
-    ("data", "fault"),
-    [
-        (np.zeros((1, 64)), "too small"),
-        (np.zeros((9, 64, 1)), "too small"),
-        (np.zeros((2, 2, 2, 2, 32, 32)), "2 to 5 axes"),
-    ],
-)
-def test_an_image_that_cannot_be_segmented_gets_one_sentence_and_no_layer(
-    viewer: Any, widget: EntitiesWidget, data: np.ndarray, fault: str
-) -> None:
-    viewer.add_image(data)
-    assert fault in widget.about.value
-    widget.start()
-    assert not widget.run.enabled
-    assert labels_layers(viewer) == []
+def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
+    return entities_widget
 
 
 # -- a run -----------------------------------------------------------------------------------
 
 
 def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
-    viewer: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
+    viewer: Any, labels_layers: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
 ) -> None:
     image = viewer.add_image(
         movie,
@@ -163,7 +39,7 @@ def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
     )
     before = movie.copy()
     run()
-    (labels,) = labels_layers(viewer)
+    (labels,) = labels_layers()
     assert labels.name == "cells entities"
     for name in ("scale", "translate"):
         np.testing.assert_array_equal(getattr(labels, name), getattr(image, name))
@@ -193,6 +69,7 @@ def test_data_and_name_that_changed_since_the_layer_was_chosen_are_taken(
 
 def test_a_result_too_large_for_memory_is_a_layer_on_disk(
     viewer: Any,
+    labels_layers: Any,
     widget: EntitiesWidget,
     run: Any,
     movie: np.ndarray,
@@ -201,30 +78,39 @@ def test_a_result_too_large_for_memory_is_a_layer_on_disk(
     monkeypatch.setattr("napari_kindred.results.IN_MEMORY", 1000)
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
-    (labels,) = labels_layers(viewer)
+    (labels,) = labels_layers()
     assert isinstance(labels.data, zarr.Array)
     assert np.asarray(labels.data[3]).max() == len(labels.features) - 1 == 23
 
 
 def test_a_second_run_leaves_the_first_result_alone(
-    viewer: Any, widget: EntitiesWidget, run: Any, discs: tuple[np.ndarray, np.ndarray]
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    run: Any,
+    discs: tuple[np.ndarray, np.ndarray],
 ) -> None:
     viewer.add_image(discs[0], name="a")
     run()
     first = viewer.layers["a entities"]
     first.data[0, 0] = 99
     run()
-    assert len(labels_layers(viewer)) == 2
+    assert len(labels_layers()) == 2
     assert first.data[0, 0] == 99
 
 
 def test_the_window_answers_while_the_work_goes_on(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     gate = threshold.gates[2] = threading.Event()
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: len(labels_layers(viewer)) == 1)
+    until(lambda: len(labels_layers()) == 1)
     assert not widget.run.enabled
     pressed = []
     widget.form.more.native.clicked.connect(lambda: pressed.append(threshold.closed))
@@ -235,17 +121,22 @@ def test_the_window_answers_while_the_work_goes_on(
     until(lambda: "2 of 4 frames done" in widget.status.value)
     gate.set()
     until(lambda: widget.run.enabled)
-    assert labels_layers(viewer)[0].data[3].any()
+    assert labels_layers()[0].data[3].any()
 
 
 def test_frames_appear_as_they_are_done(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     gate = threshold.gates[1] = threading.Event()
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: len(labels_layers(viewer)) == 1)
-    labels = labels_layers(viewer)[0]
+    until(lambda: len(labels_layers()) == 1)
+    labels = labels_layers()[0]
     assert [bool(frame.any()) for frame in labels.data] == [True, False, False, False]
     gate.set()
     until(lambda: widget.run.enabled)
@@ -253,7 +144,12 @@ def test_frames_appear_as_they_are_done(
 
 
 def test_cancel_keeps_the_frames_that_are_done(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     threshold.gates[2] = threading.Event()
     viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
@@ -262,7 +158,7 @@ def test_cancel_keeps_the_frames_that_are_done(
     widget.cancel.native.click()
     until(lambda: widget.run.enabled, timeout=1000)
     assert threshold.closed
-    (labels,) = labels_layers(viewer)
+    (labels,) = labels_layers()
     assert [bool(frame.any()) for frame in labels.data] == [True, True, False, False]
     assert list(labels.features["index"]) == list(range(13))
     assert labels.metadata[KEY]["complete"] is False
@@ -271,7 +167,12 @@ def test_cancel_keeps_the_frames_that_are_done(
 
 
 def test_cancel_before_the_first_frame_leaves_no_layer(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     threshold.gates[0] = threading.Event()
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
@@ -279,81 +180,103 @@ def test_cancel_before_the_first_frame_leaves_no_layer(
     until(lambda: "0 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
-    assert labels_layers(viewer) == []
+    assert labels_layers() == []
     assert "nothing to keep" in widget.status.value
 
 
 def test_a_runtime_error_in_the_job_is_shown_and_run_works_again(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, run: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    run: Any,
+    movie: np.ndarray,
 ) -> None:
     threshold.errors[0] = RuntimeError("CUDA error: an illegal memory access")
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     assert "illegal memory access" in widget.status.value
-    assert labels_layers(viewer) == []
+    assert labels_layers() == []
     threshold.errors.clear()
     run()
-    assert len(labels_layers(viewer)) == 1
+    assert len(labels_layers()) == 1
 
 
 def test_an_error_halfway_keeps_the_frames_before_it(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, run: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    run: Any,
+    movie: np.ndarray,
 ) -> None:
     threshold.errors[3] = MemoryError()
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     assert "smaller tile" in widget.status.value
     assert "3 of 4 frames are kept" in widget.status.value
-    assert "smaller tile" in labels_layers(viewer)[0].metadata[KEY]["stopped"]
+    assert "smaller tile" in labels_layers()[0].metadata[KEY]["stopped"]
 
 
 def test_a_result_removed_on_the_way_comes_back_in_the_end(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     gate = threshold.gates[1] = threading.Event()
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: len(labels_layers(viewer)) == 1)
-    viewer.layers.remove(labels_layers(viewer)[0])
+    until(lambda: len(labels_layers()) == 1)
+    viewer.layers.remove(labels_layers()[0])
     gate.set()
     until(lambda: widget.run.enabled)
-    assert labels_layers(viewer)[0].data[0].any()
+    assert labels_layers()[0].data[0].any()
 
 
 def test_the_image_may_be_removed_on_the_way(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     gate = threshold.gates[1] = threading.Event()
     image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: len(labels_layers(viewer)) == 1)
+    until(lambda: len(labels_layers()) == 1)
     viewer.layers.remove(image)
     gate.set()
     until(lambda: not widget.cancel.enabled)
-    assert labels_layers(viewer)[0].data[3].any()
+    assert labels_layers()[0].data[3].any()
 
 
 def test_what_the_job_says_of_a_frame_is_shown(
-    viewer: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
+    viewer: Any, labels_layers: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
 ) -> None:
     movie[1] = 7
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     assert "Frame T=1 has the same value" in widget.status.value
-    notes = labels_layers(viewer)[0].metadata[KEY]["notes"]
+    notes = labels_layers()[0].metadata[KEY]["notes"]
     assert any("same value" in note for note in notes)
 
 
 def test_a_window_that_is_closed_stops_its_job(
-    make_napari_viewer: Any, threshold: Any, until: Any, movie: np.ndarray
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    until: Any,
+    movie: np.ndarray,
 ) -> None:
     threshold.gates[1] = threading.Event()
-    viewer = make_napari_viewer()
-    widget = EntitiesWidget(viewer, segment=threshold)
-    viewer.window.add_dock_widget(widget)
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: len(labels_layers(viewer)) == 1)
+    until(lambda: len(labels_layers()) == 1)
     widget.native.deleteLater()
     until(lambda: threshold.closed)
 
@@ -391,6 +314,7 @@ def test_copy_as_python_gives_the_options_of_the_selected_result(
 @pytest.mark.parametrize("kind", ["picture", "movie", "channels", "multiscale", "colour"])
 def test_the_copied_code_runs_and_computes_the_same_labels(
     viewer: Any,
+    labels_layers: Any,
     widget: EntitiesWidget,
     threshold: Any,
     run: Any,
@@ -415,6 +339,6 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     run()
     space: dict[str, Any] = {"viewer": viewer}
     exec(widget.python(), space)  # noqa: S102  (what the user does with it)
-    (layer,) = labels_layers(viewer)
+    (layer,) = labels_layers()
     assert layer.data.max() > 0
     np.testing.assert_array_equal(np.squeeze(layer.data), space["labels"])

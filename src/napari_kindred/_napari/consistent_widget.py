@@ -131,7 +131,7 @@ class ConsistentWidget(StackWidget):
     def _take_result(self, *_: Any) -> None:
         """Work on the clusters that are selected, else on those that were before."""
         active = self._viewer.layers.selection.active
-        for layer in (active, self.panel.layer, self._run.layer if self._run else None):
+        for layer in (active, self.panel.layer, self.result):
             if clusters_of(layer) is not None and layer in self._viewer.layers:
                 break
         else:
@@ -153,10 +153,6 @@ class ConsistentWidget(StackWidget):
     def run_of(self, layer: Image, image: LayerImage, config: ConsistentConfig) -> ClusterRun:
         """Return what shows a job; see :class:`StackWidget`."""
         return ClusterRun(self._viewer, layer, image, config, model=self._model_path())
-
-    def code_of(self, image: LayerImage, config: ConsistentConfig) -> str:
-        """Return the Python code for what is entered; see :class:`StackWidget`."""
-        return self.run_of(self.image.value, image, config).code()
 
     def start_applying(self, *_: Any) -> None:
         """Label the image chosen above by the model of the selected clusters."""

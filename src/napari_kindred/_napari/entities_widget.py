@@ -6,7 +6,6 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ..config import EntityConfig
-from .layers import LayerImage, python_call
 from .run import EntityRun, Run
 from .stack_widget import Segment, StackWidget
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..events import Event
     from ..results import Segmentation
+    from .layers import LayerImage
 
 
 def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
@@ -46,7 +46,3 @@ class EntitiesWidget(StackWidget):
     def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:
         """Return what shows a job; see :class:`StackWidget`."""
         return EntityRun(self._viewer, layer, image, config)
-
-    def code_of(self, image: LayerImage, config: EntityConfig) -> str:
-        """Return the Python code for what is entered; see :class:`StackWidget`."""
-        return python_call(image, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from .worker import Job
 if TYPE_CHECKING:
     import napari.viewer
     from magicgui.widgets.bases import Widget
+    from napari.layers import Labels
 
     from ..results import Segmentation
     from .run import Run
@@ -108,13 +110,14 @@ class StackWidget(Container):
         segment = self._segment
         return lambda: segment(data, config=config)
 
+    @abstractmethod
     def run_of(self, layer: Image, image: LayerImage, config: Any) -> Run:
         """Return what shows a job."""
-        raise NotImplementedError
 
-    def code_of(self, image: LayerImage, config: Any) -> str:
-        """Return the Python code for what is entered."""
-        raise NotImplementedError
+    @property
+    def result(self) -> Labels | None:
+        """The layer of the last run, from its first frame on."""
+        return self._run.layer if self._run is not None else None
 
     # -- what is on it ---------------------------------------------------------------------
 
@@ -311,8 +314,8 @@ class StackWidget(Container):
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
-        if self._run is not None and self._run.layer in self._viewer.layers:
-            self._viewer.layers.selection.active = self._run.layer
+        if self.result is not None and self.result in self._viewer.layers:
+            self._viewer.layers.selection.active = self.result
         try:
             self._viewer.window.add_plugin_dock_widget("napari", FEATURES_TABLE, tabify=True)
         except ValueError:
@@ -330,12 +333,14 @@ class StackWidget(Container):
     def python(self) -> str:
         """Return the code for the selected result, else the last one, else the entries."""
         active = self._viewer.layers.selection.active
-        for layer in (active, self._run.layer if self._run else None):
+        for layer in (active, self.result):
             code = layer.metadata.get(KEY, {}).get("python") if layer is not None else None
             if code:
                 return str(code)
         config = self.check()
-        return self.code_of(self._image, config) if config and self._image else ""
+        if config is None or self._image is None:
+            return ""
+        return self.run_of(self.image.value, self._image, config).code()
 
 
 def _fault(image: LayerImage, axes: str) -> str | None:
