@@ -12,9 +12,9 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +34,32 @@ WARM_UP_STEPS = 500
 Say = Callable[[str], None]
 
 
+class Picture(Protocol):
+    """What every training run wants to know of a picture."""
+
+    @property
+    def group(self) -> str:
+        """Where it comes from: named in the weights file."""
+
+
 class Run(ABC):
-    """State of a training run.
+    """State of a training run; an heir brings the network, the loss and the score.
 
     Parameters
     ----------
     network : nn.Module
         Moved to the device that ``config`` names.
     groups : callable
-        Makes the optimiser's groups of the network; ``share`` scales a group's learning rate.
+        Makes the optimiser's groups of the network, each a dict of ``params`` and, where they
+        differ from the config's, ``weight_decay`` and ``share``, by which the learning rate is
+        multiplied. Parameters in no group stay as they are.
+    examples, validation : sequence of Picture
+        To learn from, and to score. The latter may be empty.
     data : str
         Hash of the data, so that a run is not gone on with on others.
     out : Path
         Folder for ``last.pt`` (to go on from), ``last.safetensors``, ``best.safetensors``,
-        ``log.csv``.
+        ``log.csv`` and ``run.json``; see :func:`prepare`.
     config : RunConfig
     say : callable
         Gets one line of text now and then.
@@ -58,7 +70,9 @@ class Run(ABC):
     def __init__(
         self,
         network: nn.Module,
-        groups: Callable[[nn.Module], list[dict[str, Any]]],
+        groups: Callable[[Any], list[dict[str, Any]]],
+        examples: Sequence[Picture],
+        validation: Sequence[Picture],
         data: str,
         out: Path,
         config: RunConfig,
@@ -71,8 +85,9 @@ class Run(ABC):
         self.optimiser = torch.optim.AdamW(
             groups(self.network), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.data, self.out, self.schedule, self.say, self.clip = data, out, config, say, clip
+        self.average = {k: v.detach().clone() for k, v in self.tensors().items()}
+        self.examples, self.validation, self.data = examples, validation, data
+        self.out, self.config, self.say, self.clip = out, config, say, clip
         self.step = 0
         self.seconds = 0.0
         self.best = -1.0
@@ -87,27 +102,30 @@ class Run(ABC):
 
     @abstractmethod
     def score(self) -> dict[str, float]:
-        """Score the averaged network on validation pictures; the first value is the one kept."""
+        """Score the averaged network on validation pictures; the first value decides."""
 
     @abstractmethod
     def write(self, path: Path, info: dict[str, Any]) -> None:
         """Write the averaged network as a weights file, in one piece."""
 
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return what a weights file says about its making."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is averaged and kept: all of the network, unless an heir leaves out parts.
+
+        Large parts that are never trained and come from a file of their own are better left out.
+        """
+        return self.network.state_dict()
 
     # -- one step ---------------------------------------------------------------------------
 
     def share_done(self) -> float:
         """How much of the run is over, 0 … 1, by time or by steps, whichever is further."""
-        schedule = self.schedule
-        return min(1.0, max(self.seconds / (60 * schedule.minutes), self.step / schedule.max_steps))
+        config = self.config
+        return min(1.0, max(self.seconds / (60 * config.minutes), self.step / config.max_steps))
 
     def learning_rate(self) -> float:
         """Cosine to zero after a short linear rise."""
         done = self.share_done()
-        rate = self.schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        rate = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
         risen = max(done / WARM_UP, (self.step + 1) / WARM_UP_STEPS)
         return rate * min(1.0, max(risen, 0.02))
 
@@ -120,7 +138,8 @@ class Run(ABC):
         if bool(torch.isfinite(loss)) and loss.requires_grad:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.optimiser)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            learning = [p for group in self.optimiser.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(learning, self.clip)
             self.scaler.step(self.optimiser)
             self.scaler.update()
             self._follow()
@@ -129,17 +148,29 @@ class Run(ABC):
 
     @torch.no_grad()
     def _follow(self) -> None:
-        decay = min(self.schedule.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.tensors().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)
 
     # -- keeping ----------------------------------------------------------------------------
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a weights file says about its making."""
+        return {
+            "train_config": dataclasses.asdict(self.config),
+            "data_sha256": self.data,
+            "pictures": len(self.examples),
+            "groups": sorted({example.group for example in self.examples}),
+            "steps": self.step,
+            "minutes": round(self.seconds / 60, 1),
+            "device": str(self.device),
+        }
+
     def save(self) -> None:
         """Write ``last.pt`` and ``last.safetensors``, each in one piece."""
         state = {
-            "network": self.network.state_dict(),
+            "network": self.tensors(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -147,7 +178,7 @@ class Run(ABC):
             "seconds": self.seconds,
             "best": self.best,
             "data": self.data,
-            "config": json.dumps(dataclasses.asdict(self.schedule)),
+            "config": json.dumps(dataclasses.asdict(self.config)),
         }
         part = self.out / "last.pt.part"
         torch.save(state, part)
@@ -169,7 +200,9 @@ class Run(ABC):
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
+            if state["network"].keys() != self.average.keys():
+                raise KeyError("tensors of another network")
+            self.network.load_state_dict(state["network"], strict=False)
             self.optimiser.load_state_dict(state["optimiser"])
             self.scaler.load_state_dict(state["scaler"])
         except Exception as error:
@@ -200,25 +233,29 @@ class Run(ABC):
 
     # -- the whole run ----------------------------------------------------------------------
 
-    def run(self, validated: bool) -> Path:
-        """Train until time or steps are used up; returns the path of the best weights.
+    def go(self) -> Path:
+        """Go on with the run in the folder, or begin one; returns the path of the best weights."""
+        resumed = self.resume()
+        self.say(
+            f"{len(self.examples)} pictures to learn from, {len(self.validation)} to validate on, "
+            f"device {self.device}" + (f", going on at step {self.step}" if resumed else "")
+        )
+        (self.out / "run.json").write_text(json.dumps(self.describe(), indent=1))
+        return self.run()
 
-        Parameters
-        ----------
-        validated : bool
-            Whether there are pictures to validate on.
-        """
+    def run(self) -> Path:
+        """Train until time or steps are used up; returns the path of the best weights."""
         try:
-            self._train(validated)
+            self._train()
         finally:  # a cancelled run too is gone on with where it stopped
             self.save()
-        if validated:
+        if self.validation:
             self._log(self.validate())
             return self.out / "best.safetensors"
         return self.out / "last.safetensors"
 
-    def _train(self, validated: bool) -> None:
-        schedule = self.schedule
+    def _train(self) -> None:
+        config = self.config
         last_saved = last_scored = self.seconds
         recent: dict[str, float] = {}
         while self.share_done() < 1:
@@ -229,10 +266,10 @@ class Run(ABC):
                 recent[name] = 0.95 * recent.get(name, value) + 0.05 * value
             if self.step % 50 == 0:
                 self._log({k: round(v, 4) for k, v in recent.items()})
-            if self.seconds - last_saved > 60 * schedule.checkpoint_minutes:
+            if self.seconds - last_saved > 60 * config.checkpoint_minutes:
                 last_saved = self.seconds
                 self.save()
-            if validated and self.seconds - last_scored > 60 * schedule.validate_minutes:
+            if self.validation and self.seconds - last_scored > 60 * config.validate_minutes:
                 last_scored = self.seconds
                 self._log(self.validate())
 
@@ -248,14 +285,15 @@ class Run(ABC):
                 writer.writerow([self.step, round(minutes, 2), name, value])
 
 
-def prepare(out: Path, threads: int) -> None:
-    """Make a run's folder and set torch up for training.
+def prepare(out: str | Path, threads: int) -> Path:
+    """Make a run's folder, which is returned, and set torch up for training.
 
     Raises
     ------
     OutputError
         When the folder cannot be written to.
     """
+    out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "log.csv").open("a").close()
@@ -265,3 +303,4 @@ def prepare(out: Path, threads: int) -> None:
     torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
+    return out

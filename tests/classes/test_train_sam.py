@@ -109,14 +109,14 @@ class Stopped(SamTrainer):
 def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path):
     """Limited by steps: the learning rate then does not depend on the clock."""
     whole = start(data, tmp_path / "whole")
-    whole.run(validated=False)
+    whole.run()
     with pytest.raises(KeyboardInterrupt):
-        start(data, tmp_path / "parts", kind=Stopped).run(validated=False)
+        start(data, tmp_path / "parts", kind=Stopped).run()
     torch.manual_seed(123)  # another process has drawn other random numbers
     gone_on = start(data, tmp_path / "parts")
     assert gone_on.resume()
     assert gone_on.step == 2
-    gone_on.run(validated=False)
+    gone_on.run()
     assert gone_on.step == whole.step == 4
     written = [load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts")]
     for one, two in (
@@ -164,7 +164,7 @@ def test_pictures_to_validate_on_are_never_trained_on(data, tmp_path):
                 example.pyramid[0][:] = value
         config = dataclasses.replace(SHORT, max_steps=2)
         trainer = start(data, tmp_path / part, config, validation=validation)
-        trainer.run(validated=True)
+        trainer.run()
         states.append(trainer.network.state_dict())
     names = [example.name for example in trainer.examples]
     assert names == ["train_0", "train_1"]

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from napari_kindred.config import EntityConfig
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.entities.dataset import data_hash, load_examples
-from napari_kindred.entities.train import Trainer, spread, train
+from napari_kindred.entities.dataset import data_hash, load_examples, spread
+from napari_kindred.entities.train import Trainer, train
 from napari_kindred.entities.validate import score_examples
 from napari_kindred.errors import InputError, OptionError, OutputError, WeightsError
 from napari_kindred.train_configs import TrainConfig

@@ -8,8 +8,6 @@ windows of half the side stand for whole crops, four for one, since they are ans
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..entities.augment import IGNORE, draw_crop
-from ..entities.dataset import Example, data_hash, group_weights, load_examples
-from ..entities.train import spread
-from ..errors import InputError, WeightsError
+from ..entities.dataset import Example, data_hash, group_weights, load_splits
+from ..errors import WeightsError
 from ..train_configs import SamTrainConfig
 from ..training import Run, Say, prepare
 from .promptable import ask, embed, load_sam, new_sam, save_sam, shapes
@@ -89,6 +86,9 @@ class SamTrainer(Run):
     """
 
     network: Pupil
+    examples: Sequence[Example]
+    validation: Sequence[Example]
+    config: SamTrainConfig
 
     def __init__(
         self,
@@ -98,20 +98,9 @@ class SamTrainer(Run):
         config: SamTrainConfig,
         say: Say = print,
     ) -> None:
-        if not train:
-            raise InputError("There is no picture marked 'train' in the data.")
-        if not any(example.diameter > 0 for example in train):
-            raise InputError("The labels of all training pictures are empty.")
-        self.examples, self.validation, self.config = train, validation, config
         self.chances = group_weights(train)
-        super().__init__(
-            _start(config),
-            _groups,
-            data_hash(train),
-            out,
-            config,
-            say,
-        )
+        start, data = _start(config), data_hash(train)
+        super().__init__(start, _groups, train, validation, data, out, config, say)
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -200,18 +189,6 @@ class SamTrainer(Run):
             {k.removeprefix(prefix): v for k, v in self.average.items() if k.startswith(prefix)}
         )
         return sam.to(self.device).eval()
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a weights file says about its making."""
-        return {
-            "train_config": dataclasses.asdict(self.config),
-            "data_sha256": self.data,
-            "pictures": len(self.examples),
-            "groups": sorted({e.group for e in self.examples}),
-            "steps": self.step,
-            "minutes": round(self.seconds / 60, 1),
-            "device": str(self.device),
-        }
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
         """Write the averaged SAM, without the dense helper."""
@@ -306,16 +283,5 @@ def train_sam(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or SamTrainConfig()
-    data = [data] if isinstance(data, str | Path) else data
-    out = Path(out)
-    prepare(out, config.threads)
-    examples = load_examples(data, "train")
-    validation = spread(load_examples(data, "val"))
-    trainer = SamTrainer(examples, validation, out, config, say)
-    resumed = trainer.resume()
-    say(
-        f"{len(examples)} pictures to learn from, {len(validation)} to validate on, "
-        f"device {trainer.device}" + (f", going on at step {trainer.step}" if resumed else "")
-    )
-    (out / "run.json").write_text(json.dumps(trainer.describe(), indent=1))
-    return trainer.run(validated=bool(validation))
+    out = prepare(out, config.threads)
+    return SamTrainer(*load_splits(data), out, config, say).go()

@@ -112,6 +112,39 @@ def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
     return examples
 
 
+def load_splits(
+    data: str | Path | Sequence[str | Path],
+) -> tuple[list[Example], list[Example]]:
+    """Read the pictures to learn from, and those to validate on in the order of :func:`spread`.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to learn from, or for one of the reasons of :func:`load_examples`.
+    """
+    folders = [data] if isinstance(data, str | Path) else data
+    examples = load_examples(folders, "train")
+    if not examples:
+        raise InputError("There is no picture marked 'train' in the data.")
+    if not any(example.diameter > 0 for example in examples):
+        raise InputError("The labels of all training pictures are empty.")
+    return examples, spread(load_examples(folders, "val"))
+
+
+def spread(examples: Sequence[Example]) -> list[Example]:
+    """Reorder pictures so that any first few of them come from all groups."""
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.group, []).append(example)
+    ordered = []
+    while groups:
+        for name in sorted(groups):
+            ordered.append(groups[name].pop(0))
+            if not groups[name]:
+                del groups[name]
+    return ordered
+
+
 def _read(name: str, image: Path, labels: Path, folder: str, row: dict[str, str]) -> Example:
     pixels = np.asarray(read_image(image).data)
     truth = np.asarray(read_image(labels).data).astype(np.int32)

@@ -1,0 +1,145 @@
+"""What every training run can rely on, on a network of two numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_kindred.errors import WeightsError
+from napari_kindred.train_configs import RunConfig
+from napari_kindred.training import Run, prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A picture of the simplest kind."""
+
+    group: str
+
+
+class Line(nn.Module):
+    """A slope and an offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(()))
+
+
+class LineRun(Run):
+    """Pulls both numbers towards 1, with a force that can be chosen."""
+
+    network: Line
+
+    def __init__(
+        self,
+        out: Path,
+        groups: Any,
+        force: float = 1.0,
+        clip: float = 1.0,
+        validation: tuple[Point, ...] = (),
+        **options: Any,
+    ) -> None:
+        self.force, self.scores, self.written = force, [0.0], []
+        config = RunConfig(minutes=1e6, device="cpu", weight_decay=0.0, **options)
+        points = [Point("b"), Point("a"), Point("b")]
+        out = prepare(out, 0)
+        super().__init__(
+            Line(), groups, points, validation, "hash", out, config, self.hear, clip=clip
+        )
+        self.lines: list[str] = []
+
+    def hear(self, line: str) -> None:
+        self.lines.append(line)
+
+    def loss(self) -> tuple[Tensor, dict[str, float]]:
+        away = (self.network.slope - 1) ** 2 + (self.network.offset - 1) ** 2
+        return away * self.force, {}
+
+    def score(self) -> dict[str, float]:
+        return {"right": self.scores.pop(0)}
+
+    def write(self, path: Path, info: dict[str, Any]) -> None:
+        self.written.append((path.name, info))
+
+
+def both(network: Line) -> list[dict[str, Any]]:
+    return [{"params": [network.slope]}, {"params": [network.offset], "share": 0.01}]
+
+
+def slope_only(network: Line) -> list[dict[str, Any]]:
+    return [{"params": [network.slope]}]
+
+
+def test_each_group_learns_at_its_share_of_the_rate(tmp_path: Path) -> None:
+    """AdamW's first step is as long as the rate, whatever the gradient."""
+    run = LineRun(tmp_path, both, max_steps=1000)
+    rate = run.learning_rate()
+    run.train_step()
+    assert run.network.slope.item() == pytest.approx(rate, rel=1e-3)
+    assert run.network.offset.item() == pytest.approx(rate / 100, rel=1e-3)
+
+
+def test_what_is_in_no_group_stays_and_shortens_no_gradient(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, slope_only, force=10.0, clip=3.0, max_steps=1000)
+    run.train_step()
+    assert run.network.offset == 0
+    assert run.network.slope.grad == pytest.approx(-3.0)
+
+
+class HalfKept(LineRun):
+    """As a network is whose larger part comes from elsewhere."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"slope": self.network.state_dict()["slope"]}
+
+
+def test_parts_left_out_are_not_saved_and_a_run_goes_on_without_them(tmp_path: Path) -> None:
+    run = HalfKept(tmp_path, slope_only, max_steps=4)
+    run.run()
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert saved["network"].keys() == saved["average"].keys() == {"slope"}
+    again = HalfKept(tmp_path, slope_only, max_steps=8)
+    again.network.offset.data.fill_(7.0)  # as it came from elsewhere
+    assert again.resume()
+    assert again.step == 4
+    assert torch.equal(again.network.slope, run.network.slope)
+    assert again.network.offset == 7
+    with pytest.raises(WeightsError, match="damaged or from other options"):
+        LineRun(tmp_path, slope_only, max_steps=8).resume()
+
+
+def test_a_run_that_is_begun_again_says_so_and_describes_itself(tmp_path: Path) -> None:
+    first = LineRun(tmp_path, both, max_steps=2)
+    assert first.go() == tmp_path / "last.safetensors"
+    again = LineRun(tmp_path, both, max_steps=3)
+    again.go()
+    said = "3 pictures to learn from, 0 to validate on, device cpu"
+    assert (first.lines[0], again.lines[0]) == (said, f"{said}, going on at step 2")
+    (name, info), *_ = again.written
+    assert name == "last.safetensors"
+    assert (info["pictures"], info["groups"], info["steps"]) == (3, ["a", "b"], 3)
+    assert RunConfig(**info["train_config"]) == again.config
+
+
+def test_only_a_better_score_replaces_the_best_weights(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, max_steps=1, validation=(Point("a"),))
+    run.scores = [0.5, 0.4, 0.6]
+    kept = []
+    for _ in range(3):
+        run.written.clear()
+        run.validate()
+        kept.append("best.safetensors" in dict(run.written))
+    assert kept == [True, False, True]
+
+
+def test_a_step_whose_loss_is_no_number_changes_nothing(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, force=float("nan"), max_steps=5)
+    run.run()
+    assert run.step == 5
+    assert [float(v) for v in run.network.state_dict().values()] == [0.0, 0.0]
