@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -204,17 +204,13 @@ class Masks:
                 "give masks of one picture."
             )
         shared = np.zeros((len(self), len(theirs)), np.int64)
-        for start in range(0, len(self), ROWS):
-            mine = self.boxes[start : start + ROWS]
-            touching = _common(mine, theirs.boxes) > 0
-            for row, j in zip(*np.nonzero(touching), strict=True):
-                i = start + int(row)
-                if other is None and j < i:  # known from the other side
-                    shared[i, j] = shared[j, i]
-                elif other is None and j == i:
-                    shared[i, i] = self.areas[i]
-                else:
-                    shared[i, j] = _shared_pixels(self, i, theirs, int(j))
+        for i, j in _touching(self.boxes, theirs.boxes):
+            if other is not None:
+                shared[i, j] = _shared_pixels(self, i, theirs, j)
+            elif i < j:
+                shared[i, j] = shared[j, i] = _shared_pixels(self, i, self, j)
+        if other is None:
+            np.fill_diagonal(shared, self.areas)
         return shared
 
     def ious(self, other: Masks | None = None) -> NDArray[np.float64]:
@@ -269,6 +265,17 @@ def _common(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.i
     start = np.maximum(first[:, None, :2], second[None, :, :2])
     stop = np.minimum(first[:, None, 2:], second[None, :, 2:])
     return np.clip(stop - start, 0, None).astype(np.int64).prod(-1)
+
+
+def _touching(first: NDArray[np.int32], second: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of boxes that share pixels."""
+    for start in range(0, len(first), ROWS):
+        some = first[start : start + ROWS]
+        # Labels come in the order of their rows, so that few boxes lie beside any such group.
+        near = (second[:, 2] > some[:, 0].min()) & (second[:, 0] < some[:, 2].max())
+        others = np.flatnonzero(near)
+        for row, column in np.argwhere(_common(some, second[others])):
+            yield start + int(row), int(others[column])
 
 
 def _shared_pixels(first: Masks, i: int, second: Masks, j: int) -> int:

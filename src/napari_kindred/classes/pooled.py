@@ -1,0 +1,210 @@
+"""Proposals from entities and from superpixels, with vectors pooled from any latent space."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.segmentation import relabel_sequential, slic
+
+from ..config import EntityConfig
+from ..device import select
+from ..encoders.grid import FrameTokens, iter_encode
+from ..encoders.registry import DEFAULT, open_encoder
+from ..entities.checkpoint import load_network
+from ..entities.plane import iter_plane, look, resize
+from ..entities.scale import choose_scale
+from ..errors import InputError, OptionError
+from ..events import Notice, Progress
+from .masks import Masks
+from .pooling import describe, inner_points
+from .proposals import SPACE, Proposals, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from ..encoders.base import Encoder
+    from ..entities.network import EntityNetwork
+
+RING = 6.0
+"""Width of the ring around an entity, in pixels of the picture as the network looks at it."""
+
+DUPLICATE = 0.8
+"""An entity seen at another scale that shares more than this (IoU) with one is the same."""
+
+COMPACTNESS = 0.1
+"""How much superpixels prefer being square to following intensities of 0..1."""
+
+IGNORED = ("axes", "channel", "device", "tile")
+"""Entity options that say nothing of what is found in a plane."""
+
+Found = Generator[Progress | Notice, None, Proposals]
+
+
+class EntityProposer:
+    """Proposes the cells and nuclei that the entity network finds; see :class:`.Proposer`.
+
+    Parameters
+    ----------
+    network : EntityNetwork
+    encoder : Encoder
+        Makes the tokens that are pooled; on the network's device.
+    config : EntityConfig
+        How entities are found.
+    weights : str
+        SHA-256 of the network's weights.
+    """
+
+    def __init__(
+        self, network: EntityNetwork, encoder: Encoder, config: EntityConfig, weights: str
+    ) -> None:
+        self._network, self._encoder, self._config = network, encoder, config
+        chosen = dataclasses.asdict(config)
+        options = {key: value for key, value in chosen.items() if key not in IGNORED}
+        self.recipe = Recipe(
+            "entities",
+            encoder.name,
+            _joint_hash(weights, encoder.sha256),
+            {SPACE: _space(encoder), "entities": options},
+        )
+
+    @classmethod
+    def open(
+        cls,
+        encoder: str = DEFAULT,
+        config: EntityConfig | None = None,
+        *,
+        device: str | torch.device = "auto",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> EntityProposer:
+        """Load the weights; see :func:`.proposals.open_proposer`."""
+        config = config or EntityConfig()
+        chosen = select(device)
+        network, info = load_network(config.weights, chosen)
+        opened = open_encoder(encoder, device=chosen, progress=progress)
+        return cls(network, opened, config, info["sha256"])
+
+    def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
+        """Find a picture's entities; see :meth:`.Proposer.iter_propose`."""
+        _check(pixels)
+        config = self._config
+        if config.scale == "auto":
+            scale, _ = yield from choose_scale(pixels, look(self._network, config))
+        else:
+            scale = float(config.scale)
+        plane = yield from iter_plane(self._network, pixels, config, scale)
+        labels, _, _ = relabel_sequential(plane.labels)
+        tokens = yield from _iter_tokens(self._encoder, pixels, scale)
+        vectors = describe(pixels, labels, tokens, max(2.0, RING / scale))
+        masks = Masks.from_labels(labels)
+        return Proposals(masks, vectors, plane.scores, inner_points(labels), self.recipe)
+
+
+class RegionProposer:
+    """Proposes superpixels, for things that are no cells; see :class:`.Proposer`.
+
+    Every pixel belongs to one region.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    region_size : float
+        Side of a region, in pixels.
+    """
+
+    def __init__(self, encoder: Encoder, region_size: float = 16.0) -> None:
+        if not 2 <= region_size <= 4096:
+            raise OptionError(f"region_size={region_size!r} is not possible; use 2 to 4096 pixels.")
+        self._encoder, self._side = encoder, float(region_size)
+        options = {SPACE: _space(encoder), "region_size": self._side}
+        self.recipe = Recipe("regions", encoder.name, encoder.sha256, options)
+
+    @classmethod
+    def open(
+        cls,
+        encoder: str = DEFAULT,
+        *,
+        region_size: float = 16.0,
+        device: str | torch.device = "auto",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RegionProposer:
+        """Load the weights; see :func:`.proposals.open_proposer`."""
+        opened = open_encoder(encoder, device=select(device), progress=progress)
+        return cls(opened, region_size)
+
+    def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
+        """Cut a picture into regions; see :meth:`.Proposer.iter_propose`."""
+        _check(pixels)
+        yield Progress(0, 1, "regions")
+        labels = regions(pixels, self._side)
+        tokens = yield from _iter_tokens(self._encoder, pixels, 1.0)
+        vectors = describe(pixels, labels, tokens, 1.0)
+        masks = Masks.from_labels(labels)
+        quality = np.ones(len(masks), np.float32)
+        return Proposals(masks, vectors, quality, inner_points(labels), self.recipe)
+
+
+def regions(pixels: NDArray[np.float32], side: float) -> NDArray[np.int32]:
+    """Cut a picture into superpixels of similar intensity or colour.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
+        About 0..1.
+    side : float
+        Of a region, in pixels.
+
+    Returns
+    -------
+    ndarray of int32, shape (H, W)
+        1 … N.
+    """
+    count = max(1, round(pixels.shape[0] * pixels.shape[1] / side**2))
+    if count == 1:
+        return np.ones(pixels.shape[:2], np.int32)
+    labels = slic(
+        pixels,
+        n_segments=count,
+        compactness=COMPACTNESS * (100 if pixels.shape[2] == 3 else 1),
+        convert2lab=pixels.shape[2] == 3,
+        channel_axis=-1,
+        start_label=1,
+        max_num_iter=5,
+    )
+    found: NDArray[np.int32] = relabel_sequential(labels)[0].astype(np.int32)
+    return found
+
+
+def _iter_tokens(
+    encoder: Encoder, pixels: NDArray[np.float32], scale: float
+) -> Generator[Progress | Notice, None, FrameTokens]:
+    """Encode a picture enlarged by ``scale``; its tokens are placed in the picture's own pixels."""
+    image = resize(pixels, scale)[0, : pixels.shape[2]].numpy().transpose(1, 2, 0)
+    tokens = yield from iter_encode(encoder, np.ascontiguousarray(image))
+    step = tuple(
+        cell * length / scaled
+        for cell, length, scaled in zip(tokens.step, pixels.shape[:2], image.shape[:2], strict=True)
+    )
+    return dataclasses.replace(tokens, step=(step[0], step[1]), embedding=None)
+
+
+def _space(encoder: Encoder) -> str:
+    """Name how vectors are made, so that those made otherwise are told apart."""
+    return f"mean, ring and measures 1, stride {encoder.stride}"
+
+
+def _joint_hash(*parts: str) -> str:
+    """Return one hash for the weights of several networks; a single one's own."""
+    distinct = list(dict.fromkeys(parts))
+    if len(distinct) == 1:
+        return distinct[0]
+    return hashlib.sha256("".join(distinct).encode()).hexdigest()
+
+
+def _check(pixels: NDArray[Any]) -> None:
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
