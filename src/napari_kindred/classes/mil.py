@@ -180,7 +180,7 @@ def bag_scores(logits: Tensor, sizes: Sequence[int], share: int = 10) -> Tensor:
     """
     tops = [max(1, math.ceil(size / share)) for size in sizes]
     padded = torch.nn.utils.rnn.pad_sequence(
-        list(logits.split(list(sizes))), batch_first=True, padding_value=-math.inf
+        list(torch.split(logits, list(sizes))), batch_first=True, padding_value=-math.inf
     )
     best = padded.topk(max(tops), dim=1).values  # (B, k, C)
     counts = torch.tensor(tops, device=logits.device)[:, None, None]

@@ -229,7 +229,7 @@ def iter_train_head(
     if not config.distillation or not lesson.bags:
         return teacher
     with torch.no_grad():
-        logits = torch.cat([teacher(part) for part in lesson.embeddings.split(4096)])
+        logits = torch.cat([teacher(part) for part in torch.split(lesson.embeddings, 4096)])
     bad = lesson.open & bad_masks(logits, lesson.allowed, config.uncertain)
     if not bad.any():
         return teacher
