@@ -38,6 +38,7 @@ from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.dataset import median_diameter
 from napari_kindred.images import list_images, read_image
 from napari_kindred.metrics import THRESHOLDS, average_precision, instance_counts
+from napari_kindred.tasks import EntityTask
 from napari_kindred.weights import file_sha256, resolve
 
 NAME = "entities_accuracy"
@@ -102,7 +103,7 @@ def accuracy(
         source.mkdir(parents=True)
         for image, _ in pairs:
             (source / image.name).symlink_to(image.resolve())
-        outcome = batch.segment_folder(source, target, config, lambda *_: None)
+        outcome = batch.process_folder(source, target, EntityTask(config), lambda *_, **__: None)
         if outcome.failed:
             raise SystemExit(f"{kind}: {outcome.failed}")
         scored = [

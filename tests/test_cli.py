@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from skimage.measure import label
 
-from napari_kindred import __version__, batch, cli
+from napari_kindred import __version__, cli
 from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.events import Partial
@@ -24,6 +24,7 @@ from napari_kindred.images import Frames
 from napari_kindred.metrics import average_precision
 from napari_kindred.results import Assembly, load_segmentation, measure, provenance
 from napari_kindred.samples import open_sample
+from napari_kindred.tasks import EntityTask
 from napari_kindred.train_configs import SamTrainConfig, TrainConfig
 from napari_kindred.weights import WEIGHTS
 
@@ -40,9 +41,8 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
     """Segment by a threshold in place of the network; lists the configs it was called with."""
     configs = []
 
-    def segment(
-        image: Any, *, config: EntityConfig, metadata_axes: str | None = None, model: Any = None
-    ) -> Any:
+    def iterate(task: EntityTask, image: Any, metadata_axes: str | None) -> Any:
+        config = task.config
         configs.append(config)
         frames = Frames.open(image, config.axes, config.channel, metadata_axes)
         assembly = Assembly(frames)
@@ -55,8 +55,7 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
         facts = provenance(method="entities", config=config, frames=frames, device="cpu")
         return assembly.segmentation(facts)
 
-    monkeypatch.setattr(batch, "_segment", segment)
-    monkeypatch.setattr(batch, "_load", lambda config: "the network")
+    monkeypatch.setattr(EntityTask, "iterate", iterate)
     return configs
 
 
@@ -201,16 +200,16 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         "entities",
         """
 import time, numpy as np
-from napari_kindred import batch
 from napari_kindred.events import Partial
 from napari_kindred.results import measure
-def slow(image, *, config, metadata_axes=None):
+from napari_kindred.tasks import EntityTask
+def slow(task, image, metadata_axes):
     labels = np.ones((20, 30), np.int32)
     for t in range(50):
         yield Partial((t,), labels, measure(labels, labels, frame=t))
         print(t, flush=True)
         time.sleep(0.1)
-batch._segment, batch.resolve, batch.file_sha256 = slow, str, str
+EntityTask.iterate = slow
 """,
     )
     assert result.provenance["frames_done"] == len(result.table) >= 3

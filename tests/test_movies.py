@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_kindred import cli, movies
+from napari_kindred import cli
 from napari_kindred.config import ConsistentConfig
 from napari_kindred.errors import InputError, OptionError, OutputError
 from napari_kindred.events import Partial
@@ -36,7 +36,8 @@ def folder(tmp_path: Path, steps: np.ndarray) -> Path:
 
 @pytest.fixture
 def by_grey(greys: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(movies, "_cluster", greys)
+    """Stands in for the real job everywhere."""
+    monkeypatch.setattr("napari_kindred.consistent.predict.iter_cluster_stack", greys)
     return greys
 
 
@@ -75,11 +76,11 @@ def test_the_table_counts_each_cluster_over_the_frames_that_are_there() -> None:
 
 
 def test_a_folder_is_one_movie_and_gives_the_labels_of_the_same_movie_in_a_file(
-    tmp_path: Path, movie: Path, folder: Path, greys: Any
+    tmp_path: Path, movie: Path, folder: Path, by_grey: Any
 ) -> None:
     config = THREE
-    one = cluster_file(movie, tmp_path / "a.ome.zarr", config, nothing, cluster=greys)
-    two = cluster_file(folder, tmp_path / "out", config, nothing, cluster=greys)
+    one = cluster_file(movie, tmp_path / "a.ome.zarr", config, nothing)
+    two = cluster_file(folder, tmp_path / "out", config, nothing)
     assert two.out == tmp_path / "out" / "frames.tif"
     assert (one.clusters, one.frames) == (two.clusters, two.frames) == (3, 4)
     labels = [load_segmentation(outcome.out).labels for outcome in (one, two)]
@@ -87,30 +88,28 @@ def test_a_folder_is_one_movie_and_gives_the_labels_of_the_same_movie_in_a_file(
 
 
 def test_further_levels_and_the_model_are_written_and_the_model_labels_another_movie(
-    tmp_path: Path, movie: Path, folder: Path, greys: Any
+    tmp_path: Path, movie: Path, folder: Path, by_grey: Any
 ) -> None:
     config = THREE
     kinds = tmp_path / "kinds.safetensors"
     out = tmp_path / "a.ome.tif"
-    outcome = cluster_file(
-        movie, out, config, nothing, save_model=kinds, levels=(2, 6), cluster=greys
-    )
+    outcome = cluster_file(movie, out, config, nothing, save_model=kinds, levels=(2, 6))
     assert outcome.more == [kinds, level_path(out, 2), level_path(out, 6)]
     assert level_path(out, 6).name == "a.level6.ome.tif"
     numbers = [load_segmentation(path).labels.max() for path in (out, *outcome.more[1:])]
     assert numbers == [3, 2, 6]
-    again = cluster_file(folder, tmp_path / "b.tif", config, nothing, model=kinds, cluster=greys)
+    again = cluster_file(folder, tmp_path / "b.tif", config, nothing, model=kinds)
     np.testing.assert_array_equal(
         load_segmentation(again.out).labels, load_segmentation(out).labels
     )
 
 
 def test_a_level_that_there_is_not_is_named_and_the_result_is_kept(
-    tmp_path: Path, movie: Path, greys: Any
+    tmp_path: Path, movie: Path, by_grey: Any
 ) -> None:
     out = tmp_path / "a.tif"
     with pytest.raises(OptionError, match=r"no 40 clusters .* between 2 and 9"):
-        cluster_file(movie, out, THREE, nothing, levels=(40,), cluster=greys)
+        cluster_file(movie, out, THREE, nothing, levels=(40,))
     assert load_segmentation(out).labels.max() == 3
 
 
@@ -123,23 +122,23 @@ def test_a_level_that_there_is_not_is_named_and_the_result_is_kept(
     ],
 )
 def test_what_cannot_be_written_is_said_before_the_work(
-    tmp_path: Path, movie: Path, greys: Any, more: dict[str, Any], complaint: str
+    tmp_path: Path, movie: Path, by_grey: Any, more: dict[str, Any], complaint: str
 ) -> None:
     for name in ("there.safetensors", "a.level3.tif"):
         (tmp_path / name).write_text("")
     if "save_model" in more:
         more = {"save_model": tmp_path / more["save_model"]}
     with pytest.raises(OutputError, match=complaint):
-        cluster_file(movie, tmp_path / "a.tif", THREE, nothing, cluster=greys, **more)
+        cluster_file(movie, tmp_path / "a.tif", THREE, nothing, **more)
     assert not (tmp_path / "a.tif").exists()
 
 
 def test_a_failure_halfway_keeps_the_frames_before_it(
-    tmp_path: Path, movie: Path, greys: Any
+    tmp_path: Path, movie: Path, by_grey: Any
 ) -> None:
-    greys.errors[6] = InputError("Frame T=2 cannot be read.")
+    by_grey.errors[6] = InputError("Frame T=2 cannot be read.")
     with pytest.raises(InputError, match="T=2"):
-        cluster_file(movie, tmp_path / "a.tif", THREE, nothing, cluster=greys)
+        cluster_file(movie, tmp_path / "a.tif", THREE, nothing)
     result = load_segmentation(tmp_path / "a.tif")
     assert result.provenance["complete"] is False
     assert result.provenance["frames_done"] == 4
@@ -147,16 +146,16 @@ def test_a_failure_halfway_keeps_the_frames_before_it(
 
 
 def test_a_cancelled_run_says_that_its_labels_are_provisional(
-    tmp_path: Path, movie: Path, greys: Any
+    tmp_path: Path, movie: Path, by_grey: Any
 ) -> None:
     for step, notes in ((2, 2), (6, 1)):  # while it encodes; while it labels for good
-        greys.errors = {step: KeyboardInterrupt()}
+        by_grey.errors = {step: KeyboardInterrupt()}
         with pytest.raises(KeyboardInterrupt):
-            cluster_file(movie, tmp_path / f"{step}.tif", THREE, nothing, cluster=greys)
+            cluster_file(movie, tmp_path / f"{step}.tif", THREE, nothing)
         told = load_segmentation(tmp_path / f"{step}.tif").provenance["notes"]
-        assert told[-1] == "stopped: cancelled"
+        assert told[0] == "stopped: cancelled"
         assert len(told) == notes
-        assert ("provisional" in told[0]) is (step == 2)
+        assert ("provisional" in told[-1]) is (step == 2)
 
 
 # -- the command -----------------------------------------------------------------------------
@@ -233,14 +232,14 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         "consistent",
         """
 import time, numpy as np
-from napari_kindred import movies
 from napari_kindred.events import Partial
-def slow(image, *, config, metadata_axes=None):
+from napari_kindred.movies import ClusterTask
+def slow(task, image, metadata_axes):
     for t in range(50):
         yield Partial((t,), np.ones((20, 30), np.int32), None)
         print(t, flush=True)
         time.sleep(0.1)
-movies._cluster = slow
+ClusterTask.iterate = slow
 """,
     )
     assert result.provenance["frames_done"] >= 3

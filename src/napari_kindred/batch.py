@@ -1,20 +1,18 @@
-"""Segmentation of files and folders, where nothing that is done gets lost."""
+"""Files and folders of images, where nothing that is done gets lost."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import InputError, OutputError
-from .events import Event, Partial
-from .files import ImageFile, list_images, read_image, stem_of
-from .images import Frames
-from .results import Assembly, Segmentation, provenance
+from .files import list_images, read_image, stem_of
+from .results import Segmentation, provenance
 from .storage import (
     check_folder,
     check_output,
@@ -24,13 +22,7 @@ from .storage import (
     write_labels,
     write_table,
 )
-from .weights import file_sha256, resolve
-
-if TYPE_CHECKING:
-    from .config import EntityConfig
-
-Segment = Callable[..., Generator[Event, None, Segmentation]]
-Report = Callable[[Event], None]
+from .tasks import Report, Task, drive, run_task
 
 PROVENANCE = "provenance.json"
 """Name of the file that tells how the results of a folder came about."""
@@ -49,7 +41,7 @@ class Outcome:
     entities, frames : int
         How many were found, in how many frames.
     done, skipped : int
-        Images segmented now, and images that an earlier run had finished.
+        Images done now, and images that an earlier run had finished.
     failed : dict
         Image name to the sentence that says why.
     provenance : dict
@@ -74,101 +66,14 @@ class Outcome:
         self.provenance = result.provenance
 
 
-def segment_image(
-    image: ImageFile,
-    config: EntityConfig,
-    report: Report,
-    keep: Callable[[Segmentation], None],
-    segment: Segment | None = None,
-) -> Segmentation:
-    """Segment an open image, and hand what there is to ``keep`` however it ends.
-
-    Parameters
-    ----------
-    image : ImageFile
-    config : EntityConfig
-    report : callable
-        Told every event.
-    keep : callable
-        Given the result; when the job is cancelled or fails, that of the frames done so far, its
-        provenance's ``complete`` then being False.
-    segment : callable, optional
-        :func:`napari_kindred.iter_segment_entities` or something that behaves like it.
-
-    Returns
-    -------
-    Segmentation
-        The complete result.
-    """
-    frames = Frames.open(image.data, config.axes, config.channel, image.axes)
-    scale, units = image.scale_of(frames.output_axes)
-    assembly = Assembly(frames)
-    job = (segment or _segment)(image.data, config=config, metadata_axes=image.axes)
-    start = time.perf_counter()
-    try:
-        result = _drive(job, assembly, report)
-    except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
-        job.close()
-        if assembly.done:
-            facts = provenance(
-                method="entities",
-                config=config,
-                frames=frames,
-                weights={"name": config.weights, "sha256": file_sha256(resolve(config.weights))},
-                seconds=time.perf_counter() - start,
-                notes=[f"stopped: {str(error) or type(error).__name__}"],
-            )
-            keep(assembly.segmentation(facts, scale, units))
-        raise
-    result.scale, result.units = scale, units
-    result.provenance = {
-        **result.provenance,
-        "image": image.name,
-        "complete": True,
-        "frames_done": len(frames),
-    }
-    keep(result)
-    return result
-
-
-def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
-    """Import the real thing only now, for it brings torch along."""
-    from .entities.predict import iter_segment_entities
-
-    return iter_segment_entities(*args, **options)
-
-
-def _load(config: EntityConfig) -> Any:
-    """Load the network once for many images."""
-    from .device import select
-    from .entities.checkpoint import load_network
-
-    return load_network(config.weights, select(config.device))
-
-
-def _drive(
-    job: Generator[Event, None, Segmentation], assembly: Assembly, report: Report
-) -> Segmentation:
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            result: Segmentation = stop.value
-            return result
-        if isinstance(event, Partial):
-            assembly.add(event)
-        report(event)
-
-
-def segment_file(
+def process_file(
     source: Path,
     out: Path,
-    config: EntityConfig,
+    task: Task[Any],
     report: Report,
     overwrite: bool = False,
-    segment: Segment | None = None,
 ) -> Outcome:
-    """Segment one image file into one result.
+    """Work on one image file; gives one result.
 
     Parameters
     ----------
@@ -176,7 +81,7 @@ def segment_file(
         An image that :func:`napari_kindred.images.read_image` reads.
     out : Path
         ``NAME.ome.zarr`` or ``NAME.tif``; a folder gets a TIFF of the image's name.
-    config : EntityConfig
+    task : Task
     report : callable
         Told every event.
     overwrite : bool
@@ -188,10 +93,8 @@ def segment_file(
         For what is wrong with input, options, weights or output. Frames done before are saved.
     """
     image = read_image(source)
-    if not out.suffix or (out.is_dir() and out.suffix.lower() != ".zarr"):
-        out = out / f"{stem_of(source)}.tif"
-    if out.resolve() == source.resolve():
-        raise OutputError(f"{str(out)!r} is the input itself; choose another name for the output.")
+    out = place_of(out, stem_of(source))
+    refuse_input(out, source)
     check_output(out, overwrite)
     start = time.perf_counter()
     outcome = Outcome(out)
@@ -200,21 +103,33 @@ def segment_file(
         result.save(out, overwrite=overwrite)
         outcome.count(result)
 
-    segment_image(image, config, report, keep, segment)
+    run_task(task, image, report, keep)
     outcome.seconds = time.perf_counter() - start
     return outcome
 
 
-def segment_folder(
+def place_of(out: Path, name: str) -> Path:
+    """Return where a result goes: ``out`` itself, or a TIFF in it where it is a folder."""
+    if not out.suffix or (out.is_dir() and out.suffix.lower() != ".zarr"):
+        return out / f"{name}.tif"
+    return out
+
+
+def refuse_input(out: Path, source: Path) -> None:
+    """Raise OutputError for a result that would replace the image."""
+    if out.resolve() == source.resolve():
+        raise OutputError(f"{str(out)!r} is the input itself; choose another name for the output.")
+
+
+def process_folder(
     source: Path,
     out: Path,
-    config: EntityConfig,
-    report: Callable[[int, int, Event], None],
+    task: Task[Any],
+    report: Callable[..., None],
     overwrite: bool = False,
     resume: bool = False,
-    segment: Segment | None = None,
 ) -> Outcome:
-    """Segment every image of a folder; each is saved as soon as it is done.
+    """Work on every image of a folder; each is saved as soon as it is done.
 
     Parameters
     ----------
@@ -223,9 +138,9 @@ def segment_folder(
     out : Path
         Folder for one label TIFF and one CSV per image, of the image's name, and one
         ``provenance.json``.
-    config : EntityConfig
+    task : Task
     report : callable
-        Told the image's place, how many there are, and the event.
+        Told the event, the image's ``place`` and the ``count`` of images.
     overwrite : bool
         Whether results that are there may be replaced.
     resume : bool
@@ -241,40 +156,28 @@ def segment_folder(
     KindredError
         For what is wrong with the folders or options.
     """
-    images = _plan(source, out)
+    images = _plan(source, out, task.ends)
     waiting = []
-    for image, labels in images:
-        finished = labels.exists() and labels.with_suffix(".csv").exists()
-        if not (resume and finished):
-            waiting.append((image, labels))
-            for path in (labels, labels.with_suffix(".csv")):
-                refuse_existing(path, overwrite or resume)
-    log = _Log(out / PROVENANCE, config)
-    log.open(overwrite, resume)
-    if segment is None:
-        segment = partial(_segment, model=_load(config)) if waiting else _segment
+    for image, files in images:
+        if not (resume and all(file.exists() for file in files)):
+            waiting.append((image, files))
+            for file in files:
+                refuse_existing(file, overwrite or resume)
+    log = _Log(out / PROVENANCE, task)
+    log.check(overwrite, resume)
+    if waiting:  # what is wrong with the options is said before anything is written
+        drive(task.iter_prepare(), partial(report, place=0, count=len(waiting)))
+    log.write()
     outcome = Outcome(out, skipped=len(images) - len(waiting))
     start = time.perf_counter()
-
-    def keep_as(labels: Path) -> Callable[[Segmentation], None]:
-        def keep(result: Segmentation) -> None:
-            if result.provenance["complete"]:  # a half-done stack would pass for a whole one
-                write_table(labels.with_suffix(".csv"), result.table)
-                write_labels(labels, result)
-                log.add(labels.stem, result.provenance)
-                outcome.count(result)
-
-        return keep
-
     try:
-        for place, (path, labels) in enumerate(waiting):
+        for place, (path, files) in enumerate(waiting):
             try:
-                segment_image(
+                run_task(
+                    task,
                     read_image(path),
-                    config,
-                    lambda event, place=place: report(place, len(waiting), event),  # type: ignore[misc]
-                    keep_as(labels),
-                    segment,
+                    partial(report, place=place, count=len(waiting)),
+                    partial(_keep, task, files, log, outcome),
                 )
             except InputError as error:
                 outcome.failed[path.name] = str(error)
@@ -285,53 +188,72 @@ def segment_folder(
     return outcome
 
 
-def _plan(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Pair every image of a folder with the file its labels will go to."""
+def _keep(
+    task: Task[Any], files: Sequence[Path], log: _Log, outcome: Outcome, result: Segmentation
+) -> None:
+    """Write the result of one image of a folder."""
+    if not result.provenance["complete"]:  # a half-done stack would pass for a whole one
+        return
+    labels, *tables = files
+    for path, table in zip(tables, task.tables(result), strict=True):
+        write_table(path, table)
+    write_labels(labels, result)  # last, so that labels never lie there without the others
+    log.add(labels.stem, result.provenance)
+    outcome.count(result)
+
+
+def _plan(source: Path, out: Path, ends: Sequence[str]) -> list[tuple[Path, list[Path]]]:
+    """Pair every image of a folder with the files its labels and tables will go to."""
     if out.suffix.lower() in (".tif", ".tiff", ".zarr"):
         raise OutputError(f"{str(source)!r} is a folder, so name a folder for the output as well.")
     if out.resolve() == source.resolve():
         raise OutputError("The output folder is the input folder; choose another one.")
-    targets: dict[Path, Path] = {}
+    plan: list[tuple[Path, list[Path]]] = []
+    takers: dict[Path, Path] = {}
     for image in list_images(source):
-        labels = out / f"{stem_of(image)}.tif"
-        if labels in targets:
-            raise InputError(
-                f"{targets[labels].name!r} and {image.name!r} would both become {labels.name!r}; "
-                "rename one of them."
-            )
-        targets[labels] = image
+        files = [out / f"{stem_of(image)}.{end}" for end in ("tif", *ends)]
+        for file in files:
+            other = takers.setdefault(file, image)
+            if other is not image:
+                raise InputError(
+                    f"{other.name!r} and {image.name!r} would both become {file.name!r}; "
+                    "rename one of them."
+                )
+        plan.append((image, files))
     check_folder(out)
-    return [(image, labels) for labels, image in targets.items()]
+    return plan
 
 
 class _Log:
     """The provenance of a folder, written now and then, so that a killed run leaves it too."""
 
-    def __init__(self, path: Path, config: EntityConfig) -> None:
+    def __init__(self, path: Path, task: Task[Any]) -> None:
         self.path = path
-        facts = provenance(method="entities", config=config)
+        facts = provenance(method=task.method, config=task.config, **task.identity())
+        self._same = ("method", "config", *task.identity())
         self.content: dict[str, Any] = {
-            key: facts[key] for key in ("software", "version", "method", "config")
+            key: facts[key] for key in ("software", "version", *self._same)
         }
         self.content |= {"complete": False, "images": {}, "failed": {}}
         self._written = 0.0
 
-    def open(self, overwrite: bool, resume: bool) -> None:
+    def check(self, overwrite: bool, resume: bool) -> None:
+        """Take over what an earlier run wrote, or refuse to replace it."""
         if resume and self.path.exists():
             self._take_over()
         else:
             refuse_existing(self.path, overwrite)
-        self._write()
 
     def _take_over(self) -> None:
         try:
             before = json.loads(self.path.read_text("utf-8"))
-            config, images = before["config"], dict(before["images"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            options = {key: before.get(key) for key in self._same}
+            images = dict(before["images"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{str(self.path)!r} is damaged; start over with another output folder."
             ) from error
-        if config != self.content["config"]:
+        if options != {key: self.content[key] for key in self._same}:
             raise OutputError(
                 f"{str(self.path.parent)!r} was begun with other options; give the same ones to "
                 "go on, or choose another folder."
@@ -339,20 +261,21 @@ class _Log:
         self.content["images"] = images
 
     def add(self, stem: str, facts: dict[str, Any]) -> None:
-        shared = {"software", "version", "method", "config", "complete", "image"}
+        shared = {*self.content, "image"}
         self.content["images"][stem] = plain(
             {key: value for key, value in facts.items() if key not in shared}
         )
         if time.monotonic() - self._written > _BETWEEN_WRITES:
-            self._write()
+            self.write()
 
     def fail(self, name: str, reason: str) -> None:
         self.content["failed"][name] = reason
 
     def close(self, complete: bool) -> None:
         self.content["complete"] = complete
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write it down as it is now."""
         write_json(self.path, self.content)
         self._written = time.monotonic()

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .batch import place_of, refuse_input
 from .errors import OptionError, OutputError
-from .events import Event, Notice, Partial
-from .files import ImageFile, is_image, read_image
-from .images import Frames
+from .files import is_image, read_image
 from .numbering import Renumbering
-from .results import Segmentation, make_labels, provenance
+from .results import Segmentation, make_labels
 from .sequences import read_folder
 from .storage import check_folder, check_output, refuse_existing
+from .tasks import Report, Task, run_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .config import ConsistentConfig
     from .consistent.result import ClusterSegmentation
-
-Cluster = Callable[..., "Generator[Event, None, ClusterSegmentation]"]
+    from .events import Event, Partial
+    from .images import Frames
 
 _COLUMNS = ("index", "area", "share", "first_frame", "last_frame", "frames")
 _SUFFIX = re.compile(r"(\.ome)?\.(zarr|tiff?)$", re.IGNORECASE)
@@ -115,6 +115,76 @@ class ProvisionalFrames:
         return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
+class MovieSoFar:
+    """The frames of a movie that are done, provisionally or for good, while it is clustered.
+
+    Parameters
+    ----------
+    frames : Frames
+        The movie.
+    twice : bool
+        Whether frames come a second time, with other labels.
+    """
+
+    def __init__(self, frames: Frames, twice: bool) -> None:
+        self._frames, self._twice = frames, twice
+        self._labelled = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
+        self.add = self._labelled.add
+
+    @property
+    def done(self) -> int:
+        """How many frames there are."""
+        return self._labelled.done
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result, with one numbering in all frames."""
+        labelled = self._labelled
+        labelled.settle()
+        notes = list(provenance["notes"])
+        if self._twice and labelled.provisional:
+            notes.append("Labels and outlines are still provisional.")
+        facts = {**provenance, "notes": notes, "complete": False, "frames_done": labelled.done}
+        axes = self._frames.output_axes
+        return Segmentation(labelled.labels, labelled.table(), facts, axes, scale, units)
+
+
+class ClusterTask(Task["ClusterSegmentation"]):
+    """The same kind, the same label, in all frames; takes a :class:`.ConsistentConfig`.
+
+    Parameters
+    ----------
+    config : ConsistentConfig
+    model : Path, optional
+        A saved model that labels the frames, instead of clustering them.
+    """
+
+    method = "consistent"
+    config: ConsistentConfig
+
+    def __init__(self, config: ConsistentConfig, model: Path | None = None) -> None:
+        super().__init__(config)
+        self.model = model
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, ClusterSegmentation]:
+        """Begin :func:`napari_kindred.iter_cluster_stack`."""
+        from .consistent.predict import iter_cluster_stack
+
+        return iter_cluster_stack(
+            image, config=self.config, model=self.model, metadata_axes=metadata_axes
+        )
+
+    def so_far(self, frames: Frames) -> MovieSoFar:
+        """Return an empty place for the frames of a movie."""
+        return MovieSoFar(frames, self.model is None and self.config.preset != "paper")
+
+
 @dataclass
 class MovieOutcome:
     """What became of a movie.
@@ -143,13 +213,12 @@ def cluster_file(
     source: Path,
     out: Path,
     config: ConsistentConfig,
-    report: Callable[[Event], None],
+    report: Report,
     *,
     overwrite: bool = False,
     model: Path | None = None,
     save_model: Path | None = None,
     levels: Sequence[int] = (),
-    cluster: Cluster | None = None,
 ) -> MovieOutcome:
     """Cluster a movie, from one file or a folder with a file per frame, into one result.
 
@@ -171,8 +240,6 @@ def cluster_file(
         Where the model goes; ends in ``.safetensors``.
     levels : sequence of int
         Further numbers of clusters; each gets a result of its own, ``NAME.level6.tif``.
-    cluster : callable, optional
-        :func:`napari_kindred.iter_cluster_stack` or something that behaves like it.
 
     Raises
     ------
@@ -180,8 +247,7 @@ def cluster_file(
         For what is wrong with input, options, weights or output. Frames done before are saved.
     """
     image = read_image(source) if is_image(source) else read_folder(source)
-    if not out.suffix or (out.is_dir() and out.suffix.lower() != ".zarr"):
-        out = out / f"{image.name}.tif"
+    out = place_of(out, image.name)
     places = {level: level_path(out, level) for level in levels}
     _check_places(source, [out, *places.values()], save_model, overwrite)
     start = time.perf_counter()
@@ -192,8 +258,7 @@ def cluster_file(
         outcome.clusters, outcome.provenance = len(result.table), result.provenance
         outcome.frames = int(result.provenance["frames_done"])
 
-    options = {} if model is None else {"model": model}
-    result = cluster_image(image, config, report, keep, cluster or _cluster, **options)
+    result = run_task(ClusterTask(config, model), image, report, keep)
     if save_model is not None:
         result.model.save(save_model)
         outcome.more.append(save_model)
@@ -209,73 +274,6 @@ def cluster_file(
     return outcome
 
 
-def cluster_image(
-    image: ImageFile,
-    config: ConsistentConfig,
-    report: Callable[[Event], None],
-    keep: Callable[[Segmentation], None],
-    cluster: Cluster,
-    **options: Any,
-) -> ClusterSegmentation:
-    """Cluster an open movie, and hand what there is to ``keep`` however it ends.
-
-    Parameters
-    ----------
-    image : ImageFile
-    config : ConsistentConfig
-    report : callable
-        Told every event.
-    keep : callable
-        Given the result; when the job is cancelled or fails, that of the frames done so far, its
-        provenance's ``complete`` then being False.
-    cluster : callable
-        :func:`napari_kindred.iter_cluster_stack` or something that behaves like it.
-    **options
-        Passed on to it.
-    """
-    frames = Frames.open(image.data, config.axes, config.channel, image.axes)
-    scale, units = image.scale_of(frames.output_axes)
-    so_far = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
-    job = cluster(image.data, config=config, metadata_axes=image.axes, **options)
-    start = time.perf_counter()
-    notes = [image.note] if image.note else []
-    for note in notes:
-        report(Notice(note))
-    try:
-        result = _drive(job, so_far, report)
-    except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
-        job.close()
-        if so_far.done:
-            so_far.settle()
-            cancelled = isinstance(error, KeyboardInterrupt | GeneratorExit)
-            why = "cancelled" if cancelled else str(error) or type(error).__name__
-            if so_far.provisional and config.preset != "paper" and "model" not in options:
-                notes.append("Labels and outlines are still provisional.")
-            facts = provenance(
-                method="consistent",
-                config=config,
-                frames=frames,
-                seconds=time.perf_counter() - start,
-                notes=[*notes, f"stopped: {why}"],
-                image=image.name,
-                complete=False,
-                frames_done=so_far.done,
-            )
-            table = so_far.table()
-            keep(Segmentation(so_far.labels, table, facts, frames.output_axes, scale, units))
-        raise
-    result.scale, result.units = scale, units
-    result.provenance = {
-        **result.provenance,
-        "image": image.name,
-        "notes": [*notes, *result.provenance.get("notes", [])],
-        "complete": True,
-        "frames_done": len(frames),
-    }
-    keep(result)
-    return result
-
-
 def level_path(out: Path, level: int) -> Path:
     """Return where the labels of a further level go: ``NAME.level6.tif`` for ``NAME.tif``."""
     found = _SUFFIX.search(out.name)
@@ -283,37 +281,11 @@ def level_path(out: Path, level: int) -> Path:
     return out.with_name(f"{out.name[: len(out.name) - len(suffix)]}.level{level}{suffix}")
 
 
-def _cluster(*args: Any, **options: Any) -> Generator[Event, None, ClusterSegmentation]:
-    """Import the real thing only now, for it brings torch along."""
-    from .consistent.predict import iter_cluster_stack
-
-    return iter_cluster_stack(*args, **options)
-
-
-def _drive(
-    job: Generator[Event, None, ClusterSegmentation],
-    so_far: ProvisionalFrames,
-    report: Callable[[Event], None],
-) -> ClusterSegmentation:
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            result: ClusterSegmentation = stop.value
-            return result
-        if isinstance(event, Partial):
-            so_far.add(event)
-        report(event)
-
-
 def _check_places(
     source: Path, results: Sequence[Path], model: Path | None, overwrite: bool
 ) -> None:
     """Check before a long job that everything can be written."""
-    if results[0].resolve() == source.resolve():
-        raise OutputError(
-            f"{str(results[0])!r} is the input itself; choose another name for the output."
-        )
+    refuse_input(results[0], source)
     for place in results:
         check_output(place, overwrite)
     if model is not None:

@@ -41,10 +41,6 @@ class Bar:
         elif not image:
             self._tell(event.text)  # of a folder's images, they are in provenance.json
 
-    def report_image(self, place: int, count: int, event: Event) -> None:
-        """Show an event of one image of a folder."""
-        self.report(event, place, count)
-
     def _tell(self, text: str) -> None:
         if text and text not in self._told:
             self._told.add(text)

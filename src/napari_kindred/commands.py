@@ -1,0 +1,190 @@
+"""The commands of the command line; each takes its parsed arguments and returns the exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import ConsistentConfig, EntityConfig
+from .errors import InputError, OutputError
+from .flags import config_of
+from .terminal import Bar
+from .train_configs import SamTrainConfig, TrainConfig
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .batch import Outcome
+    from .tasks import Task
+
+
+def entities(given: argparse.Namespace) -> int:
+    """Segment a file or folder."""
+    from .tasks import EntityTask
+
+    outcome = _work(given, EntityTask(config_of(given, EntityConfig)))
+    _tell_entities(outcome)
+    return _tell_failures(outcome)
+
+
+def _work(given: argparse.Namespace, task: Task[Any]) -> Outcome:
+    """Work on a file, or on every image of a folder."""
+    from . import batch
+    from .files import is_image
+
+    source, out = given.input, given.out
+    _check_there(source)
+    if not is_image(source) and not source.is_dir():
+        raise InputError(f"{source.name!r} is no image file; give a TIFF, PNG, JPEG or OME-Zarr.")
+    with Bar() as bar:
+        if is_image(source):
+            return batch.process_file(source, out, task, bar.report, given.overwrite)
+        return batch.process_folder(source, out, task, bar.report, given.overwrite, given.resume)
+
+
+def consistent(given: argparse.Namespace) -> int:
+    """Cluster a movie."""
+    from . import movies
+
+    config = config_of(given, ConsistentConfig)
+    for path in filter(None, (given.input, given.model)):
+        _check_there(path)
+    with Bar() as bar:
+        outcome = movies.cluster_file(
+            given.input,
+            given.out,
+            config,
+            bar.report,
+            overwrite=given.overwrite,
+            model=given.model,
+            save_model=given.save_model,
+            levels=given.levels,
+        )
+    print(
+        f"{outcome.out}: {outcome.clusters} clusters in {outcome.frames} frames, {_time(outcome)}"
+    )
+    for path in outcome.more:
+        print(f"  {path}")
+    return 0
+
+
+def demo(given: argparse.Namespace) -> int:
+    """Segment a shipped movie."""
+    import imageio.v3 as iio
+
+    from . import batch, samples
+    from .images import Frames, read_image
+    from .overview import draw_overview
+    from .results import load_segmentation
+    from .storage import check_folder, replacing
+    from .tasks import EntityTask
+
+    out = given.out or _free_name(Path("napari-kindred-demo"))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{str(out)!r} is there already; choose another name, or delete it.")
+    check_folder(out)
+    source = samples.sample_path(given.sample)
+    with Bar() as bar:
+        task = EntityTask(EntityConfig())
+        outcome = batch.process_file(source, out / "labels.tif", task, bar.report)
+    image = read_image(source)
+    frames = Frames.open(image.data, metadata_axes=image.axes)
+    with replacing(out / "overview.png") as part:
+        iio.imwrite(part, draw_overview(frames, load_segmentation(outcome.out).labels))
+    _tell_entities(outcome)
+    for name, what in (
+        ("labels.tif", "one label per nucleus or cell"),
+        ("labels.csv", "area, centroid, mean intensity and score of each"),
+        ("labels.json", "provenance: version, options, weights, device"),
+        ("overview.png", "a picture of it"),
+    ):
+        print(f"  {out / name}  ({what})")
+    if given.view:
+        return _view(source, outcome.out)
+    return 0
+
+
+def train_entities(given: argparse.Namespace) -> int:
+    """Train the entity network."""
+    config = config_of(given, TrainConfig)
+    _check_folders(given)
+    from .entities.train import train
+
+    print(f"Weights: {train(given.data, given.out, config)}")
+    return 0
+
+
+def train_sam(given: argparse.Namespace) -> int:
+    """Train the promptable model."""
+    config = config_of(given, SamTrainConfig)
+    _check_folders(given)
+    from .classes.train_sam import train_sam as train
+
+    print(f"Weights: {train(given.data, given.out, config)}")
+    return 0
+
+
+def info(given: argparse.Namespace) -> int:
+    """Print what is installed, or how a result came about."""
+    from . import about
+
+    for line in about.installed() if given.file is None else about.of_file(given.file):
+        print(line)
+    return 0
+
+
+# -- checking and telling -----------------------------------------------------------------------
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"There is no {str(path)!r}; check the path.")
+
+
+def _check_folders(given: argparse.Namespace) -> None:
+    for folder in given.data:
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {str(folder)!r}; check the path.")
+
+
+def _tell_entities(outcome: Outcome) -> None:
+    frames = f" in {outcome.frames} frames" if outcome.frames > outcome.done else ""
+    images = f" in {outcome.done} images" if outcome.done > 1 else ""
+    scale = outcome.provenance.get("scale_used")
+    details = [
+        _time(outcome),
+        *([f"scale {scale:.3g}"] if isinstance(scale, int | float) and not images else []),
+        *([f"{outcome.skipped} images were done before"] if outcome.skipped else []),
+    ]
+    print(f"{outcome.out}: {outcome.entities} entities{frames}{images}, {', '.join(details)}")
+
+
+def _tell_failures(outcome: Outcome) -> int:
+    """Name the images of a folder that could not be used; returns the exit code."""
+    for name, reason in outcome.failed.items():
+        print(f"napari-kindred: {name}: {reason}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _time(outcome: Any) -> str:
+    device = outcome.provenance.get("device")
+    return f"{outcome.seconds:.1f} s" + (f" on {device}" if device else "")
+
+
+def _view(source: Path, labels: Path) -> int:
+    """Open napari in a process of its own, so that the command line itself never needs it."""
+    command = [sys.executable, "-m", "napari_kindred._napari.view", str(source), str(labels)]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError("napari could not be opened; install it with pip install 'napari[all]'.")
+    return 0
+
+
+def _free_name(path: Path) -> Path:
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return free

@@ -1,0 +1,197 @@
+"""What a method does with one image from disk; what is done is kept however it ends."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from .events import Event, Notice, Partial
+from .images import Frames
+from .results import Assembly, Segmentation, provenance
+from .weights import file_sha256, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .config import EntityConfig
+    from .files import ImageFile
+
+Result = TypeVar("Result")
+Made = TypeVar("Made", bound=Segmentation)
+Report = Callable[[Event], None]
+
+
+class SoFar(Protocol):
+    """The frames that are done while a task works."""
+
+    @property
+    def done(self) -> Any:
+        """True when there are any."""
+
+    def add(self, partial: Partial) -> None:
+        """Take a finished frame in."""
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result; its provenance tells whether that is all of it."""
+
+
+class Task(ABC, Generic[Made]):
+    """A method with its options, as files and folders need it.
+
+    Parameters
+    ----------
+    config : dataclass
+        The method's options; has ``axes`` and ``channel``.
+
+    Attributes
+    ----------
+    method : str
+        For provenance.
+    ends : tuple of str
+        How the names of an image's tables in a folder end, the first being the result's own.
+    """
+
+    method: ClassVar[str]
+    ends: ClassVar[tuple[str, ...]] = ("csv",)
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def iterate(self, image: Any, metadata_axes: str | None) -> Generator[Event, None, Made]:
+        """Begin the job on an image; see the ``iter_…`` function of the method."""
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Load once what all images of a folder need."""
+        yield from ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same, beside the config, for a folder to be gone on with."""
+        return {}
+
+    def so_far(self, frames: Frames) -> SoFar:
+        """Return an empty place for the frames of an image."""
+        return Assembly(frames)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the provenance of a stopped job says beside the usual."""
+        return {}
+
+    def tables(self, result: Made) -> tuple[pd.DataFrame, ...]:
+        """Return the tables of an image in a folder, one for each of :attr:`ends`."""
+        return (result.table,)
+
+
+def run_task(
+    task: Task[Made], image: ImageFile, report: Report, keep: Callable[[Segmentation], None]
+) -> Made:
+    """Work on an open image, and hand what there is to ``keep`` however it ends.
+
+    Parameters
+    ----------
+    task : Task
+    image : ImageFile
+    report : callable
+        Told every event.
+    keep : callable
+        Given the result; when the job is cancelled or fails, that of the frames done so far, its
+        provenance's ``complete`` then being False.
+
+    Returns
+    -------
+    Segmentation
+        The complete result.
+    """
+    frames = Frames.open(image.data, task.config.axes, task.config.channel, image.axes)
+    scale, units = image.scale_of(frames.output_axes)
+    so_far = task.so_far(frames)
+    notes = [image.note] if image.note else []
+    for note in notes:
+        report(Notice(note))
+    job = task.iterate(image.data, image.axes)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Partial):
+            so_far.add(event)
+        report(event)
+
+    start = time.perf_counter()
+    try:
+        result = drive(job, watch)
+    except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
+        job.close()
+        if so_far.done:
+            cancelled = isinstance(error, KeyboardInterrupt)
+            why = "cancelled" if cancelled else str(error) or type(error).__name__
+            facts = provenance(
+                method=task.method,
+                config=task.config,
+                frames=frames,
+                seconds=time.perf_counter() - start,
+                notes=[*notes, f"stopped: {why}"],
+                image=image.name,
+                **task.facts(),
+            )
+            keep(so_far.segmentation(facts, scale, units))
+        raise
+    result.scale, result.units = scale, units
+    result.provenance = {
+        **result.provenance,
+        "image": image.name,
+        "notes": [*notes, *result.provenance.get("notes", [])],
+        "complete": True,
+        "frames_done": len(frames),
+    }
+    keep(result)
+    return result
+
+
+def drive(job: Generator[Event, None, Result], report: Report) -> Result:
+    """Run a job to its end and return its result; each event is reported."""
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        report(event)
+
+
+class EntityTask(Task[Segmentation]):
+    """Every cell or nucleus its own label; takes an :class:`~napari_kindred.EntityConfig`."""
+
+    method = "entities"
+    config: EntityConfig
+
+    def __init__(self, config: EntityConfig) -> None:
+        super().__init__(config)
+        self._model: Any = None
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Load the network."""
+        from .device import select
+        from .entities.checkpoint import load_network
+
+        self._model = load_network(self.config.weights, select(self.config.device))
+        yield from ()
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, Segmentation]:
+        """Begin :func:`napari_kindred.iter_segment_entities`."""
+        from .entities.predict import iter_segment_entities
+
+        return iter_segment_entities(
+            image, config=self.config, metadata_axes=metadata_axes, model=self._model
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return the weights' name and hash."""
+        name = self.config.weights
+        return {"weights": {"name": name, "sha256": file_sha256(resolve(name))}}
