@@ -264,7 +264,8 @@ def _common(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.i
     """Pixels (N, M) that boxes (N, 4) and (M, 4) share."""
     start = np.maximum(first[:, None, :2], second[None, :, :2])
     stop = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return np.clip(stop - start, 0, None).astype(np.int64).prod(-1)
+    common: NDArray[np.int64] = np.clip(stop - start, 0, None).astype(np.int64).prod(-1)
+    return common
 
 
 def _touching(first: NDArray[np.int32], second: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
@@ -293,4 +294,5 @@ def _over_union(
     shared: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     union = first[:, None] + second[None] - shared
-    return shared / np.maximum(union, 1)
+    share: NDArray[np.float64] = shared / np.maximum(union, 1)
+    return share

@@ -198,6 +198,7 @@ def open_proposer(
     *,
     points: int = 100,
     masks: Literal["best", "all"] = "best",
+    large: Literal["resize", "tiles"] = "resize",
     region_size: float = 16.0,
     entity_config: EntityConfig | None = None,
     device: str | torch.device = "auto",
@@ -214,9 +215,12 @@ def open_proposer(
         For entities and regions any latent space, ``"kindred"`` when empty; for ``"sam"`` a SAM by
         name or path, ``"kindred-sam"`` when empty.
     points : int
-        Points of the SAM's grid, 10 x 10 in the paper; the nearest grid of as many is taken.
+        Points of the SAM's grid, 10 x 10 in the paper; the nearest square number is taken.
     masks : {"best", "all"}
         Of the three masks that a SAM gives for a point, the one of best predicted quality, or all.
+    large : {"resize", "tiles"}
+        A picture larger than the SAM's input is scaled down to it, or cut into tiles of that size
+        with a grid each.
     region_size : float
         Side of regions, in pixels.
     entity_config : EntityConfig, optional
@@ -238,7 +242,9 @@ def open_proposer(
     if kind == "sam":
         from .sam_grid import SamGrid
 
-        return SamGrid.open(encoder, points=points, masks=masks, device=device, progress=progress)
+        return SamGrid.open(
+            encoder, points=points, masks=masks, large=large, device=device, progress=progress
+        )
     from .pooled import EntityProposer, RegionProposer
 
     if kind == "entities":
@@ -263,7 +269,8 @@ def reopen_proposer(
 
     options = dict(recipe.options)
     entities = options.pop("entities", None)
-    known = {key: options[key] for key in ("points", "masks", "region_size") if key in options}
+    names = ("points", "masks", "large", "region_size")
+    known = {key: options[key] for key in names if key in options}
     config = EntityConfig(**entities) if entities else None
     opened = open_proposer(
         recipe.kind, recipe.encoder, **known, entity_config=config, device=device, progress=progress

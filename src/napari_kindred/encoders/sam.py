@@ -86,6 +86,11 @@ class SamEncoder:
         self.decoder: MaskDecoder | None = SamDecoder(sam)
         self._sam = sam
 
+    @property
+    def sam(self) -> Any:
+        """The ``segment_anything`` model itself."""
+        return self._sam
+
     def encode(self, batch: Tensor) -> Tokens:
         """Encode pictures (B, 3, H, W) as the paper does; see :meth:`.base.Encoder.encode`.
 
