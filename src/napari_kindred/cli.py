@@ -14,7 +14,7 @@ from .config import ConsistentConfig, EntityConfig
 from .errors import KindredError
 from .flags import add_flags
 from .terminal import terminate_like_interrupt
-from .train_configs import SamTrainConfig, TrainConfig
+from .train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 
 CANCELLED = 130
 
@@ -159,6 +159,12 @@ def _add_train(commands: Any) -> None:
             "a small promptable model: a point or a box, a mask",
             SamTrainConfig,
             run.train_sam,
+        ),
+        (
+            "classes",
+            "ESC-Net: a name, its pixels; labels are classes, named in a classes.csv",
+            EscTrainConfig,
+            run.train_classes,
         ),
     ):
         command = kinds.add_parser(

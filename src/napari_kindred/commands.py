@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ConsistentConfig, EntityConfig
+from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
 from .errors import InputError, OutputError
 from .flags import config_of
 from .terminal import Bar
-from .train_configs import SamTrainConfig, TrainConfig
+from .train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from .batch import Outcome
     from .tasks import Task
@@ -22,11 +23,43 @@ if TYPE_CHECKING:
 
 def entities(given: argparse.Namespace) -> int:
     """Segment a file or folder."""
+    config = config_of(given, EntityConfig)
+    _check_source(given.input)
     from .tasks import EntityTask
 
-    outcome = _work(given, EntityTask(config_of(given, EntityConfig)))
+    outcome = _work(given, EntityTask(config))
     _tell_entities(outcome)
     return _tell_failures(outcome)
+
+
+def classes(given: argparse.Namespace) -> int:
+    """Find classes by name in a file or folder."""
+    config = config_of(given, ClassesConfig)
+    _check_source(given.input)
+    from .tasks import ClassTask
+
+    task = ClassTask(config, given.names, given.vocabulary, given.examples, given.clip)
+    outcome = _work(given, task)
+    _tell_classes(outcome, task.names)
+    return _tell_failures(outcome)
+
+
+def teach(given: argparse.Namespace) -> int:
+    """Learn classes from examples, and write a vocabulary."""
+    config = config_of(given, TeachConfig)
+    check_vocabulary_place(given.out, given.overwrite)
+    from .about import quality_lines
+    from .classes.examples import read_examples
+    from .classes.teach import iter_teach_classes
+    from .features import FeatureCache
+    from .tasks import drive
+
+    examples = read_examples(given.examples)
+    with Bar() as bar:
+        job = iter_teach_classes(examples, config=config, cache=FeatureCache())
+        vocabulary = drive(job, bar.report)
+    vocabulary.save(given.out, given.overwrite)
+    return 0
 
 
 def _work(given: argparse.Namespace, task: Task[Any]) -> Outcome:
@@ -35,9 +68,6 @@ def _work(given: argparse.Namespace, task: Task[Any]) -> Outcome:
     from .files import is_image
 
     source, out = given.input, given.out
-    _check_there(source)
-    if not is_image(source) and not source.is_dir():
-        raise InputError(f"{source.name!r} is no image file; give a TIFF, PNG, JPEG or OME-Zarr.")
     with Bar() as bar:
         if is_image(source):
             return batch.process_file(source, out, task, bar.report, given.overwrite)
@@ -126,6 +156,16 @@ def train_sam(given: argparse.Namespace) -> int:
     return 0
 
 
+def train_classes(given: argparse.Namespace) -> int:
+    """Train ESC-Net."""
+    config = config_of(given, EscTrainConfig)
+    _check_folders(given.data)
+    from .classes.escnet.train_escnet import train_escnet
+
+    print(f"Weights: {train_escnet(given.data, given.out, config)}")
+    return 0
+
+
 def info(given: argparse.Namespace) -> int:
     """Print what is installed, or how a result came about."""
     from . import about
@@ -143,13 +183,22 @@ def _check_there(path: Path) -> None:
         raise InputError(f"There is no {str(path)!r}; check the path.")
 
 
+def _check_source(source: Path) -> None:
+    from .files import is_image
+
+    _check_there(source)
+    if not is_image(source) and not source.is_dir():
+        raise InputError(f"{source.name!r} is no image file; give a TIFF, PNG, JPEG or OME-Zarr.")
+
+
 def _check_folders(given: argparse.Namespace) -> None:
     for folder in given.data:
         if not folder.is_dir():
             raise InputError(f"There is no folder {str(folder)!r}; check the path.")
 
 
-def _tell_entities(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, what: str) -> None:
+    """Tell what was found, where, and how long it took."""
     frames = f" in {outcome.frames} frames" if outcome.frames > outcome.done else ""
     images = f" in {outcome.done} images" if outcome.done > 1 else ""
     scale = outcome.provenance.get("scale_used")
@@ -158,7 +207,20 @@ def _tell_entities(outcome: Outcome) -> None:
         *([f"scale {scale:.3g}"] if isinstance(scale, int | float) and not images else []),
         *([f"{outcome.skipped} images were done before"] if outcome.skipped else []),
     ]
-    print(f"{outcome.out}: {outcome.entities} entities{frames}{images}, {', '.join(details)}")
+    print(f"{outcome.out}: {what}{frames}{images}, {', '.join(details)}")
+
+
+def _tell_entities(outcome: Outcome) -> None:
+    found, _ = outcome.things.get("entities", (0, 0))
+    _tell(outcome, f"{found} entities")
+
+
+def _tell_classes(outcome: Outcome, names: Sequence[str]) -> None:
+    _tell(outcome, f"{len(names)} classes")
+    for name in names:
+        count, area = outcome.things.get(name, (0, 0))
+        share = area / max(outcome.pixels, 1)
+        print(f"  {name}: {count} found, {share:.1%} of the pixels")
 
 
 def _tell_failures(outcome: Outcome) -> int:

@@ -1,0 +1,160 @@
+"""Weights files of ESC-Net: what was trained, and which CLIP it belongs to.
+
+A CLIP is large and has a file of its own; only its attention is trained, so only that is kept,
+in full precision, for its changes are small.  The SAM's blocks are changed as well and kept whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ...encoders.clip import open_whole_clip
+from ...encoders.sam_shapes import SamShapes
+from ...errors import KindredError, WeightsError
+from ...weights import file_sha256, read_header, resolve
+from .clip_dense import DenseClip
+from .network import EscNet, EscShape
+
+FORMAT = "napari-kindred escnet 1"
+
+NETWORK, CLIP = "network.", "clip."
+"""What the names of tensors begin with."""
+
+
+class Pupil(nn.Module):
+    """ESC-Net and the picture side of its CLIP."""
+
+    def __init__(self, network: EscNet, clip: DenseClip) -> None:
+        super().__init__()
+        self.network, self.clip = network, clip
+
+    def learnt(self) -> dict[str, Tensor]:
+        """Return the tensors that training changes, by name; a CLIP's others stay as they came."""
+        attention = {CLIP + name for name in self.clip.attention()}
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith(NETWORK) or name in attention
+        }
+
+
+def save_esc(pupil: Pupil, path: str | Path, info: dict[str, Any]) -> None:
+    """Write what was learnt, in one piece, with ``info`` in the file's header.
+
+    Parameters
+    ----------
+    pupil : Pupil
+    path : str or Path
+        A ``.safetensors`` file.
+    info : dict
+        ``clip`` with its ``name`` and ``sha256``; ``side``; ``contrast``; what else is told about
+        its making.
+    """
+    path = Path(path)
+    tensors = {}
+    for name, value in pupil.learnt().items():
+        small = name.startswith(NETWORK) and value.is_floating_point()
+        tensors[name] = (value.half() if small else value).contiguous().cpu()
+    metadata = {
+        "format": FORMAT,
+        "shape": json.dumps(dataclasses.asdict(pupil.network.shape)),
+        "info": json.dumps(info),
+    }
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
+    part.replace(path)
+
+
+def is_esc(path: Path) -> bool:
+    """Tell whether a safetensors file says that it is an ESC-Net."""
+    metadata = read_header(path).get("__metadata__") or {}
+    return metadata.get("format") == FORMAT
+
+
+def load_esc(path: str | Path, clip: str = "") -> tuple[Pupil, Any, dict[str, Any]]:
+    """Load an ESC-Net with its CLIP.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file written by training.
+    clip : str
+        Where its CLIP is on this machine, ``<model>/<pretrained>``, if not under the name that it
+        had in training.
+
+    Returns
+    -------
+    pupil : Pupil
+        In evaluation mode on the CPU, float32.
+    opened : OpenedClip
+        Whose texts belong to it.
+    info : dict
+        ``sha256`` of the file, and what training wrote.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged or of something else, or the CLIP is another one.
+    """
+    found = resolve(path)
+    metadata, tensors = _read(found)
+    try:
+        shape = json.loads(metadata["shape"])
+        shape["sam"] = SamShapes(**shape["sam"])
+        info = json.loads(metadata["info"])
+        asked = str(info["clip"]["name"])
+        expected = str(info["clip"]["sha256"])
+        network = EscNet(EscShape(**shape))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise _misfit(found) from error
+    try:
+        opened = open_whole_clip(clip or asked, patches=True)
+    except KindredError as error:
+        raise WeightsError(
+            f"{found.name} was trained with CLIP {asked!r}, which could not be opened: {error}"
+        ) from error
+    if opened.sha256 != expected:
+        raise WeightsError(
+            f"{found.name} was trained with the CLIP whose sha256 is {expected}, not "
+            f"{opened.sha256}; give that one."
+        )
+    pupil = Pupil(network, DenseClip(opened))
+    wanted = pupil.learnt()
+    try:
+        if tensors.keys() != wanted.keys():
+            raise KeyError("tensors of another network")
+        # Shapes are compared here; names were compared above, and a CLIP has more of them.
+        pupil.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()}, strict=False)
+    except (KeyError, RuntimeError) as error:
+        raise _misfit(found) from error
+    return pupil.eval(), opened, {**info, "sha256": file_sha256(found)}
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path.name} is truncated or no weights file; train it again or get it again."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path.name} holds weights of something else; a file written by "
+            "'napari-kindred train classes' is needed."
+        )
+    return metadata, tensors
+
+
+def _misfit(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path.name} does not fit the network it describes; train it again with this version."
+    )

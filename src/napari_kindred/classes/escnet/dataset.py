@@ -1,0 +1,174 @@
+"""Pictures with a class for every pixel: what ESC-Net learns from.
+
+A data folder as for the other networks (:mod:`napari_kindred.entities.dataset`), with a
+``classes.csv`` of columns ``value`` and ``name`` beside it.  Values that it does not name, and
+those named void, unlabelled or ignore, are left out of the loss; only an unnamed 0 is background,
+none of the names.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...entities.dataset import Example, data_hash, load_splits
+from ...errors import InputError, KindredError
+from ..names import check_names, key
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOTHING = -1
+"""Pixels that are none of the classes for certain."""
+
+IGNORE = -100
+"""Pixels of which nothing is known."""
+
+UNKNOWN = re.compile(r"\b(ignore|void|unlabell?ed)\b", re.IGNORECASE)
+"""Names of what is no class."""
+
+SMALLEST = 0.5
+"""A crop's side is at least this share of the picture's shorter side."""
+
+LIGHT = 0.2
+"""Brightness and contrast of a crop change by up to this share."""
+
+
+@dataclass(frozen=True)
+class ClassData:
+    """Pictures and what their labels mean.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The classes, of all folders.
+    train, validation : list of Example
+        Their labels hold the numbers of classes, from 0, ``NOTHING`` and ``IGNORE``.
+    sha256 : str
+        Of names, pictures and labels.
+    """
+
+    names: tuple[str, ...]
+    train: list[Example]
+    validation: list[Example]
+    sha256: str
+
+
+def load_class_data(data: str | Path | Sequence[str | Path]) -> ClassData:
+    """Read data folders.
+
+    Raises
+    ------
+    InputError
+        When a folder is not laid out as described above.
+    """
+    folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+    tables = [read_table(folder) for folder in folders]
+    names: dict[str, str] = {}
+    for table in tables:
+        for name in table.values():
+            names.setdefault(key(name), name)
+    numbers = {one: number for number, one in enumerate(names)}
+    train: list[Example] = []
+    validation: list[Example] = []
+    for folder, table in zip(folders, tables, strict=True):
+        meaning = {value: numbers[key(name)] for value, name in table.items()}
+        unnamed = _unnamed(folder)
+        for found, wanted in zip(load_splits(folder), (train, validation), strict=True):
+            wanted += [_renumbered(example, meaning, unnamed) for example in found]
+    if not any((example.labels >= 0).any() for example in train):
+        raise InputError("No pixel of the training pictures has a class of classes.csv.")
+    digest = hashlib.sha256("\n".join(names.values()).encode())
+    digest.update(data_hash(train).encode())
+    return ClassData(tuple(names.values()), train, validation, digest.hexdigest())
+
+
+def read_table(folder: Path) -> dict[int, str]:
+    """Read a folder's ``classes.csv``: the name of each label value that is a class.
+
+    Raises
+    ------
+    InputError
+        When it is missing, cannot be read, or names no class.
+    """
+    path = folder / "classes.csv"
+    rows = [row for row in _rows(path) if not UNKNOWN.search(row[1])]
+    try:
+        names = check_names([name for _, name in rows])
+    except KindredError as error:
+        raise InputError(f"{path}: {error}") from error
+    return {value: name for (value, _), name in zip(rows, names, strict=True)}
+
+
+def _unnamed(folder: Path) -> int:
+    """Return what label 0 means where it is no class."""
+    listed = {value for value, _ in _rows(folder / "classes.csv")}
+    return IGNORE if 0 in listed else NOTHING
+
+
+def _rows(path: Path) -> list[tuple[int, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [(int(row["value"]), row["name"]) for row in csv.DictReader(file)]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} has no classes.csv; write one with columns value and name, a row for "
+            "each class."
+        ) from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} must have the columns value, whole numbers, and name; a row such as 1,cell."
+        ) from error
+
+
+def _renumbered(example: Example, meaning: dict[int, int], unnamed: int) -> Example:
+    values = np.array([*meaning, 0 if 0 not in meaning else -1])
+    numbers = np.array([*meaning.values(), unnamed])
+    order = np.argsort(values)
+    place = np.searchsorted(values[order], example.labels).clip(0, len(values) - 1)
+    known = values[order][place] == example.labels
+    labels = np.where(known, numbers[order][place], IGNORE).astype(np.int32)
+    return Example(**{**vars(example), "labels": labels})
+
+
+def draw_crop(example: Example, side: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Cut a square out of a picture, mirrored and in another light now and then.
+
+    Returns
+    -------
+    picture : Tensor, (3, side, side) float32
+        0..1.
+    labels : Tensor, (side, side) int64
+    """
+    height, width = example.labels.shape
+    length = round(random.uniform(SMALLEST, 1) * min(height, width))
+    length = max(length, min(8, height, width))
+    top, left = random.integers(height - length + 1), random.integers(width - length + 1)
+    place = (slice(top, top + length), slice(left, left + length))
+    pixels, labels = crop_of(example.pyramid[0][:, *place], example.labels[place], side)
+    if random.random() < 0.5:
+        pixels, labels = pixels.flip(2), labels.flip(1)
+    contrast, light = random.uniform(1 - LIGHT, 1 + LIGHT), random.uniform(-LIGHT, LIGHT) / 2
+    mean = pixels.mean((1, 2), keepdim=True)
+    return ((pixels - mean) * contrast + mean + light).clamp(0, 1), labels
+
+
+def crop_of(
+    pixels: NDArray[np.float16], labels: NDArray[np.int32], side: int
+) -> tuple[Tensor, Tensor]:
+    """Scale a square (3, n, n) and its labels (n, n) to ``side`` pixels."""
+    picture = torch.from_numpy(pixels.astype(np.float32))[None]
+    scaled = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
+    # Labels as whole numbers in float64, which holds them exactly.
+    plane = torch.from_numpy(labels.astype(np.float64))[None, None]
+    return scaled.clamp(0, 1), F.interpolate(plane, (side, side), mode="nearest-exact")[0, 0].long()

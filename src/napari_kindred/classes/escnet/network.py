@@ -1,0 +1,182 @@
+"""ESC-Net: N blocks of pseudo-prompts, SAM block and fusion between CLIP and the mask decoder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...encoders.sam import check_installed
+from ...errors import OptionError
+from .correlation import correlate, log_odds
+from .decoder import Decoder, silence
+from .pseudo_prompts import ABOVE, REGIONS, pseudo_prompts
+from .sam_block import SamBlock
+from .vlf import FusionBlock
+
+if TYPE_CHECKING:
+    from ...encoders.sam_shapes import SamShapes
+    from .clip_dense import DenseFeatures
+
+FINER = 4
+"""Logits are this many times as fine as CLIP's patches."""
+
+
+@dataclass(frozen=True)
+class EscShape:
+    """Sizes of an ESC-Net; stored with its weights.
+
+    Attributes
+    ----------
+    dimension, width : int
+        D of CLIP's space, W of its intermediate features.
+    sam : SamShapes
+        Of the SAM whose blocks are taken.
+    blocks : int
+        N.
+    hidden, heads, window : int
+        Of the fusion.
+    regions, above
+        Of the pseudo-prompts.
+    sam_block, fusion : bool
+        Parts that may be left out, to see what they are good for: without ``sam_block`` CLIP's own
+        features lead the fusion; without ``fusion`` there is no decoder either, and the SAM
+        block's features are compared with the texts directly.
+    """
+
+    dimension: int
+    width: int
+    sam: SamShapes
+    blocks: int = 4
+    hidden: int = 128
+    heads: int = 4
+    window: int = 7
+    regions: int = REGIONS
+    above: float = ABOVE
+    sam_block: bool = True
+    fusion: bool = True
+
+    def __post_init__(self) -> None:
+        if self.hidden % (4 * self.heads):
+            raise OptionError(
+                f"hidden={self.hidden} must be a multiple of four times heads={self.heads}."
+            )
+
+
+class EscBlock(nn.Module):
+    """One block: prompts from the correlation, features from the prompts, a better correlation."""
+
+    def __init__(self, shape: EscShape, prompt_encoder: Any, mask_decoder: Any) -> None:
+        super().__init__()
+        self.shape = shape
+        channels = shape.sam.out_channels if shape.sam_block else shape.dimension
+        self.sam: SamBlock | None = None
+        self.fuse: FusionBlock | None = None
+        self.correct: nn.Conv2d | None = None
+        if shape.sam_block:
+            self.sam = SamBlock(prompt_encoder, mask_decoder, shape.dimension)
+        if shape.fusion:
+            self.fuse = FusionBlock(
+                channels, shape.dimension, shape.hidden, shape.heads, shape.window
+            )
+        elif shape.sam_block:
+            self.correct = nn.Conv2d(channels, shape.dimension, 1)
+            silence(self.correct)
+
+    def forward(
+        self, visual: Tensor, correlation: Tensor, embedded: Tensor | None, texts: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Refine.
+
+        Parameters
+        ----------
+        visual : Tensor, (B, D, h, w)
+        correlation : Tensor, (B, C, h, w)
+        embedded : Tensor, (B, C, h, w, hidden), or None
+            From the block before.
+        texts : Tensor, (C, D)
+
+        Returns
+        -------
+        correlation : Tensor, (B, C, h, w)
+        embedded : Tensor, (B, C, h, w, hidden), or None
+        """
+        guide = visual
+        if self.sam is not None:
+            prompts = pseudo_prompts(correlation, self.shape.regions, self.shape.above)
+            guide = self.sam(visual, prompts)
+        if self.fuse is not None:
+            refined, embedded = self.fuse(correlation, embedded, guide, texts)
+            return refined, embedded
+        if self.correct is not None:
+            moved = correlate(visual + self.correct(guide), texts) - correlate(visual, texts)
+            correlation = correlation + moved
+        return correlation, None
+
+
+class EscNet(nn.Module):
+    """The whole network but for CLIP, whose features and texts it is given.
+
+    Parameters
+    ----------
+    shape : EscShape
+    sharpness : float
+        Factor that CLIP learnt to put before its cosines.
+    sam : segment_anything.modeling.Sam, optional
+        Whose prompt encoder and mask decoder the blocks begin with; random ones when left out.
+
+    Raises
+    ------
+    WeightsError
+        When ``segment_anything`` is not installed.
+    """
+
+    def __init__(self, shape: EscShape, sharpness: float = 20.0, sam: Any = None) -> None:
+        super().__init__()
+        check_installed()
+        self.shape = shape
+        prompts = shape.sam.prompt_encoder() if sam is None else sam.prompt_encoder
+        decoder = shape.sam.mask_decoder() if sam is None else sam.mask_decoder
+        self.blocks = nn.ModuleList(EscBlock(shape, prompts, decoder) for _ in range(shape.blocks))
+        self.decoder = Decoder(shape.hidden, shape.width) if shape.fusion else None
+        self.sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
+        self.requires_grad_(True)
+
+    def forward(self, features: DenseFeatures, texts: Tensor, contrast: Tensor) -> Tensor:
+        """Segment.
+
+        Parameters
+        ----------
+        features : DenseFeatures
+            Of B pictures.
+        texts : Tensor, (C, D)
+            Of the names; order and number are free.
+        contrast : Tensor, (K, D)
+            Of words for none of the names.
+
+        Returns
+        -------
+        Tensor, (B, C, 4 h, 4 w)
+            Logits, each class by itself; before training those of CLIP's own probabilities.
+        """
+        visual = features.final
+        correlation = correlate(visual, texts)
+        others = correlate(visual, contrast)
+        embedded: Tensor | None = None
+        for block in self.blocks:
+            correlation, embedded = block(visual, correlation, embedded, texts)
+        coarse = log_odds(correlation, others, self.sharpness.exp())
+        size = [FINER * n for n in coarse.shape[2:]]
+        logits = F.interpolate(coarse, size, mode="bilinear")
+        if self.decoder is not None and embedded is not None:
+            logits = logits + self.decoder(embedded, features.middle)
+        return logits
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """Return the parameters that come from a SAM."""
+        blocks = [part for part in self.modules() if isinstance(part, SamBlock)]
+        return [parameter for block in blocks for parameter in block.pretrained()]

@@ -1,0 +1,188 @@
+"""A trained ESC-Net at work: how probable every name is, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...device import inference, is_out_of_memory, select
+from ...encoders.base import fitted_shape
+from ...entities.plane import pad_to_multiple
+from ...errors import InputError, KindredError
+from ...events import Progress
+from ...tiling import Stitcher, tiles
+from ..clip_match import contrast_beside
+from ..clip_text import ClipTexts
+from .checkpoint import load_esc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .checkpoint import Pupil
+
+LARGE = 1.5
+"""Pictures whose longer side is this many times the network's input are looked at in tiles too."""
+
+
+class EscMeaning:
+    """Names taken at their meaning, for pixels, by a trained network.
+
+    Parameters
+    ----------
+    pupil : Pupil
+        In evaluation mode, on its device.
+    texts : ClipTexts
+        Of its CLIP.
+    side : int
+        Longer side of the pictures that the network is given, a multiple of CLIP's patch.
+    contrast : sequence of str
+        Words for none of the names.
+    identity : dict
+        What a result says about the network.
+    """
+
+    def __init__(
+        self,
+        pupil: Pupil,
+        texts: ClipTexts,
+        side: int,
+        contrast: Sequence[str],
+        identity: dict[str, Any],
+    ) -> None:
+        self._pupil, self._texts, self._side = pupil, texts, side
+        self._contrast, self._identity = tuple(contrast), dict(identity)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a result says about how its names were understood."""
+        return dict(self._identity)
+
+    def iter_class_map(
+        self, pixels: NDArray[np.float32], names: Sequence[str]
+    ) -> Generator[Progress, None, NDArray[np.float32]]:
+        """Tell how probable every name is at every pixel.
+
+        A picture much larger than the network's input is looked at as a whole and in overlapping
+        tiles, and the two are averaged: what a thing is may need all of the picture, where it
+        ends may not.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
+            About 0..1.
+        names : sequence of str
+            C names.
+
+        Yields
+        ------
+        Progress
+            After every look.
+
+        Returns
+        -------
+        ndarray of float32, shape (C, H, W)
+            Probabilities, each name by itself.
+
+        Raises
+        ------
+        InputError
+            When ``pixels`` is no picture.
+        KindredError
+            When memory is not enough.
+        """
+        picture = to_picture(pixels)
+        shape = (pixels.shape[0], pixels.shape[1])
+        parts = []
+        if max(shape) > LARGE * self._side:
+            margin = self._side // 8
+            parts = tiles(shape, self._side, margin, blend=margin)
+        total = 1 + len(parts)
+        plane = self._look(picture, names)
+        yield Progress(1, total, "looking for names")
+        if parts:
+            stitcher = Stitcher(len(names), shape)
+            for number, part in enumerate(parts, start=2):
+                stitcher.add(part, self._look(picture[:, *part.outer], names))
+                yield Progress(number, total, "looking for names")
+            plane = (plane + stitcher.plane) / 2
+        return plane
+
+    def _look(self, picture: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities (C, H, W) for a picture (3, H, W), scaled to the input."""
+        pupil = self._pupil
+        device = pupil.network.sharpness.device
+        shape = picture.shape[1:]
+        size = fitted_shape((shape[0], shape[1]), self._side)
+        try:
+            with inference():
+                texts = self._texts.embed(names).to(device)
+                words = contrast_beside(names, self._contrast)
+                contrast = self._texts.embed(words).to(device) if words else texts[:0]
+                scaled = F.interpolate(
+                    picture[None].to(device), size, mode="bilinear", antialias=True
+                )
+                padded = pad_to_multiple(scaled.clamp(0, 1), pupil.clip.patch)
+                logits = pupil.network(pupil.clip(padded), texts, contrast)
+                full = F.interpolate(logits, padded.shape[2:], mode="bilinear")
+                own = full[:, :, : size[0], : size[1]]
+                found = F.interpolate(own, shape, mode="bilinear", antialias=True)
+                return np.asarray(found.sigmoid()[0].float().cpu().numpy(), np.float32)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise KindredError(
+                "Memory is not enough for ESC-Net; ask for fewer names at once, or use "
+                "device='cpu'."
+            ) from error
+
+
+def open_esc(
+    path: str | Path, *, device: str | torch.device = "auto", clip: str = ""
+) -> EscMeaning:
+    """Open a trained ESC-Net.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file written by ``napari-kindred train classes``.
+    device : str or torch.device
+    clip : str
+        Where its CLIP is on this machine, ``<model>/<pretrained>``, if not under the name that it
+        had in training.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged or of something else, or the CLIP is another one.
+    """
+    chosen = select(device)
+    pupil, opened, info = load_esc(path, clip)
+    identity = {
+        "network": "ESC-Net",
+        "weights": {"name": str(path), "sha256": info["sha256"]},
+        "clip": opened.name,
+        "clip_sha256": opened.sha256,
+        "sam": info.get("sam", {}),
+        "contrast": info["contrast"],
+    }
+    texts = ClipTexts(opened)
+    return EscMeaning(pupil.to(chosen), texts, info["side"], info["contrast"], identity)
+
+
+def to_picture(pixels: NDArray[np.float32]) -> Tensor:
+    """Return a picture (H, W, 1 or 3) as (3, H, W), cut to 0..1.
+
+    Raises
+    ------
+    InputError
+        When this is no picture.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    return torch.from_numpy(planes).clamp(0, 1).expand(3, -1, -1)

@@ -1,0 +1,118 @@
+"""The SAM block: a pre-trained SAM's prompt encoder and two-way attention, on CLIP's features."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .pseudo_prompts import PseudoPrompts
+
+SURE = 8.0
+"""Logit that a SAM takes for a sure mask; pseudo-masks are given as logits between -8 and 8."""
+
+
+class SamBlock(nn.Module):
+    """Refines CLIP's features where the prompts of each class point to.
+
+    For each class, its prompts attend to each other, then prompts and picture to each other in
+    turn, as in SAM's mask decoder: ``(F_v^n)' = BCA(SA(P^n), F_v)``; the classes' pictures are
+    merged by a 1x1 convolution.
+
+    Parameters
+    ----------
+    prompt_encoder : segment_anything.modeling.PromptEncoder
+    mask_decoder : segment_anything.modeling.MaskDecoder
+        Parts of both are copied; d is the length of their tokens.
+    width : int
+        Channels D of CLIP's features.
+
+    Notes
+    -----
+    The merging convolution has the same weights for every class, and takes the classes' mean: the
+    number of names and their order are the user's.
+    """
+
+    def __init__(self, prompt_encoder: Any, mask_decoder: Any, width: int) -> None:
+        super().__init__()
+        from segment_anything.modeling.common import LayerNorm2d
+
+        channels = prompt_encoder.embed_dim
+        self.project = nn.Conv2d(width, channels, 1)
+        # A SAM's picture embedding ends in such a norm: its attention expects numbers like these.
+        self.norm: Any = LayerNorm2d(channels)
+        self.prompts: Any = deepcopy(prompt_encoder)
+        self.layers: Any = deepcopy(mask_decoder.transformer.layers)
+        outputs = (mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight)
+        self.tokens = nn.Parameter(torch.cat([t.detach() for t in outputs]))
+        self.merge = nn.Conv2d(channels, channels, 1)
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """Return the parameters that come from a SAM."""
+        return [*self.prompts.parameters(), *self.layers.parameters(), self.tokens]
+
+    def forward(self, visual: Tensor, prompts: PseudoPrompts) -> Tensor:
+        """Refine features.
+
+        Parameters
+        ----------
+        visual : Tensor, (B, D, h, w)
+            ``F_v``.
+        prompts : PseudoPrompts
+            For C classes.
+
+        Returns
+        -------
+        Tensor, (B, d, h, w)
+            ``F_v'``.
+        """
+        batch, classes = prompts.valid.shape[:2]
+        height, width = visual.shape[2:]
+        picture = self.norm(self.project(visual))
+        sparse, dense = self.embed(prompts)
+        keys = picture[:, None] + dense.reshape(batch, classes, *dense.shape[1:])
+        keys = keys.flatten(0, 1).flatten(2).transpose(1, 2)  # (B C, h w, d)
+        places = self._places(height, width)
+        tokens = torch.cat([self.tokens.expand(len(sparse), -1, -1), sparse], 1)
+        queries = tokens
+        for layer in self.layers:
+            queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=places)
+        refined = keys.reshape(batch, classes, height * width, -1).mean(1)
+        merged: Tensor = self.merge(refined.transpose(1, 2).reshape(batch, -1, height, width))
+        return merged
+
+    def embed(self, prompts: PseudoPrompts) -> tuple[Tensor, Tensor]:
+        """Embed prompts as SAM does.
+
+        Parameters
+        ----------
+        prompts : PseudoPrompts
+            For B C classes, k regions each.
+
+        Returns
+        -------
+        sparse : Tensor, (B C, k + 1, d)
+            The points', and SAM's own for "no box"; missing points as SAM codes missing points.
+        dense : Tensor, (B C, d, h, w)
+            The masks'.  A class's regions do not overlap, so they lie side by side in one map.
+        """
+        height, width = prompts.masks.shape[-2:]
+        scale = self.prompts.input_image_size[0] / max(height, width)
+        # SAM adds half a pixel to whole-numbered coordinates; ours are middles already.
+        points = prompts.points.flatten(0, 1) * scale - 0.5
+        valid = prompts.valid.flatten(0, 1)
+        labels = torch.where(valid, 1, -1)
+        logits = SURE * (2 * prompts.masks.amax(2).flatten(0, 1)[:, None] - 1)
+        enlarged = logits.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        sparse, dense = self.prompts(points=(points, labels), boxes=None, masks=enlarged)
+        nothing = self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        return sparse, torch.where(valid.any(1)[:, None, None, None], dense, nothing)
+
+    def _places(self, height: int, width: int) -> Tensor:
+        """Return SAM's codes (1, h w, d) of the places of a grid that is not square."""
+        side = max(height, width)
+        table: Tensor = self.prompts.pe_layer((side, side))[:, :height, :width]
+        return table.flatten(1).T[None]
