@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import ConsistentConfig, EntityConfig
+    from .classes.examples import Example, read_examples
+    from .classes.predict import iter_segment_classes, segment_classes
+    from .classes.result import ClassSegmentation
+    from .classes.teach import iter_teach_classes, teach_classes
+    from .classes.vocabulary import Vocabulary
+    from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
     from .consistent.hierarchy import HierarchicalClustering
     from .consistent.predict import cluster_stack, iter_cluster_stack
     from .entities.predict import iter_segment_entities, segment_entities
@@ -20,30 +25,50 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ClassSegmentation": "classes.result",
+    "ClassesConfig": "config",
     "ConsistentConfig": "config",
     "EntityConfig": "config",
+    "Example": "classes.examples",
     "HierarchicalClustering": "consistent.hierarchy",
     "KindredError": "errors",
     "Segmentation": "results",
+    "TeachConfig": "config",
+    "Vocabulary": "classes.vocabulary",
     "cluster_stack": "consistent.predict",
     "iter_cluster_stack": "consistent.predict",
+    "iter_segment_classes": "classes.predict",
     "iter_segment_entities": "entities.predict",
+    "iter_teach_classes": "classes.teach",
     "load_segmentation": "results",
+    "read_examples": "classes.examples",
+    "segment_classes": "classes.predict",
     "segment_entities": "entities.predict",
+    "teach_classes": "classes.teach",
 }
 
 __all__ = [
+    "ClassSegmentation",
+    "ClassesConfig",
     "ConsistentConfig",
     "EntityConfig",
+    "Example",
     "HierarchicalClustering",
     "KindredError",
     "Segmentation",
+    "TeachConfig",
+    "Vocabulary",
     "__version__",
     "cluster_stack",
     "iter_cluster_stack",
+    "iter_segment_classes",
     "iter_segment_entities",
+    "iter_teach_classes",
     "load_segmentation",
+    "read_examples",
+    "segment_classes",
     "segment_entities",
+    "teach_classes",
 ]
 
 

@@ -70,3 +70,30 @@ def finish(job: Generator[Any, None, Result]) -> Result:
             next(job)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+def within_stack(
+    job: Generator[Any, None, Result], number: int, total: int
+) -> Generator[Any, None, Result]:
+    """Count one frame's progress as that of its stack; it never goes back.
+
+    Parameters
+    ----------
+    job : generator
+        Works on one frame; what it yields besides :class:`Progress` passes unchanged.
+    number, total : int
+        The frame's number, from 0, and how many there are.
+    """
+    highest = 0.0
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        if isinstance(event, Progress):
+            share = event.done / event.total if event.total else 0.0
+            if event.what.startswith("measuring"):  # only prepares the work
+                share = 0.0
+            highest = max(highest, 0.95 * share)
+            event = Progress(number + highest, total, event.what, number, total)
+        yield event

@@ -107,7 +107,7 @@ def empty_table(stack: bool = False) -> pd.DataFrame:
 
 def measure(
     labels: np.ndarray,
-    pixels: np.ndarray,
+    pixels: np.ndarray | None,
     scores: np.ndarray | Sequence[float] | None = None,
     frame: int | None = None,
 ) -> pd.DataFrame:
@@ -117,8 +117,8 @@ def measure(
     ----------
     labels : ndarray of int, shape (Y, X)
         0 is background; ids need not be consecutive.
-    pixels : ndarray of float, shape (Y, X, C) or (Y, X)
-        Intensities, averaged over the channels.
+    pixels : ndarray of float, shape (Y, X, C) or (Y, X), or None
+        Intensities, averaged over the channels; without them there is no ``mean_intensity``.
     scores : array of float, shape (n,), optional
         One value per label, in ascending order of id; NaN when left out.
     frame : int, optional
@@ -134,7 +134,6 @@ def measure(
     ids, inverse = np.unique(labels.reshape(-1)[place], return_inverse=True)
     if scores is not None and len(scores) != len(ids):
         raise ValueError(f"{len(scores)} scores for {len(ids)} labels")
-    grey = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
     area = np.bincount(inverse, minlength=len(ids))
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -146,10 +145,12 @@ def measure(
             "area": area.astype(np.int64),
             "centroid_y": mean(place // labels.shape[1]),
             "centroid_x": mean(place % labels.shape[1]),
-            "mean_intensity": mean(grey.reshape(-1)[place]),
             "score": np.full(len(ids), np.nan) if scores is None else np.asarray(scores, float),
         }
     )
+    if pixels is not None:
+        grey = pixels.mean(axis=2) if pixels.ndim == 3 else pixels
+        table.insert(4, "mean_intensity", mean(grey.reshape(-1)[place]))
     if frame is not None:
         table.insert(1, "frame", np.int64(frame))
     return table

@@ -216,7 +216,11 @@ def _about(result: Segmentation) -> dict[str, Any]:
 def _write_zarr(path: Path, result: Segmentation) -> None:
     import zarr
 
-    root = zarr.create_group(path, overwrite=True)
+    write_group(zarr.create_group(path, overwrite=True), result)
+
+
+def write_group(root: zarr.Group, result: Segmentation) -> None:
+    """Write a result into an empty group, as an OME-Zarr label image with table and provenance."""
     shape = tuple(result.labels.shape)
     array = root.create_array("0", shape=shape, chunks=label_chunks(shape), dtype="int32")
     for index in np.ndindex(*shape[:-2]):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import EntityConfig
 from ..device import describe, select
-from ..events import Event, Notice, Partial, Progress, finish
+from ..events import Event, Notice, Partial, Progress, finish, within_stack
 from ..images import Frames, is_constant, normalise
 from ..options import with_options
 from ..results import Assembly, Segmentation, measure, provenance
@@ -65,7 +65,7 @@ def iter_segment_entities(
         place = (number, len(frames))
         if scale is None and not is_constant(raw.pixels):
             chosen = choose_scale(pixels, look(network, config))
-            scale, diameter = yield from _within(chosen, *place)
+            scale, diameter = yield from within_stack(chosen, *place)
             yield Notice(_scale_note(scale, diameter))
             if not diameter:  # nothing seen in this frame: the next one may tell
                 scale = None
@@ -75,7 +75,9 @@ def iter_segment_entities(
         if is_constant(raw.pixels):
             labels, scores = np.zeros(frames.plane_shape, np.int32), np.zeros(0, np.float32)
         else:
-            plane = yield from _within(iter_plane(network, pixels, config, scale or 1.0), *place)
+            plane = yield from within_stack(
+                iter_plane(network, pixels, config, scale or 1.0), *place
+            )
             labels, scores = plane.labels, plane.scores
         table = measure(labels, raw.pixels, scores, number if frames.leading_axes else None)
         partial = Partial(index, labels, table, raw.note)
@@ -102,23 +104,6 @@ def _scale_note(scale: float, diameter: float) -> str:
     if not diameter:
         return "No entities seen at any scale; looking at the image as it is."
     return f"Scale {scale:g}: entities are about {diameter:.0f} pixels across."
-
-
-def _within(job: Generator[Any, None, Any], number: int, total: int) -> Generator[Any, None, Any]:
-    """Count a frame's progress (0 … 1) as the stack's; it never goes back."""
-    highest = 0.0
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            return stop.value
-        if isinstance(event, Progress):
-            share = event.done / event.total if event.total else 0.0
-            if event.what.startswith("measuring"):
-                share = 0.0
-            highest = max(highest, 0.95 * share)
-            event = Progress(number + highest, total, event.what, number, total)
-        yield event
 
 
 def segment_entities(

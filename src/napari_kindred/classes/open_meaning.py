@@ -1,0 +1,139 @@
+"""Opens what gives names their meaning; only what is asked for is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..config import ClassesConfig, TeachConfig
+from ..errors import OptionError
+from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+from .proposals import open_proposer, reopen_proposer
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from ..features import FeatureCache
+    from .examples import Example
+    from .meaning import Meaning
+    from .vocabulary import Vocabulary
+
+SHIPPED = "microscopy"
+"""The vocabulary that is taken when nothing else gives the names a meaning."""
+
+
+def iter_open_meaning(
+    names: Sequence[str],
+    vocabulary: Vocabulary | str | Path | None = None,
+    examples: Sequence[Example] | str | Path | None = None,
+    clip: str | None = None,
+    *,
+    config: ClassesConfig,
+    cache: FeatureCache | None = None,
+) -> Generator[Event, None, Meaning]:
+    """Open what gives names their meaning: one of a vocabulary, examples, or CLIP.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What will be asked for; checked before anything large is loaded.
+    vocabulary, examples, clip
+        As in :func:`napari_kindred.segment_classes`.
+    config : ClassesConfig
+    cache : FeatureCache, optional
+
+    Raises
+    ------
+    KindredError
+        When more than one is given, or the one cannot be opened.
+    """
+    given = [
+        word
+        for word, value in (("vocabulary", vocabulary), ("examples", examples), ("clip", clip))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise OptionError(
+            f"Give {given[0]} or {given[1]}, not both: names get their meaning from one of them."
+        )
+    if clip is not None:
+        return _by_clip(names, clip, config, cache)
+    if examples is not None:
+        from .examples import read_examples
+        from .teach import iter_teach_classes
+
+        if isinstance(examples, str | Path):
+            examples = read_examples(Path(examples))
+        vocabulary = yield from iter_teach_classes(
+            examples, config=teaching_config(config), cache=cache
+        )
+    return _by_vocabulary(names, vocabulary or SHIPPED, config, cache)
+
+
+def teaching_config(config: ClassesConfig) -> TeachConfig:
+    """Return how examples are learnt that are given together with an image."""
+    return TeachConfig(
+        proposals=config.proposals,
+        encoder=config.encoder,
+        channel=config.channel,
+        points=config.points,
+        region_size=config.region_size,
+        seed=config.seed,
+        device=config.device,
+        folds=0,  # its quality is measured only where the vocabulary is kept
+    )
+
+
+def _by_vocabulary(
+    names: Sequence[str],
+    vocabulary: Vocabulary | str | Path,
+    config: ClassesConfig,
+    cache: FeatureCache | None,
+) -> Meaning:
+    if isinstance(vocabulary, str | Path):
+        from .vocabulary import Vocabulary as Kept
+
+        vocabulary = Kept.load(vocabulary)
+    vocabulary.scores(np.zeros((0, vocabulary.head.dimension), np.float32), names)
+    recipe = vocabulary.recipe
+    if config.proposals not in ("auto", recipe.kind):
+        raise OptionError(
+            f"The vocabulary was taught with proposals={recipe.kind!r}, so it knows nothing of "
+            f"{config.proposals!r}; leave proposals at 'auto'."
+        )
+    if config.encoder:
+        proposer = open_proposer(recipe.kind, config.encoder, device=config.device)
+        vocabulary.check(proposer.recipe)
+    proposer = reopen_proposer(recipe, device=config.device)
+    return VocabularyMeaning(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
+
+
+def _by_clip(
+    names: Sequence[str], clip: str, config: ClassesConfig, cache: FeatureCache | None
+) -> Meaning:
+    path = Path(clip)
+    if is_network(path):
+        from .escnet.predict import open_esc
+
+        return MapMeaning(open_esc(path, device=config.device), tuple(names))
+    from .clip_match import ClipMeaning
+
+    matcher = ClipMeaning(clip, device=config.device)
+    kind = "sam" if config.proposals == "auto" else config.proposals
+    proposer = open_proposer(
+        kind,
+        config.encoder,
+        points=config.points,
+        region_size=config.region_size,
+        device=config.device,
+    )
+    return ClipMaskMeaning(proposer, cache, config.nms_box, config.nms_mask, matcher)
+
+
+def is_network(path: Path) -> bool:
+    """Tell whether this is a file written by ``train classes``, not the name of a CLIP."""
+    from .escnet.checkpoint import is_esc
+
+    return path.is_file() and is_esc(path)

@@ -1,0 +1,186 @@
+"""Classes by name: the public function and its generator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import ClassesConfig
+from ..device import describe, select
+from ..events import Event, Notice, Progress, finish, within_stack
+from ..features import FeatureCache
+from ..images import Frames, is_constant, normalise
+from ..options import with_options
+from ..results import provenance
+from .names import check_names
+from .open_meaning import iter_open_meaning
+from .result import ClassAssembly, ClassSegmentation, Seen, thresholds_of
+from .shelf import Shelf
+
+if TYPE_CHECKING:
+    from .examples import Example
+    from .meaning import Meaning
+    from .vocabulary import Vocabulary
+
+
+def iter_segment_classes(
+    image: Any,
+    names: Sequence[str] | str,
+    *,
+    vocabulary: Vocabulary | str | Path | None = None,
+    examples: Sequence[Example] | str | Path | None = None,
+    clip: str | None = None,
+    meaning: Meaning | None = None,
+    config: ClassesConfig | None = None,
+    cache: FeatureCache | None = None,
+    metadata_axes: str | None = None,
+    **options: Any,
+) -> Generator[Event, None, ClassSegmentation]:
+    """Find classes by name, telling what happens on the way.
+
+    Same as :func:`segment_classes`, as a generator: yields
+    :class:`~napari_kindred.events.Progress`, :class:`~napari_kindred.events.Notice` and, for each
+    finished frame, :class:`~napari_kindred.events.Partial`, whose table has a row per class;
+    returns the whole :class:`ClassSegmentation`.  Closing it cancels; frames yielded stay valid.
+
+    Parameters
+    ----------
+    image, names, vocabulary, examples, clip, config, **options
+        As in :func:`segment_classes`.
+    meaning : Meaning, optional
+        Opened before, in place of ``vocabulary``, ``examples`` and ``clip``; see
+        :func:`.open_meaning.iter_open_meaning`.
+    cache : FeatureCache, optional
+        Where proposals are kept; the shared one when left out.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    """
+    start = time.perf_counter()
+    config = with_options(config or ClassesConfig(), options)
+    names = check_names(names)
+    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    notes = [frames.axes_note] if frames.axes_note else []
+    for note in notes:
+        yield Notice(note)
+    device = select(config.device)
+    yield Progress(0, len(frames), "loading the weights", 0, len(frames))
+    cache = FeatureCache() if cache is None else cache
+    if meaning is None:
+        meaning = yield from iter_open_meaning(
+            names, vocabulary, examples, clip, config=config, cache=cache
+        )
+    colours = meaning.check(names)
+    thresholds = meaning.thresholds(names, config.threshold)
+    shelf = Shelf()
+    assembly = ClassAssembly(frames.output_shape, frames.output_axes, names, colours)
+    for number, index in enumerate(frames.indices()):
+        raw = frames.read(index)
+        if raw.note:
+            notes.append(raw.note)
+            yield Notice(raw.note)
+        if is_constant(raw.pixels):
+            seen = meaning.nothing(frames.plane_shape)
+        else:
+            look = meaning.iter_look(normalise(raw.pixels))
+            seen = yield from within_stack(look, number, len(frames))
+        shelf.put(number, seen)
+        yield assembly.add(number, index, meaning.resolve(seen, names, thresholds), raw.note)
+        yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
+    facts = provenance(
+        method="classes",
+        config=config,
+        frames=frames,
+        seconds=time.perf_counter() - start,
+        device=describe(device),
+        notes=notes,
+        names=names,
+        colours=colours,
+        thresholds=thresholds_of(thresholds),
+        **meaning.identity(),
+    )
+    seen_all = Seen(meaning, shelf, tuple(frames.indices()), frames.output_shape)
+    return assembly.segmentation(facts, seen_all)
+
+
+def segment_classes(
+    image: Any,
+    names: Sequence[str] | str,
+    *,
+    vocabulary: Vocabulary | str | Path | None = None,
+    examples: Sequence[Example] | str | Path | None = None,
+    clip: str | None = None,
+    meaning: Meaning | None = None,
+    config: ClassesConfig | None = None,
+    cache: FeatureCache | None = None,
+    metadata_axes: str | None = None,
+    **options: Any,
+) -> ClassSegmentation:
+    """Find the pixels and things of the classes that are named.
+
+    A name gets its meaning in one of three ways: from a vocabulary that was taught by examples
+    (U-SAM), from examples given here, or from CLIP (SAM+CLIP, ESC-Net).
+
+    Parameters
+    ----------
+    image : array-like
+        numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
+        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).
+    names : sequence of str, or str
+        Names of classes, or one text with commas.  The first becomes label 1, and so on; what is
+        none of them is 0.
+    vocabulary : Vocabulary, str or Path, optional
+        Taught before: a file, or the name of a shipped one.  ``"microscopy"`` when nothing else
+        gives the names a meaning.
+    examples : sequence of Example, str or Path, optional
+        Pictures with marks, or a folder of them, learnt from on the spot.
+    clip : str, optional
+        A CLIP of open_clip, ``<model>/<pretrained>``, or a file written by ``train classes``.
+    meaning : Meaning, optional
+        Opened before, in place of these three.
+    config : ClassesConfig, optional
+        All options at once.
+    cache : FeatureCache, optional
+        Where proposals are kept, so that a second run of the same image is quick; the shared one
+        when left out.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    **options
+        Single fields of :class:`~napari_kindred.config.ClassesConfig`, for example
+        ``threshold=0.5``.
+
+    Returns
+    -------
+    ClassSegmentation
+        Its ``at_threshold`` and ``with_names`` change it at once.
+
+    Raises
+    ------
+    InputError
+        When the image, its axes or its channel, or the examples cannot be used.
+    OptionError
+        When an option has a value that it cannot take, or a name has no meaning.
+    WeightsError
+        When weights are missing, damaged or made for something else.
+
+    Examples
+    --------
+    >>> import napari_kindred as nk
+    >>> result = nk.segment_classes(smear, ["red cell", "white cell"])  # doctest: +SKIP
+    >>> result.at_threshold(0.9).save("cells.tif")  # doctest: +SKIP
+    """
+    return finish(
+        iter_segment_classes(
+            image,
+            names,
+            vocabulary=vocabulary,
+            examples=examples,
+            clip=clip,
+            meaning=meaning,
+            config=config,
+            cache=cache,
+            metadata_axes=metadata_axes,
+            **options,
+        )
+    )

@@ -1,0 +1,260 @@
+"""The result of asking for classes by name, which a threshold or other names change at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .. import storage
+from ..errors import OptionError
+from ..events import Partial
+from ..results import Segmentation, make_labels, measure
+from .names import check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .meaning import Meaning
+    from .resolve import Resolved
+    from .shelf import Shelf
+
+Threshold = float | Literal["auto"]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was found in the frames of an image, before names and thresholds decide.
+
+    Attributes
+    ----------
+    meaning : Meaning
+        What gives names their meaning.
+    shelf : Shelf
+        What it found, by the frame's number.
+    indices : tuple
+        The frames' positions on the leading axes, in the order of their numbers.
+    shape : tuple of int
+        Of the labels of all frames.
+    """
+
+    meaning: Meaning
+    shelf: Shelf
+    indices: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class ClassSegmentation(Segmentation):
+    """One class per pixel; see :class:`~napari_kindred.Segmentation`.
+
+    ``labels`` has 1 for the first name, 2 for the second, 0 for none of them.  ``table`` has one
+    row per class: ``index``, ``name``, ``colour``, ``area`` in pixels, ``share`` of all pixels,
+    ``count`` of things, ``mean_score``.
+
+    Attributes
+    ----------
+    names : tuple of str
+    entities : ndarray of int32, or zarr array, shape of the labels
+        Every thing its own id, unique within a frame.
+    entity_table : DataFrame
+        A row per thing: ``index``, ``frame`` (stacks only), ``area``, ``centroid_y``,
+        ``centroid_x``, ``score``, ``class`` and ``name``.
+    per_frame : DataFrame
+        A row per class and frame: ``index``, ``name``, ``frame``, ``area``, ``share``,
+        ``count``, ``mean_score``.
+    """
+
+    names: tuple[str, ...] = ()
+    entities: Any = None
+    entity_table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    seen: Seen | None = None
+
+    def at_threshold(self, threshold: Threshold) -> ClassSegmentation:
+        """Return the same image at another threshold; nothing is looked at again.
+
+        Parameters
+        ----------
+        threshold : float or "auto"
+            0 to 1: things of less confidence are background.  ``"auto"`` takes each class's own.
+        """
+        return self._again(self.names, threshold)
+
+    def with_names(self, names: Sequence[str] | str) -> ClassSegmentation:
+        """Return the same image under other names; nothing is looked at again.
+
+        Raises
+        ------
+        OptionError
+            When a name has no meaning here.
+        """
+        return self._again(check_names(names), self.provenance["config"]["threshold"])
+
+    def _again(self, names: tuple[str, ...], threshold: Threshold) -> ClassSegmentation:
+        if self.seen is None:
+            raise OptionError("This result was read from disk; run again to change it.")
+        seen = self.seen
+        colours = seen.meaning.check(names)
+        thresholds = seen.meaning.thresholds(names, threshold)
+        assembly = ClassAssembly(seen.shape, self.axes, names, colours)
+        for number in range(len(seen.shelf)):
+            found = seen.meaning.resolve(seen.shelf.get(number), names, thresholds)
+            assembly.add(number, seen.indices[number], found)
+        facts = {
+            **self.provenance,
+            "names": list(names),
+            "colours": list(colours),
+            "thresholds": thresholds_of(thresholds),
+            "config": {**self.provenance["config"], "threshold": threshold},
+        }
+        result = assembly.segmentation(facts, seen)
+        return replace(result, scale=self.scale, units=self.units)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
+
+        Beside a ``NAME.tif`` go ``NAME.entities.tif``, ``NAME.entities.csv`` and
+        ``NAME.frames.csv``; an OME-Zarr holds them as ``labels/entities`` and ``per_frame``.
+        """
+        path = Path(path)
+        things = Segmentation(
+            self.entities, self.entity_table, {}, self.axes, self.scale, self.units
+        )
+        if path.suffix.lower() == ".zarr":
+            import zarr
+
+            storage.save(self, path, overwrite=overwrite)
+            root = zarr.open_group(path, mode="a")
+            storage.write_columns(root, self.per_frame, "per_frame")
+            storage.write_group(root.create_group("labels/entities"), things)
+            return path
+        storage.check_output(path, overwrite)
+        labels, table, frames = beside(path)
+        for place in (labels, table, frames):
+            storage.refuse_existing(place, overwrite)
+        storage.write_table(frames, self.per_frame)
+        storage.write_table(table, self.entity_table)
+        storage.write_labels(labels, things)
+        return storage.save(self, path, overwrite=overwrite)
+
+
+def beside(path: Path) -> list[Path]:
+    """Return where a result in a TIFF puts its things, their table and the table of frames.
+
+    Of an OME-Zarr, which holds them itself, there are none.
+    """
+    if path.suffix.lower() == ".zarr":
+        return []
+    stem = path.name.rsplit(".", 1)[0].removesuffix(".ome")
+    ends = ("entities.tif", "entities.csv", "frames.csv")
+    return [path.with_name(f"{stem}.{end}") for end in ends]
+
+
+def thresholds_of(values: NDArray[np.float32]) -> list[float]:
+    """Return thresholds as they are written down."""
+    return [round(float(value), 4) for value in values]
+
+
+class ClassAssembly:
+    """Frames with classes, put together while a job runs; what there is at a cancel is a result.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the labels of all frames.
+    axes : str
+    names, colours : tuple of str
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        axes: str,
+        names: tuple[str, ...],
+        colours: tuple[str, ...],
+    ) -> None:
+        self._axes, self._names, self._colours = axes, names, colours
+        self.labels, self.entities = make_labels(shape), make_labels(shape)
+        self._frames = int(np.prod(self.labels.shape[:-2], dtype=np.int64))
+        self._rows: list[pd.DataFrame] = []
+        self._things: list[pd.DataFrame] = []
+
+    def add(self, number: int, index: tuple[int, ...], found: Resolved, note: str = "") -> Partial:
+        """Take a frame in, and return it as what the user is shown."""
+        self.labels[index], self.entities[index] = found.labels, found.entities
+        frame = number if index else None
+        rows = self._class_rows(found, frame)
+        things = measure(found.entities, None, found.scores, frame)
+        things["class"] = found.classes
+        things["name"] = [self._names[kind - 1] for kind in found.classes]
+        self._rows.append(rows)
+        self._things.append(things)
+        return Partial(index, found.labels, rows, note)
+
+    def _class_rows(self, found: Resolved, frame: int | None) -> pd.DataFrame:
+        count = len(self._names)
+        area = np.bincount(found.labels.ravel(), minlength=count + 1)[1:]
+        things = np.bincount(found.classes, minlength=count + 1)[1:]
+        total = np.bincount(found.classes, found.scores, minlength=count + 1)[1:]
+        rows = pd.DataFrame(
+            {
+                "index": np.arange(1, count + 1),
+                "name": list(self._names),
+                "area": area,
+                "share": area / found.labels.size,
+                "count": things,
+                "mean_score": np.where(things > 0, total / np.maximum(things, 1), np.nan),
+            }
+        )
+        if frame is not None:
+            rows.insert(2, "frame", np.int64(frame))
+        return rows
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per class, over all frames that are there."""
+        count = len(self._names)
+        area, things, total = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
+        for rows in self._rows:
+            area += rows["area"].to_numpy()
+            things += rows["count"].to_numpy()
+            total += (rows["mean_score"].fillna(0.0) * rows["count"]).to_numpy()
+        pixels = len(self._rows) * int(np.prod(self.labels.shape[-2:]))
+        return pd.DataFrame(
+            {
+                "index": np.arange(1, count + 1),
+                "name": list(self._names),
+                "colour": list(self._colours),
+                "area": area,
+                "share": area / max(pixels, 1),
+                "count": things,
+                "mean_score": np.where(things > 0, total / np.maximum(things, 1), np.nan),
+            }
+        )
+
+    def segmentation(
+        self, provenance: Mapping[str, Any], seen: Seen | None = None
+    ) -> ClassSegmentation:
+        """Return what is there as a result; its provenance tells whether that is all of it."""
+        facts = {
+            **provenance,
+            "complete": len(self._rows) == self._frames,
+            "frames_done": len(self._rows),
+        }
+        filled = [rows for rows in self._things if len(rows)] or self._things[:1]
+        return ClassSegmentation(
+            self.labels,
+            self.table(),
+            facts,
+            self._axes,
+            names=self._names,
+            entities=self.entities,
+            entity_table=pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(),
+            per_frame=pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame(),
+            seen=seen,
+        )

@@ -1,0 +1,64 @@
+"""What was found in each frame, kept so that a threshold or a name costs no second look."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+IN_MEMORY = 1 << 28
+"""Bytes kept in memory; frames beyond them go to a temporary folder."""
+
+
+class Shelf:
+    """Arrays by number, in memory as long as they are few, then in files.
+
+    The files are deleted together with the shelf.
+
+    Parameters
+    ----------
+    in_memory : int, optional
+        Bytes; :data:`IN_MEMORY` when left out.
+    """
+
+    def __init__(self, in_memory: int | None = None) -> None:
+        self._room = IN_MEMORY if in_memory is None else in_memory
+        self._here: dict[int, Arrays] = {}
+        self._files: dict[int, Path] = {}
+        self._folder: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self._here) + len(self._files)
+
+    def put(self, number: int, arrays: Arrays) -> None:
+        """Keep a frame's arrays; each number once."""
+        size = sum(array.nbytes for array in arrays.values())
+        if size <= self._room:
+            self._room -= size
+            self._here[number] = arrays
+            return
+        from safetensors.numpy import save_file
+
+        if self._folder is None:
+            folder = tempfile.TemporaryDirectory(
+                prefix="napari-kindred-", ignore_cleanup_errors=True
+            )
+            weakref.finalize(self, folder.cleanup)
+            self._folder = Path(folder.name)
+        path = self._folder / f"{number}.safetensors"
+        save_file(arrays, path)
+        self._files[number] = path
+
+    def get(self, number: int) -> Arrays:
+        """Return a frame's arrays."""
+        if number in self._here:
+            return self._here[number]
+        from safetensors.numpy import load_file
+
+        return dict(load_file(self._files[number]))
