@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.config import ConsistentConfig, EntityConfig
+from napari_kindred.config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
 from napari_kindred.options import changed
 from napari_kindred.train_configs import TrainConfig
 from napari_kindred.weights import resolve
@@ -96,6 +96,8 @@ def tables() -> dict[str, str]:
     found = {
         "options": options(EntityConfig),
         "cluster_options": options(ConsistentConfig),
+        "class_options": options(ClassesConfig),
+        "teach_options": options(TeachConfig),
         "train_options": options(TrainConfig),
     }
     if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():
