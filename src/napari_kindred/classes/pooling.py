@@ -42,11 +42,12 @@ def describe(
     latent = _insides_and_surroundings(labels, ring, tokens.values.shape[:2], tokens.step)
     colour = _insides_and_surroundings(labels, ring, labels.shape, (1.0, 1.0))
     flat = tokens.values.reshape(-1, tokens.values.shape[-1])
-    channels = np.broadcast_to(pixels, (*labels.shape, 3)).reshape(-1, 3)
+    # In double precision, lest the deviation in a large and even label be rounding alone.
+    channels = np.broadcast_to(pixels, (*labels.shape, 3)).reshape(-1, 3).astype(np.float64)
     inside, outside = (share @ channels for share in colour)
     spread = np.sqrt(np.maximum(colour[0] @ channels**2 - inside**2, 0))
     parts = [
-        *(share @ flat for share in latent),
+        *(share.astype(np.float32) @ flat for share in latent),
         shapes(labels),
         inside,
         spread,
@@ -75,8 +76,8 @@ def _insides_and_surroundings(
     if lonely.any():
         neighbours = touching(labels, count)
         alone = np.diff(neighbours.indptr) == 0
-        neighbours = neighbours + sparse.diags_array(alone.astype(np.float32))
-        only = sparse.diags_array(lonely.astype(np.float32))
+        neighbours = neighbours + sparse.diags_array(alone.astype(np.float64))
+        only = sparse.diags_array(lonely.astype(np.float64))
         around = around + only @ _rows_to_one(neighbours.tocsr()) @ inside
     return inside, around
 
@@ -98,7 +99,7 @@ def cell_shares(
 
     Returns
     -------
-    sparse array of float32, shape (N, T)
+    sparse array of float64, shape (N, T)
         Rows add up to 1, or to 0 for ids that are not there.
     """
     rows, columns = (
@@ -107,7 +108,7 @@ def cell_shares(
     )
     inside = labels > 0
     cells = (rows[:, None] * size[1] + columns)[inside]
-    ones = np.ones(len(cells), np.float32)
+    ones = np.ones(len(cells))
     found = sparse.coo_array(
         (ones, (labels[inside] - 1, cells)), shape=(count, size[0] * size[1])
     ).tocsr()
@@ -116,10 +117,10 @@ def cell_shares(
 
 def touching(labels: NDArray[np.int32], count: int) -> Any:
     """Return along how many pixels' edges two labels touch, sparse (N, N)."""
-    total = sparse.csr_array((count, count), dtype=np.float32)
+    total = sparse.csr_array((count, count), dtype=np.float64)
     for first, second in ((labels[:-1], labels[1:]), (labels[:, :-1], labels[:, 1:])):
         edge = (first != second) & (first > 0) & (second > 0)
-        ones = np.ones(np.count_nonzero(edge), np.float32)
+        ones = np.ones(np.count_nonzero(edge))
         pairs = sparse.coo_array(
             (ones, (first[edge] - 1, second[edge] - 1)), shape=(count, count)
         ).tocsr()
@@ -129,7 +130,7 @@ def touching(labels: NDArray[np.int32], count: int) -> Any:
 
 def _rows_to_one(matrix: Any) -> Any:
     total = np.asarray(matrix.sum(1)).ravel()
-    return (sparse.diags_array(np.float32(1) / np.maximum(total, 1e-12)) @ matrix).tocsr()
+    return (sparse.diags_array(1 / np.maximum(total, 1e-12)) @ matrix).tocsr()
 
 
 def shapes(labels: NDArray[np.int32]) -> NDArray[np.float64]:
