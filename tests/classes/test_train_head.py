@@ -55,6 +55,14 @@ def test_what_is_in_every_picture_is_left_undecided_by_the_student(named: list[B
     assert student.max(1).mean() < 0.7
 
 
+def test_names_beside_pictures_of_background_tell_classes_from_nothing(named: list[Bag]) -> None:
+    empty = marked(bag({2: 40}, 20, None), [NOTHING] * 40)
+    head = train_head([*named, empty], 2, QUICK)
+    for kind in (0, 1):
+        assert head.probabilities(masks(kind, 20, 7))[:, kind].mean() > 0.7
+    assert head.probabilities(masks(2, 20, 8)).max(1).mean() < 0.3
+
+
 def test_pictures_of_several_classes_teach_each_of_them() -> None:
     several = [bag({0: 5, 1: 5, 3: 20}, 1, [0, 1], 3), bag({1: 5, 2: 5, 3: 20}, 2, [1, 2], 3)]
     several += [bag({0: 5, 2: 5, 3: 20}, 3, [0, 2], 3)]

@@ -25,7 +25,7 @@ def iter_quality(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Leave pictures out in turns, learn from the others, and see what becomes of those left out.
 
-    Each turn learns half as long as a vocabulary does, and without a student.
+    Each turn has a teacher only, which takes half as long.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def iter_quality(
     turns = min(config.folds, len(bags))
     if turns < 2:
         return {}
-    quick = replace(config, distillation=0.0, steps=max(1, config.steps // 2))
+    quick = replace(config, distillation=0.0)
     order = np.random.default_rng(config.seed).permutation(len(bags))
     right, wanted, given = (np.zeros(len(names) + 1, np.int64) for _ in range(3))
     named = [0, 0]

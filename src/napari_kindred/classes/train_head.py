@@ -291,13 +291,31 @@ def _loss(
     count = len(places) - len(marked)
     loss: Tensor = instance_loss(logits[count:], lesson.allowed[marked], weights)
     if bags:
-        scores = bag_scores(
-            logits[:count, : head.classes], [len(bag) for bag in bags], config.share
-        )
-        loss = loss + mil_loss(scores, lesson.present[drawn], lesson.known[drawn])
+        sizes = [len(bag) for bag in bags]
+        loss = loss + _named(head, logits[:count], sizes, config, lesson, drawn)
         unsure = bad[places[:count]]
         loss = loss + config.distillation * uncertainty_loss(logits[:count][unsure])
     return loss
+
+
+def _named(
+    head: Head, logits: Tensor, sizes: list[int], config: TeachConfig, lesson: Lesson, drawn: Tensor
+) -> Tensor:
+    """Return the loss of bags whose classes were named.
+
+    Where there is an output for none of the classes, scores are how far a class is above it, and
+    none itself is one more class of score 0 that no bag holds: most masks of a bag may be nothing,
+    but those that speak for its classes may not.
+    """
+    present, known = lesson.present[drawn], lesson.known[drawn]
+    if not head.nothing:
+        return mil_loss(bag_scores(logits, sizes, config.share), present, known)
+    above = bag_scores(logits[:, :-1] - logits[:, -1:], sizes, config.share)
+    zero = above.new_zeros(len(above), 1)
+    no, yes = (torch.full((len(above), 1), value) for value in (False, True))
+    return mil_loss(
+        torch.cat([above, zero], 1), torch.cat([present, no], 1), torch.cat([known, yes], 1)
+    )
 
 
 def _with_gaps(head: Head, values: Tensor, chance: torch.Generator) -> Tensor:

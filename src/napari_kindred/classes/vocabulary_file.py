@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 KIND = "napari-kindred vocabulary 1"
+"""The one key of a file's metadata; with several their order would be chance, and so the hash."""
 
 SUFFIX = ".kindred"
 
@@ -72,15 +73,26 @@ def to_bytes(vocabulary: Vocabulary) -> bytes:
     }
     text = json.dumps(plain(facts), ensure_ascii=False, sort_keys=True)
     ready = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return save_tensors(ready, {"kind": KIND, "facts": text})
+    return save_tensors(ready, {KIND: text})
 
 
-def save(vocabulary: Vocabulary, path: Path, overwrite: bool = False) -> Path:
-    """Write a vocabulary; see :meth:`.Vocabulary.save`."""
+def check_place(path: Path, overwrite: bool = False) -> None:
+    """Check before a long job that its vocabulary can be written.
+
+    Raises
+    ------
+    OutputError
+        When it cannot, is not named so, or is there already.
+    """
     if path.suffix.lower() != SUFFIX:
         raise OutputError(f"{path.name!r} is no name for a vocabulary; end it in {SUFFIX}.")
     check_folder(path.parent)
     refuse_existing(path, overwrite)
+
+
+def save(vocabulary: Vocabulary, path: Path, overwrite: bool = False) -> Path:
+    """Write a vocabulary; see :meth:`.Vocabulary.save`."""
+    check_place(path, overwrite)
     with replacing(path) as part:
         part.write_bytes(to_bytes(vocabulary))
     return path
@@ -103,13 +115,13 @@ def load(name_or_path: str | Path) -> Vocabulary:
             f"The vocabulary {path.name!r} is damaged or cut short, or something else; get it "
             "again, or teach it again."
         ) from error
-    if about.get("kind") != KIND:
+    if KIND not in about:
         raise WeightsError(
             f"{path.name!r} holds something else than a vocabulary; give a file that was written "
             "by teaching classes."
         )
     try:
-        return _build(load_tensors(path.read_bytes()), json.loads(about["facts"]))
+        return _build(load_tensors(path.read_bytes()), json.loads(about[KIND]))
     except (
         SafetensorError, KindredError, LookupError, TypeError, ValueError, AttributeError,
         RuntimeError, RecursionError,
