@@ -7,13 +7,15 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import InputError, KindredError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .classes.vocabulary import Vocabulary
 
 
 def installed() -> Iterator[str]:
@@ -37,6 +39,8 @@ def installed() -> Iterator[str]:
         size = f"{encoder.size / 1e6:.0f} MB " if encoder.size else ""
         place = "on this machine" if encoder.here else f"{size}to download when first used"
         yield f"  {encoder.name}: {encoder.about}; licence {encoder.licence}; {place}"
+    yield "vocabularies:"
+    yield from _vocabularies()
     yield f"cache: {cache_dir()}"
 
 
@@ -54,22 +58,37 @@ def _weights(told_later: set[str]) -> Iterator[str]:
         yield f"  {name}: {entry.about} ({entry.licence}); {state}"
 
 
+def _vocabularies() -> Iterator[str]:
+    from .classes.vocabulary import Vocabulary
+    from .classes.vocabulary_file import SHIPPED
+
+    for name in SHIPPED:
+        try:
+            yield f"  {name}: {', '.join(Vocabulary.load(name).names)}"
+        except KindredError as error:
+            yield f"  {name}: {error}"
+
+
 def of_file(path: Path) -> Iterator[str]:
-    """Tell how a result came about.
+    """Tell how a result came about, or what a vocabulary knows.
 
     Parameters
     ----------
     path : Path
-        A result, or the JSON file beside one.
+        A result, the JSON file beside one, a vocabulary, or the name of a shipped vocabulary.
 
     Raises
     ------
-    InputError, OutputError
+    InputError, OutputError, WeightsError
         When it cannot be read.
     """
+    from .classes.vocabulary import Vocabulary
+    from .classes.vocabulary_file import SHIPPED, SUFFIX
     from .results import load_segmentation
 
-    if path.suffix == ".json":
+    if path.suffix == SUFFIX or str(path) in SHIPPED:
+        yield from card(Vocabulary.load(path))
+    elif path.suffix == ".json":
         try:
             yield path.read_text("utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -77,3 +96,38 @@ def of_file(path: Path) -> Iterator[str]:
     else:
         facts = load_segmentation(path).provenance
         yield json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def card(vocabulary: Vocabulary) -> Iterator[str]:
+    """Tell what a vocabulary knows, how it was made and how well it does."""
+    quality, recipe = vocabulary.quality, vocabulary.recipe
+    measured = quality.get("classes", {})
+    yield "classes:"
+    for entry in vocabulary.entries:
+        words = f" ({', '.join(entry.synonyms)})" if entry.synonyms else ""
+        told = ""
+        found = measured.get(entry.name, {"count": 0})
+        if found["count"]:
+            told = (
+                f"; of {found['count']} marked masks {found['recall']:.0%} found, of those named "
+                f"so {found['precision']:.0%} right"
+            )
+        yield f"  {entry.name}{words}: {entry.colour}, threshold {entry.threshold:g}{told}"
+    yield f"quality: {_quality(quality)}"
+    yield f"looks at: {recipe.kind}, encoder {recipe.encoder}, sha256 {recipe.sha256}"
+    yield f"taught by: {vocabulary.origin or 'nothing is known of it'}"
+    yield f"sha256: {vocabulary.sha256}"
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    if not quality:
+        return "not measured"
+    shares = []
+    if "masks" in quality:
+        shares.append(f"{quality['masks']:.0%} of the marked masks got their class")
+    if "named" in quality:
+        shares.append(f"{quality['named']:.0%} of the named pictures got one of theirs")
+    return (
+        f"{' and '.join(shares)}, on {quality['pictures']} pictures left out in "
+        f"{quality['turns']} turns"
+    )

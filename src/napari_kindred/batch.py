@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from .files import list_images, read_image, stem_of
 from .results import Segmentation, provenance
 from .storage import (
     check_folder,
-    check_output,
     plain,
     refuse_existing,
     write_json,
@@ -38,8 +38,10 @@ class Outcome:
     ----------
     out : Path
         Where the labels are.
-    entities, frames : int
-        How many were found, in how many frames.
+    things : dict
+        By name: how many things of a kind were found, and their area in pixels.
+    frames, pixels : int
+        How many were looked at.
     done, skipped : int
         Images done now, and images that an earlier run had finished.
     failed : dict
@@ -50,19 +52,24 @@ class Outcome:
     """
 
     out: Path
-    entities: int = 0
+    things: dict[str, tuple[int, int]] = field(default_factory=dict)
     frames: int = 0
+    pixels: int = 0
     done: int = 0
     skipped: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def count(self, result: Segmentation) -> None:
+    def count(self, result: Segmentation, things: dict[str, tuple[int, int]]) -> None:
         """Add an image's result."""
         self.done += 1
-        self.entities += len(result.table)
-        self.frames += int(result.provenance.get("frames_done", 0))
+        for name, (count, area) in things.items():
+            counts, areas = self.things.get(name, (0, 0))
+            self.things[name] = counts + count, areas + area
+        frames = int(result.provenance["frames_done"])
+        self.frames += frames
+        self.pixels += frames * math.prod(result.labels.shape[-2:])
         self.provenance = result.provenance
 
 
@@ -95,13 +102,13 @@ def process_file(
     image = read_image(source)
     out = place_of(out, stem_of(source))
     refuse_input(out, source)
-    check_output(out, overwrite)
+    task.check_output(out, overwrite)
     start = time.perf_counter()
     outcome = Outcome(out)
 
     def keep(result: Segmentation) -> None:
         result.save(out, overwrite=overwrite)
-        outcome.count(result)
+        outcome.count(result, task.things(result))
 
     run_task(task, image, report, keep)
     outcome.seconds = time.perf_counter() - start
@@ -199,7 +206,7 @@ def _keep(
         write_table(path, table)
     write_labels(labels, result)  # last, so that labels never lie there without the others
     log.add(labels.stem, result.provenance)
-    outcome.count(result)
+    outcome.count(result, task.things(result))
 
 
 def _plan(source: Path, out: Path, ends: Sequence[str]) -> list[tuple[Path, list[Path]]]:

@@ -1,4 +1,4 @@
-"""The command line: ``napari-kindred demo | entities | consistent | train | info``."""
+"""The command line, ``napari-kindred COMMAND``: its commands and their flags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from . import __version__
 from . import commands as run
-from .config import ConsistentConfig, EntityConfig
+from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
 from .errors import KindredError
 from .flags import add_flags
 from .terminal import terminate_like_interrupt
@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"napari-kindred {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_entities, _add_consistent, _add_train, _add_info):
+    for add in COMMANDS:
         add(commands)
     return parser
 
@@ -84,11 +84,15 @@ def _add_entities(commands: Any) -> None:
         "give every cell or nucleus its own label",
         "A stack is segmented frame by frame; of a folder, every image is taken by itself.",
     )
+    _add_resume(command)
+    add_flags(command, EntityConfig)
+    command.set_defaults(command=run.entities)
+
+
+def _add_resume(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--resume", action="store_true", help="of a folder, leave out images already done"
     )
-    add_flags(command, EntityConfig)
-    command.set_defaults(command=run.entities)
 
 
 def _add_method(commands: Any, name: str, about: str, more: str) -> argparse.ArgumentParser:
@@ -132,6 +136,53 @@ def _add_consistent(commands: Any) -> None:
     )
     add_flags(command, ConsistentConfig)
     command.set_defaults(command=run.consistent)
+
+
+def _add_classes(commands: Any) -> None:
+    command = _add_method(
+        commands,
+        "classes",
+        "find the pixels and things of the classes that you name",
+        "A stack is looked at frame by frame; of a folder, every image is taken by itself.",
+    )
+    command.add_argument(
+        "--names",
+        required=True,
+        metavar="NAME,NAME,…",
+        help="the classes; the first becomes label 1, and so on",
+    )
+    meaning = command.add_mutually_exclusive_group()
+    meaning.add_argument(
+        "--vocabulary", help="what the names mean: a .kindred file, or a shipped one [microscopy]"
+    )
+    meaning.add_argument(
+        "--examples", type=Path, metavar="FOLDER", help="or: examples to learn them from now"
+    )
+    meaning.add_argument(
+        "--clip",
+        metavar="MODEL",
+        help="or: what CLIP takes them for, MODEL/TAG of open_clip or a trained file",
+    )
+    _add_resume(command)
+    add_flags(command, ClassesConfig)
+    command.set_defaults(command=run.classes)
+
+
+def _add_teach(commands: Any) -> None:
+    command = commands.add_parser(
+        "teach",
+        help="learn classes from examples, once for many images",
+        description="Learn classes from examples and write them down as a vocabulary, which "
+        "'classes --vocabulary' takes. Examples are a folder of images per class, or images with "
+        "an index.csv, points.csv or boxes.csv, or images/ and labels/ with a classes.csv.",
+    )
+    command.add_argument("examples", type=Path, help="folder of examples")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="for the vocabulary, NAME.kindred"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace one that is there")
+    add_flags(command, TeachConfig)
+    command.set_defaults(command=run.teach)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -183,8 +234,25 @@ def _add_train(commands: Any) -> None:
 
 def _add_info(commands: Any) -> None:
     command = commands.add_parser("info", help="versions, device, weights; or how a result arose")
-    command.add_argument("file", type=Path, nargs="?", help="a result, to print its provenance")
+    command.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="a result, to print its provenance, or a vocabulary, to print what it knows",
+    )
     command.set_defaults(command=run.info)
+
+
+COMMANDS = (
+    _add_demo,
+    _add_entities,
+    _add_consistent,
+    _add_classes,
+    _add_teach,
+    _add_train,
+    _add_info,
+)
+"""In the order of the help."""
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
 from .errors import InputError, OutputError
-from .flags import config_of
+from .flags import Config, config_of
 from .terminal import Bar
 from .train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 
@@ -47,18 +48,24 @@ def classes(given: argparse.Namespace) -> int:
 def teach(given: argparse.Namespace) -> int:
     """Learn classes from examples, and write a vocabulary."""
     config = config_of(given, TeachConfig)
-    check_vocabulary_place(given.out, given.overwrite)
-    from .about import quality_lines
+    from .about import card
     from .classes.examples import read_examples
     from .classes.teach import iter_teach_classes
+    from .classes.vocabulary_file import check_place
     from .features import FeatureCache
     from .tasks import drive
 
     examples = read_examples(given.examples)
+    check_place(given.out, given.overwrite)
+    start = time.perf_counter()
     with Bar() as bar:
         job = iter_teach_classes(examples, config=config, cache=FeatureCache())
         vocabulary = drive(job, bar.report)
     vocabulary.save(given.out, given.overwrite)
+    seconds = time.perf_counter() - start
+    print(f"{given.out}: {_classes(vocabulary.names)}, {seconds:.1f} s")
+    for line in card(vocabulary):
+        print(f"  {line}")
     return 0
 
 
@@ -138,8 +145,7 @@ def demo(given: argparse.Namespace) -> int:
 
 def train_entities(given: argparse.Namespace) -> int:
     """Train the entity network."""
-    config = config_of(given, TrainConfig)
-    _check_folders(given)
+    config = _training(given, TrainConfig)
     from .entities.train import train
 
     print(f"Weights: {train(given.data, given.out, config)}")
@@ -148,8 +154,7 @@ def train_entities(given: argparse.Namespace) -> int:
 
 def train_sam(given: argparse.Namespace) -> int:
     """Train the promptable model."""
-    config = config_of(given, SamTrainConfig)
-    _check_folders(given)
+    config = _training(given, SamTrainConfig)
     from .classes.train_sam import train_sam as train
 
     print(f"Weights: {train(given.data, given.out, config)}")
@@ -158,8 +163,7 @@ def train_sam(given: argparse.Namespace) -> int:
 
 def train_classes(given: argparse.Namespace) -> int:
     """Train ESC-Net."""
-    config = config_of(given, EscTrainConfig)
-    _check_folders(given.data)
+    config = _training(given, EscTrainConfig)
     from .classes.escnet.train_escnet import train_escnet
 
     print(f"Weights: {train_escnet(given.data, given.out, config)}")
@@ -191,10 +195,13 @@ def _check_source(source: Path) -> None:
         raise InputError(f"{source.name!r} is no image file; give a TIFF, PNG, JPEG or OME-Zarr.")
 
 
-def _check_folders(given: argparse.Namespace) -> None:
+def _training(given: argparse.Namespace, config: type[Config]) -> Config:
+    """Return the options of a training, its data folders having been looked for."""
+    options = config_of(given, config)
     for folder in given.data:
         if not folder.is_dir():
             raise InputError(f"There is no folder {str(folder)!r}; check the path.")
+    return options
 
 
 def _tell(outcome: Outcome, what: str) -> None:
@@ -216,11 +223,17 @@ def _tell_entities(outcome: Outcome) -> None:
 
 
 def _tell_classes(outcome: Outcome, names: Sequence[str]) -> None:
-    _tell(outcome, f"{len(names)} classes")
-    for name in names:
+    _tell(outcome, _classes(names))
+    # Regions that touch are one: how many there are says nothing of cells.
+    whole = outcome.provenance.get("recipe", {}).get("kind") in ("entities", "sam")
+    for name in names if outcome.done else ():
         count, area = outcome.things.get(name, (0, 0))
-        share = area / max(outcome.pixels, 1)
-        print(f"  {name}: {count} found, {share:.1%} of the pixels")
+        counted = f"{count} found, " if whole else ""
+        print(f"  {name}: {counted}{area / max(outcome.pixels, 1):.1%} of the pixels")
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"{len(names)} class" + ("es" if len(names) > 1 else "")
 
 
 def _tell_failures(outcome: Outcome) -> int:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from .events import Event, Notice, Partial
 from .images import Frames
 from .results import Assembly, Segmentation, provenance
+from .storage import check_output, refuse_existing
 from .weights import file_sha256, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .config import EntityConfig
+    from .classes.meaning import Meaning
+    from .classes.result import ClassSegmentation
+    from .config import ClassesConfig, EntityConfig
     from .files import ImageFile
 
 Result = TypeVar("Result")
@@ -83,6 +88,14 @@ class Task(ABC, Generic[Made]):
     def facts(self) -> dict[str, Any]:
         """Return what the provenance of a stopped job says beside the usual."""
         return {}
+
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
+        """Return by name how many things there are of a kind, and their area in pixels."""
+        return {}
+
+    def check_output(self, out: Path, overwrite: bool) -> None:
+        """Check before a long job that its result can be written; see :mod:`.storage`."""
+        check_output(out, overwrite)
 
     def tables(self, result: Made) -> tuple[pd.DataFrame, ...]:
         """Return the tables of an image in a folder, one for each of :attr:`ends`."""
@@ -191,7 +204,139 @@ class EntityTask(Task[Segmentation]):
             image, config=self.config, metadata_axes=metadata_axes, model=self._model
         )
 
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+        """Count the entities."""
+        return {"entities": (len(result.table), int(result.table["area"].sum()))}
+
     def facts(self) -> dict[str, Any]:
         """Return the weights' name and hash."""
         name = self.config.weights
         return {"weights": {"name": name, "sha256": file_sha256(resolve(name))}}
+
+
+class ClassTask(Task["ClassSegmentation"]):
+    """The classes that are named; takes a :class:`~napari_kindred.ClassesConfig`.
+
+    Parameters
+    ----------
+    config : ClassesConfig
+    names : sequence of str, or str
+    vocabulary, examples, clip
+        What gives the names their meaning; see :func:`napari_kindred.segment_classes`.
+
+    Raises
+    ------
+    KindredError
+        When the vocabulary or the examples cannot be read, or a name is not known.
+    """
+
+    method = "classes"
+    ends = ("csv", "entities.csv")
+    config: ClassesConfig
+
+    def __init__(
+        self,
+        config: ClassesConfig,
+        names: Sequence[str] | str,
+        vocabulary: str | Path | None = None,
+        examples: str | Path | None = None,
+        clip: str | None = None,
+    ) -> None:
+        from .classes.names import check_names
+
+        super().__init__(config)
+        self.names = check_names(names)
+        self._source: dict[str, Any] = {"clip": clip}
+        self._given = {"clip": clip}
+        if examples is not None:
+            from .classes.examples import read_examples
+
+            self._source = {"examples": read_examples(examples)}
+            self._given = {"examples": str(Path(examples).resolve())}
+        elif clip is None:
+            from .classes.open_meaning import SHIPPED
+            from .classes.vocabulary import Vocabulary
+
+            known = Vocabulary.load(vocabulary or SHIPPED)
+            for name in self.names:
+                known.lookup(name)
+            self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
+        self._meaning: Meaning | None = None
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Open what gives the names their meaning; examples are learnt."""
+        from .classes.open_meaning import iter_open_meaning
+        from .features import FeatureCache
+
+        if self._meaning is None:
+            self._meaning = yield from iter_open_meaning(
+                self.names, **self._source, config=self.config, cache=FeatureCache()
+            )
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, ClassSegmentation]:
+        """Begin :func:`napari_kindred.iter_segment_classes`."""
+        from .classes.predict import iter_segment_classes
+
+        yield from self.iter_prepare()
+        return (
+            yield from iter_segment_classes(
+                image,
+                self.names,
+                meaning=self._meaning,
+                config=self.config,
+                metadata_axes=metadata_axes,
+            )
+        )
+
+    def check_output(self, out: Path, overwrite: bool) -> None:
+        """Check before a long job that all files can be written."""
+        from .classes.result import beside
+
+        super().check_output(out, overwrite)
+        for place in beside(out):
+            refuse_existing(place, overwrite)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the names and what gives them their meaning."""
+        return {"names": self.names, "given": self._given}
+
+    def so_far(self, frames: Frames) -> ClassesSoFar:
+        """Return an empty place for the frames of an image."""
+        return ClassesSoFar(frames)
+
+    def facts(self) -> dict[str, Any]:
+        """Return names, colours and what gives them their meaning."""
+        if self._meaning is None:
+            return {"names": self.names}
+        colours = self._meaning.check(self.names)
+        return {"names": self.names, "colours": colours, **self._meaning.identity()}
+
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+        """Count the things of each class."""
+        table = result.table
+        rows = zip(table["name"], table["count"], table["area"], strict=True)
+        return {name: (int(count), int(area)) for name, count, area in rows}
+
+    def tables(self, result: ClassSegmentation) -> tuple[pd.DataFrame, ...]:
+        """Return a table of the classes, and one of their things."""
+        return result.table, result.entity_table
+
+
+class ClassesSoFar(Assembly):
+    """Frames with classes; the tables of what comes have a row per class."""
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result, its table with a row per class."""
+        from .classes.tables import sum_classes
+
+        result = super().segmentation(provenance, scale, units)
+        pixels = len(self.done) * math.prod(self.labels.shape[-2:])
+        result.table = sum_classes([result.table], provenance["colours"], pixels)
+        return result

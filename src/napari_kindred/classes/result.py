@@ -14,6 +14,7 @@ from ..errors import OptionError
 from ..events import Partial
 from ..results import Segmentation, make_labels, measure
 from .names import check_names
+from .tables import sum_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,24 +219,8 @@ class ClassAssembly:
 
     def table(self) -> pd.DataFrame:
         """Return a row per class, over all frames that are there."""
-        count = len(self._names)
-        area, things, total = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
-        for rows in self._rows:
-            area += rows["area"].to_numpy()
-            things += rows["count"].to_numpy()
-            total += (rows["mean_score"].fillna(0.0) * rows["count"]).to_numpy()
         pixels = len(self._rows) * int(np.prod(self.labels.shape[-2:]))
-        return pd.DataFrame(
-            {
-                "index": np.arange(1, count + 1),
-                "name": list(self._names),
-                "colour": list(self._colours),
-                "area": area,
-                "share": area / max(pixels, 1),
-                "count": things,
-                "mean_score": np.where(things > 0, total / np.maximum(things, 1), np.nan),
-            }
-        )
+        return sum_classes(self._rows, self._colours, pixels)
 
     def segmentation(
         self, provenance: Mapping[str, Any], seen: Seen | None = None
