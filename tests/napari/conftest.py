@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
+from skimage.measure import label as connected
 
 from napari_kindred.events import Event, Notice, Partial, Progress
 from napari_kindred.images import Frames
 from napari_kindred.results import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_kindred._napari.classes_widget import ClassesWidget
     from napari_kindred._napari.consistent_widget import ConsistentWidget
     from napari_kindred._napari.entities_widget import EntitiesWidget
+    from napari_kindred.classes.vocabulary import Vocabulary
     from napari_kindred.config import EntityConfig
 
 
@@ -130,11 +135,121 @@ def consistent_widget(viewer: Any, greys: Any) -> ConsistentWidget:
     return widget
 
 
+LEVELS = np.array([0.0, 0.33, 0.58, 1.0], np.float32)
+"""Brightness of the background and of three kinds of things."""
+
+
+def tuned(brightness: np.ndarray) -> np.ndarray:
+    """Return how near each brightness is to each of the levels, (N, 4)."""
+    return np.exp(-(((brightness[:, None] - LEVELS) / 0.1) ** 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def shades() -> Vocabulary:
+    """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
+    from napari_kindred.classes.mil import NOTHING, Bag
+    from napari_kindred.classes.proposals import Recipe
+    from napari_kindred.classes.vocabulary import Entry, iter_fit
+    from napari_kindred.config import TeachConfig
+    from napari_kindred.events import finish
+
+    kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 30)
+    spread = np.tile(np.linspace(-0.05, 0.05, 30, dtype=np.float32), 4)
+    bag = Bag(tuned(np.repeat(LEVELS, 30) + spread), kinds, None, np.ones(3, bool))
+    entries = [
+        Entry("dim", colour="#335577"),
+        Entry("grey", ("gray",), colour="#999999"),
+        Entry("bright", colour="#ffee00", threshold=0.6),
+    ]
+    config = TeachConfig(folds=0, steps=300, distillation=0.0, hidden=64)
+    recipe = Recipe("regions", "brightness", "0" * 64)
+    return finish(iter_fit(entries, recipe, [bag], config, "brightness"))
+
+
+@pytest.fixture
+def shaded() -> np.ndarray:
+    """A movie (3, 40, 60) with a dim, a grey and a bright square, and one more bright one later."""
+    frames = np.full((3, 40, 60), 10, np.uint8)
+    for left, level in ((4, 90), (24, 150), (44, 250)):
+        frames[:, 6:16, left : left + 10] = level
+    frames[1:, 24:34, 44:54] = 250
+    return frames
+
+
+class Brightness:
+    """Finds classes by the brightness of connected pixels, with the real job around it.
+
+    Attributes
+    ----------
+    gates : dict
+        Frames, by number, before which the job waits for an event to be set.
+    errors : dict
+        Frames, by number, in place of which an error is raised.
+    looks : int
+        How many pictures were looked at.
+    """
+
+    def __init__(self) -> None:
+        from napari_kindred.classes.proposals import Recipe
+
+        self.gates: dict[int, threading.Event] = {}
+        self.errors: dict[int, BaseException] = {}
+        self.looks = 0
+        self.recipe = Recipe("regions", "brightness", "0" * 64)
+        self.asked: dict[str, Any] = {}
+
+    def __call__(
+        self, image: Any, names: Any, *, config: Any, vocabulary: Any = None, **asked: Any
+    ) -> Generator[Event, None, Any]:
+        from napari_kindred.classes.meaning import VocabularyMeaning
+        from napari_kindred.classes.predict import iter_segment_classes
+
+        self.asked, self.looks = {"vocabulary": vocabulary, **asked}, 0
+        meaning = VocabularyMeaning(self, None, 0.7, 0.5, vocabulary)
+        return (yield from iter_segment_classes(image, names, meaning=meaning, config=config))
+
+    def iter_propose(self, pixels: np.ndarray) -> Generator[Progress, None, Any]:
+        from napari_kindred.classes.masks import Masks
+        from napari_kindred.classes.proposals import Proposals
+
+        gate, number = self.gates.get(self.looks), self.looks
+        while gate is not None and not gate.wait(0.01):
+            yield Progress(0, 1, "waiting")
+        if number in self.errors:
+            raise self.errors[number]
+        self.looks += 1
+        grey = pixels.mean(-1)
+        ids = connected(np.unique(grey, return_inverse=True)[1].reshape(grey.shape), background=-1)
+        means = ndi.mean(grey, ids, np.arange(1, ids.max() + 1)).astype(np.float32)
+        masks = Masks.from_labels(ids.astype(np.int32))
+        points = np.zeros((len(masks), 2), np.float32)
+        return Proposals(masks, tuned(means), np.ones(len(masks), np.float32), points, self.recipe)
+
+
+@pytest.fixture
+def brightness() -> Brightness:
+    return Brightness()
+
+
+@pytest.fixture
+def classes_widget(
+    viewer: Any, brightness: Brightness, shades: Vocabulary, tmp_path: Path, until: Any
+) -> ClassesWidget:
+    """The widget with a vocabulary of brightness opened from a file."""
+    from napari_kindred._napari.classes_widget import ClassesWidget
+
+    widget = ClassesWidget(viewer, segment=brightness)
+    viewer.window.add_dock_widget(widget, name="Classes by name")
+    widget.meaning.vocabulary.take_file(shades.save(tmp_path / "shades.kindred"))
+    until(lambda: widget.meaning.vocabulary.vocabulary is not None)
+    return widget
+
+
 @pytest.fixture
 def run(widget: Any, until: Callable[..., None]) -> Callable[..., Any]:
     """Press Run, or another button, wait for the end, and return the layer of the result."""
 
-    def press(button: Any = None, timeout: int = 20000) -> Any:
+    def press(button: Any = None, timeout: int = 60000) -> Any:
         (button or widget.run).native.click()
         until(lambda: widget.run.enabled and not widget.cancel.enabled, timeout=timeout)
         return widget.result

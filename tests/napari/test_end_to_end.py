@@ -29,7 +29,7 @@ def test_window_library_and_copied_code_find_the_same(
     viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     viewer.add_image(movie, name="discs", axis_labels=("t", "y", "x"), scale=(1, 0.5, 0.5))
-    run(timeout=60000)
+    run()
     assert [layer.name for layer in viewer.layers] == ["discs", "discs entities"]
     layer = viewer.layers["discs entities"]
     expected = unique_ids(segment_entities(movie, axes="TYX", scale=1.0))
@@ -54,7 +54,7 @@ def test_the_scale_that_was_chosen_is_shown(
 ) -> None:
     widget.form.inputs["scale"].value = "auto"
     viewer.add_image(movie[0], name="discs")
-    run(timeout=60000)
+    run()
     assert "Found" in widget.status.value
     assert "scale" in widget.status.value.lower()
     assert "scale_used" in viewer.layers["discs entities"].metadata[KEY]
@@ -79,7 +79,7 @@ def test_missing_weights_get_one_sentence_and_no_layer(
 ) -> None:
     viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = "nowhere.safetensors"
-    run(timeout=60000)
+    run()
     assert "nowhere.safetensors" in widget.status.value
     assert labels_layers() == []
 
@@ -91,7 +91,7 @@ def test_damaged_weights_get_one_sentence_and_no_layer(
     half.write_bytes(resolve("kindred-entities").read_bytes()[:100_000])
     viewer.add_image(movie[0])
     widget.form.inputs["weights"].value = str(half)
-    run(timeout=60000)
+    run()
     assert "half.safetensors" in widget.status.value
     assert "cut short" in widget.status.value
     assert labels_layers() == []

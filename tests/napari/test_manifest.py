@@ -32,10 +32,15 @@ def test_every_sample_is_offered_and_no_other(manifest: PluginManifest) -> None:
     assert offered == {name: sample.title for name, sample in SAMPLES.items()}
 
 
-def test_every_widget_is_found_under_layers_segment(manifest: PluginManifest) -> None:
-    entries = [entry.command for entry in manifest.contributions.menus["napari/layers/segment"]]
-    assert entries == [widget.command for widget in manifest.contributions.widgets]
-    assert len(entries) == 2
+def test_every_widget_is_found_in_the_layers_menu(manifest: PluginManifest) -> None:
+    menus = manifest.contributions.menus
+    found = {name: [entry.command for entry in entries] for name, entries in menus.items()}
+    assert found == {
+        "napari/layers/segment": ["napari-kindred.entities", "napari-kindred.consistent"],
+        "napari/layers/classify": ["napari-kindred.classes"],
+    }
+    widgets = [widget.command for widget in manifest.contributions.widgets]
+    assert widgets == [command for commands in found.values() for command in commands]
 
 
 def test_the_manifest_at_the_root_is_the_packages() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..movies import ProvisionalFrames
 from .clusters import OPACITY, Clusters, begin, carried_over, colormap, show
-from .layers import KEY, GrowingLabels, Placement, call_lines, layer_features, place_labels
+from .layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
 from .run import Run
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class ClusterRun(Run):
         call = call_lines(self._image, self._config, "cluster_stack", more)
         return ["import napari_kindred as nk", "", *call]
 
-    def finish(self, result: ClusterSegmentation) -> str:  # type: ignore[override]
+    def finish(self, result: ClusterSegmentation) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
         missing = result.level - len(result.table)
         if missing > 0 and self._clusters_anew:
@@ -160,13 +160,5 @@ class ClusterRun(Run):
         if layer is not before:
             layer.colormap = colormap()
             layer.opacity = OPACITY
-            self._hide_earlier(layer)
+            self.hide_earlier(layer)
         return layer
-
-    def _hide_earlier(self, layer: Labels) -> None:
-        """Hide earlier results on the same image: two that cover it all cannot be read."""
-        for other in self._viewer.layers:
-            facts = other.metadata.get(KEY, {})
-            same = facts.get("source_layer") == self.source
-            if same and facts.get("method") == self.method and other is not layer:
-                other.visible = False

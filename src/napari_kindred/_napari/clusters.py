@@ -13,7 +13,7 @@ import numpy as np
 
 from ..consistent.levels import lut, relabel
 from ..palette import palette
-from .layers import KEY, layer_features
+from .layers import KEY, in_shape, layer_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,13 +214,7 @@ def layer_data(clusters: Clusters) -> Any:
         labels = relabel(clusters.result.leaves, visible_lut(clusters))
     else:
         labels = clusters.result.labels
-    if tuple(labels.shape) == clusters.shape:
-        return labels
-    import dask.array as da
-
-    # Reshaping numpy costs nothing; zarr has to be wrapped for it.
-    labels = labels if isinstance(labels, np.ndarray) else da.asarray(labels)
-    return labels.reshape(clusters.shape)
+    return in_shape(labels, clusters.shape)
 
 
 def features(clusters: Clusters) -> pd.DataFrame:

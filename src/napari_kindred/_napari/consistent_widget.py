@@ -18,7 +18,7 @@ from .cluster_run import ClusterRun
 from .clusters import clusters_of
 from .encoder_box import EncoderBox
 from .form import labelled, row
-from .layers import KEY, LayerImage
+from .layers import KEY, LayerImage, keep_copy
 from .stack_widget import Segment, StackWidget
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class ConsistentWidget(StackWidget):
 
     def own_outputs(self) -> list[Widget]:
         """Return what there is to do with clusters; see :class:`StackWidget`."""
-        self.panel = ClusterPanel(self._say, self._keep_copy)
+        self.panel = ClusterPanel(self._say, partial(keep_copy, self._viewer))
         self.apply = PushButton(text="Apply to the image above")
         self.save = PushButton(
             text="Save model …",
@@ -130,12 +130,7 @@ class ConsistentWidget(StackWidget):
 
     def _take_result(self, *_: Any) -> None:
         """Work on the clusters that are selected, else on those that were before."""
-        active = self._viewer.layers.selection.active
-        for layer in (active, self.panel.layer, self.result):
-            if clusters_of(layer) is not None and layer in self._viewer.layers:
-                break
-        else:
-            layer = None
+        layer = self.layer_to_change(clusters_of, self.panel.layer)
         now = self.panel.layer
         if layer is None or now is None or layer.unique_id != now.unique_id:
             self.panel.take(layer)
@@ -182,24 +177,6 @@ class ConsistentWidget(StackWidget):
         return "" if path is None or str(path) in ("", ".") else str(path)
 
     # -- afterwards ------------------------------------------------------------------------
-
-    def _keep_copy(self, layer: Any) -> str:
-        """Put what was painted beside the layer, and return the copy's name."""
-        copy = self._viewer.add_labels(
-            layer.data.copy(),
-            name=f"{layer.name} painted",
-            features=layer.features,
-            metadata={KEY: layer.metadata.get(KEY, {})},
-            colormap=layer.colormap,
-            visible=False,
-            **{
-                key: getattr(layer, key)
-                for key in ("scale", "translate", "rotate", "shear", "affine", "units")
-            },
-            axis_labels=layer.axis_labels,
-        )
-        self._viewer.layers.selection.active = layer
-        return str(copy.name)
 
     def save_model(self, *_: Any, path: Path | None = None) -> None:
         """Save the model of the selected clusters; asks for the file where none is given."""

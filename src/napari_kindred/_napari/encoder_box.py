@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label
@@ -29,6 +29,12 @@ class EncoderBox:
     ----------
     on_known : callable
         Called when it has become clear whether another choice can be used.
+    label, tooltip : str
+    names : sequence of str, optional
+        What the list offers, the first of them chosen; all encoders when left out.
+    prefix : str
+        What turns a name of the list into that of an encoder. With one, nothing is looked up
+        before :meth:`describe` is called.
 
     Attributes
     ----------
@@ -40,20 +46,32 @@ class EncoderBox:
         Whether there is such an encoder.
     """
 
-    def __init__(self, on_known: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        on_known: Callable[[], Any],
+        label: str = "Encoder",
+        tooltip: str = TOOLTIP,
+        names: Sequence[str] = (),
+        prefix: str = "",
+    ) -> None:
         self._on_known: Callable[[], Any] = lambda: None  # nobody listens before it is laid out
         self._lookup: Job | None = None
+        self._prefix = prefix
         self.usable = False
         # Names with a placeholder are patterns: they stand in the tooltip, not in the list.
-        names = [info.name for info in list_encoders() if "<" not in info.name]
-        self.choice = ComboBox(label="Encoder", choices=names, value=DEFAULT, tooltip=TOOLTIP)
+        known = [info.name for info in list_encoders() if "<" not in info.name]
+        first = names[0] if names else DEFAULT
+        self.choice = ComboBox(
+            label=label, choices=list(names or known), value=first, tooltip=tooltip
+        )
         self.about: Label = sentence()
         box: QComboBox = self.choice.native
         box.setEditable(True)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.lineEdit().editingFinished.connect(self._typed)
         self.choice.changed.connect(self.describe)
-        self.describe()
+        if not prefix:
+            self.describe()
         self._on_known = on_known
 
     def rows(self) -> list[Container | Label]:
@@ -75,7 +93,7 @@ class EncoderBox:
 
     def describe(self, *_: Any) -> None:
         """Say what is known of the encoder, or in red what is wrong with its name."""
-        name = str(self.choice.value)
+        name = f"{self._prefix}{self.choice.value}"
         self.abandon()
         if not name.startswith(SLOW):
             try:

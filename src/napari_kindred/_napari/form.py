@@ -16,7 +16,7 @@ from magicgui.widgets import (
     SpinBox,
 )
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QScrollArea, QSizePolicy
+from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
 
 from ..errors import OptionError
 
@@ -79,6 +79,19 @@ def row(*widgets: Widget) -> Container:
     """Return widgets side by side."""
     side = Container(widgets=list(widgets), layout="horizontal", labels=False)
     side.margins = (0, 0, 0, 0)
+    return side
+
+
+def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container:
+    """Return a row with a widget of Qt's own, with or without a label in front."""
+    side = Container(layout="horizontal", labels=False)
+    side.margins = (0, 0, 0, 0)
+    if label:
+        front = Label(value=label, tooltip=tooltip)
+        front.min_width = front.max_width = LABEL_WIDTH
+        front.native.setAlignment(Qt.AlignmentFlag.AlignTop)
+        side.append(front)
+    side.native.layout().addWidget(widget)
     return side
 
 

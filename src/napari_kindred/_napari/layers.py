@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-    from napari.layers import Image
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
 
     from ..config import EntityConfig
     from ..events import Partial
+    from ..images import Frames
 
 KEY = "napari-kindred"
 """Where a layer's ``metadata`` holds the provenance of a result."""
@@ -54,6 +56,16 @@ class LayerImage:
     guess: AxesGuess
     rgb: bool
     multiscale: bool
+
+
+def describe(image: LayerImage, frames: Frames) -> str:
+    """Return what will be segmented, and what to look at before pressing Run."""
+    height, width = frames.plane_shape
+    count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "
+    text = f"{count}{height} × {width} pixels."
+    if frames.axes == image.guess.axes and not image.guess.safe:
+        text += f" Please check the axes: {image.guess.why}."
+    return text
 
 
 def axis_letters(labels: Sequence[str]) -> str:
@@ -239,6 +251,17 @@ def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_index().astype({"index": int})
 
 
+def in_shape(labels: Any, shape: tuple[int, ...]) -> Any:
+    """Return a result's labels in the shape of their layer; lazy where they are on disk."""
+    if tuple(labels.shape) == shape:
+        return labels
+    import dask.array as da
+
+    # Reshaping numpy costs nothing; zarr has to be wrapped for it.
+    labels = labels if isinstance(labels, np.ndarray) else da.asarray(labels)
+    return labels.reshape(shape)
+
+
 def layer_options(
     growing: GrowingLabels,
     source: str,
@@ -263,6 +286,24 @@ def layer_options(
         "metadata": {KEY: {**provenance, "source_layer": source}},
         **growing.placement.options,
     }
+
+
+def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
+    """Put what was painted beside a layer, hidden, and return the copy's name."""
+    copy = viewer.add_labels(
+        layer.data.copy(),
+        name=f"{layer.name} painted",
+        features=layer.features,
+        metadata={KEY: layer.metadata.get(KEY, {})},
+        colormap=layer.colormap,
+        visible=False,
+        **{
+            key: getattr(layer, key)
+            for key in ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+        },
+    )
+    viewer.layers.selection.active = layer
+    return str(copy.name)
 
 
 def python_call(image: LayerImage, config: EntityConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..results import provenance
 from .layers import KEY, GrowingLabels, LayerImage, layer_options, place_labels, python_call
@@ -28,6 +28,34 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Shown(Protocol):
+    """What tells of a job; see :class:`Run`."""
+
+    layer: Labels | None
+
+    @property
+    def source(self) -> str:
+        """What the job is about, in words."""
+
+    def progress(self, event: Progress) -> str:
+        """Return how far the job is."""
+
+    def notice(self, text: str) -> None:
+        """Remember something the user should know."""
+
+    def notices(self) -> list[str]:
+        """Return what the user should know."""
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame."""
+
+    def finish(self, result: Any) -> str:
+        """Keep the result, and return a summary."""
+
+    def interrupt(self, reason: str) -> str:
+        """Keep what is done, and say so."""
 
 
 class Run(ABC):
@@ -118,7 +146,7 @@ class Run(ABC):
         else:
             self.layer.refresh()
 
-    def finish(self, result: Segmentation) -> str:
+    def finish(self, result: Any) -> str:
         """Complete the layer with its table and provenance, and return a summary."""
         self._show(self._entry(result.provenance))
         text, frames = self.found(result), self._growing.frames
@@ -166,6 +194,14 @@ class Run(ABC):
             layer.metadata = {**layer.metadata, KEY: options["metadata"][KEY]}
             layer.refresh()
         return layer
+
+    def hide_earlier(self, layer: Labels) -> None:
+        """Hide earlier results on the same image: two that cover it all cannot be read."""
+        for other in self._viewer.layers:
+            facts = other.metadata.get(KEY, {})
+            same = facts.get("source_layer") == self.source
+            if same and facts.get("method") == self.method and other is not layer:
+                other.visible = False
 
 
 class EntityRun(Run):

@@ -16,7 +16,7 @@ from ..errors import InputError, KindredError
 from ..events import Event, Notice, Partial, Progress
 from ..images import Frames
 from .form import Form, labelled, mark, row, scrolled, sentence
-from .layers import KEY, LayerImage, read_layer
+from .layers import KEY, LayerImage, describe, read_layer
 from .worker import Job
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from ..results import Segmentation
-    from .run import Run
+    from .run import Run, Shown
 
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
@@ -63,7 +63,7 @@ class StackWidget(Container):
         self._image: LayerImage | None = None
         self._chosen: Any = None
         self._job: Job | None = None
-        self._run: Run | None = None
+        self._run: Shown | None = None
         self._make_inputs()
         self._make_outputs()
         self.margins = (0, 0, 0, 0)
@@ -209,7 +209,7 @@ class StackWidget(Container):
         self.check()
 
     def _channels(self) -> list[tuple[str, int | None]]:
-        axes = self.axes.value.strip().upper()
+        axes = self.letters
         if self._image is None or _fault(self._image, axes):
             return [("–", None)]
         if "S" in axes:
@@ -228,19 +228,45 @@ class StackWidget(Container):
             The config that would be run; None where something is wrong.
         """
         config = None
-        axes = self.axes.value.strip().upper()
         mark(self.axes, wrong=False)
         self._read_layer()
         if self._image is not None:
             try:
-                frames = _frames(self._image, axes, self.channel.value)
-                config = self.form.config(axes=axes, channel=self.channel.value, **self.entered())
-                self.about.value = _describe(self._image, frames)
+                frames = self.frames(self._image)
+                config = self.config()
+                self.about.value = describe(self._image, frames)
             except KindredError as error:
-                mark(self.axes, wrong=_fault(self._image, axes) is not None)
+                mark(self.axes, wrong=_fault(self._image, self.letters) is not None)
                 self.about.value = str(error)
         self.run.enabled = config is not None and self._job is None
         return config
+
+    @property
+    def letters(self) -> str:
+        """The axes that are entered, one letter each."""
+        return str(self.axes.value).strip().upper()
+
+    def frames(self, image: LayerImage) -> Frames:
+        """Open an image as entered; nothing is read.
+
+        Raises
+        ------
+        InputError
+            When axes or channel do not fit it.
+        """
+        if not self.letters:
+            raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
+        return Frames.open(image.data, self.letters, self.channel.value)
+
+    def config(self) -> Any:
+        """Return the config that is entered.
+
+        Raises
+        ------
+        KindredError
+            When something entered cannot be used.
+        """
+        return self.form.config(axes=self.letters, channel=self.channel.value, **self.entered())
 
     # -- running ---------------------------------------------------------------------------
 
@@ -252,7 +278,7 @@ class StackWidget(Container):
         run = self.run_of(self.image.value, self._image, config)
         self._launch(run, self.job_of(self._image.data, config))
 
-    def _launch(self, run: Run, job: Callable[[], Generator[Event, None, Segmentation]]) -> None:
+    def _launch(self, run: Shown, job: Callable[[], Generator[Event, None, Any]]) -> None:
         self._run = run
         self.progress.value = 0
         self.progress.visible = True
@@ -279,7 +305,7 @@ class StackWidget(Container):
         if self._job is not None:
             self._job.abandon()
 
-    def _event(self, run: Run, event: Event) -> None:
+    def _event(self, run: Shown, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress.value = round(1000 * min(1.0, event.done / max(event.total, 1e-9)))
             if self.cancel.enabled:
@@ -289,17 +315,17 @@ class StackWidget(Container):
         elif isinstance(event, Notice):
             run.notice(event.text)
 
-    def _done(self, run: Run, result: Segmentation) -> None:
+    def _done(self, run: Shown, result: Any) -> None:
         self._end(run, run.finish(result))
 
-    def _cancelled(self, run: Run) -> None:
+    def _cancelled(self, run: Shown) -> None:
         self._end(run, f"Cancelled. {run.interrupt('cancelled')}")
 
-    def _failed(self, run: Run, error: KindredError) -> None:
+    def _failed(self, run: Shown, error: KindredError) -> None:
         kept = run.interrupt(str(error))
         self._end(run, f"{error} {kept}" if run.layer is not None else str(error), wrong=True)
 
-    def _end(self, run: Run, text: str, *, wrong: bool = False) -> None:
+    def _end(self, run: Shown, text: str, *, wrong: bool = False) -> None:
         self._job = None
         self.cancel.enabled = False
         self.progress.visible = False
@@ -311,6 +337,22 @@ class StackWidget(Container):
         self.status.native.setStyleSheet("color: #f08a85;" if wrong else "")
 
     # -- afterwards ------------------------------------------------------------------------
+
+    def layer_to_change(self, state_of: Callable[[Any], Any], now: Any) -> Any:
+        """Return the selected layer where it can be changed, else the one before, else the result.
+
+        Parameters
+        ----------
+        state_of : callable
+            Takes a layer; returns None where it cannot be changed.
+        now : layer or None
+            The one before.
+        """
+        active = self._viewer.layers.selection.active
+        for layer in (active, now, self.result):
+            if state_of(layer) is not None and layer in self._viewer.layers:
+                return layer
+        return None
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
@@ -346,20 +388,3 @@ class StackWidget(Container):
 def _fault(image: LayerImage, axes: str) -> str | None:
     """Return what is wrong with the axes entered, as the end of a sentence, or None."""
     return fault_in_axes(axes, tuple(image.data.shape)) if axes else "are missing"
-
-
-def _frames(image: LayerImage, axes: str, channel: int | None) -> Frames:
-    """Open the image as entered; nothing is read."""
-    if not axes:
-        raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
-    return Frames.open(image.data, axes, channel)
-
-
-def _describe(image: LayerImage, frames: Frames) -> str:
-    """Return what will be segmented, and what to look at before pressing Run."""
-    height, width = frames.plane_shape
-    count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "
-    text = f"{count}{height} × {width} pixels."
-    if frames.axes == image.guess.axes and not image.guess.safe:
-        text += f" Please check the axes: {image.guess.why}."
-    return text

@@ -1,0 +1,204 @@
+"""A run that finds classes by name: labels frame by frame, and what is said of them. Free of Qt."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .class_layers import OPACITY, Call, Classes, colormap, features, show
+from .layers import GrowingLabels, Placement, place_labels
+from .run import MOST_NOTICES, Run, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from ..classes.result import ClassSegmentation
+    from ..classes.vocabulary import Vocabulary
+    from ..config import ClassesConfig
+    from ..events import Partial, Progress
+    from .layers import LayerImage
+    from .meant import Meant
+
+MOST_TOLD = 6
+"""Classes whose counts are told; the table has them all."""
+
+
+class GrowingClasses(GrowingLabels):
+    """Labels that mean the same in every frame.
+
+    Parameters
+    ----------
+    placement : Placement
+    colours : sequence of str
+        ``#rrggbb``, of each class.
+    """
+
+    def __init__(self, placement: Placement, colours: Sequence[str]) -> None:
+        super().__init__(placement)
+        self._colours = colours
+
+    def add(self, partial: Partial) -> None:
+        """Take in a finished frame."""
+        self.data[self.placement.slot(partial.index)] = partial.labels
+        self._tables.append(partial.table)
+        self.done += 1
+
+    def features(self) -> pd.DataFrame:
+        """Return a row per class, summed up over the frames that are there."""
+        return features(summed(self._tables, self._colours, self._pixels()))
+
+    def release(self, data: Any) -> None:
+        """Show other data from now on, and let go of what was shown so far."""
+        self.data = data
+
+    def _pixels(self) -> int:
+        return int(np.prod([self.placement.shape[axis] for axis in self.placement.plane_axes]))
+
+
+def summed(tables: Sequence[pd.DataFrame], colours: Sequence[str], pixels: int) -> pd.DataFrame:
+    """Sum up the rows of classes over frames of so many pixels each."""
+    import pandas as pd
+
+    rows = pd.concat(tables, ignore_index=True)
+    rows["total"] = rows["mean_score"].fillna(0.0) * rows["count"]
+    table = rows.groupby(["index", "name"], as_index=False)[["area", "count", "total"]].sum()
+    scores = table["total"] / table["count"].replace(0, np.nan)
+    return pd.DataFrame(
+        {
+            "index": table["index"],
+            "name": table["name"],
+            "colour": list(colours),
+            "area": table["area"],
+            "share": table["area"] / (pixels * len(tables)),
+            "count": table["count"],
+            "mean_score": scores,
+        }
+    )
+
+
+class ClassRun(Run):
+    """A run that gives every class one label, in all frames.
+
+    Parameters
+    ----------
+    viewer, layer, image, config
+        As for :class:`Run`.
+    names : sequence of str
+        Checked.
+    colours : sequence of str
+        ``#rrggbb`` of each name, until the result brings its own.
+    chosen : mapping
+        Those that the user chose, by :func:`~napari_kindred.classes.names.key`; they stay.
+    meant : Meant
+        What the names mean.
+    """
+
+    method = "classes"
+    suffix = "classes"
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: ClassesConfig,
+        names: Sequence[str],
+        colours: Sequence[str],
+        chosen: Mapping[str, str],
+        meant: Meant,
+    ) -> None:
+        self._classes = GrowingClasses(
+            place_labels(layer, config.axes or image.guess.axes), colours
+        )
+        super().__init__(viewer, layer, image, config, self._classes)
+        self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
+        self.call = Call(image, config, meant)
+
+    def progress(self, event: Progress) -> str:
+        """Return what the job is at, how far it is and how long it may still take."""
+        text = event.what[:1].upper() + event.what[1:]
+        if event.frames > 1:
+            text += f", {event.frame} of {event.frames} frames done"
+        return f"{text}{self.remaining(event)}."
+
+    def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
+        """Return how many things of each class there are; see :class:`Run`."""
+        rows = result.table
+        if not rows["area"].any():
+            return "Found nothing that is surely enough one of these names (lower the threshold)"
+        told = [f"{row['name']} {row['count']}" for _, row in rows.iterrows()][:MOST_TOLD]
+        more = len(rows) - len(told)
+        return f"Found {', '.join(told)}" + (f" and {more} more classes" if more > 0 else "")
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return self.call.code(self._names)
+
+    def finish(self, result: ClassSegmentation) -> str:
+        """Complete the layer, and keep with it what changing it needs."""
+        text = super().finish(result)
+        assert self.layer is not None  # noqa: S101 - finishing shows the layer
+        show(self.layer, Classes(result, self._growing.placement.shape, self.call, self._chosen))
+        self._classes.release(self.layer.data)  # not kept twice
+        return text
+
+    def _show(self, entry: Mapping[str, Any]) -> Labels:
+        before = self.layer
+        layer = super()._show(entry)
+        if layer is not before:
+            layer.colormap = colormap(dict(enumerate(self._colours, start=1)))
+            layer.opacity = OPACITY
+            self.hide_earlier(layer)
+        return layer
+
+
+class Learning:
+    """Says how learning from examples goes; there is no layer to show.
+
+    Parameters
+    ----------
+    count : int
+        Of examples.
+    keep : callable
+        Takes the vocabulary that was learnt.
+    """
+
+    source = "my examples"
+    layer: Labels | None = None
+
+    def __init__(self, count: int, keep: Callable[[Vocabulary], None]) -> None:
+        self._count, self._keep = count, keep
+        self._notices: list[str] = []
+        self._began = monotonic()
+
+    def progress(self, event: Progress) -> str:
+        """Return what the job is at."""
+        return f"{event.what[:1].upper()}{event.what[1:]}."
+
+    def notice(self, text: str) -> None:
+        """Remember something the user should know."""
+        if text not in self._notices:
+            self._notices.append(text)
+
+    def notices(self) -> list[str]:
+        """Return what the user should know."""
+        return self._notices[:MOST_NOTICES]
+
+    def add(self, partial: Partial) -> None:
+        """Show nothing: learning has no frames."""
+
+    def finish(self, result: Vocabulary) -> str:
+        """Keep what was learnt, and return a summary."""
+        self._keep(result)
+        seconds = duration(monotonic() - self._began)
+        return f"Learnt {', '.join(result.names)} from {self._count} marks, in {seconds}."
+
+    def interrupt(self, reason: str) -> str:  # noqa: ARG002 - as Run's
+        """Return what is left of it."""
+        return "Nothing was learnt."

@@ -1,0 +1,124 @@
+"""The choice of what gives names their meaning: a vocabulary, one's own examples, or CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container
+
+from ..errors import OptionError
+from .encoder_box import EncoderBox
+from .examples_box import ExamplesBox
+from .form import labelled
+from .meant import Meant
+from .vocabulary_box import VocabularyBox
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import Widget
+
+    from ..config import ClassesConfig
+    from .collect import Target
+
+CLIPS = (
+    "ViT-B-16/laion2b_s34b_b88k",
+    "ViT-B-16/openai",
+    "ViT-L-14-336/openai",
+)
+"""Models that are offered; others can be typed."""
+
+CLIP_TOOLTIP = (
+    "The CLIP that takes names at their meaning. Choose one, or type MODEL/PRETRAINED as open_clip "
+    "knows them, or MODEL/PATH of a checkpoint."
+)
+
+
+class MeaningBox:
+    """Shows what the chosen way needs, and tells what is chosen.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    target : callable
+        Returns the image that examples are marked on.
+    on_change : callable
+        Called whenever names may have got another meaning.
+    on_name : callable
+        Called with a name of the vocabulary that was clicked on.
+
+    Attributes
+    ----------
+    kind : ComboBox
+        ``"vocabulary"``, ``"examples"`` or ``"clip"``.
+    vocabulary : VocabularyBox
+    examples : ExamplesBox
+    clip : EncoderBox
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        target: Callable[[], Target],
+        on_change: Callable[[], Any],
+        on_name: Callable[[str], Any],
+    ) -> None:
+        self.kind = ComboBox(
+            label="Meaning from",
+            choices=[("a vocabulary", "vocabulary"), ("my examples", "examples"), ("CLIP", "clip")],
+            value="vocabulary",
+            tooltip="What tells what a name means: a vocabulary that was taught before, examples "
+            "that you mark, or CLIP, which has read about it.",
+        )
+        self.vocabulary = VocabularyBox(on_change, on_name)
+        self.examples = ExamplesBox(viewer, target, on_change)
+        self.clip = EncoderBox(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, "clip:")
+        self._on_change = on_change
+        self._pages = {
+            "vocabulary": _page(self.vocabulary.rows()),
+            "examples": _page(self.examples.rows()),
+            "clip": _page(self.clip.rows()),
+        }
+        self.kind.changed.connect(self.turn)
+
+    def rows(self) -> list[Widget]:
+        """Return what is shown, from top to bottom."""
+        return [labelled(self.kind), *self._pages.values()]
+
+    def turn(self, *_: Any) -> None:
+        """Show what the chosen way needs; to be called once after the rows are laid out."""
+        for kind, page in self._pages.items():
+            page.visible = kind == self.kind.value
+        if self.kind.value == "vocabulary":
+            self.vocabulary.read()
+        elif self.kind.value == "clip":
+            self.clip.describe()
+        else:
+            self.examples.say("")
+        self._on_change()
+
+    def meant(self, config: ClassesConfig) -> Meant:
+        """Return what is chosen.
+
+        Raises
+        ------
+        OptionError
+            When it cannot be used, or not yet.
+        """
+        if self.kind.value == "vocabulary":
+            return self.vocabulary.meant()
+        if self.kind.value == "examples":
+            return self.examples.meant(config)
+        if not self.clip.usable:
+            raise OptionError("Choose a CLIP; the line below it says what is known of it.")
+        return Meant("clip", str(self.clip.choice.value))
+
+    def abandon(self) -> None:
+        """Wait no longer for what is being looked up."""
+        self.vocabulary.abandon()
+        self.clip.abandon()
+
+
+def _page(rows: list[Widget]) -> Container:
+    page = Container(widgets=rows, labels=False)
+    page.margins = (0, 0, 0, 0)
+    return page
