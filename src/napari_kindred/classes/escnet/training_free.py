@@ -1,0 +1,316 @@
+"""ESC mode without training: CLIP's pseudo-prompts for a SAM that sees the picture itself.
+
+Any CLIP with patches and any SAM will do.  The correlation of patches and names gives points and
+masks as in ESC-Net; here they are put to a whole SAM, with its own picture encoder, and what it
+answers is named by the correlation under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...device import inference, is_out_of_memory, select
+from ...encoders.base import fitted_shape
+from ...encoders.clip import open_whole_clip
+from ...encoders.sam import SamEncoder
+from ...encoders.sam_shapes import read_shapes
+from ...errors import KindredError
+from ...events import Progress
+from ...tiling import Stitcher, tiles
+from ...weights import file_sha256, resolve
+from ..clip_match import CONTRAST, contrast_beside
+from ..clip_text import TEMPLATES, ClipTexts
+from ..promptable import load_sam
+from .clip_dense import DenseClip
+from .correlation import correlate, log_odds
+from .predict import LARGE, to_picture
+from .pseudo_prompts import ABOVE, REGIONS, PseudoPrompts, pseudo_prompts
+from .sam_block import SURE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK = 32
+"""So many prompts are answered at once."""
+
+FINER = 2
+"""CLIP is shown pictures this many times as large as those that it was trained on."""
+
+SMALLEST = 256
+"""Side of the smallest tiles that large pictures are cut into, in pixels."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture as CLIP sees it.
+
+    Attributes
+    ----------
+    odds : Tensor, (C, h, w)
+        Of every name in every patch, as logarithms.
+    prompts : PseudoPrompts
+        Of C classes.
+    """
+
+    odds: Tensor
+    prompts: PseudoPrompts
+
+
+class FreeEscMeaning:
+    """Names taken at their meaning, for pixels, by a CLIP and a SAM as they are.
+
+    Parameters
+    ----------
+    clip : str
+        ``<model>/<pretrained>``: a model and a tag of open_clip, or a model and the path of a
+        checkpoint.
+    sam : str
+        Name or path of a SAM.
+    device : str or torch.device
+    templates : sequence of str
+        Sentences with ``{}`` where a name goes.
+    contrast : sequence of str
+        What a pixel may be besides the names.
+    regions, above
+        Of the pseudo-prompts.
+    progress : callable, optional
+        Told the bytes done and in total while CLIP's weights are downloaded.
+
+    Raises
+    ------
+    OptionError
+        When open_clip has no such model or weights, or it has no token per patch.
+    WeightsError
+        When weights are not here and cannot be downloaded, or are damaged.
+    """
+
+    def __init__(
+        self,
+        clip: str,
+        sam: str = "kindred-sam",
+        *,
+        device: str | torch.device = "auto",
+        templates: Sequence[str] = TEMPLATES,
+        contrast: Sequence[str] = CONTRAST,
+        regions: int = REGIONS,
+        above: float = ABOVE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._device = select(device)
+        opened = open_whole_clip(clip, progress, patches=True)
+        opened.network.to(self._device).requires_grad_(False)
+        self._clip = DenseClip(opened).to(self._device)
+        self._texts = ClipTexts(opened, templates)
+        whole, _ = load_sam(sam)
+        self._sam: Any = whole.to(self._device)
+        sha256 = file_sha256(resolve(sam, pytorch=True))
+        self._encoder = SamEncoder(sam, whole, read_shapes(whole.state_dict(), sam), "", sha256)
+        self._contrast, self._regions, self._above = tuple(contrast), regions, above
+        self._identity = {
+            "network": "ESC, training-free",
+            "clip": opened.name,
+            "clip_sha256": opened.sha256,
+            "weights": {"name": sam, "sha256": sha256},
+            "templates": list(templates),
+            "contrast": list(contrast),
+            "regions": regions,
+            "above": above,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a result says about how its names were understood."""
+        return dict(self._identity)
+
+    def iter_class_map(
+        self, pixels: NDArray[np.float32], names: Sequence[str]
+    ) -> Generator[Progress, None, NDArray[np.float32]]:
+        """Tell how probable every name is at every pixel.
+
+        A picture much larger than the SAM's input is cut into overlapping tiles, each looked at
+        by itself.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
+            About 0..1.
+        names : sequence of str
+            C names.
+
+        Yields
+        ------
+        Progress
+            After every tile.
+
+        Returns
+        -------
+        ndarray of float32, shape (C, H, W)
+            Probabilities.
+
+        Raises
+        ------
+        InputError
+            When ``pixels`` is no picture.
+        KindredError
+            When memory is not enough.
+        """
+        picture = to_picture(pixels)
+        shape = (pixels.shape[0], pixels.shape[1])
+        side = max(SMALLEST, self._sam.image_encoder.img_size)
+        cut = side if max(shape) > LARGE * side else max(shape)
+        parts = tiles(shape, cut, cut // 8, blend=cut // 16)
+        stitcher = Stitcher(len(names), shape)
+        for number, part in enumerate(parts, start=1):
+            stitcher.add(part, self._look(picture[:, *part.outer], names))
+            yield Progress(number, len(parts), "looking for names")
+        plane: NDArray[np.float32] = stitcher.plane
+        return plane
+
+    def _look(self, picture: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities (C, H, W) for a picture (3, H, W)."""
+        try:
+            with inference():
+                batch = picture[None].to(self._device)
+                found = self._name(batch, self.see(batch, names))
+                return np.asarray(found.float().cpu().numpy(), np.float32)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise KindredError(
+                "Memory is not enough for this CLIP and this SAM; choose smaller ones, or "
+                "device='cpu'."
+            ) from error
+
+    def see(self, batch: Tensor, names: Sequence[str]) -> Seen:
+        """Correlate a picture (1, 3, H, W) with names, and make prompts of it."""
+        clip = self._clip
+        fitted = fitted_shape((batch.shape[2], batch.shape[3]), FINER * clip.side)
+        # Whole patches, so that CLIP's grid covers the picture and nothing else.
+        size = [max(1, round(length / clip.patch)) * clip.patch for length in fitted]
+        visual = clip(F.interpolate(batch, size, mode="bilinear", antialias=True)).final
+        texts = self._texts.embed(names).to(visual.device)
+        words = contrast_beside(names, self._contrast)
+        others = self._texts.embed(words).to(visual.device) if words else texts[:0]
+        sharpness = self._texts.sharpness
+        odds = log_odds(correlate(visual, texts), correlate(visual, others), sharpness)
+        # What tells a class from the others says where it is better than its cosine alone, in
+        # which large differences between places are the same for every name.
+        return Seen(odds[0], pseudo_prompts(odds, self._regions, self._above))
+
+    def _name(self, batch: Tensor, seen: Seen) -> Tensor:
+        """Ask the SAM for masks, and return how probable each name is, (C, H, W)."""
+        shape = (batch.shape[2], batch.shape[3])
+        size = fitted_shape(shape, self._sam.image_encoder.img_size)
+        embedding = self._encoder.encode(batch).values.permute(0, 3, 1, 2)
+        grid = embedding.shape[-1]
+        # Masks are decided on SAM's own grid of four places a token, of which the picture has some.
+        whole = self._sam.image_encoder.img_size
+        rows, columns = (max(1, round(4 * grid * n / whole)) for n in size)
+        chances = F.interpolate(seen.odds[None], (rows, columns), mode="bilinear")[0].sigmoid()
+        named, cover = chances.clone(), torch.zeros_like(chances[:1])
+        points, masks, kinds = self._asked(seen.prompts, size, (rows, columns), 4 * grid)
+        sure = cover.clone()
+        for start in range(0, len(kinds), CHUNK):
+            some = slice(start, start + CHUNK)
+            inside, quality = self._ask(embedding, points[some], masks[some])
+            inside, scores, trust = best_answers(
+                inside[..., :rows, :columns], quality, chances, kinds[some]
+            )
+            # The mask that is surest of what it is has the say, wherever several lie.
+            most, which = (inside * trust[:, None, None]).max(0)
+            better = most > sure[0]
+            named = torch.where(better, scores[which].permute(2, 0, 1), named)
+            cover = torch.where(better, inside.gather(0, which[None]), cover)
+            sure = torch.where(better, most, sure)
+        # Where no mask lies, CLIP's own word stands.
+        found = cover * named + (1 - cover) * chances
+        return F.interpolate(found[None], shape, mode="bilinear")[0]
+
+    def _asked(
+        self, prompts: PseudoPrompts, size: tuple[int, int], part: tuple[int, int], side: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn prompts of CLIP's grid into those of SAM's input.
+
+        Parameters
+        ----------
+        prompts : PseudoPrompts
+            Of one picture.
+        size : tuple of int
+            Height and width of the picture in SAM's input.
+        part : tuple of int
+            The same on the grid of its masks.
+        side : int
+            Of that grid.
+
+        Returns
+        -------
+        points : Tensor, (N, 1, 2)
+            (x, y) in pixels of SAM's input.
+        masks : Tensor, (N, 1, side, side)
+            Logits.
+        kinds : Tensor, (N,) int64
+            Class that each was made for.
+        """
+        kinds = prompts.valid[0].nonzero()[:, 0]
+        height, width = prompts.masks.shape[-2:]
+        points = prompts.points[0][prompts.valid[0]]
+        scale = points.new_tensor([size[1] / width, size[0] / height])
+        own = F.interpolate(prompts.masks[0][prompts.valid[0]][:, None], part, mode="bilinear")
+        masks = own.new_zeros(len(own), 1, side, side)
+        masks[..., : part[0], : part[1]] = own
+        return points[:, None] * scale - 0.5, SURE * (2 * masks - 1), kinds
+
+    def _ask(self, embedding: Tensor, points: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return three masks (N, 3, 4 h, 4 w), 0..1, of each prompt, and their quality (N, 3)."""
+        sam = self._sam
+        labels = torch.ones(points.shape[:2], device=points.device)
+        sparse, dense = sam.prompt_encoder(points=(points, labels), boxes=None, masks=masks)
+        logits, quality = sam.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        return logits.sigmoid(), quality
+
+
+def best_answers(
+    inside: Tensor, quality: Tensor, chances: Tensor, kinds: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose one of each prompt's masks, and name it by what CLIP says under it.
+
+    Parameters
+    ----------
+    inside : Tensor, (N, M, h, w)
+        Masks, 0..1.
+    quality : Tensor, (N, M)
+        Predicted IoU of each.
+    chances : Tensor, (C, h, w)
+        Probability of every name.
+    kinds : Tensor, (N,) int64
+        Class that each prompt was made for: the mask that fits it best is chosen.
+
+    Returns
+    -------
+    inside : Tensor, (N, h, w)
+    scores : Tensor, (N, C)
+        Mean probability of every name under the mask.
+    trust : Tensor, (N,)
+        Predicted IoU, times the probability of what the mask most likely is, if only none of the
+        names.
+    """
+    weight = inside.sum((2, 3)).clamp_min(1e-6)
+    scores = torch.einsum("nmyx,cyx->nmc", inside, chances) / weight[..., None]
+    each = torch.arange(len(inside), device=inside.device)
+    quality = quality.clamp(0, 1)
+    chosen = (quality * scores[each, :, kinds]).argmax(1)
+    own = scores[each, chosen]
+    likely = torch.maximum(own.amax(1), 1 - own.sum(1))
+    return inside[each, chosen], own, quality[each, chosen] * likely
