@@ -72,6 +72,20 @@ def test_a_box_means_the_mask_that_fits_it(squares: Proposals) -> None:
     assert (found.found, found.marks) == (1, 2)
 
 
+def test_of_the_masks_within_a_loose_box_the_largest_is_meant() -> None:
+    """A box of 20 × 20 around a nucleus of 10 × 10 and a grain of 3 × 3."""
+    labels = np.zeros((40, 40), int)
+    labels[8:18, 8:18] = 1
+    labels[5:8, 20:23] = 2
+    found = place(
+        proposals(Masks.from_labels(labels)),
+        Example(None, boxes={"white": [(4, 4, 24, 24)], "red": [(19, 19, 39, 39)]}),
+        CLASSES,
+    )
+    assert found.codes.tolist() == [1, UNKNOWN]
+    assert (found.found, found.marks) == (1, 2)
+
+
 def test_where_all_is_marked_the_rest_is_background(squares: Proposals) -> None:
     boxes = {"red": [(2, 2, 12, 12)], "white": [(7, 33, 17, 43)]}
     found = place(squares, Example(None, boxes=boxes, complete=True), CLASSES)

@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 SAME = 0.5
 """A mask is what a box is around when their boxes share at least this (IoU)."""
 
+WITHIN, FILLED = 0.8, 0.1
+"""Where none is, the largest mask that lies in the box so far, and fills so much of it: boxes are
+drawn loosely, and of some cells only the nucleus is found."""
+
 NEAR = 0.1
 """A mask whose box shares at least this with a box that is not around it may belong to it."""
 
 MOSTLY = 0.6
 """Share of a mask that must have one label to be of that class."""
+
+SMALLEST = 1e-9
+"""Areas are not divided by less than this."""
 
 INSIDE = 0.8
 """Share of a region that must lie in a box's ellipse to be of the box's class."""
@@ -124,13 +131,18 @@ def _points(sheet: _Sheet, proposals: Proposals, points: NDArray[np.float64], co
 
 
 def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
-    """Note what boxes mean: each the mask that fits it best, if any does."""
-    shared = _box_ious(masks.boxes.astype(np.float64), boxes)
-    sheet.open[(shared >= NEAR).any(1)] = True
-    for column in shared.T:
+    """Note what boxes mean: each the mask that fits it best, or else lies within it."""
+    shared, own, theirs = _box_overlaps(masks.boxes.astype(np.float64), boxes)
+    iou = shared / np.maximum(own[:, None] + theirs - shared, SMALLEST)
+    inside, filled = shared / np.maximum(own, SMALLEST)[:, None], shared / theirs
+    sheet.open[((iou >= NEAR) | (inside >= WITHIN)).any(1)] = True
+    for column in range(len(boxes)):
         sheet.marks += 1
-        if len(column) and column.max() >= SAME:
-            sheet.found += sheet.say(np.array([column.argmax()]), code)
+        fit = np.where(iou[:, column] >= SAME, 1 + iou[:, column], 0.0)
+        part = (inside[:, column] >= WITHIN) & (filled[:, column] >= FILLED)
+        fit = np.maximum(fit, np.where(part, filled[:, column], 0.0))
+        if fit.max(initial=0) > 0:
+            sheet.found += sheet.say(np.array([fit.argmax()]), code)
 
 
 def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
@@ -182,11 +194,11 @@ def _counts(masks: Masks, numbers_of: NDArray[np.int64], kinds: int) -> NDArray[
     return found
 
 
-def _box_ious(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (N, 4) and (M, 4), which need not be whole pixels."""
+def _box_overlaps(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Areas that boxes (N, 4) and (M, 4) share, (N, M), and their own, (N,) and (M,)."""
     start = np.maximum(first[:, None, :2], second[None, :, :2])
     stop = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(stop - start, 0, None).prod(-1)
-    sizes = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second)]
-    union = sizes[0][:, None] + sizes[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9))
+    own, theirs = ((boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second))
+    return np.clip(stop - start, 0, None).prod(-1), own, theirs
