@@ -278,7 +278,21 @@ def test_info_tells_how_a_result_came_about(
     capsys.readouterr()
     assert cli.main(["info", out]) == 0
     assert '"min_area": 77' in capsys.readouterr().out
-    assert cli.main(["info", str(picture)]) == 1
+    for wrong in (str(picture), "nowhere", "nowhere.kindred"):
+        assert cli.main(["info", wrong]) == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """As with ``napari-kindred info … | head``."""
+    facts = tmp_path / "facts.json"
+    facts.write_text("x\n" * 100_000)  # more than a pipe holds
+    command = [sys.executable, "-m", "napari_kindred.cli", "info", str(facts)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"x\n"
+    running.stdout.close()
+    _, told = running.communicate()
+    assert (running.returncode, told) == (0, b"")
 
 
 def test_training_without_data_is_refused(

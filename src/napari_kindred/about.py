@@ -82,11 +82,11 @@ def of_file(path: Path) -> Iterator[str]:
     InputError, OutputError, WeightsError
         When it cannot be read.
     """
-    from .classes.vocabulary import Vocabulary
-    from .classes.vocabulary_file import SHIPPED, SUFFIX
     from .results import load_segmentation
 
-    if path.suffix == SUFFIX or str(path) in SHIPPED:
+    if _is_vocabulary(path):
+        from .classes.vocabulary import Vocabulary
+
         yield from card(Vocabulary.load(path))
     elif path.suffix == ".json":
         try:
@@ -96,6 +96,14 @@ def of_file(path: Path) -> Iterator[str]:
     else:
         facts = load_segmentation(path).provenance
         yield json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _is_vocabulary(path: Path) -> bool:
+    if path.suffix or path.exists():  # which spares loading torch to read a result's JSON
+        return path.suffix.lower() == ".kindred"
+    from .classes.vocabulary_file import SHIPPED
+
+    return str(path) in SHIPPED
 
 
 def card(vocabulary: Vocabulary) -> Iterator[str]:

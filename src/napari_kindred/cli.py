@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = make_parser().parse_args(argv)
     try:
         with terminate_like_interrupt():
-            return int(given.command(given))
+            code = int(given.command(given))
+            sys.stdout.flush()
+            return code
     except KindredError as error:
         print(f"napari-kindred: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # who reads along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("napari-kindred: cancelled; what was done is kept.", file=sys.stderr)
         return CANCELLED

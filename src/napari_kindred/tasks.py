@@ -304,14 +304,15 @@ class ClassTask(Task["ClassSegmentation"]):
 
     def so_far(self, frames: Frames) -> ClassesSoFar:
         """Return an empty place for the frames of an image."""
-        return ClassesSoFar(frames)
+        return ClassesSoFar(frames, self._colours)
 
     def facts(self) -> dict[str, Any]:
         """Return names, colours and what gives them their meaning."""
-        if self._meaning is None:
-            return {"names": self.names}
-        colours = self._meaning.check(self.names)
-        return {"names": self.names, "colours": colours, **self._meaning.identity()}
+        known = {} if self._meaning is None else self._meaning.identity()
+        return {"names": self.names, "colours": self._colours(), **known}
+
+    def _colours(self) -> tuple[str, ...]:
+        return () if self._meaning is None else self._meaning.check(self.names)
 
     def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the things of each class."""
@@ -325,18 +326,23 @@ class ClassTask(Task["ClassSegmentation"]):
 
 
 class ClassesSoFar(Assembly):
-    """Frames with classes; the tables of what comes have a row per class."""
+    """Frames with classes; the tables of what comes have a row per class.
 
-    def segmentation(
-        self,
-        provenance: Mapping[str, Any],
-        scale: tuple[float, ...] | None = None,
-        units: tuple[str, ...] | None = None,
-    ) -> Segmentation:
-        """Return what is there as a result, its table with a row per class."""
+    Parameters
+    ----------
+    frames : Frames
+        The image that is worked on.
+    colours : callable
+        Gives the classes' colours.
+    """
+
+    def __init__(self, frames: Frames, colours: Callable[[], Sequence[str]]) -> None:
+        super().__init__(frames)
+        self._colours = colours
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per class, over all frames that are there."""
         from .classes.tables import sum_classes
 
-        result = super().segmentation(provenance, scale, units)
         pixels = len(self.done) * math.prod(self.labels.shape[-2:])
-        result.table = sum_classes([result.table], provenance["colours"], pixels)
-        return result
+        return sum_classes([super().table()], self._colours(), pixels)
