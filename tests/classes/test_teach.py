@@ -148,7 +148,22 @@ def test_marks_that_lie_between_the_entities_call_for_regions(opened: list[str])
     texts = [event.text for event in job if isinstance(event, Notice)]
     assert opened == ["entities", "regions"]
     (text,) = texts
-    assert text.startswith("These are no whole cells or nuclei (6 of 9 marks lie on one)")
+    assert text.startswith("These are no whole cells or nuclei (0 of 3 marks of 'ground' lie on")
+
+
+def test_marks_of_background_need_no_entity_and_a_few_lost_ones_do_not_matter(
+    opened: list[str],
+) -> None:
+    picture, places = smear(1)
+    ground = [(20, 20), (40, 40), (1, 1), (60, 40)]
+    marks = {"red": [*places["r"], (20, 40)], "background": ground}
+    texts = [
+        event.text
+        for event in iter_teach_classes([Example(picture, points=marks)], config=QUICK)
+        if isinstance(event, Notice)
+    ]
+    assert opened == ["entities"]
+    assert [text[:30] for text in texts] == ["1 of 7 marks lie on nothing th"]
 
 
 def test_a_kind_that_was_chosen_is_kept_and_lost_marks_are_told(opened: list[str]) -> None:

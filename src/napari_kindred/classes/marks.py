@@ -47,13 +47,22 @@ class Placed:
     ----------
     codes : ndarray of int16, shape (N,)
         As :attr:`.Bag.instances`.
-    found, marks : int
-        How many of the marks lie on a mask of their own, and how many there are.
+    hits : mapping of int to (int, int)
+        How many marks of each class lie on a mask of their own, and how many it has.
     """
 
     codes: NDArray[np.int16]
-    found: int
-    marks: int
+    hits: Mapping[int, tuple[int, int]]
+
+    @property
+    def found(self) -> int:
+        """How many of the marks lie on a mask of their own."""
+        return sum(found for found, _ in self.hits.values())
+
+    @property
+    def marks(self) -> int:
+        """How many marks there are; those of background need no mask, and do not count."""
+        return sum(marks for _, marks in self.hits.values())
 
 
 def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) -> Placed:
@@ -76,7 +85,7 @@ def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) ->
     count = len(proposals)
     if not example.marked:
         alone = bool(example.names) and all(map(is_background, example.names))
-        return Placed(np.full(count, NOTHING if alone else UNKNOWN, np.int16), 0, 0)
+        return Placed(np.full(count, NOTHING if alone else UNKNOWN, np.int16), {})
     sheet = _Sheet(count)
 
     def number(name: str) -> int:
@@ -99,7 +108,7 @@ class _Sheet:
         self.codes = np.full(count, UNMARKED, np.int16)
         self.open = np.zeros(count, bool)
         self.disputed = np.zeros(count, bool)
-        self.found = self.marks = 0
+        self._hits: dict[int, tuple[int, int]] = {}
 
     def say(self, masks: NDArray[Any], code: int) -> bool:
         """Note that masks are of a class; tells whether that is new to none of them."""
@@ -108,6 +117,12 @@ class _Sheet:
         self.codes[masks] = code
         return not other.any()
 
+    def count(self, code: int, found: bool) -> None:
+        """Count a mark of a class, and whether it lies on a mask of its own."""
+        if code >= 0:
+            hits, marks = self._hits.get(code, (0, 0))
+            self._hits[code] = hits + found, marks + 1
+
     def placed(self, complete: bool) -> Placed:
         """Sum up: what was disputed, or is near a mark, is left open."""
         codes = self.codes.copy()
@@ -115,7 +130,7 @@ class _Sheet:
         if complete:
             codes[left] = NOTHING
         codes[(left & self.open) | self.disputed] = UNKNOWN
-        return Placed(codes, self.found, self.marks)
+        return Placed(codes, self._hits)
 
 
 def _points(sheet: _Sheet, proposals: Proposals, points: NDArray[np.float64], code: int) -> None:
@@ -123,11 +138,9 @@ def _points(sheet: _Sheet, proposals: Proposals, points: NDArray[np.float64], co
     on = proposals.masks.contain(points)
     for column in on.T:
         masks = np.flatnonzero(column)
-        sheet.marks += 1
         sheet.open[masks] = True
-        if len(masks):
-            best = masks[[proposals.quality[masks].argmax()]]
-            sheet.found += sheet.say(best, code)
+        best = masks[[proposals.quality[masks].argmax()]] if len(masks) else masks
+        sheet.count(code, bool(len(best)) and sheet.say(best, code))
 
 
 def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
@@ -137,12 +150,11 @@ def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: in
     inside, filled = shared / np.maximum(own, SMALLEST)[:, None], shared / theirs
     sheet.open[((iou >= NEAR) | (inside >= WITHIN)).any(1)] = True
     for column in range(len(boxes)):
-        sheet.marks += 1
         fit = np.where(iou[:, column] >= SAME, 1 + iou[:, column], 0.0)
         part = (inside[:, column] >= WITHIN) & (filled[:, column] >= FILLED)
         fit = np.maximum(fit, np.where(part, filled[:, column], 0.0))
-        if fit.max(initial=0) > 0:
-            sheet.found += sheet.say(np.array([fit.argmax()]), code)
+        seen = fit.max(initial=0) > 0
+        sheet.count(code, seen and sheet.say(np.array([fit.argmax()]), code))
 
 
 def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
@@ -155,10 +167,8 @@ def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: 
         ) ** 2 <= 1
         inside = _counts(masks, ellipse.astype(np.int64), 2)[:, 1] / np.maximum(masks.areas, 1)
         sheet.open[inside > 0] = True
-        sheet.marks += 1
         meant = np.flatnonzero(inside >= INSIDE)
-        if len(meant):
-            sheet.found += sheet.say(meant, code)
+        sheet.count(code, bool(len(meant)) and sheet.say(meant, code))
 
 
 def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str], int]) -> None:
@@ -178,10 +188,10 @@ def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str
         if not covered[column]:
             continue
         meant = np.flatnonzero(shares[:, column] >= MOSTLY)
-        clear = bool(len(meant)) and sheet.say(meant, number(example.label_names[label]))
-        sheet.marks += 1
+        code = number(example.label_names[label])
+        clear = bool(len(meant)) and sheet.say(meant, code)
         # Masks may overlap, so that this share may be above 1.
-        sheet.found += clear and counts[meant, column].sum() >= SAME * covered[column]
+        sheet.count(code, clear and counts[meant, column].sum() >= SAME * covered[column])
     if example.complete:
         sheet.open[shares[:, 0] >= MOSTLY] = False
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..config import TeachConfig
 from ..errors import InputError
 from ..events import Event, Notice, Progress, finish, within_stack
+from ..features import FeatureCache
 from ..images import Frames, is_constant, normalise
 from ..options import with_options
 from ..palette import hexadecimal
@@ -25,10 +26,13 @@ from .vocabulary import Entry, Vocabulary, iter_fit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..features import FeatureCache
 
-ENOUGH = 0.9
-"""Share of the marks that must lie on entities for entities to be what is named."""
+ENOUGH = 0.5
+"""Share of each class's marks that must lie on entities for entities to be what is named: some
+cells are always missed, but of a class that is no cell nearly all marks are."""
+
+EMPTY = 0.1
+"""Share of the pictures in which there may be no entity at all."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def iter_teach_classes(
     and :class:`~napari_kindred.events.Notice`; returns the :class:`.Vocabulary`.
     """
     config = with_options(config or TeachConfig(), options)
+    cache = FeatureCache() if cache is None else cache
     if isinstance(examples, str | Path):
         examples = read_examples(examples)
     names = class_names(examples)
@@ -94,7 +99,8 @@ def teach_classes(
     config : TeachConfig, optional
         All options at once.
     cache : FeatureCache, optional
-        Where proposals are kept, so that teaching again takes seconds.
+        Where proposals are kept, so that teaching again takes seconds; the shared one when left
+        out.
     **options
         Single fields of :class:`~napari_kindred.config.TeachConfig`, for example
         ``proposals="regions"``.
@@ -172,11 +178,15 @@ def _iter_proposals(
     if config.proposals != "auto":
         return (yield from _iter_kind(config.proposals, pictures, classes, config, cache))
     found, placed = yield from _iter_kind("entities", pictures, classes, config, cache)
-    marks, hits = sum(one.marks for one in placed), sum(one.found for one in placed)
     empty = sum(not len(proposals) for proposals in found)
-    if hits >= ENOUGH * marks and empty <= (1 - ENOUGH) * len(found):
+    said = f"{empty} of {len(found)} pictures have none" if empty > EMPTY * len(found) else ""
+    for number, name in enumerate(names):
+        counts = [one.hits.get(number, (0, 0)) for one in placed]
+        hits, marks = (sum(column) for column in zip(*counts, strict=True))
+        if hits < ENOUGH * marks:
+            said = f"{hits} of {marks} marks of {name!r} lie on one"
+    if not said:
         return found, placed
-    said = f"{hits} of {marks} marks lie on one" if marks else f"{empty} pictures have none"
     yield Notice(f"These are no whole cells or nuclei ({said}), so regions are named instead.")
     return (yield from _iter_kind("regions", pictures, classes, config, cache))
 
