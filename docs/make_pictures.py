@@ -1,10 +1,10 @@
 """Take the pictures of the real window that the docs show.
 
-    xvfb-run -a python docs/make_pictures.py [IMAGE ...] [--movie FOLDER] [--out docs/images]
+    xvfb-run -a python docs/make_pictures.py [IMAGE ...] [--movie FOLDER] [--smear IMAGE]
 
 Opens a shipped sample, presses Run in the dock widget, waits for the result and saves the window;
 then the same for every image named; then the same with the widget for clusters, for the sample
-and for a folder with the frames of a movie.
+and for a folder with the frames of a movie; then with the widget for classes, for a blood smear.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PLUGIN = "napari-kindred"
 MOST_BYTES = 400_000
 MOST_BYTES_OF_CLUSTERS = 200_000
+MOST_BYTES_OF_PHOTOS = 700_000
+WIDGETS = ("entities", "clusters", "classes")
+BLOOD = ("red blood cell", "white blood cell", "platelet")
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> None:
@@ -148,6 +151,55 @@ def clusters_of_movie(folder: Path, out: Path, viewer: Viewer, widget: Any) -> N
     save(viewer, out / "clusters-hela-background.png", MOST_BYTES_OF_CLUSTERS)
 
 
+def classes_of_smear(path: Path, out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save a blood smear with three classes, and with two of them made one."""
+    viewer.open(path, plugin="napari")
+    wait(lambda: widget.meaning.vocabulary.vocabulary is not None, 300)
+    widget.names.names = BLOOD
+    segment(widget)
+    print(widget.status.value)
+    viewer.reset_view(margin=0.01)
+    save(viewer, out / "classes-blood.png", MOST_BYTES_OF_PHOTOS)
+    widget.panel.make_one(list(BLOOD[:2]), "blood cell")
+    wait(lambda: "blood cell" in widget.names.names, 600)
+    save(viewer, out / "classes-regrouped.png", MOST_BYTES_OF_PHOTOS)
+
+
+def examples_on_sample(out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save the sample movie with nuclei taught by points."""
+    viewer.open_sample(PLUGIN, "nuclei")
+    brighten(viewer)
+    image = viewer.layers["nuclei"]
+    truth = np.asarray(viewer.layers["nuclei truth"].data[0])
+    on, off = spots(truth > 0, 8), spots(truth == 0, 8)
+    widget.meaning.kind.value = "examples"
+    for name, places, colour in (("nucleus", on, "yellow"), ("background", off, "magenta")):
+        viewer.add_points(
+            np.insert(places, 0, 0, axis=1),
+            name=name,
+            face_color=colour,
+            size=6,
+            scale=image.scale,
+            units=image.units,
+        )
+        widget.meaning.examples.name.value = name
+        widget.meaning.examples.take_layer()
+    segment(widget)
+    print(widget.status.value)
+    viewer.dims.set_current_step(0, 0)
+    viewer.reset_view(margin=0.01)
+    save(viewer, out / "classes-examples.png")
+
+
+def spots(mask: np.ndarray, count: int) -> np.ndarray:
+    """Return some places (count, 2) deep inside of a mask, far from each other."""
+    from scipy.ndimage import distance_transform_edt
+    from skimage.feature import peak_local_max
+
+    depth = distance_transform_edt(mask)
+    return peak_local_max(depth, min_distance=12, num_peaks=count)
+
+
 def name_nuclei(viewer: Viewer, widget: Any) -> None:
     """Do what the page tells: the coarse level, its background away, then as fine as before."""
     panel, level = widget.panel, widget.panel.level.value
@@ -177,25 +229,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE")
     parser.add_argument("--movie", type=Path, metavar="FOLDER", help="frames, an image each")
-    parser.add_argument("--only", choices=("entities", "clusters"), help="pictures of one widget")
+    parser.add_argument("--smear", type=Path, metavar="IMAGE", help="a blood smear")
+    parser.add_argument("--only", choices=WIDGETS, help="pictures of one widget")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--size", nargs=2, type=int, default=(1366, 740), metavar=("W", "H"))
     parser.add_argument("--weights", help="other weights than the shipped ones")
     arguments = parser.parse_args()
-    if arguments.only != "clusters":
-        viewer, widget = open_viewer(tuple(arguments.size), arguments.weights)
-        sample_picture(arguments.out, viewer, widget)
+    wanted = [arguments.only] if arguments.only else WIDGETS
+    size, out = tuple(arguments.size), arguments.out
+    if "entities" in wanted:
+        viewer, widget = open_viewer(size, arguments.weights)
+        sample_picture(out, viewer, widget)
         for path in arguments.images:
             viewer.layers.clear()
-            image_picture(path, arguments.out, viewer, widget)
+            image_picture(path, out, viewer, widget)
         viewer.close()
-    if arguments.only != "entities":
-        viewer, widget = open_viewer(tuple(arguments.size), name="Consistent clusters")
-        clusters_of_sample(arguments.out, viewer, widget)
+    if "clusters" in wanted:
+        viewer, widget = open_viewer(size, name="Consistent clusters")
+        clusters_of_sample(out, viewer, widget)
         viewer.close()
-    if arguments.only != "entities" and arguments.movie:
-        viewer, widget = open_viewer(tuple(arguments.size), name="Consistent clusters")
-        clusters_of_movie(arguments.movie, arguments.out, viewer, widget)
+    if "clusters" in wanted and arguments.movie:
+        viewer, widget = open_viewer(size, name="Consistent clusters")
+        clusters_of_movie(arguments.movie, out, viewer, widget)
+        viewer.close()
+    if "classes" in wanted:
+        viewer, widget = open_viewer(size, name="Classes by name")
+        examples_on_sample(out, viewer, widget)
+        viewer.close()
+    if "classes" in wanted and arguments.smear:
+        viewer, widget = open_viewer(size, name="Classes by name")
+        classes_of_smear(arguments.smear, out, viewer, widget)
         viewer.close()
 
 

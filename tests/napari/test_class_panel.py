@@ -123,10 +123,10 @@ def test_a_regrouped_vocabulary_can_be_run_and_saved(
     widget.panel.make_one(["dim", "grey"], "faint")
     until(lambda: layer.data.max() == 2, timeout=60000)
     np.testing.assert_array_equal(run().data, layer.data)
-    widget.save_vocabulary(path=tmp_path / "coarse")
+    widget.save_shown(path=tmp_path / "coarse")
     assert Vocabulary.load(tmp_path / "coarse.kindred").names == ("faint", "bright")
     assert "coarse.kindred" in widget.status.value
-    widget.save_vocabulary(path=tmp_path / "coarse")
+    widget.save_shown(path=tmp_path / "coarse")
     assert "already" in widget.status.value
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from magicgui.widgets import CheckBox, Container, FloatSlider, PushButton
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
@@ -27,8 +28,11 @@ from .form import labelled, native_row, row
 from .worker import Job
 
 SWATCH = 12
-ROWS = 5
-"""Classes that are seen without scrolling."""
+ROWS = (2, 5)
+"""The least and the most classes that the table has room for without scrolling."""
+
+ROW = 22
+"""Height of one of them, in pixels."""
 
 AT_REST = 60
 """Milliseconds for which the slider has to rest before the layer follows it."""
@@ -57,6 +61,9 @@ class ClassPanel(Container):
     ----------
     threshold : float or "auto"
         What is entered, for the next run as well.
+    rename, save : PushButton
+        For the widget to listen to, which knows the names that are written, and can say what came
+        of it.
     """
 
     def __init__(
@@ -95,10 +102,13 @@ class ClassPanel(Container):
             tooltip="Make the classes that are selected in the table one, under a name of its own.",
         )
         self.rename = PushButton(
-            text="Show names above",
+            text="Use names above",
             tooltip="Look for the names that are written above instead; nothing is encoded again.",
         )
-        self._tools = row(self.group, self.rename)
+        self.save = PushButton(
+            text="Save …", tooltip="Save the vocabulary that knows these classes, regrouped or not."
+        )
+        self._tools = row(self.group, self.rename, self.save)
         self.extend([sure, self._legend, self._tools])
         self._timer = QTimer(self.native)
         self._timer.setSingleShot(True)
@@ -112,14 +122,13 @@ class ClassPanel(Container):
         table = QTableWidget(0, len(COLUMNS))
         table.setHorizontalHeaderLabels(COLUMNS)
         table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(22)
+        table.verticalHeader().setDefaultSectionSize(ROW)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setShowGrid(False)
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        table.setFixedHeight(header.sizeHint().height() + 22 * ROWS + 4)
         table.itemSelectionChanged.connect(self._select)
         return table
 
@@ -183,6 +192,8 @@ class ClassPanel(Container):
         self.table.setHorizontalHeaderItem(1, QTableWidgetItem(f"Area ({unit})"))
         palette, rows = classes.palette(), classes.result.table
         self.table.setRowCount(len(rows))
+        room = ROW * int(np.clip(len(rows), *ROWS))
+        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + room + 4)
         for place, (_, item) in enumerate(rows.iterrows()):
             cells = (
                 str(item["name"]),
@@ -222,6 +233,7 @@ class ClassPanel(Container):
         classes = self.classes
         taught = classes is not None and classes.vocabulary is not None
         self.group.enabled = taught and len(self.selected()) > 1
+        self.save.enabled = taught
         self.rename.enabled = classes is not None
 
     def _note_paint(self, *_: Any) -> None:

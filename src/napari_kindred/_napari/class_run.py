@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ..classes.tables import sum_classes
 from .class_layers import OPACITY, Call, Classes, colormap, features, show
 from .layers import GrowingLabels, Placement, place_labels
 from .run import MOST_NOTICES, Run, duration
@@ -51,35 +51,16 @@ class GrowingClasses(GrowingLabels):
 
     def features(self) -> pd.DataFrame:
         """Return a row per class, summed up over the frames that are there."""
-        return features(summed(self._tables, self._colours, self._pixels()))
+        return features(sum_classes(self._tables, self._colours, self._pixels()))
 
     def release(self, data: Any) -> None:
         """Show other data from now on, and let go of what was shown so far."""
         self.data = data
 
     def _pixels(self) -> int:
-        return int(np.prod([self.placement.shape[axis] for axis in self.placement.plane_axes]))
-
-
-def summed(tables: Sequence[pd.DataFrame], colours: Sequence[str], pixels: int) -> pd.DataFrame:
-    """Sum up the rows of classes over frames of so many pixels each."""
-    import pandas as pd
-
-    rows = pd.concat(tables, ignore_index=True)
-    rows["total"] = rows["mean_score"].fillna(0.0) * rows["count"]
-    table = rows.groupby(["index", "name"], as_index=False)[["area", "count", "total"]].sum()
-    scores = table["total"] / table["count"].replace(0, np.nan)
-    return pd.DataFrame(
-        {
-            "index": table["index"],
-            "name": table["name"],
-            "colour": list(colours),
-            "area": table["area"],
-            "share": table["area"] / (pixels * len(tables)),
-            "count": table["count"],
-            "mean_score": scores,
-        }
-    )
+        """Return how many pixels the frames have that are there."""
+        plane = [self.placement.shape[axis] for axis in self.placement.plane_axes]
+        return math.prod(plane) * self.done
 
 
 class ClassRun(Run):

@@ -80,8 +80,7 @@ class ClassesWidget(StackWidget):
         self.names = NamesBox(self._named)
         self.meaning = MeaningBox(self._viewer, self.target, self._meant_otherwise, self.names.add)
         self.meaning.examples.learn.changed.connect(self.learn)
-        for button in (self.meaning.examples.save, self.meaning.vocabulary.save):
-            button.changed.connect(self.save_vocabulary)
+        self.meaning.examples.save.changed.connect(self.save_learnt)
         return [*self.meaning.rows(), native_row(self.names, "Names", self.names.toolTip())]
 
     def own_outputs(self) -> list[Widget]:
@@ -90,6 +89,7 @@ class ClassesWidget(StackWidget):
             self._say, partial(keep_copy, self._viewer), self.check, self._grouped
         )
         self.panel.rename.changed.connect(self.show_names)
+        self.panel.save.changed.connect(self.save_shown)
         return [self.panel]
 
     def target(self) -> Target:
@@ -142,14 +142,13 @@ class ClassesWidget(StackWidget):
         config = super().check()
         examples = self.meaning.examples
         examples.learn.enabled = self._job is None and bool(examples.collected)
-        for box in (examples, self.meaning.vocabulary):
-            box.save.enabled = self._job is None and self._vocabulary() is not None
+        examples.save.enabled = self._job is None and self._learnt() is not None
         return config
 
-    def _vocabulary(self) -> Vocabulary | None:
-        """Return what gives names their meaning, where that is read or learnt already."""
+    def _learnt(self) -> Vocabulary | None:
+        """Return what was learnt from the examples with the options that are entered."""
         try:
-            return self.meaning.meant(self._teaching()).vocabulary
+            return self.meaning.examples.learnt(self._teaching())
         except KindredError:
             return None
 
@@ -253,9 +252,16 @@ class ClassesWidget(StackWidget):
         self.meaning.kind.value = "vocabulary"
         self.names.names = classes.result.names
 
-    def save_vocabulary(self, *_: Any, path: Path | None = None) -> None:
-        """Save what gives names their meaning; asks for the file where none is given."""
-        vocabulary = self._vocabulary()
+    def save_learnt(self, *_: Any, path: Path | None = None) -> None:
+        """Save what was learnt from the examples; asks for the file where none is given."""
+        self._save(self._learnt(), path)
+
+    def save_shown(self, *_: Any, path: Path | None = None) -> None:
+        """Save the vocabulary of the selected result; asks for the file where none is given."""
+        classes = self.panel.classes
+        self._save(classes.vocabulary if classes is not None else None, path)
+
+    def _save(self, vocabulary: Vocabulary | None, path: Path | None) -> None:
         if vocabulary is None:
             return
         if path is None:

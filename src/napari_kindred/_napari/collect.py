@@ -103,7 +103,7 @@ class Collected:
     source : tuple
         What tells whether the same layer on the same image was collected before.
     kind : str
-        What the marks are, in one word: points, shapes or labels.
+        What the marks are: points, shapes or painted things.
     data : array-like
         The image.
     axes : str
@@ -155,13 +155,16 @@ def collect(layer: Any, target: Target, name: str) -> Collected:
     """
     frames: dict[Index, Marks] = {}
     if isinstance(layer, Points):
+        kind = "points"
         for position in layer.data:
             index, spot = _on_image(layer, target, position)
             frames.setdefault(index, Marks()).points.append(spot)
     elif isinstance(layer, Shapes):
-        for kind, corners in zip(layer.shape_type, layer.data, strict=True):
-            _add_shape(frames, layer, target, kind, corners)
+        kind = "shapes"
+        for shape, corners in zip(layer.shape_type, layer.data, strict=True):
+            _add_shape(frames, layer, target, shape, corners)
     elif isinstance(layer, Labels):
+        kind = "painted things"
         index, marks = _labels_on_image(layer, target)
         if len(marks):
             frames[index] = marks
@@ -177,7 +180,7 @@ def collect(layer: Any, target: Target, name: str) -> Collected:
         layer.name,
         target.layer.name,
         (key(name), layer.unique_id, target.layer.unique_id),
-        type(layer).__name__.lower().replace("labels", "painted things"),
+        kind,
         target.data,
         target.axes,
         bool(target.layer.multiscale),

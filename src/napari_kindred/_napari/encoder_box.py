@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label
@@ -32,9 +33,9 @@ class EncoderBox:
     label, tooltip : str
     names : sequence of str, optional
         What the list offers, the first of them chosen; all encoders when left out.
-    prefix : str
-        What turns a name of the list into that of an encoder. With one, nothing is looked up
-        before :meth:`describe` is called.
+    look_up : callable, optional
+        Takes a name and tells what is known of it; called beside the window, and not before
+        :meth:`describe` is. :func:`.describe_encoder` when left out.
 
     Attributes
     ----------
@@ -52,11 +53,11 @@ class EncoderBox:
         label: str = "Encoder",
         tooltip: str = TOOLTIP,
         names: Sequence[str] = (),
-        prefix: str = "",
+        look_up: Callable[[str], EncoderInfo] | None = None,
     ) -> None:
         self._on_known: Callable[[], Any] = lambda: None  # nobody listens before it is laid out
         self._lookup: Job | None = None
-        self._prefix = prefix
+        self._look_up = look_up
         self.usable = False
         # Names with a placeholder are patterns: they stand in the tooltip, not in the list.
         known = [info.name for info in list_encoders() if "<" not in info.name]
@@ -67,10 +68,12 @@ class EncoderBox:
         self.about: Label = sentence()
         box: QComboBox = self.choice.native
         box.setEditable(True)
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(6)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.lineEdit().editingFinished.connect(self._typed)
         self.choice.changed.connect(self.describe)
-        if not prefix:
+        if look_up is None:
             self.describe()
         self._on_known = on_known
 
@@ -93,9 +96,9 @@ class EncoderBox:
 
     def describe(self, *_: Any) -> None:
         """Say what is known of the encoder, or in red what is wrong with its name."""
-        name = f"{self._prefix}{self.choice.value}"
+        name = str(self.choice.value)
         self.abandon()
-        if not name.startswith(SLOW):
+        if self._look_up is None and not name.startswith(SLOW):
             try:
                 self._known(describe_encoder(name))
             except KindredError as error:
@@ -106,7 +109,7 @@ class EncoderBox:
         mark(self.choice, wrong=False)
         # Their libraries bring torch along, which would hold up the window for seconds.
         self._lookup = Job(
-            lambda: _look_up(name),
+            partial(_look_up, self._look_up or describe_encoder, name),
             f"Looking up {name}",
             on_event=lambda _: None,
             on_success=self._known,
@@ -135,9 +138,11 @@ class EncoderBox:
         self._on_known()
 
 
-def _look_up(name: str) -> Generator[Event, None, EncoderInfo]:
+def _look_up(
+    look_up: Callable[[str], EncoderInfo], name: str
+) -> Generator[Event, None, EncoderInfo]:
     yield Progress(0, 1, "looking it up")
-    return describe_encoder(name)
+    return look_up(name)
 
 
 def describe(info: EncoderInfo) -> str:

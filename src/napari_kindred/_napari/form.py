@@ -89,8 +89,8 @@ def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container
     if label:
         front = Label(value=label, tooltip=tooltip)
         front.min_width = front.max_width = LABEL_WIDTH
-        front.native.setAlignment(Qt.AlignmentFlag.AlignTop)
         side.append(front)
+        side.native.layout().setAlignment(front.native, Qt.AlignmentFlag.AlignTop)
     side.native.layout().addWidget(widget)
     return side
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container
 
+from ..encoders.registry import EncoderInfo, describe_encoder
 from ..errors import OptionError
 from .encoder_box import EncoderBox
 from .examples_box import ExamplesBox
@@ -29,7 +31,7 @@ CLIPS = (
 
 CLIP_TOOLTIP = (
     "The CLIP that takes names at their meaning. Choose one, or type MODEL/PRETRAINED as open_clip "
-    "knows them, or MODEL/PATH of a checkpoint."
+    "knows them, MODEL/PATH of a checkpoint, or the path of an ESC-Net that you trained."
 )
 
 
@@ -71,7 +73,7 @@ class MeaningBox:
         )
         self.vocabulary = VocabularyBox(on_change, on_name)
         self.examples = ExamplesBox(viewer, target, on_change)
-        self.clip = EncoderBox(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, "clip:")
+        self.clip = EncoderBox(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)
         self._on_change = on_change
         self._pages = {
             "vocabulary": _page(self.vocabulary.rows()),
@@ -122,3 +124,21 @@ def _page(rows: list[Widget]) -> Container:
     page = Container(widgets=rows, labels=False)
     page.margins = (0, 0, 0, 0)
     return page
+
+
+def describe_clip(name: str) -> EncoderInfo:
+    """Return what is known of a CLIP, or of a network that was trained to name pixels.
+
+    Raises
+    ------
+    KindredError
+        When there is none of that name.
+    """
+    from ..classes.open_meaning import is_network
+
+    path = Path(name)
+    if is_network(path):
+        return EncoderInfo(
+            name, "that of what it was trained on", True, path.stat().st_size, "naming pixels"
+        )
+    return describe_encoder(f"clip:{name}")

@@ -44,8 +44,6 @@ class VocabularyBox:
     Attributes
     ----------
     choice : ComboBox
-    save : PushButton
-        For the widget that can say what happened to listen to.
     about : Label
         The names, each to be clicked on; or what is wrong with the file.
     """
@@ -62,13 +60,11 @@ class VocabularyBox:
             tooltip="What was taught before: the one that comes with napari-kindred, or a file.",
         )
         self.open = PushButton(text="Open …", tooltip="Open a vocabulary, a *.kindred file.")
-        self.save = PushButton(text="Save …", tooltip="Save this vocabulary as a file.")
-        for button in (self.open, self.save):
-            button.max_width = BUTTON
+        self.open.max_width = BUTTON
         # Names of files may be long; they are cut off instead of widening the window.
         box: QComboBox = self.choice.native
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(8)
+        box.setMinimumContentsLength(6)
         self.about = sentence()
         self.about.native.setTextFormat(Qt.TextFormat.RichText)
         self.about.native.linkActivated.connect(self._clicked)
@@ -78,7 +74,7 @@ class VocabularyBox:
     def rows(self) -> list[Widget]:
         """Return what is shown, from top to bottom."""
         row: Container = labelled(self.choice)
-        row.extend([self.open, self.save])
+        row.append(self.open)
         return [row, self.about]
 
     @property
