@@ -21,7 +21,7 @@ from typing import Any
 from napari_kindred.config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
 from napari_kindred.options import changed
 from napari_kindred.train_configs import TrainConfig
-from napari_kindred.weights import resolve
+from napari_kindred.weights import file_sha256, resolve
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -91,6 +91,29 @@ def weights(name: str) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items())])
 
 
+def sam_weights(name: str) -> str:
+    """Return the table of what a promptable model's file tells about itself."""
+    from napari_kindred.classes.promptable import load_sam
+
+    sam, info = load_sam(name)
+    path = resolve(name)
+    chosen = info["train_config"]
+    ours = {key: value for key, value in chosen.items() if key in _SHAPE}
+    facts = {
+        "image encoder": ", ".join(f"{key} {value}" for key, value in ours.items()),
+        "parameters": f"{sum(p.numel() for p in sam.parameters()) / 1e6:.1f} million",
+        "file": f"{path.stat().st_size / 1e6:.1f} MB, half precision",
+        "sha256": f"`{file_sha256(path)}`",
+        "trained on": f"{info['pictures']} pictures, {', '.join(info['groups'])}",
+        "training": f"{info['steps']} steps in {info['minutes']:.0f} minutes on {info['device']}, "
+        f"seed {chosen['seed']}",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items())])
+
+
+_SHAPE = ("side", "patch", "width", "depth", "heads", "window")
+
+
 def tables() -> dict[str, str]:
     """Return every table by name: those measured, from their JSON files, and the options."""
     found = {
@@ -102,6 +125,7 @@ def tables() -> dict[str, str]:
     }
     if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():
         found["weights"] = weights("kindred-entities")
+        found["sam_weights"] = sam_weights("kindred-sam")
     for path in sorted(RESULTS.glob("*.json")):
         module = importlib.import_module(path.stem)
         result = json.loads(path.read_text("utf-8"))

@@ -68,6 +68,13 @@ WEIGHTS: dict[str, Weights] = {
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
     ),
+    "kindred-sam": Weights(
+        source="kindred-sam.safetensors",
+        sha256="8930be5ffc28e310ca958e5ec9da7156a21cf67353fcacc3e6b51e429d15ad62",
+        size=14789928,
+        licence="BSD-3-Clause",
+        about="a small Segment Anything for cells and nuclei, with a mask decoder",
+    ),
     "sam_vit_b": Weights(
         source="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
         sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",

@@ -15,7 +15,8 @@ from napari_kindred.errors import OptionError, WeightsError
 def test_the_offline_ones_are_here_and_the_others_say_that_they_are_not(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
     here = {info.name: info.here for info in list_encoders()}
-    assert [name for name, is_here in here.items() if is_here] == ["kindred", "efficientnet"]
+    offline = ["kindred", "efficientnet", "kindred-sam"]
+    assert [name for name, is_here in here.items() if is_here] == offline
     assert {"sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm"} < set(here)
     assert {"timm:<model>", "clip:<model>/<pretrained>"} < set(here)
 

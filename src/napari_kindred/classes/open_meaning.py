@@ -11,7 +11,7 @@ import numpy as np
 from ..config import ClassesConfig, TeachConfig
 from ..errors import OptionError
 from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
-from .proposals import open_proposer, reopen_proposer
+from .proposals import DEFAULT_ENCODER, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -118,6 +118,16 @@ def _by_clip(
         from .escnet.predict import open_esc
 
         return MapMeaning(open_esc(path, device=config.device), tuple(names))
+    if config.clip_mode == "pixels":
+        from .escnet.training_free import FreeEscMeaning
+
+        if config.proposals not in ("auto", "sam"):
+            raise OptionError(
+                f"clip_mode='pixels' looks for no {config.proposals}; leave proposals at 'auto', "
+                "or use clip_mode='masks'."
+            )
+        sam = config.encoder or DEFAULT_ENCODER["sam"]
+        return MapMeaning(FreeEscMeaning(clip, sam, device=config.device), tuple(names))
     from .clip_match import ClipMeaning
 
     matcher = ClipMeaning(clip, device=config.device)

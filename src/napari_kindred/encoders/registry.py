@@ -147,12 +147,13 @@ def _sam(name: str) -> EncoderInfo:
     return EncoderInfo(name, entry.licence, is_here(name), entry.size, entry.about)
 
 
-SAMS = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm")
+SAMS = ("kindred-sam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm")
 """The SAMs that are in the weights table."""
 
 _FIXED: dict[str, Callable[[], EncoderInfo]] = {
     "kindred": _kindred,
     "efficientnet": _efficientnet,
+    "kindred-sam": lambda: _sam("kindred-sam"),
     "sam_vit_b": lambda: _sam("sam_vit_b"),
     "sam_vit_l": lambda: _sam("sam_vit_l"),
     "sam_vit_h": lambda: _sam("sam_vit_h"),

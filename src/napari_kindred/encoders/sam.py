@@ -121,8 +121,8 @@ def open_sam(
     Parameters
     ----------
     name : str
-        ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``micro_sam_vit_b_lm``, or the path of a
-        ``.pth``, ``.pt`` or ``.safetensors`` file with SAM's key names.
+        ``kindred-sam``, ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``micro_sam_vit_b_lm``, or
+        the path of a ``.pth``, ``.pt`` or ``.safetensors`` file with SAM's key names.
     device : str or torch.device
     progress : callable, optional
         Told the bytes done and in total while weights are downloaded.
