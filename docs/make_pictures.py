@@ -37,7 +37,7 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         QApplication.processEvents()
         time.sleep(0.01)
-        if time.monotonic() > end:
+        if time.monotonic() > end and not condition():
             raise SystemExit(f"nothing happened in {seconds:.0f} s")
 
 
@@ -186,6 +186,8 @@ def examples_on_sample(out: Path, viewer: Viewer, widget: Any) -> None:
         widget.meaning.examples.take_layer()
     segment(widget)
     print(widget.status.value)
+    widget.panel.slider.value = 0.4
+    wait(lambda: widget.panel.classes.threshold == 0.4, 60)
     viewer.dims.set_current_step(0, 0)
     viewer.reset_view(margin=0.01)
     save(viewer, out / "classes-examples.png")

@@ -112,16 +112,19 @@ def test_classes_become_one_under_a_new_name(
     assert widget.names.names == ("faint", "bright")
     assert widget.meaning.vocabulary.choice.value == "shades.kindred with faint"
     assert widget.run.enabled
-    assert "dim, grey are one class, faint" in widget.status.value
+    assert widget.status.value == "dim, grey are now 'faint'."
 
 
-def test_a_regrouped_vocabulary_can_be_run_and_saved(
-    widget: ClassesWidget, layer: Any, run: Any, until: Any, tmp_path: Path
+def test_a_regrouped_vocabulary_has_the_first_colour_and_can_be_run_and_saved(
+    widget: ClassesWidget, run: Any, until: Any, tmp_path: Path
 ) -> None:
     from napari_kindred import Vocabulary
 
+    widget.names.names = ("grey", "dim", "bright")
+    layer = run()
     widget.panel.make_one(["dim", "grey"], "faint")
     until(lambda: layer.data.max() == 2, timeout=60000)
+    assert widget.names.colours() == tuple(layer.features["colour"][1:]) == ("#999999", "#ffee00")
     np.testing.assert_array_equal(run().data, layer.data)
     widget.save_shown(path=tmp_path / "coarse")
     assert Vocabulary.load(tmp_path / "coarse.kindred").names == ("faint", "bright")

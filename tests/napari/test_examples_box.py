@@ -88,17 +88,18 @@ def test_what_is_collected_is_listed_and_names_are_written(
 ) -> None:
     assert "There are no examples" in widget.about.value
     assert not widget.run.enabled
-    mark("points", [[0, 20, 20], [1, 30, 30]], "nucleus")
-    mark("shapes", [[[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]]], "background")
+    mark("points", [[0, 20, 20], [1, 30, 30]], "nucleus", name="dots")
+    around = [[[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]]]
+    mark("shapes", around, "background", name="frames")
     assert listed(box) == [
-        "nucleus: 2 points in 2 frames of 'Points'",
-        "background: 1 shape of 'Shapes'",
+        "nucleus: 2 points in 2 frames of 'dots'",
+        "background: 1 shape of 'frames'",
     ]
     assert widget.names.names == ("nucleus",)
     assert widget.run.enabled
     box.list.setCurrentRow(0)
     box.remove.native.click()
-    assert listed(box) == ["background: 1 shape of 'Shapes'"]
+    assert listed(box) == ["background: 1 shape of 'frames'"]
     assert not widget.run.enabled
     assert "no examples of 'nucleus'" in widget.about.value
 
@@ -129,10 +130,10 @@ def test_what_was_collected_outlives_the_window(
 ) -> None:
     from napari_kindred._napari.classes_widget import ClassesWidget
 
-    mark("points", [[0, 20, 20]], "nucleus")
+    mark("points", [[0, 20, 20]], "nucleus", name="dots")
     viewer.window.remove_dock_widget(widget.native)
     again = ClassesWidget(viewer)
-    assert listed(again.meaning.examples) == ["nucleus: 1 point of 'Points'"]
+    assert listed(again.meaning.examples) == ["nucleus: 1 point of 'dots'"]
     again.native.close()
 
 

@@ -114,6 +114,8 @@ def iter_regrouped(
 ) -> Generator[Progress, None, Classes]:
     """Return the same with some classes made one, which their vocabulary learns anew.
 
+    The new class has the colour of the first of them in the layer.
+
     Raises
     ------
     OptionError
@@ -123,6 +125,7 @@ def iter_regrouped(
     assert seen is not None  # noqa: S101 - what has a vocabulary was seen
     assert vocabulary is not None  # noqa: S101 - only such classes are offered to be grouped
     coarser = yield from vocabulary.iter_regroup({name: list(members)})
+    coarser = _coloured(coarser, name, classes, members)
     meaning = replace(seen.meaning, vocabulary=coarser)  # type: ignore[type-var]
     gone = set(map(key, members))
     names = dict.fromkeys(
@@ -131,6 +134,22 @@ def iter_regrouped(
     result = replace(classes.result, seen=replace(seen, meaning=meaning)).with_names(tuple(names))
     call = replace(classes.call, meant=classes.call.meant.grouped(name, members, coarser))
     return replace(classes, result=result, call=call)
+
+
+def _coloured(
+    vocabulary: Vocabulary, name: str, classes: Classes, members: Sequence[str]
+) -> Vocabulary:
+    """Return the vocabulary with a name in the colour of the first member that is shown."""
+    gone = set(map(key, members))
+    palette = classes.palette()
+    places = (at for at, shown in enumerate(classes.result.names, 1) if key(shown) in gone)
+    colour = palette[next(places)]
+    return vocabulary.with_entries(
+        [
+            replace(entry, colour=colour) if key(entry.name) == key(name) else entry
+            for entry in vocabulary.entries
+        ]
+    )
 
 
 # -- as a layer ------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ class ClassPanel(Container):
 
     def _grouped(self, classes: Classes) -> None:
         name, members = classes.call.meant.groups[-1]
-        self._say(f"{', '.join(members)} are one class, {name}.")
+        self._say(f"{', '.join(members)} are now {name!r}.")
         self._on_grouped(classes)
 
     def _change(self, change: Change, then: Callable[[Classes], Any] | None = None) -> None:
@@ -359,4 +359,6 @@ def _percent(share: float) -> str:
 def _swatch(colour: str) -> QIcon:
     square = QPixmap(SWATCH, SWATCH)
     square.fill(QColor(colour))
-    return QIcon(square)
+    icon = QIcon(square)
+    icon.addPixmap(square, QIcon.Mode.Selected)  # else it is tinted where the row is selected
+    return icon
