@@ -126,7 +126,7 @@ def test_clip_takes_names_at_their_meaning(
     picture: tuple[np.ndarray, np.ndarray], colour_clip: str, cache: FeatureCache
 ) -> None:
     result = segment_classes(
-        picture[0], NAMES, clip=colour_clip, proposals="regions", threshold=0.1, cache=cache
+        picture[0], NAMES, clip=colour_clip, proposals="regions", threshold=0.5, cache=cache
     )
     assert overlap(result.labels, picture[1]) > 0.5
     assert result.provenance["weights"]["name"] == result.provenance["clip"]["clip"]
@@ -302,6 +302,18 @@ def test_an_unknown_name_is_answered_with_those_that_are_known_and_two_ways_to_t
     text = str(caught.value)
     assert "'purple'" in text
     assert all(word in text for word in ("red", "green", "examples", "CLIP"))
+
+
+def test_a_name_that_no_example_shows_is_told_before_anything_is_learnt(
+    picture: tuple[np.ndarray, np.ndarray], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it learnt")
+
+    monkeypatch.setattr("napari_kindred.classes.teach.iter_teach_classes", never)
+    example = nk.Example(picture[0], points={"red": np.array([[20.0, 22.0]])})
+    with pytest.raises(OptionError, match=r"No example shows 'green'; the examples show red\."):
+        segment_classes(picture[0], NAMES, examples=[example], cache=cache)
 
 
 def test_clip_that_is_not_here_names_the_file_to_get(

@@ -11,6 +11,7 @@ import numpy as np
 from ..config import ClassesConfig, TeachConfig
 from ..errors import OptionError
 from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+from .names import key
 from .proposals import DEFAULT_ENCODER, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
@@ -61,15 +62,27 @@ def iter_open_meaning(
     if clip is not None:
         return _by_clip(names, clip, config, cache)
     if examples is not None:
-        from .examples import read_examples
+        from .examples import class_names, read_examples
         from .teach import iter_teach_classes
 
         if isinstance(examples, str | Path):
             examples = read_examples(Path(examples))
+        _known(names, class_names(examples))
         vocabulary = yield from iter_teach_classes(
             examples, config=teaching_config(config), cache=cache
         )
     return _by_vocabulary(names, vocabulary or SHIPPED, config, cache)
+
+
+def _known(names: Sequence[str], taught: Sequence[str]) -> None:
+    """Refuse names that the examples do not teach, before anything is learnt."""
+    spelt = {key(name) for name in taught}
+    missing = [name for name in names if key(name) not in spelt]
+    if missing:
+        raise OptionError(
+            f"No example shows {missing[0]!r}; the examples show {', '.join(taught)}. Mark some "
+            "of it, take a vocabulary that knows it, or ask CLIP."
+        )
 
 
 def teaching_config(config: ClassesConfig) -> TeachConfig:
