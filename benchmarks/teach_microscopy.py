@@ -39,7 +39,7 @@ NAME = "teach_microscopy"
 
 FILE = ROOT / "src" / "napari_kindred" / "weights_data" / "microscopy.kindred"
 
-MOST = {"fluorescence": 40, "histology": 28, "brightfield": 9, "phase contrast": 10}
+MOST = {"fluorescence": 40, "histology": 28, "brightfield": 9, "phase contrast": 6}
 """Pictures of each kind that are taught with, and at most so many that are measured on."""
 
 SYNONYMS = {
@@ -91,7 +91,7 @@ def examples(data: Path) -> list[Example]:
 def teach(data: Path, cache: FeatureCache, seed: int) -> Vocabulary:
     """Teach all classes at once, and give them synonyms and colours."""
     vocabulary = teach_classes(
-        examples(data), proposals="entities", kept=60, seed=seed, cache=cache
+        examples(data), proposals="entities", kept=60, steps=300, seed=seed, cache=cache
     )
     vocabulary = vocabulary.with_entries(
         [
