@@ -57,7 +57,9 @@ def colour_clip(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("clip")
     config = folder / "kindred-test-colours.json"
+    # Patches averaged, for after so few steps a token that gathers them knows no places.
     vision = {"image_size": 32, "layers": 3, "width": 48, "patch_size": 8, "head_width": 16}
+    vision["pool_type"] = "avg"
     text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     config.write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
     open_clip.add_model_config(config)
@@ -70,14 +72,15 @@ def colour_clip(tmp_path_factory):
         network = open_clip.create_model("kindred-test-colours").train()
         words = open_clip.get_tokenizer("kindred-test-colours")([*COLOURS, "background"])
         optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0.1, total_iters=100)
         rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-        for _ in range(80):
+        for _ in range(100):
             pictures = torch.rand(4, 4, 3, 1, 1).mul(0.2).add(0.4) + 0.1 * torch.randn(
                 4, 4, 3, 32, 32
             )
             for kind, colour in enumerate(COLOURS.values()):
                 for one in pictures[:, kind]:
-                    (y, x), r = torch.rand(2) * 32, 5 + 12 * torch.rand(1)
+                    (y, x), r = 8 + 16 * torch.rand(2), 8 + 14 * torch.rand(1)
                     blob = (rows - y) ** 2 + (columns - x) ** 2 < r**2
                     one[:, blob] = torch.tensor(colour)[:, None] + 0.05 * torch.randn(
                         3, int(blob.sum())
@@ -90,5 +93,6 @@ def colour_clip(tmp_path_factory):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            schedule.step()
     torch.save(network.state_dict(), folder / "colours.pt")
     return f"kindred-test-colours/{folder / 'colours.pt'}"

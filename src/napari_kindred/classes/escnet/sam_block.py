@@ -33,7 +33,8 @@ class SamBlock(nn.Module):
     Notes
     -----
     The merging convolution has the same weights for every class, and takes the classes' mean: the
-    number of names and their order are the user's.
+    number of names and their order are the user's.  What it gives is added to the features that
+    came in, which the paper does not say: the SAM's attention was made for other features.
     """
 
     def __init__(self, prompt_encoder: Any, mask_decoder: Any, width: int) -> None:
@@ -71,7 +72,7 @@ class SamBlock(nn.Module):
         """
         batch, classes = prompts.valid.shape[:2]
         height, width = visual.shape[2:]
-        picture = self.norm(self.project(visual))
+        picture: Tensor = self.norm(self.project(visual))
         sparse, dense = self.embed(prompts)
         keys = picture[:, None] + dense.reshape(batch, classes, *dense.shape[1:])
         keys = keys.flatten(0, 1).flatten(2).transpose(1, 2)  # (B C, h w, d)
@@ -82,7 +83,7 @@ class SamBlock(nn.Module):
             queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=places)
         refined = keys.reshape(batch, classes, height * width, -1).mean(1)
         merged: Tensor = self.merge(refined.transpose(1, 2).reshape(batch, -1, height, width))
-        return merged
+        return picture + merged
 
     def embed(self, prompts: PseudoPrompts) -> tuple[Tensor, Tensor]:
         """Embed prompts as SAM does.

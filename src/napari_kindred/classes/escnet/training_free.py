@@ -215,7 +215,7 @@ class FreeEscMeaning:
         chances = F.interpolate(seen.odds[None], (rows, columns), mode="bilinear")[0].sigmoid()
         named, cover = chances.clone(), torch.zeros_like(chances[:1])
         points, masks, kinds = self._asked(seen.prompts, size, (rows, columns), 4 * grid)
-        sure = cover.clone()
+        sure, kept = cover.clone(), torch.ones_like(chances)
         for start in range(0, len(kinds), CHUNK):
             some = slice(start, start + CHUNK)
             inside, quality = self._ask(embedding, points[some], masks[some])
@@ -228,8 +228,13 @@ class FreeEscMeaning:
             named = torch.where(better, scores[which].permute(2, 0, 1), named)
             cover = torch.where(better, inside.gather(0, which[None]), cover)
             sure = torch.where(better, most, sure)
-        # Where no mask lies, CLIP's own word stands.
-        found = cover * named + (1 - cover) * chances
+            asked = (masks[some, 0, :rows, :columns] > -SURE).float()
+            doubt = 1 - trust[:, None, None] * asked * (1 - inside)
+            place = kinds[some, None, None].expand_as(doubt)
+            kept = kept.scatter_reduce(0, place, doubt, "amin")
+        # Where no mask lies CLIP's own word stands, but not in a region that was asked about and
+        # whose mask ends before.
+        found = cover * named + (1 - cover) * chances * kept
         return F.interpolate(found[None], shape, mode="bilinear")[0]
 
     def _asked(
@@ -303,8 +308,8 @@ def best_answers(
     scores : Tensor, (N, C)
         Mean probability of every name under the mask.
     trust : Tensor, (N,)
-        Predicted IoU, times the probability of what the mask most likely is, if only none of the
-        names.
+        Predicted IoU, times the probability of the likeliest name: what covers several things is
+        not likely any of them.
     """
     weight = inside.sum((2, 3)).clamp_min(1e-6)
     scores = torch.einsum("nmyx,cyx->nmc", inside, chances) / weight[..., None]
@@ -312,5 +317,4 @@ def best_answers(
     quality = quality.clamp(0, 1)
     chosen = (quality * scores[each, :, kinds]).argmax(1)
     own = scores[each, chosen]
-    likely = torch.maximum(own.amax(1), 1 - own.sum(1))
-    return inside[each, chosen], own, quality[each, chosen] * likely
+    return inside[each, chosen], own, quality[each, chosen] * own.amax(1)
