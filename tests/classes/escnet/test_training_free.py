@@ -48,15 +48,21 @@ def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
             found[i, 1] = (small == small[int(y / 2), int(x / 2)]).float()
         return found, torch.tensor([[0.9, 0.9, 0.9]]).expand(len(points), 3)
 
-    with torch.inference_mode():
-        odds = meaning.see(torch.from_numpy(pixels.transpose(2, 0, 1))[None], names).odds
-        coarse = torch.nn.functional.interpolate(odds[None], (64, 64), mode="bilinear")[0].sigmoid()
+    # What a CLIP would see on 8 x 8 patches, if it knew the classes but no edges.
+    truth = torch.from_numpy(np.array([labels == value for value in (2, 1)], np.float32))
+    odds = torch.logit(0.1 + 0.8 * torch.nn.functional.adaptive_avg_pool2d(truth, 8))
+    seen = training_free.Seen(odds, pseudo_prompts(odds[None], 2))
+    monkeypatch.setattr(FreeEscMeaning, "see", lambda self, batch, names: seen)
+    coarse = torch.nn.functional.interpolate(odds[None], (64, 64), mode="bilinear")[0].sigmoid()
     monkeypatch.setattr(FreeEscMeaning, "_ask", know)
     found = finish(meaning.iter_class_map(pixels, names))
     for number, value in enumerate((2, 1)):
-        truth = labels == value
-        assert iou(found[number] > 0.5, truth) > 0.75
-        assert iou(found[number] > 0.5, truth) > iou(coarse[number].numpy() > 0.5, truth)
+        own = labels == value
+        sharp, blurred = (
+            iou(np.asarray(plane[number]) > float(plane[number].max()) / 2, own)
+            for plane in (found, coarse)
+        )
+        assert sharp > max(0.85, blurred + 0.05)
 
 
 def test_any_sam_gives_probabilities_of_the_picture_s_size(meaning):
