@@ -155,7 +155,7 @@ def test_marks_of_background_need_no_entity_and_a_few_lost_ones_do_not_matter(
     opened: list[str],
 ) -> None:
     picture, places = smear(1)
-    ground = [(20, 20), (40, 40), (1, 1), (60, 40)]
+    ground = [(20, 20), (40, 40), (1, 1), (59, 40)]
     marks = {"red": [*places["r"], (20, 40)], "background": ground}
     texts = [
         event.text
