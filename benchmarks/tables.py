@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
+from napari_kindred.class_configs import ClassesConfig, TeachConfig
+from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.options import changed
-from napari_kindred.train_configs import TrainConfig
+from napari_kindred.train_configs import EscTrainConfig, TrainConfig
 from napari_kindred.weights import file_sha256, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +122,7 @@ def tables() -> dict[str, str]:
         "cluster_options": options(ConsistentConfig),
         "class_options": options(ClassesConfig),
         "teach_options": options(TeachConfig),
+        "esc_options": options(EscTrainConfig),
         "train_options": options(TrainConfig),
     }
     if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():

@@ -91,7 +91,13 @@ def examples(data: Path) -> list[Example]:
 def teach(data: Path, cache: FeatureCache, seed: int) -> Vocabulary:
     """Teach all classes at once, and give them synonyms and colours."""
     vocabulary = teach_classes(
-        examples(data), proposals="entities", kept=60, steps=300, seed=seed, cache=cache
+        examples(data),
+        proposals="entities",
+        kept=60,
+        steps=300,
+        distillation=0.15,  # of no effect where all is marked, but written into the file
+        seed=seed,
+        cache=cache,
     )
     vocabulary = vocabulary.with_entries(
         [

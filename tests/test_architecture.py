@@ -20,6 +20,7 @@ ORDER = [
     "events",
     "options",
     "config",
+    "class_configs",
     "train_configs",
     "flags",
     "native",

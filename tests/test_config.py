@@ -4,15 +4,16 @@ import dataclasses
 
 import pytest
 
+from napari_kindred.class_configs import ClassesConfig, TeachConfig
 from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.errors import OptionError
 from napari_kindred.options import changed, with_options
-from napari_kindred.train_configs import RunConfig, SamTrainConfig, TrainConfig
+from napari_kindred.train_configs import EscTrainConfig, RunConfig, SamTrainConfig, TrainConfig
 
-CONFIGS = [EntityConfig, ConsistentConfig, TrainConfig]
+CONFIGS = [EntityConfig, ConsistentConfig, ClassesConfig, TeachConfig, TrainConfig]
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, SamTrainConfig])
+@pytest.mark.parametrize("config", [*CONFIGS, SamTrainConfig, EscTrainConfig])
 def test_every_option_can_be_shown_to_a_user(config: type) -> None:
     for item in dataclasses.fields(config):
         assert item.metadata["label"], item.name

@@ -10,12 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .class_configs import ClassesConfig, TeachConfig
     from .classes.examples import Example, read_examples
     from .classes.predict import iter_segment_classes, segment_classes
     from .classes.result import ClassSegmentation
     from .classes.teach import iter_teach_classes, teach_classes
     from .classes.vocabulary import Vocabulary
-    from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
+    from .config import ConsistentConfig, EntityConfig
     from .consistent.hierarchy import HierarchicalClustering
     from .consistent.predict import cluster_stack, iter_cluster_stack
     from .entities.predict import iter_segment_entities, segment_entities
@@ -26,14 +27,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ClassSegmentation": "classes.result",
-    "ClassesConfig": "config",
+    "ClassesConfig": "class_configs",
     "ConsistentConfig": "config",
     "EntityConfig": "config",
     "Example": "classes.examples",
     "HierarchicalClustering": "consistent.hierarchy",
     "KindredError": "errors",
     "Segmentation": "results",
-    "TeachConfig": "config",
+    "TeachConfig": "class_configs",
     "Vocabulary": "classes.vocabulary",
     "cluster_stack": "consistent.predict",
     "iter_cluster_stack": "consistent.predict",

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import __version__
 from . import commands as run
-from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
+from .class_configs import ClassesConfig, TeachConfig
+from .config import ConsistentConfig, EntityConfig
 from .errors import KindredError
 from .flags import add_flags
 from .terminal import terminate_like_interrupt

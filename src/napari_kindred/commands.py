@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ClassesConfig, ConsistentConfig, EntityConfig, TeachConfig
+from .class_configs import ClassesConfig, TeachConfig
+from .config import ConsistentConfig, EntityConfig
 from .errors import InputError, OutputError
 from .flags import Config, config_of
 from .terminal import Bar

@@ -18,9 +18,10 @@ from .weights import file_sha256, resolve
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .class_configs import ClassesConfig
     from .classes.meaning import Meaning
     from .classes.result import ClassSegmentation
-    from .config import ClassesConfig, EntityConfig
+    from .config import EntityConfig
     from .files import ImageFile
 
 Result = TypeVar("Result")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
+from napari_kindred.class_configs import TeachConfig
 from napari_kindred.classes import teach
 from napari_kindred.classes.examples import Example
 from napari_kindred.classes.masks import Masks
 from napari_kindred.classes.proposals import Proposals, Recipe
 from napari_kindred.classes.teach import iter_teach_classes, teach_classes
-from napari_kindred.config import TeachConfig
 from napari_kindred.errors import InputError, OptionError
 from napari_kindred.events import Notice, Progress, finish
 from napari_kindred.images import normalise

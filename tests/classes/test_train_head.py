@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_kindred.class_configs import TeachConfig
 from napari_kindred.classes.mil import NOTHING, UNKNOWN, UNMARKED, Bag
 from napari_kindred.classes.train_head import instance_weights, iter_train_head, train_head
-from napari_kindred.config import TeachConfig
 from napari_kindred.errors import InputError
 from napari_kindred.events import Progress
 

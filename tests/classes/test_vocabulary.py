@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from napari_kindred.class_configs import TeachConfig
 from napari_kindred.classes.mil import NOTHING, UNKNOWN, Bag
 from napari_kindred.classes.proposals import Recipe
 from napari_kindred.classes.vocabulary import Entry, Vocabulary, iter_fit
-from napari_kindred.config import TeachConfig
 from napari_kindred.errors import OptionError, OutputError, WeightsError
 from napari_kindred.events import finish
 from napari_kindred.weights import read_header

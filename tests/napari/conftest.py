@@ -147,10 +147,10 @@ def tuned(brightness: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="session")
 def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
+    from napari_kindred.class_configs import TeachConfig
     from napari_kindred.classes.mil import NOTHING, Bag
     from napari_kindred.classes.proposals import Recipe
     from napari_kindred.classes.vocabulary import Entry, iter_fit
-    from napari_kindred.config import TeachConfig
     from napari_kindred.events import finish
 
     kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 30)

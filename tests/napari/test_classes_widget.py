@@ -11,7 +11,7 @@ import pytest
 
 import napari_kindred
 from napari_kindred._napari.layers import KEY
-from napari_kindred.config import ClassesConfig
+from napari_kindred.class_configs import ClassesConfig
 from napari_kindred.events import finish
 
 if TYPE_CHECKING:

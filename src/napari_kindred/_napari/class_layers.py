@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
+    from ..class_configs import ClassesConfig
     from ..classes.result import ClassSegmentation
     from ..classes.vocabulary import Vocabulary
-    from ..config import ClassesConfig
     from ..events import Progress
     from .meant import Meant
 
@@ -112,7 +112,7 @@ def with_names(classes: Classes, names: Sequence[str]) -> Classes:
 def iter_regrouped(
     classes: Classes, name: str, members: Sequence[str]
 ) -> Generator[Progress, None, Classes]:
-    """Return the same with some classes made one, which their vocabulary learns anew.
+    """Return the same with some classes made one, which their vocabulary learns anew, unmeasured.
 
     The new class has the colour of the first of them in the layer.
 
@@ -124,7 +124,9 @@ def iter_regrouped(
     seen, vocabulary = classes.result.seen, classes.vocabulary
     assert seen is not None  # noqa: S101 - what has a vocabulary was seen
     assert vocabulary is not None  # noqa: S101 - only such classes are offered to be grouped
-    coarser = yield from vocabulary.iter_regroup({name: list(members)})
+    # Measuring on examples left out takes several times as long as learning, and changes no label.
+    unmeasured = replace(vocabulary, config=replace(vocabulary.config, folds=0))
+    coarser = yield from unmeasured.iter_regroup({name: list(members)})
     coarser = _coloured(coarser, name, classes, members)
     meaning = replace(seen.meaning, vocabulary=coarser)  # type: ignore[type-var]
     gone = set(map(key, members))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
+    from ..class_configs import ClassesConfig
     from ..classes.result import ClassSegmentation
     from ..classes.vocabulary import Vocabulary
-    from ..config import ClassesConfig
     from ..events import Partial, Progress
     from .layers import LayerImage
     from .meant import Meant

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QFileDialog
 
+from ..class_configs import ClassesConfig
 from ..classes.examples import is_background
 from ..classes.names import check_names, key
-from ..config import ClassesConfig
 from ..errors import InputError, KindredError, OptionError
 from .class_layers import Classes, classes_of
 from .class_panel import ClassPanel

@@ -20,8 +20,8 @@ from .meant import OF_TEACHING, Meant
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
 
+    from ..class_configs import ClassesConfig
     from ..classes.vocabulary import Vocabulary
-    from ..config import ClassesConfig
     from ..events import Event
 
 ROWS = 3
@@ -184,9 +184,9 @@ def iter_learn(
     collected: tuple[Collected, ...], config: ClassesConfig
 ) -> Generator[Event, None, Vocabulary]:
     """Learn from examples, and measure how well; called beside the window."""
+    from ..class_configs import TeachConfig
     from ..classes.open_meaning import teaching_config
     from ..classes.teach import iter_teach_classes
-    from ..config import TeachConfig
 
     folds = TeachConfig().folds
     return iter_teach_classes(

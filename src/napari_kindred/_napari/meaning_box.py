@@ -19,7 +19,7 @@ from .vocabulary_box import VocabularyBox
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
 
-    from ..config import ClassesConfig
+    from ..class_configs import ClassesConfig
     from .collect import Target
 
 CLIPS = (

@@ -10,8 +10,8 @@ from .example_code import example_lines, examples_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..class_configs import ClassesConfig
     from ..classes.vocabulary import Vocabulary
-    from ..config import ClassesConfig
     from .collect import Collected
 
 Kind = Literal["vocabulary", "examples", "clip"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import ClassesConfig, TeachConfig
+from ..class_configs import ClassesConfig, TeachConfig
 from ..errors import OptionError
 from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
 from .names import key

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ClassesConfig
+from ..class_configs import ClassesConfig
 from ..device import describe, select
 from ..events import Event, Notice, Progress, finish, within_stack
 from ..features import FeatureCache

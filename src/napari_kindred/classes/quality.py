@@ -17,7 +17,7 @@ from .train_head import iter_train_head
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..config import TeachConfig
+    from ..class_configs import TeachConfig
 
 
 def iter_quality(

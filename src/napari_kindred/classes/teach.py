@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import TeachConfig
+from ..class_configs import TeachConfig
 from ..errors import InputError
 from ..events import Event, Notice, Progress, finish, within_stack
 from ..features import FeatureCache

@@ -31,7 +31,7 @@ from .mil import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..config import TeachConfig
+    from ..class_configs import TeachConfig
 
 SMALLEST = 1e-6
 """Values of embeddings that deviate by less than this are all the same."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import TeachConfig
+from ..class_configs import TeachConfig
 from ..errors import OptionError
 from ..events import Progress, finish
 from ..palette import hexadecimal

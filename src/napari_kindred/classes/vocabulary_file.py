@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from ..config import TeachConfig
+from ..class_configs import TeachConfig
 from ..errors import KindredError, OutputError, WeightsError
 from ..storage import check_folder, plain, refuse_existing, replacing
 from ..weights import read_header
