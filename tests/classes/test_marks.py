@@ -44,9 +44,13 @@ def test_a_point_means_the_mask_it_lies_on_and_the_others_are_unmarked(squares: 
     assert (found.found, found.marks) == (2, 3)
 
 
-def test_a_point_on_the_background_says_so(squares: Proposals) -> None:
+def test_a_point_on_the_background_says_so_and_then_the_unmarked_is_left_open(
+    squares: Proposals,
+) -> None:
     example = Example(None, points={"red": [(5, 5)], "background": [(5, 30)]})
-    assert place(squares, example, CLASSES).codes.tolist() == [0, NOTHING, UNMARKED, UNMARKED]
+    assert place(squares, example, CLASSES).codes.tolist() == [0, NOTHING, UNKNOWN, UNKNOWN]
+    beside = Example(None, points={"red": [(5, 5)], "background": [(20, 20)]})
+    assert place(squares, beside, CLASSES).codes.tolist() == [0, UNKNOWN, UNKNOWN, UNKNOWN]
 
 
 def test_of_masks_over_each_other_a_point_means_the_best_and_leaves_the_others_open() -> None:

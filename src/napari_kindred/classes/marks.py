@@ -98,7 +98,8 @@ def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) ->
         by_box(sheet, proposals.masks, numbers(boxes, 4, name, example.source), number(name))
     if example.labels is not None and example.label_names:
         _labels(sheet, proposals.masks, example, number)
-    return sheet.placed(example.complete)
+    named = (*example.points, *example.boxes, *example.label_names.values())
+    return sheet.placed(example.complete, any(map(is_background, named)))
 
 
 class _Sheet:
@@ -123,12 +124,17 @@ class _Sheet:
             hits, marks = self._hits.get(code, (0, 0))
             self._hits[code] = hits + found, marks + 1
 
-    def placed(self, complete: bool) -> Placed:
-        """Sum up: what was disputed, or is near a mark, is left open."""
+    def placed(self, complete: bool, background: bool) -> Placed:
+        """Sum up: what was disputed, or is near a mark, is left open.
+
+        Where ``background`` was marked as well, what is not marked is not said to be any.
+        """
         codes = self.codes.copy()
         left = codes == UNMARKED
         if complete:
             codes[left] = NOTHING
+        elif background:
+            codes[left] = UNKNOWN
         codes[(left & self.open) | self.disputed] = UNKNOWN
         return Placed(codes, self._hits)
 
