@@ -63,9 +63,10 @@ class ClassesConfig:
         advanced=True,
     )
     region_size: float = option(
-        16.0,
+        12.0,
         "Region",
-        "Side of regions in pixels, where nothing was taught before.",
+        "Side of regions in pixels, where cells are about 32 pixels across and nothing was taught "
+        "before; with larger or smaller cells regions grow or shrink.",
         minimum=2.0,
         advanced=True,
     )
@@ -140,7 +141,12 @@ class TeachConfig:
         100, "Points", "Points of the grid that a SAM is asked for.", minimum=1, advanced=True
     )
     region_size: float = option(
-        16.0, "Region", "Side of regions in pixels.", minimum=2.0, advanced=True
+        12.0,
+        "Region",
+        "Side of regions in pixels, where cells are about 32 pixels across; with larger or smaller "
+        "cells regions grow or shrink.",
+        minimum=2.0,
+        advanced=True,
     )
     unmarked: float = option(
         0.2,

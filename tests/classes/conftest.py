@@ -67,6 +67,8 @@ def colour_clip(tmp_path_factory):
         torch.tensor(v).view(3, 1, 1)
         for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more of them add up in any order, and another CLIP comes out
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = open_clip.create_model("kindred-test-colours").train()
@@ -94,5 +96,6 @@ def colour_clip(tmp_path_factory):
             loss.backward()
             optimiser.step()
             schedule.step()
+    torch.set_num_threads(threads)
     torch.save(network.state_dict(), folder / "colours.pt")
     return f"kindred-test-colours/{folder / 'colours.pt'}"

@@ -128,7 +128,8 @@ def test_clip_takes_names_at_their_meaning(
     result = segment_classes(
         picture[0], NAMES, clip=colour_clip, proposals="regions", threshold=0.5, cache=cache
     )
-    assert overlap(result.labels, picture[1]) > 0.5
+    inside = picture[1] > 0
+    assert (result.labels == picture[1])[inside].mean() > 0.7
     assert result.provenance["weights"]["name"] == result.provenance["clip"]["clip"]
     again = result.with_names(["green", "red"])
     np.testing.assert_array_equal(again.labels == 2, result.labels == 1)

@@ -20,7 +20,7 @@ from ..entities.scale import choose_scale
 from ..errors import InputError, OptionError
 from ..events import Notice, Progress
 from .masks import Masks
-from .pooling import describe, inner_points
+from .pooling import MEASURES, describe, inner_points
 from .proposals import SPACE, Proposals, Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ RING = 6.0
 
 DUPLICATE = 0.8
 """An entity seen at another scale that shares more than this (IoU) with one is the same."""
+
+REGION = 12.0
+"""Side of a region unless told otherwise: three of the encoder's tokens."""
+
+SMALLEST = 3.0
+"""Regions have at least this side in the picture's own pixels."""
 
 COMPACTNESS = 0.1
 """How much superpixels prefer being square to following intensities of 0..1."""
@@ -63,13 +69,11 @@ class EntityProposer:
         self, network: EntityNetwork, encoder: Encoder, config: EntityConfig, weights: str
     ) -> None:
         self._network, self._encoder, self._config = network, encoder, config
-        chosen = dataclasses.asdict(config)
-        options = {key: value for key, value in chosen.items() if key not in IGNORED}
         self.recipe = Recipe(
             "entities",
             encoder.name,
             _joint_hash(weights, encoder.sha256),
-            {SPACE: _space(encoder), "entities": options},
+            {SPACE: _space(encoder), "entities": _options(config)},
         )
 
     @classmethod
@@ -82,21 +86,13 @@ class EntityProposer:
         progress: Callable[[int, int], None] | None = None,
     ) -> EntityProposer:
         """Load the weights; see :func:`.proposals.open_proposer`."""
-        config = config or EntityConfig()
-        chosen = select(device)
-        network, info = load_network(config.weights, chosen)
-        opened = open_encoder(encoder, device=chosen, progress=progress)
-        return cls(network, opened, config, info["sha256"])
+        return cls(*_opened(encoder, config, device, progress))
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Find a picture's entities; see :meth:`.Proposer.iter_propose`."""
         _check(pixels)
-        config = self._config
-        if config.scale == "auto":
-            scale, _ = yield from choose_scale(pixels, look(self._network, config))
-        else:
-            scale = float(config.scale)
-        plane = yield from iter_plane(self._network, pixels, config, scale)
+        scale = yield from _iter_scale(pixels, self._network, self._config)
+        plane = yield from iter_plane(self._network, pixels, self._config, scale)
         labels, _, _ = relabel_sequential(plane.labels)
         tokens = yield from _iter_tokens(self._encoder, pixels, scale)
         vectors = describe(pixels, labels, tokens, max(2.0, RING / scale))
@@ -107,42 +103,68 @@ class EntityProposer:
 class RegionProposer:
     """Proposes superpixels, for things that are no cells; see :class:`.Proposer`.
 
-    Every pixel belongs to one region.
+    Every pixel belongs to one region.  Where there are cells or nuclei, regions are smaller or
+    larger with them, so that what was taught at one magnification is found at another.
 
     Parameters
     ----------
+    network : EntityNetwork
+        Measures the cells.
     encoder : Encoder
+        Makes the tokens that are pooled.
+    config : EntityConfig
+        Its ``scale`` is what matters: ``"auto"`` measures the cells, a number does not.
+    weights : str
+        SHA-256 of the network's weights.
     region_size : float
-        Side of a region, in pixels.
+        Side of a region, in pixels of the picture as the network looks at it.
     """
 
-    def __init__(self, encoder: Encoder, region_size: float = 16.0) -> None:
+    def __init__(
+        self,
+        network: EntityNetwork,
+        encoder: Encoder,
+        config: EntityConfig,
+        weights: str,
+        region_size: float = REGION,
+    ) -> None:
         if not 2 <= region_size <= 4096:
             raise OptionError(f"region_size={region_size!r} is not possible; use 2 to 4096 pixels.")
-        self._encoder, self._side = encoder, float(region_size)
-        options = {SPACE: _space(encoder), "region_size": self._side}
-        self.recipe = Recipe("regions", encoder.name, encoder.sha256, options)
+        self._network, self._encoder, self._config = network, encoder, config
+        self._side = float(region_size)
+        self.recipe = Recipe(
+            "regions",
+            encoder.name,
+            _joint_hash(weights, encoder.sha256),
+            {
+                SPACE: f"{_space(encoder)}, scaled",
+                "region_size": self._side,
+                "entities": _options(config),
+            },
+        )
 
     @classmethod
     def open(
         cls,
         encoder: str = DEFAULT,
+        config: EntityConfig | None = None,
         *,
-        region_size: float = 16.0,
+        region_size: float = REGION,
         device: str | torch.device = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> RegionProposer:
         """Load the weights; see :func:`.proposals.open_proposer`."""
-        opened = open_encoder(encoder, device=select(device), progress=progress)
-        return cls(opened, region_size)
+        return cls(*_opened(encoder, config, device, progress), region_size)
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Cut a picture into regions; see :meth:`.Proposer.iter_propose`."""
         _check(pixels)
+        scale = yield from _iter_scale(pixels, self._network, self._config)
         yield Progress(0, 1, "regions")
-        labels = regions(pixels, self._side)
-        tokens = yield from _iter_tokens(self._encoder, pixels, 1.0)
+        labels = regions(pixels, max(SMALLEST, self._side / scale))
+        tokens = yield from _iter_tokens(self._encoder, pixels, scale)
         vectors = describe(pixels, labels, tokens, 1.0)
+        vectors[:, -MEASURES] += 2 * np.log(scale)  # areas, too, as the network sees them
         masks = Masks.from_labels(labels)
         quality = np.ones(len(masks), np.float32)
         return Proposals(masks, vectors, quality, inner_points(labels), self.recipe)
@@ -190,6 +212,36 @@ def _iter_tokens(
         for cell, length, scaled in zip(tokens.step, pixels.shape[:2], image.shape[:2], strict=True)
     )
     return dataclasses.replace(tokens, step=(step[0], step[1]), embedding=None)
+
+
+def _opened(
+    encoder: str,
+    config: EntityConfig | None,
+    device: str | torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[EntityNetwork, Encoder, EntityConfig, str]:
+    """Load the entity network and an encoder, on one device."""
+    config = config or EntityConfig()
+    chosen = select(device)
+    network, info = load_network(config.weights, chosen)
+    opened = open_encoder(encoder, device=chosen, progress=progress)
+    return network, opened, config, info["sha256"]
+
+
+def _options(config: EntityConfig) -> dict[str, Any]:
+    """Return what a recipe says of how entities are found."""
+    chosen = dataclasses.asdict(config)
+    return {key: value for key, value in chosen.items() if key not in IGNORED}
+
+
+def _iter_scale(
+    pixels: NDArray[np.float32], network: EntityNetwork, config: EntityConfig
+) -> Generator[Progress, None, float]:
+    """Return the scale at which to look at a picture: the one that was given, or that suits."""
+    if config.scale != "auto":
+        return float(config.scale)
+    scale, _ = yield from choose_scale(pixels, look(network, config))
+    return scale
 
 
 def _space(encoder: Encoder) -> str:

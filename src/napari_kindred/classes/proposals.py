@@ -199,7 +199,7 @@ def open_proposer(
     points: int = 100,
     masks: Literal["best", "all"] = "best",
     large: Literal["resize", "tiles"] = "resize",
-    region_size: float = 16.0,
+    region_size: float = 12.0,
     entity_config: EntityConfig | None = None,
     device: str | torch.device = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -222,9 +222,9 @@ def open_proposer(
         A picture larger than the SAM's input is scaled down to it, or cut into tiles of that size
         with a grid each.
     region_size : float
-        Side of regions, in pixels.
+        Side of regions, in pixels of the picture as the entity network looks at it.
     entity_config : EntityConfig, optional
-        How entities are found; defaults when left out.
+        How entities are found, or measured to scale regions; defaults when left out.
     device : str or torch.device
     progress : callable, optional
         Told the bytes done and in total while weights are downloaded.
@@ -249,7 +249,9 @@ def open_proposer(
 
     if kind == "entities":
         return EntityProposer.open(encoder, entity_config, device=device, progress=progress)
-    return RegionProposer.open(encoder, region_size=region_size, device=device, progress=progress)
+    return RegionProposer.open(
+        encoder, entity_config, region_size=region_size, device=device, progress=progress
+    )
 
 
 def reopen_proposer(
