@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from entities_speed import SIDE, picture
 from meanshift import hardware
-from napari_kindred.features import FeatureCache
 from tables import RESULTS, paste
 from torch.nn.modules import module as hooks
 
 import napari_kindred as nk
+from napari_kindred.features import FeatureCache
 
 if TYPE_CHECKING:
     from napari_kindred.classes.result import ClassSegmentation
