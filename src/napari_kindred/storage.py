@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -138,12 +138,25 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def save(result: Segmentation, path: Path, overwrite: bool = False) -> Path:
-    """Write a result; see :meth:`napari_kindred.Segmentation.save`."""
+def save(
+    result: Segmentation,
+    path: Path,
+    overwrite: bool = False,
+    more: Callable[[zarr.Group], None] | None = None,
+) -> Path:
+    """Write a result; see :meth:`napari_kindred.Segmentation.save`.
+
+    ``more`` adds to the group of an OME-Zarr before it is put in its place.
+    """
     files = check_output(path, overwrite)
     if len(files) == 1:
+        import zarr
+
         with replacing(path) as part:
-            _write_zarr(part, result)
+            root = zarr.create_group(part, overwrite=True)
+            write_group(root, result)
+            if more is not None:
+                more(root)
         return path
     labels, table, about = files
     write_json(about, _about(result))
@@ -211,12 +224,6 @@ def _about(result: Segmentation) -> dict[str, Any]:
         "units": result.units,
         "provenance": result.provenance,
     }
-
-
-def _write_zarr(path: Path, result: Segmentation) -> None:
-    import zarr
-
-    write_group(zarr.create_group(path, overwrite=True), result)
 
 
 def write_group(root: zarr.Group, result: Segmentation) -> None:

@@ -257,6 +257,19 @@ def test_a_saved_result_comes_back_with_names_and_colours(
     assert frames["name"].tolist() == list(NAMES)
 
 
+def test_a_file_that_cannot_be_written_whole_is_not_there_at_all(
+    ask: Callable[..., ClassSegmentation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    result = ask()
+    monkeypatch.setattr("napari_kindred.storage.write_columns", full)
+    with pytest.raises(KindredError, match="No space left"):
+        result.save(tmp_path / "classes.ome.zarr")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_result_without_its_frames_cannot_be_changed() -> None:
     bare = ClassSegmentation(np.zeros((4, 4), int), pd.DataFrame(), {"config": {"threshold": 0.5}})
     with pytest.raises(OptionError, match="run again"):

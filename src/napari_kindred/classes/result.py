@@ -19,6 +19,7 @@ from .tables import sum_classes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import zarr
     from numpy.typing import NDArray
 
     from .meaning import Meaning
@@ -128,13 +129,12 @@ class ClassSegmentation(Segmentation):
             self.entities, self.entity_table, {}, self.axes, self.scale, self.units
         )
         if path.suffix.lower() == ".zarr":
-            import zarr
 
-            storage.save(self, path, overwrite=overwrite)
-            root = zarr.open_group(path, mode="a")
-            storage.write_columns(root, self.per_frame, "per_frame")
-            storage.write_group(root.create_group("labels/entities"), things)
-            return path
+            def more(root: zarr.Group) -> None:
+                storage.write_columns(root, self.per_frame, "per_frame")
+                storage.write_group(root.create_group("labels/entities"), things)
+
+            return storage.save(self, path, overwrite, more)
         storage.check_output(path, overwrite)
         labels, table, frames = beside(path)
         for place in (labels, table, frames):

@@ -88,11 +88,12 @@ class ClusterSegmentation(Segmentation):
         """
         path = Path(path)
         if path.suffix.lower() == ".zarr":
-            import zarr
-
-            storage.save(self, path, overwrite=overwrite)
-            storage.write_columns(zarr.open_group(path, mode="a"), self.per_frame, "per_frame")
-            return path
+            return storage.save(
+                self,
+                path,
+                overwrite,
+                lambda root: storage.write_columns(root, self.per_frame, "per_frame"),
+            )
         beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
         storage.check_output(path, overwrite)
         storage.refuse_existing(beside, overwrite)
