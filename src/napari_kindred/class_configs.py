@@ -62,6 +62,14 @@ class ClassesConfig:
         minimum=1,
         advanced=True,
     )
+    large: Literal["resize", "tiles"] = option(
+        "resize",
+        "Large frames",
+        "Frames larger than the SAM takes, where nothing was taught before: resize is faster, "
+        "tiles, each with a grid of its own, keep small things.",
+        choices=("resize", "tiles"),
+        advanced=True,
+    )
     region_size: float = option(
         12.0,
         "Region",
@@ -139,6 +147,14 @@ class TeachConfig:
     )
     points: int = option(
         100, "Points", "Points of the grid that a SAM is asked for.", minimum=1, advanced=True
+    )
+    large: Literal["resize", "tiles"] = option(
+        "resize",
+        "Large pictures",
+        "Pictures larger than the SAM takes: resize is faster, tiles, each with a grid of its "
+        "own, keep small things.",
+        choices=("resize", "tiles"),
+        advanced=True,
     )
     region_size: float = option(
         12.0,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["vocabulary", "examples", "clip"]
 
-OF_TEACHING = ("proposals", "encoder", "channel", "points", "region_size", "seed")
+OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_size", "seed")
 """Options that say how examples are learnt."""
 
 

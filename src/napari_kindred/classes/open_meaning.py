@@ -92,6 +92,7 @@ def teaching_config(config: ClassesConfig) -> TeachConfig:
         encoder=config.encoder,
         channel=config.channel,
         points=config.points,
+        large=config.large,
         region_size=config.region_size,
         seed=config.seed,
         device=config.device,
@@ -149,6 +150,7 @@ def _by_clip(
         kind,
         config.encoder,
         points=config.points,
+        large=config.large,
         region_size=config.region_size,
         device=config.device,
     )

@@ -205,6 +205,7 @@ def _iter_kind(
         kind,
         config.encoder,
         points=config.points,
+        large=config.large,
         region_size=config.region_size,
         device=config.device,
     )
