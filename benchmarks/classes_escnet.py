@@ -33,7 +33,7 @@ import numpy as np
 import open_clip
 import torch
 from meanshift import hardware
-from tables import paste
+from tables import keep
 from torch.nn import functional as F
 
 from napari_kindred.classes.clip_match import CONTRAST, contrast_beside
@@ -46,7 +46,6 @@ from napari_kindred.training import prepare
 if TYPE_CHECKING:
     from napari_kindred.entities.dataset import Example
 
-HERE = Path(__file__).parent
 NAME = Path(__file__).stem
 
 MODEL = "kindred-benchmark"
@@ -269,7 +268,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="variants with this in their name")
     parser.add_argument("--device", default=CONFIG.device)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / f"{NAME}.json")
+    parser.add_argument(
+        "--out", type=Path, help="another JSON file; the pages then stay as they are"
+    )
     given = parser.parse_args()
     torch.set_flush_denormal(True)
     config = replace(CONFIG, max_steps=given.steps, sam=given.sam, device=given.device)
@@ -278,10 +279,7 @@ def main() -> None:
         folder = split_folder(given.data, Path(place) / given.data.name, given.held_out, names)
         result = run(folder, config, given.seeds, given.clip_steps, given.only)
     result["data"] = given.data.name
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(markdown(result))
-    paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

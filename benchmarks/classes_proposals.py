@@ -11,7 +11,6 @@ The points tell what a grid can find at best: a cell that lies between them is f
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from entities_accuracy import held_out
 from meanshift import hardware
-from tables import RESULTS, paste
+from tables import keep
 
 from napari_kindred.classes.masks import Masks
 from napari_kindred.classes.proposals import Proposer, open_proposer
@@ -119,12 +118,7 @@ def main() -> None:
         "hardware": hardware(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    out = given.out or RESULTS / f"{NAME}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(f"\n{markdown(result)}")
-    if not given.out:
-        paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ nothing, the time is that of real weights.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 from entities_speed import SIDE, picture
 from meanshift import hardware
-from tables import RESULTS, paste
+from tables import keep
 from torch.nn.modules import module as hooks
 
 import napari_kindred as nk
@@ -189,12 +188,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "rows": rows,
     }
-    out = given.out or RESULTS / f"{NAME}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(markdown(result))
-    if not given.out:
-        paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ Proposals are kept in the package's cache of features, so that a second run take
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from classes_data import BLOOD, WHITE_CELL, Sample, marked, matched, smears, white_cells
 from meanshift import hardware
-from tables import RESULTS, paste
+from tables import keep, measured_before
 
 from napari_kindred.class_configs import ClassesConfig, TeachConfig
 from napari_kindred.classes.examples import Example
@@ -360,19 +359,11 @@ def main() -> None:
         "types": lambda: types(given.data, blobs, cache),
         "student": lambda: student(given.data, given.seeds, cache),
     }
-    out = given.out or RESULTS / f"{NAME}.json"
     for part in given.part or parts:
         rows = parts[part]()
-        result = json.loads(out.read_text("utf-8")) if out.exists() else {}
-        result[part] = {
-            "rows": rows, "hardware": hardware(), "date": time.strftime("%Y-%m-%d"),
-        }  # fmt: skip
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    for name, table in markdown(result).items():
-        print(f"\n{table}")
-        if not given.out:
-            paste(name, table)
+        result = measured_before(NAME, given.out)
+        result[part] = {"rows": rows, "hardware": hardware(), "date": time.strftime("%Y-%m-%d")}
+        keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

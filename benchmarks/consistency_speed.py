@@ -29,7 +29,7 @@ from consistency import CLUSTERS, COMPONENTS
 from entities_speed import hardware
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from tables import RESULTS, paste
+from tables import keep, measured_before
 
 from napari_kindred import ConsistentConfig, cluster_stack
 from napari_kindred.consistent.hierarchy import look_at
@@ -200,18 +200,14 @@ def main() -> None:
     if given.one:
         print(json.dumps(one_run(given.one, given.side)))
         return
-    path = given.out or RESULTS / f"{NAME}.json"
-    result = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    result = measured_before(NAME, given.out)
     result["hardware"] = hardware()
     if given.part != "memory":
         result["time"] = measure_time()
     if given.part != "time":
         lengths = [int(length) for length in given.frames.split(",")]
         result["memory"] = measure_memory(lengths, given.side)
-    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    if given.out is None:
-        paste(NAME, markdown(result))
-    print(markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ folders as ``napari-kindred train`` takes them.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 import time
@@ -34,7 +33,7 @@ import tifffile
 import torch
 from meanshift import hardware
 from scipy import ndimage
-from tables import paste
+from tables import keep
 from torch.nn import functional as F
 
 from napari_kindred.entities.dataset import Example, load_examples
@@ -45,7 +44,6 @@ from napari_kindred.train_configs import TrainConfig
 if TYPE_CHECKING:
     from napari_kindred.entities.network import EntityNetwork
 
-HERE = Path(__file__).parent
 NAME = "entities_ablation"
 
 CONFIG = TrainConfig(
@@ -302,17 +300,16 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=12, help="pictures to measure on")
     parser.add_argument("--init", default=CONFIG.init, help="imagenet or random")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / f"{NAME}.json")
+    parser.add_argument(
+        "--out", type=Path, help="another JSON file; the pages then stay as they are"
+    )
     given = parser.parse_args()
     torch.set_flush_denormal(True)
     config = replace(CONFIG, max_steps=given.steps, init=given.init, device=given.device)
     with tempfile.TemporaryDirectory() as folder:
         folders = given.data or write_shapes(Path(folder))
         result = run(folders, config, given.seeds, given.held_out)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(markdown(result))
-    paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from meanshift import hardware
 from skimage.transform import resize
-from tables import RESULTS, paste
+from tables import keep, measured_before
 
 from napari_kindred import EntityConfig, batch, segment_entities
 from napari_kindred.entities.checkpoint import load_network
@@ -236,15 +235,9 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             part["rows"] = accuracy(kinds, config, Path(folder))
-    out = given.out or RESULTS / f"{NAME}.json"
-    result = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    result = measured_before(NAME, given.out)
     result["sizes" if given.sizes else "accuracy"] = part
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    for name, table in markdown(result).items():
-        print(f"\n{table}")
-        if not given.out:
-            paste(name, table)
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from meanshift import compare, hardware
-from tables import RESULTS, paste
+from tables import keep
 
 from napari_kindred import EntityConfig, iter_segment_entities
 from napari_kindred.device import select
@@ -231,12 +231,7 @@ def main() -> None:
         "frame": measure(pixels, axes, given.weights, given.device),
         "meanshift": sklearn_ratio(given.sklearn),
     }
-    out = given.out or RESULTS / f"{NAME}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(markdown(result))
-    if not given.out:
-        paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

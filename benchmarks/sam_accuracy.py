@@ -12,7 +12,6 @@ its IoU.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from meanshift import hardware
-from tables import RESULTS, paste
+from tables import keep
 
 from napari_kindred.classes.promptable import load_sam
 from napari_kindred.classes.validate_sam import middle, score_picture
@@ -95,12 +94,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "rows": accuracy(sam, given.data),
     }
-    out = given.out or RESULTS / f"{NAME}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(markdown(result))
-    if not given.out:
-        paste(NAME, markdown(result))
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

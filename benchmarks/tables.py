@@ -60,6 +60,36 @@ def paste(name: str, table: str, where: Iterable[Path] | None = None) -> list[Pa
     return changed
 
 
+def measured_before(name: str, out: Path | None = None) -> dict[str, Any]:
+    """Return what a benchmark that is measured in parts has measured by now."""
+    path = out or RESULTS / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def keep(
+    name: str, result: dict[str, Any], shown: str | dict[str, str], out: Path | None = None
+) -> None:
+    """Print what a benchmark measured, and keep it.
+
+    Parameters
+    ----------
+    name : str
+        Of the benchmark: the numbers go to ``results/NAME.json``.
+    result : dict
+    shown : str or dict
+        Its table, or several by name; each goes into the pages that have a place for it.
+    out : Path, optional
+        Another JSON file; the pages then stay as they are.
+    """
+    path = out or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    for title, table in (shown if isinstance(shown, dict) else {name: shown}).items():
+        print(f"\n{table}")
+        if out is None:
+            paste(title, table)
+
+
 def options(config: Any) -> str:
     """Return the table of a config's options, as its fields describe themselves."""
     rows = ["| option | default | what it does |", "|---|---|---|"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ import numpy as np
 from classes_data import BLOOD, KIND_NAMES, cells, smears
 from classes_usam import TAUGHT, propose, type_scores
 from meanshift import hardware
-from tables import RESULTS, ROOT, paste
+from tables import ROOT, keep
 
 from napari_kindred.classes.examples import Example
 from napari_kindred.classes.masks import Masks
@@ -215,12 +214,7 @@ def main() -> None:
         "hardware": hardware(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    out = given.out or RESULTS / f"{NAME}.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    for name, table in markdown(result).items():
-        print(f"\n{table}")
-        if not given.out:
-            paste(name, table)
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":
