@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from napari_kindred.class_configs import TeachConfig
@@ -209,6 +211,17 @@ def test_a_file_brings_back_all_of_it(blood: Vocabulary, file: Path) -> None:
         assert (mine.present is None) == (theirs.present is None)
         assert mine.source == theirs.source
     assert again.regroup({"cell": ["red cell", "white cell"]}).names == ("cell", "platelet")
+
+
+def test_a_file_of_a_version_with_fewer_options_keeps_its_hash(file: Path) -> None:
+    with safe_open(file, "np") as opened:
+        ((kind, text),) = opened.metadata().items()
+    facts = json.loads(text)
+    assert facts["config"].pop("large")
+    save_file(load_file(file), file, {kind: json.dumps(facts)})
+    again = Vocabulary.load(file)
+    assert again.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert again.config.large == TeachConfig().large
 
 
 def test_a_file_has_its_ending_and_is_not_overwritten_unasked(

@@ -95,7 +95,7 @@ class Vocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all it holds, hexadecimal digits; that of its file."""
+        """Hash of the file that it was read from, or of the one it would be, hexadecimal digits."""
         from .vocabulary_file import to_bytes
 
         return hashlib.sha256(to_bytes(self)).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -121,7 +122,8 @@ def load(name_or_path: str | Path) -> Vocabulary:
             "by teaching classes."
         )
     try:
-        return _build(load_tensors(path.read_bytes()), json.loads(about[KIND]))
+        content = path.read_bytes()
+        vocabulary = _build(load_tensors(content), json.loads(about[KIND]))
     except (
         SafetensorError, KindredError, LookupError, TypeError, ValueError, AttributeError,
         RuntimeError, RecursionError,
@@ -130,6 +132,9 @@ def load(name_or_path: str | Path) -> Vocabulary:
             f"The vocabulary {path.name!r} is damaged or of another version; get it again, or "
             "teach it again."
         ) from error
+    # Written again by a version that has more options, it would be another file.
+    vars(vocabulary)["sha256"] = hashlib.sha256(content).hexdigest()
+    return vocabulary
 
 
 def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Vocabulary:
