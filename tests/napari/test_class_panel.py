@@ -110,7 +110,7 @@ def test_classes_become_one_under_a_new_name(
     faint = np.isin(shaded, (90, 150))
     np.testing.assert_array_equal(layer.data, np.where(faint, 1, np.where(shaded == 250, 2, 0)))
     assert widget.names.names == ("faint", "bright")
-    assert widget.meaning.vocabulary.choice.value == "shades.kindred with faint"
+    assert widget.meaning.vocabulary.choice.value == "faint (shades)"
     assert widget.run.enabled
     assert widget.status.value == "dim, grey are now 'faint'."
 
@@ -129,6 +129,7 @@ def test_a_regrouped_vocabulary_has_the_first_colour_and_can_be_run_and_saved(
     widget.save_shown(path=tmp_path / "coarse")
     assert Vocabulary.load(tmp_path / "coarse.kindred").names == ("faint", "bright")
     assert "coarse.kindred" in widget.status.value
+    assert "was not measured" in widget.status.value
     widget.save_shown(path=tmp_path / "coarse")
     assert "already" in widget.status.value
 

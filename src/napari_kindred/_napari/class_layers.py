@@ -127,6 +127,7 @@ def iter_regrouped(
     # Measuring on examples left out takes several times as long as learning, and changes no label.
     unmeasured = replace(vocabulary, config=replace(vocabulary.config, folds=0))
     coarser = yield from unmeasured.iter_regroup({name: list(members)})
+    coarser = replace(coarser, config=vocabulary.config)  # what is made of its file is measured
     coarser = _coloured(coarser, name, classes, members)
     meaning = replace(seen.meaning, vocabulary=coarser)  # type: ignore[type-var]
     gone = set(map(key, members))

@@ -129,6 +129,11 @@ class ClassRun(Run):
         self._classes.release(self.layer.data)  # not kept twice
         return text
 
+    def interrupt(self, reason: str) -> str:
+        """Keep the frames that are there; see :class:`Run`."""
+        kept = super().interrupt(reason)
+        return kept if self.layer is None else f"{kept} Its threshold and names stay as they are."
+
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         before = self.layer
         layer = super()._show(entry)

@@ -247,8 +247,8 @@ class ClassesWidget(StackWidget):
         """Offer the regrouped vocabulary for the next run, with the names that it gave."""
         meant = classes.call.meant
         last = meant.groups[-1][0]
-        origin = "my examples" if meant.kind == "examples" else Path(meant.name).name
-        self.meaning.vocabulary.offer(f"{origin} with {last}", meant)
+        origin = "my examples" if meant.kind == "examples" else Path(meant.name).stem
+        self.meaning.vocabulary.offer(f"{last} ({origin})", meant)
         self.meaning.kind.value = "vocabulary"
         self.names.names = classes.result.names
 
@@ -278,7 +278,10 @@ class ClassesWidget(StackWidget):
         except (KindredError, OSError) as error:
             self._say(str(error), wrong=True)
             return
-        self._say(f"The vocabulary is in {str(named)!r}.")
+        kept = f"The vocabulary is in {str(named)!r}"
+        if not vocabulary.quality:
+            kept += "; how well it tells its classes apart was not measured"
+        self._say(f"{kept}.")
 
 
 def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

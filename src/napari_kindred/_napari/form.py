@@ -71,7 +71,8 @@ def sentence() -> Label:
     """Return a label for sentences, which wrap instead of widening the window."""
     label = Label(value="")
     label.native.setWordWrap(True)
-    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    # Its least height is guessed for a narrow window, and would leave room that nobody needs.
+    label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
 
 

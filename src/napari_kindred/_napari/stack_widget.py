@@ -349,7 +349,10 @@ class StackWidget(Container):
             The one before.
         """
         active = self._viewer.layers.selection.active
-        for layer in (active, now, self.result):
+        last = self.result
+        if active is not None and last is not None and active.unique_id == last.unique_id:
+            now = None  # of a run that was stopped, nobody means the one before
+        for layer in (active, now, last):
             if state_of(layer) is not None and layer in self._viewer.layers:
                 return layer
         return None

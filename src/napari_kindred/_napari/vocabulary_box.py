@@ -116,6 +116,8 @@ class VocabularyBox:
         with self.choice.changed.blocked():
             self.choice.choices = list(self._known)
             self.choice.value = title
+        for place, known in enumerate(self._known):  # whole, where the list cuts it off
+            self.choice.native.setItemData(place, known, Qt.ItemDataRole.ToolTipRole)
         self.describe()
 
     def read(self, *_: Any) -> None:
