@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, OutputError
+from .events import finish
 from .files import list_images, read_image, stem_of
 from .results import Segmentation, provenance
 from .storage import (
@@ -22,7 +23,7 @@ from .storage import (
     write_labels,
     write_table,
 )
-from .tasks import Report, Task, drive, run_task
+from .tasks import Report, Task, run_task
 
 PROVENANCE = "provenance.json"
 """Name of the file that tells how the results of a folder came about."""
@@ -173,7 +174,7 @@ def process_folder(
     log = _Log(out / PROVENANCE, task)
     log.check(overwrite, resume)
     if waiting:  # what is wrong with the options is said before anything is written
-        drive(task.iter_prepare(), partial(report, place=0, count=len(waiting)))
+        finish(task.iter_prepare(), partial(report, place=0, count=len(waiting)))
     log.write()
     outcome = Outcome(out, skipped=len(images) - len(waiting))
     start = time.perf_counter()

@@ -53,15 +53,15 @@ def teach(given: argparse.Namespace) -> int:
     from .classes.examples import read_examples
     from .classes.teach import iter_teach_classes
     from .classes.vocabulary_file import check_place
+    from .events import finish
     from .features import FeatureCache
-    from .tasks import drive
 
     examples = read_examples(given.examples)
     check_place(given.out, given.overwrite)
     start = time.perf_counter()
     with Bar() as bar:
         job = iter_teach_classes(examples, config=config, cache=FeatureCache())
-        vocabulary = drive(job, bar.report)
+        vocabulary = finish(job, bar.report)
     vocabulary.save(given.out, given.overwrite)
     seconds = time.perf_counter() - start
     print(f"{given.out}: {_classes(vocabulary.names)}, {seconds:.1f} s")

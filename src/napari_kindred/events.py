@@ -6,7 +6,7 @@ result.  Closing the generator cancels the job; what was yielded as ``Partial`` 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,13 +63,17 @@ class Notice:
 Event = Progress | Partial | Notice
 
 
-def finish(job: Generator[Any, None, Result]) -> Result:
-    """Run a job to its end and return its result, its events unseen."""
+def finish(
+    job: Generator[Any, None, Result], report: Callable[[Any], object] | None = None
+) -> Result:
+    """Run a job to its end and return its result; ``report`` is told every event."""
     while True:
         try:
-            next(job)
+            event = next(job)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        if report is not None:
+            report(event)
 
 
 def within_stack(

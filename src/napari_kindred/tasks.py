@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from .events import Event, Notice, Partial
+from .events import Event, Notice, Partial, finish
 from .images import Frames
 from .results import Assembly, Segmentation, provenance
 from .storage import check_output, refuse_existing
@@ -138,7 +138,7 @@ def run_task(
 
     start = time.perf_counter()
     try:
-        result = drive(job, watch)
+        result = finish(job, watch)
     except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
         job.close()
         if so_far.done:
@@ -165,16 +165,6 @@ def run_task(
     }
     keep(result)
     return result
-
-
-def drive(job: Generator[Event, None, Result], report: Report) -> Result:
-    """Run a job to its end and return its result; each event is reported."""
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        report(event)
 
 
 class EntityTask(Task[Segmentation]):

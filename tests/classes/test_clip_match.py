@@ -14,7 +14,7 @@ from napari_kindred.classes.clip_match import ClipMeaning, contrast_beside, cut_
 from napari_kindred.classes.masks import Masks
 from napari_kindred.encoders.clip import load_clip
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
-from napari_kindred.events import Notice, Progress
+from napari_kindred.events import Notice, Progress, finish
 from napari_kindred.weights import file_sha256
 
 PLAIN = ("{}",)
@@ -141,12 +141,7 @@ def test_with_little_memory_it_goes_on_with_fewer_masks_and_gives_the_same(
     object.__setattr__(clip, "network", Small(clip.network, 1))
     job = meaning.iter_embed(*picture)
     events = []
-    while True:
-        try:
-            events.append(next(job))
-        except StopIteration as stop:
-            found = stop.value
-            break
+    found = finish(job, events.append)
     assert [e.text for e in events if isinstance(e, Notice)] == [
         "Memory was not enough; going on with 2 masks at once.",
         "Memory was not enough; going on with 1 masks at once.",

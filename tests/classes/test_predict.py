@@ -14,7 +14,7 @@ import napari_kindred as nk
 from napari_kindred.classes.predict import iter_segment_classes, segment_classes
 from napari_kindred.classes.result import ClassSegmentation
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
-from napari_kindred.events import Notice, Partial, Progress
+from napari_kindred.events import Notice, Partial, Progress, finish
 from napari_kindred.features import FeatureCache
 
 NAMES = ("red", "green")
@@ -143,16 +143,9 @@ def test_the_same_twice_is_the_same_and_the_second_time_nothing_is_encoded(
     results = []
     for _ in range(2):
         job = iter_segment_classes(picture[0], NAMES, vocabulary=taught, cache=cache)
-        what = []
-        while True:
-            try:
-                event = next(job)
-            except StopIteration as stop:
-                results.append(stop.value)
-                break
-            if isinstance(event, Progress):
-                what.append(event.what)
-        seen.append(what)
+        events: list[Any] = []
+        results.append(finish(job, events.append))
+        seen.append([event.what for event in events if isinstance(event, Progress)])
     np.testing.assert_array_equal(results[0].labels, results[1].labels)
     assert "proposals known" in seen[1]
     assert "proposals known" not in seen[0]

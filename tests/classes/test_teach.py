@@ -129,13 +129,8 @@ def test_one_class_is_learnt_from_marks_on_it_and_on_background() -> None:
 
 def test_one_class_with_nothing_beside_it_is_taught_with_a_warning() -> None:
     job = iter_teach_classes([Example(smear(1)[0], names=("cell",))], config=QUICK)
-    events = []
-    while True:
-        try:
-            events.append(next(job))
-        except StopIteration as stop:
-            vocabulary = stop.value
-            break
+    events: list[Any] = []
+    vocabulary = finish(job, events.append)
     notes = [event.text for event in events if isinstance(event, Notice)]
     assert ["everything that is found will be taken for it" in note for note in notes] == [True]
     assert vocabulary.scores(np.zeros((3, 5))).min() == 1

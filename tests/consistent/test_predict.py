@@ -23,7 +23,7 @@ from napari_kindred.consistent.hierarchy import HierarchicalClustering
 from napari_kindred.consistent.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.consistent.spool import Spool
 from napari_kindred.errors import OptionError
-from napari_kindred.events import Event, Notice, Partial, Progress
+from napari_kindred.events import Event, Notice, Partial, Progress, finish
 
 if TYPE_CHECKING:
     from napari_kindred.consistent.result import ClusterSegmentation
@@ -32,12 +32,9 @@ SIX: dict[str, Any] = {"axes": "TYX", "n_clusters": 6}
 
 
 def events_of(job: Any) -> tuple[list[Event], ClusterSegmentation]:
-    events = []
-    while True:
-        try:
-            events.append(next(job))
-        except StopIteration as stop:
-            return events, stop.value
+    events: list[Event] = []
+    result = finish(job, events.append)
+    return events, result
 
 
 def agreement(labels: Any, truth: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from napari_kindred.consistent.hierarchy import HierarchicalClustering
 from napari_kindred.consistent.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.encoders import hub
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
-from napari_kindred.events import Notice, Partial
+from napari_kindred.events import Notice, Partial, finish
 from napari_kindred.metrics import consistency
 from napari_kindred.samples import open_sample
 
@@ -39,16 +39,11 @@ def said(kind: type[KindredError], *arguments: Any, **options: Any) -> str:
 
 def notices(job: Any) -> tuple[list[str], list[str], Any]:
     """What a run told, the notes of its final frames, and its result."""
-    told, notes = [], {}
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            return told, [notes[index] for index in sorted(notes)], stop.value
-        if isinstance(event, Notice):
-            told.append(event.text)
-        elif isinstance(event, Partial):
-            notes[event.index] = event.note
+    events: list[Any] = []
+    result = finish(job, events.append)
+    told = [event.text for event in events if isinstance(event, Notice)]
+    notes = {event.index: event.note for event in events if isinstance(event, Partial)}
+    return told, [notes[index] for index in sorted(notes)], result
 
 
 # -- short movies ----------------------------------------------------------------------------

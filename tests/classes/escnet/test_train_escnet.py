@@ -128,12 +128,7 @@ def test_a_large_picture_is_looked_at_as_a_whole_and_in_tiles(trained):
     large = np.random.default_rng(0).random((70, 130, 3)).astype(np.float32)
     job = meaning.iter_class_map(large, ["red"])
     events = []
-    while True:
-        try:
-            events.append(next(job))
-        except StopIteration as stop:
-            found = stop.value
-            break
+    found = finish(job, events.append)
     assert all(isinstance(event, Progress) for event in events)
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total > 4

@@ -69,12 +69,7 @@ def test_any_sam_gives_probabilities_of_the_picture_s_size(meaning):
     picture = np.random.default_rng(0).random((40, 70, 1)).astype(np.float32)
     events = []
     job = meaning.iter_class_map(picture, ["red", "a word nobody taught"])
-    while True:
-        try:
-            events.append(next(job))
-        except StopIteration as stop:
-            found = stop.value
-            break
+    found = finish(job, events.append)
     assert found.shape == (2, 40, 70)
     assert found.dtype == np.float32
     assert 0 <= found.min() <= found.max() <= 1
