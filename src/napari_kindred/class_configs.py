@@ -8,22 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .options import check, option
+from .config import EntityConfig
+from .options import check, inherited, option
 
 
 @dataclass(frozen=True, slots=True)
 class ClassesConfig:
     """Options of :func:`napari_kindred.segment_classes`; every default works untouched."""
 
-    axes: str | None = option(
-        None, "Axes", "Names of the image's axes, for example TYX; guessed when left empty."
-    )
-    channel: int | None = option(
-        None,
-        "Channel",
-        "Which channel to look at, counted from 0; guessed when left empty.",
-        minimum=0,
-    )
+    axes: str | None = inherited(EntityConfig, "axes", None)
+    channel: int | None = inherited(EntityConfig, "channel", None)
     threshold: float | Literal["auto"] = option(
         "auto",
         "Threshold",
@@ -103,13 +97,7 @@ class ClassesConfig:
         minimum=0,
         advanced=True,
     )
-    device: str = option(
-        "auto",
-        "Device",
-        "Where to compute: auto takes a GPU when there is one.",
-        choices=("auto", "cpu", "cuda", "mps"),
-        advanced=True,
-    )
+    device: str = inherited(EntityConfig, "device", "auto")
 
     def __post_init__(self) -> None:
         check(self)
@@ -131,12 +119,7 @@ class TeachConfig:
         "Encoder",
         "The latent space of entities and regions, or the SAM; the shipped one when left empty.",
     )
-    channel: int | None = option(
-        None,
-        "Channel",
-        "Which channel to look at, counted from 0; guessed when left empty.",
-        minimum=0,
-    )
+    channel: int | None = inherited(EntityConfig, "channel", None)
     threshold: float = option(
         0.7,
         "Threshold",
@@ -226,13 +209,7 @@ class TeachConfig:
         0, "Seed", "Where chance begins; the same seed gives the same vocabulary.", minimum=0,
         advanced=True,
     )  # fmt: skip
-    device: str = option(
-        "auto",
-        "Device",
-        "Where to compute: auto takes a GPU when there is one.",
-        choices=("auto", "cpu", "cuda", "mps"),
-        advanced=True,
-    )
+    device: str = inherited(EntityConfig, "device", "auto")
 
     def __post_init__(self) -> None:
         check(self)

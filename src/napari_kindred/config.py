@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import OptionError
-from .options import check, option
+from .options import check, inherited, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class EntityConfig:
     channel: int | None = option(
         None,
         "Channel",
-        "Which channel to segment, counted from 0; guessed when left empty.",
+        "Which channel to look at, counted from 0; guessed when left empty.",
         minimum=0,
     )
     scale: float | Literal["auto"] = option(
@@ -99,15 +99,8 @@ class EntityConfig:
 class ConsistentConfig:
     """Options of :func:`napari_kindred.cluster_stack`; every default works untouched."""
 
-    axes: str | None = option(
-        None, "Axes", "Names of the image's axes, for example TYX; guessed when left empty."
-    )
-    channel: int | None = option(
-        None,
-        "Channel",
-        "Which channel to look at, counted from 0; guessed when left empty.",
-        minimum=0,
-    )
+    axes: str | None = inherited(EntityConfig, "axes", None)
+    channel: int | None = inherited(EntityConfig, "channel", None)
     encoder: str = option(
         "kindred",
         "Encoder",
@@ -212,13 +205,7 @@ class ConsistentConfig:
         0, "Seed", "Where chance begins; the same seed gives the same labels.", minimum=0,
         advanced=True,
     )  # fmt: skip
-    device: str = option(
-        "auto",
-        "Device",
-        "Where to compute: auto takes a GPU when there is one.",
-        choices=("auto", "cpu", "cuda", "mps"),
-        advanced=True,
-    )
+    device: str = inherited(EntityConfig, "device", "auto")
 
     def __post_init__(self) -> None:
         check(self)
