@@ -146,3 +146,41 @@ def fault_in_axes(axes: str, shape: tuple[int, ...]) -> str | None:
     if "S" in axes and (axes[-1] != "S" or shape[-1] not in (3, 4)):
         return "have S, which only a last axis of length 3 or 4 may be (RGB or RGBA)"
     return None
+
+
+def guessed_axes(shape: tuple[int, ...], dtype: Any, metadata_axes: str | None) -> tuple[str, str]:
+    """Return a safe guess, and what to tell of it.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    guess = guess_axes(shape, dtype, metadata_axes=metadata_axes)
+    if not guess.safe:
+        hint = f"for example axes={guess.axes!r}" if guess.axes else "one letter of TCZYXS each"
+        raise InputError(
+            f"The axes of an image of shape {shape} cannot be guessed safely, for {guess.why}; "
+            f"give them, {hint}."
+        )
+    return guess.axes, f"Axes guessed as {guess.axes}: {guess.why}."
+
+
+def choose_channel(axes: str, shape: tuple[int, ...], channel: Any) -> tuple[int | None, str]:
+    """Return the index to take on the C or S axis (None: all there is) and a note about it.
+
+    Raises
+    ------
+    InputError
+        When the image has no such channel.
+    """
+    count = shape[axes.index("C")] if "C" in axes else 3 if "S" in axes else 1
+    if channel is None:
+        if "C" not in axes:
+            return None, ""
+        return 0, f"Channel 0 of {count} is used, since none was named." if count > 1 else ""
+    whole = isinstance(channel, int | np.integer) and not isinstance(channel, bool)
+    if not whole or not 0 <= channel < count:
+        valid = f"0 to {count - 1}" if count > 1 else "only 0"
+        raise InputError(f"The image has no channel {channel!r}; its channels are {valid}.")
+    return (int(channel) if "C" in axes or "S" in axes else None), ""

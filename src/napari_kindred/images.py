@@ -6,20 +6,33 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .axes import AXES, AxesGuess, fault_in_axes, guess_axes
+from .arrays import as_array, blocks, regular
+from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
 from .errors import InputError
 from .files import ImageFile, is_image, list_images, read_image, stem_of
+from .intensity import (
+    Spread,
+    is_constant,
+    is_exact,
+    normalise,
+    normalise_to,
+    note_on,
+    percentiles,
+    sampling_step,
+    spread_of,
+    to_float32,
+)
 
 __all__ = [
     "AXES",
     "AxesGuess",
     "Frames",
     "ImageFile",
+    "PlaneRange",
     "RawFrame",
     "guess_axes",
     "intensity_range",
@@ -31,12 +44,6 @@ __all__ = [
     "read_image",
     "stem_of",
 ]
-
-_LARGEST = 1e30
-"""Larger values would overflow float32 as soon as two of them are multiplied or subtracted."""
-
-_SAMPLED = 1 << 22
-"""Percentiles of pictures with more values than this are taken from a regular sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,38 @@ class RawFrame:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PlaneRange:
+    """What is known of a whole frame, so that its regions can be read one by one.
+
+    Attributes
+    ----------
+    low, high : float
+        What :func:`normalise` maps to 0 and 1: ``normalise_to(region, low, high)`` is a cut-out
+        of the normalised frame.
+    constant : bool
+        Whether the frame has the same value everywhere.
+    note : str
+        As that of :class:`RawFrame`.
+    spread : Spread
+        Of the values as they are in the image.
+    digest : bytes
+        The frame's part of :meth:`Frames.signature`.
+    """
+
+    low: float
+    high: float
+    constant: bool
+    note: str
+    spread: Spread
+    digest: bytes
+
+
 class Frames:
     """A lazy view of an image or stack as a sequence of frames.
 
-    Made by :meth:`open`. Nothing is read before :meth:`read`, and then only one frame.
+    Made by :meth:`open`. Nothing is read before :meth:`read`, and then only one frame; of a frame
+    too large to hold, :meth:`read_region` reads a part.
 
     Attributes
     ----------
@@ -123,16 +158,16 @@ class Frames:
             When the image cannot be segmented, when the axes cannot be guessed safely, or when
             axes or channel do not fit the image.
         """
-        data = _as_array(image)
+        data = as_array(image)
         shape = tuple(int(size) for size in data.shape)
         if axes is None or not axes.strip():
-            axes, note = _guessed(shape, data.dtype, metadata_axes)
+            axes, note = guessed_axes(shape, data.dtype, metadata_axes)
         else:
             axes, note = axes.strip().upper(), ""
             fault = fault_in_axes(axes, shape)
             if fault:
                 raise InputError(f"The axes {axes!r} {fault}.")
-        channel, channel_note = _choose_channel(axes, shape, channel)
+        channel, channel_note = choose_channel(axes, shape, channel)
         frames = cls(data, axes, channel, " ".join(filter(None, (note, channel_note))))
         if min(frames.plane_shape) < 2:
             height, width = frames.plane_shape
@@ -177,27 +212,87 @@ class Frames:
         InputError
             When the image's source fails, for example a damaged file.
         """
-        place = dict(zip(self.leading_axes, index, strict=True))
-        if self.channel is not None:
-            place["C" if "C" in self.axes else "S"] = self.channel
-        picks = tuple(place.get(letter, slice(None)) for letter in self.axes)
-        try:
-            values = np.asarray(self._data[picks])
-        except Exception as error:
-            raise InputError(
-                f"{self._name(index)} cannot be read ({error}); check the image's source."
-            ) from error
-        if "C" in self.axes and self.channel is None:
-            values = values.reshape(self.plane_shape)  # a channel axis of length 1
-        values = values[..., :3] if self.rgb else values.reshape(*self.plane_shape, 1)
-        pixels, notes = _to_float32(values)
-        if not notes and is_constant(pixels):
-            value = pixels.flat[0]
-            notes = f"has the same value ({value:g}) everywhere, so there is nothing to see"
-        step = [max(1, size // 64) for size in self.plane_shape]
-        sample = np.ascontiguousarray(pixels[:: step[0], :: step[1]])
-        self._digests[index] = hashlib.sha256(sample.tobytes()).digest()
-        return RawFrame(pixels, f"{self._name(index)} {notes}." if notes else "")
+        values = self._values(index, slice(None), slice(None))
+        spread = self._spread(values)
+        pixels = to_float32(values, spread)
+        rows, columns = self._marks
+        self._digests[index] = _digest(pixels[::rows, ::columns])
+        constant = is_constant(pixels)
+        return RawFrame(pixels, self._note(index, spread, pixels.flat[0] if constant else None))
+
+    def read_region(
+        self,
+        index: tuple[int, ...],
+        rows: slice,
+        columns: slice,
+        known: PlaneRange | None = None,
+    ) -> RawFrame:
+        """Read part of one frame, and nothing else of it where the image's source allows that.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position on the leading axes; ``()`` for a single picture.
+        rows, columns : slice
+            Of the frame, without a step.
+        known : PlaneRange, optional
+            From :meth:`plane_range`. With it the pixels are those that :meth:`read` gives at this
+            place, whatever the type; their note is that of the whole frame, so it is not repeated
+            here. Without it, NaN is replaced by the smallest finite value of the region, and a
+            large offset or values too large for float32 are taken off as the region's range asks
+            for; types that float32 holds exactly (bool, 8 and 16 bit integers) and finite float32
+            need no range.
+
+        Raises
+        ------
+        InputError
+            When the image's source fails.
+        """
+        values = self._values(index, rows, columns)
+        if known is not None:
+            self._digests[index] = known.digest
+            return RawFrame(to_float32(values, known.spread))
+        spread = self._spread(values)
+        return RawFrame(to_float32(values, spread), self._note(index, spread, None))
+
+    def plane_range(self, index: tuple[int, ...] = ()) -> PlaneRange:
+        """Look through one frame, block by block, for what its regions have in common.
+
+        The same sample is taken as :func:`normalise` takes, so that a frame read in regions is
+        normalised as one that is read whole.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position on the leading axes; ``()`` for a single picture.
+
+        Raises
+        ------
+        InputError
+            When the image's source fails.
+        """
+        depth = 3 if self.rgb else 1
+        step = sampling_step(self.plane_shape[0] * self.plane_shape[1] * depth)
+        marks = np.zeros(
+            (*(-(-n // s) for n, s in zip(self.plane_shape, self._marks, strict=True)), depth),
+            self.dtype,
+        )
+        spread, sample = Spread(), []
+        for rows, columns in blocks(self._data, self.axes):
+            values = self._values(index, rows, columns)
+            spread = spread.joined(spread_of(values))
+            _, picked = regular(values, rows, columns, (step, step))
+            sample.append(picked.reshape(-1))
+            place, picked = regular(values, rows, columns, self._marks)
+            marks[place] = picked
+        ends = to_float32(np.array([spread.lowest, spread.highest], self._wide), spread)
+        low, high = percentiles(to_float32(np.concatenate(sample), spread))
+        if not high > low:
+            low, high = float(ends[0]), float(ends[1])
+        constant = bool(ends[0] == ends[1])
+        digest = self._digests[index] = _digest(to_float32(marks, spread))
+        note = self._note(index, spread, ends[0] if constant else None)
+        return PlaneRange(low, high, constant, note, spread, digest)
 
     def signature(self) -> dict[str, Any]:
         """Describe the image for the provenance of a result.
@@ -209,7 +304,7 @@ class Frames:
             each frame that was read (of the first, when none was).
         """
         if not self._digests:
-            self.read(next(self.indices()))
+            self.plane_range(next(self.indices()))
         content = hashlib.sha256()
         for index, digest in sorted(self._digests.items()):
             content.update(repr(index).encode() + digest)
@@ -221,6 +316,41 @@ class Frames:
             "content": content.hexdigest(),
         }
 
+    @property
+    def _marks(self) -> tuple[int, int]:
+        """Which rows and columns, every how manieth, the signature is made of."""
+        height, width = self.plane_shape
+        return max(1, height // 64), max(1, width // 64)
+
+    @property
+    def _wide(self) -> np.dtype[Any]:
+        """A type that holds the spread's numbers."""
+        return self.dtype if self.dtype.kind == "f" else np.dtype(np.float64)
+
+    def _values(self, index: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
+        """Return the values of part of a frame as they are, shape (Y, X, 1) or (Y, X, 3)."""
+        place: dict[str, Any] = dict(zip(self.leading_axes, index, strict=True))
+        place |= {"Y": rows, "X": columns}
+        if self.channel is not None:
+            place["C" if "C" in self.axes else "S"] = self.channel
+        picks = tuple(place.get(letter, slice(None)) for letter in self.axes)
+        try:
+            values = np.asarray(self._data[picks])
+        except Exception as error:
+            raise InputError(
+                f"{self._name(index)} cannot be read ({error}); check the image's source."
+            ) from error
+        return values[..., :3] if self.rgb else values[..., None]
+
+    def _spread(self, values: np.ndarray) -> Spread:
+        return Spread() if is_exact(self.dtype) else spread_of(values)
+
+    def _note(self, index: tuple[int, ...], spread: Spread, constant: float | None) -> str:
+        note = note_on(self.dtype, spread)
+        if not note and constant is not None:
+            note = f"has the same value ({constant:g}) everywhere, so there is nothing to see"
+        return f"{self._name(index)} {note}." if note else ""
+
     def _name(self, index: tuple[int, ...]) -> str:
         if not index:
             return "The image"
@@ -228,30 +358,8 @@ class Frames:
         return "Frame " + ", ".join(f"{letter}={place}" for letter, place in pairs)
 
 
-def is_constant(pixels: np.ndarray) -> bool:
-    """Tell whether all values are the same."""
-    return bool(pixels.min() == pixels.max())
-
-
-def normalise(pixels: np.ndarray) -> np.ndarray:
-    """Map intensities to about 0 to 1, whatever the camera's range.
-
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (Y, X, C)
-        Finite values.
-
-    Returns
-    -------
-    ndarray of float32, shape (Y, X, C)
-        Percentile 1 becomes 0 and percentile 99.8 becomes 1, taken over all channels together so
-        that colours stay; values are clipped to 0 to 1.5. All zeros for a constant picture.
-    """
-    step = int(np.ceil(np.sqrt(max(1.0, pixels.size / _SAMPLED))))
-    low, high = np.percentile(pixels[::step, ::step], (1.0, 99.8))
-    if not high > low:  # nearly empty: the few pixels that differ are what there is to see
-        low, high = float(pixels.min()), float(pixels.max())
-    return normalise_to(pixels, float(low), float(high))
+def _digest(sample: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(sample).tobytes()).digest()
 
 
 def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
@@ -281,109 +389,10 @@ def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
             # A frame without anything, all NaN for example, says nothing of the others.
             constants.append(float(pixels.flat[0]))
             continue
-        step = int(np.ceil(np.sqrt(max(1.0, pixels.size * len(places) / _SAMPLED))))
+        step = sampling_step(pixels.size * len(places))
         values.append(pixels[::step, ::step].ravel())
     if not values:
         return min(constants), max(constants)
     pooled = np.concatenate(values)
-    low, high = (float(value) for value in np.percentile(pooled, (1.0, 99.8)))
+    low, high = percentiles(pooled)
     return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
-
-
-def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32."""
-    if not high > low:
-        return np.zeros(pixels.shape, np.float32)
-    scaled = (pixels - np.float32(low)) * np.float32(1.0 / (high - low))
-    return np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
-
-
-def _as_array(image: Any) -> Any:
-    """Return something sliceable with a shape and a numeric dtype, unread."""
-    if isinstance(image, str | Path):
-        raise InputError(
-            f"{str(image)!r} is a path, not an image; open it first, with "
-            "napari_kindred.images.read_image(path).data."
-        )
-    if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
-        try:
-            image = np.asarray(image)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"A {type(image).__name__} is no image; give a numpy, dask or zarr array."
-            ) from error
-    try:
-        dtype = np.dtype(image.dtype)
-    except TypeError as error:
-        raise InputError(
-            f"The dtype {image.dtype} is none of numpy's; convert the image with np.asarray."
-        ) from error
-    if dtype.kind == "c":
-        raise InputError("The image has complex values; give its magnitude, np.abs(image).")
-    if dtype.kind not in "buif":
-        raise InputError(
-            f"The image's values are of dtype {dtype}; convert them to numbers first, for "
-            "example image.astype('float32')."
-        )
-    if 0 in image.shape:
-        raise InputError(f"The image is empty: its shape is {tuple(image.shape)}.")
-    return image
-
-
-def _guessed(shape: tuple[int, ...], dtype: Any, metadata_axes: str | None) -> tuple[str, str]:
-    guess = guess_axes(shape, dtype, metadata_axes=metadata_axes)
-    if not guess.safe:
-        hint = f"for example axes={guess.axes!r}" if guess.axes else "one letter of TCZYXS each"
-        raise InputError(
-            f"The axes of an image of shape {shape} cannot be guessed safely, for {guess.why}; "
-            f"give them, {hint}."
-        )
-    return guess.axes, f"Axes guessed as {guess.axes}: {guess.why}."
-
-
-def _choose_channel(axes: str, shape: tuple[int, ...], channel: Any) -> tuple[int | None, str]:
-    """Return the index to take on the C or S axis (None: all there is) and a note about it."""
-    count = shape[axes.index("C")] if "C" in axes else 3 if "S" in axes else 1
-    if channel is None:
-        if "C" not in axes:
-            return None, ""
-        return 0, f"Channel 0 of {count} is used, since none was named." if count > 1 else ""
-    whole = isinstance(channel, int | np.integer) and not isinstance(channel, bool)
-    if not whole or not 0 <= channel < count:
-        valid = f"0 to {count - 1}" if count > 1 else "only 0"
-        raise InputError(f"The image has no channel {channel!r}; its channels are {valid}.")
-    return (int(channel) if "C" in axes or "S" in axes else None), ""
-
-
-def _to_float32(values: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return finite float32 values and what had to be done to them, the end of a sentence."""
-    if values.dtype.kind != "f":
-        wide = values.dtype.kind in "iu" and values.dtype.itemsize >= 4
-        return _squeeze_range(values.astype(np.float64)) if wide else (_single(values), "")
-    finite = np.isfinite(values)
-    if finite.all():
-        return _squeeze_range(values)
-    if not finite.any():
-        zeros = np.zeros(values.shape, np.float32)
-        return zeros, "has no finite value (all NaN or infinite), so there is nothing to see"
-    lowest = values[finite].min()
-    pixels, note = _squeeze_range(np.where(finite, values, lowest))
-    share = f"{100 * (1 - finite.mean()):.2g} % NaN or infinite values, taken as {lowest:g}"
-    return pixels, f"has {share}" + (f", and {note}" if note else "")
-
-
-def _squeeze_range(values: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return float32 values, shifted or scaled where float32 would lose them."""
-    low, high = float(values.min()), float(values.max())
-    largest = max(abs(low), abs(high))
-    if largest > _LARGEST:
-        scaled = values.astype(np.float64) / largest
-        return _single(scaled), f"has values up to {largest:.3g}, divided by that number"
-    if values.dtype == np.float64 and 0 < high - low < largest * 2.0**-14:
-        # Float32 has 24 bits: a small signal on a large offset would turn into steps.
-        return _single(values - low), f"has a large offset, so {low:.6g} was subtracted"
-    return _single(values), ""
-
-
-def _single(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32, copy=False)

@@ -1,0 +1,105 @@
+"""Anything array-like: checked without being read, and cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+_BLOCK = 1 << 26
+"""Bytes of a plane that are read in one go."""
+
+
+def as_array(image: Any) -> Any:
+    """Return something sliceable with a shape and a numeric dtype, unread.
+
+    Raises
+    ------
+    InputError
+        When that cannot be.
+    """
+    if isinstance(image, str | Path):
+        raise InputError(
+            f"{str(image)!r} is a path, not an image; open it first, with "
+            "napari_kindred.images.read_image(path).data."
+        )
+    if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
+        try:
+            image = np.asarray(image)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"A {type(image).__name__} is no image; give a numpy, dask or zarr array."
+            ) from error
+    try:
+        dtype = np.dtype(image.dtype)
+    except TypeError as error:
+        raise InputError(
+            f"The dtype {image.dtype} is none of numpy's; convert the image with np.asarray."
+        ) from error
+    if dtype.kind == "c":
+        raise InputError("The image has complex values; give its magnitude, np.abs(image).")
+    if dtype.kind not in "buif":
+        raise InputError(
+            f"The image's values are of dtype {dtype}; convert them to numbers first, for "
+            "example image.astype('float32')."
+        )
+    if 0 in image.shape:
+        raise InputError(f"The image is empty: its shape is {tuple(image.shape)}.")
+    return image
+
+
+def blocks(data: Any, axes: str) -> Iterator[tuple[slice, slice]]:
+    """Cut the plane of an array into blocks of whole chunks, so that each chunk is read once.
+
+    Parameters
+    ----------
+    data : array-like
+        Its ``chunks``, where it has any, are those of zarr, h5py or dask.
+    axes : str
+        One letter per axis.
+
+    Yields
+    ------
+    rows, columns : slice
+        Row by row, together the whole plane.
+    """
+    size = dict(zip(axes, data.shape, strict=True))
+    chunks = dict(zip(axes, getattr(data, "chunks", None) or (1,) * len(axes), strict=True))
+    height, width = size["Y"], size["X"]
+    high, wide = (min(size[letter], max(np.atleast_1d(chunks[letter]).tolist())) for letter in "YX")
+    room = max(1, _BLOCK // (np.dtype(data.dtype).itemsize * size.get("S", 1)))
+    wide *= max(1, min(room // (high * wide), -(-width // wide)))
+    high *= max(1, room // (high * wide))
+    for top, left in product(range(0, height, high), range(0, width, wide)):
+        yield slice(top, min(top + high, height)), slice(left, min(left + wide, width))
+
+
+def regular(
+    values: np.ndarray, rows: slice, columns: slice, steps: tuple[int, int]
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Take from a block what it has of a regular sample of its plane.
+
+    Parameters
+    ----------
+    values : ndarray, shape (Y, X, ...)
+    rows, columns : slice
+        Where the block lies.
+    steps : tuple of int
+        Every how manieth row and column is sampled, from the plane's first on.
+
+    Returns
+    -------
+    place : tuple of slice
+        Where in the sample the values go.
+    values : ndarray
+        A view.
+    """
+    down, across = steps
+    part = values[-rows.start % down :: down, -columns.start % across :: across]
+    top, left = -(-rows.start // down), -(-columns.start // across)
+    return (slice(top, top + part.shape[0]), slice(left, left + part.shape[1])), part
