@@ -227,6 +227,22 @@ def segment_maps(
     scores : ndarray, (N,) float32
         Mean over the entity's pixels of foreground times similarity, 0 … 1.
     """
+    pieces, quality = find_pieces(maps, threshold, fill)
+    if min_score > 0:
+        pieces = drop_fragments(pieces, maps.width)
+    return finish(pieces, quality, min_area, min_score)
+
+
+def find_pieces(maps: Maps, threshold: float, fill: bool) -> tuple[Labels, Floats]:
+    """Segment one plane from its maps, nothing being left out yet; see :func:`segment_maps`.
+
+    Returns
+    -------
+    pieces : ndarray, (H, W) int32
+        Ids without an order, 0 background.
+    quality : ndarray, (H, W) float32
+        Foreground times similarity, whose mean over an entity is its score.
+    """
     shape = maps.foreground.shape
     mask = maps.foreground >= threshold
     votes, width = maps.votes[mask], maps.width[mask]
@@ -239,9 +255,7 @@ def segment_maps(
         pieces = fill_holes(pieces)
     quality = np.zeros(shape, np.float32)
     quality[mask] = similarity * maps.foreground[mask]
-    if min_score > 0:
-        pieces = drop_fragments(pieces, maps.width)
-    return finish(pieces, quality, min_area, min_score)
+    return pieces, quality
 
 
 def drop_fragments(labels: Labels, width: Floats) -> Labels:
