@@ -1,9 +1,11 @@
-"""Anything array-like: checked without being read, and cut into blocks."""
+"""Anything array-like: checked without being read, cut into blocks, sent to other processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from .errors import InputError
 
 _BLOCK = 1 << 26
 """Bytes of a plane that are read in one go."""
+
+_HELD = 1 << 20
+"""Bytes of pixels that a dask graph may hold in itself and still count as a reference to them."""
 
 
 def as_array(image: Any) -> Any:
@@ -103,3 +108,71 @@ def regular(
     part = values[-rows.start % down :: down, -columns.start % across :: across]
     top, left = -(-rows.start // down), -(-columns.start // across)
     return (slice(top, top + part.shape[0]), slice(left, left + part.shape[1])), part
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """What a memory-mapped file is sent to another process as; pickled, numpy would read it all.
+
+    Attributes
+    ----------
+    path, dtype : str
+    shape : tuple of int
+    offset : int
+        Bytes before the first value.
+    order : str
+        ``"C"`` or ``"F"``.
+    """
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    order: str
+
+    def open(self) -> np.ndarray:
+        """Map the file, which has to be there for this process too."""
+        order: Any = self.order
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+
+
+def packed(data: Any) -> Any:
+    """Return what to pickle in an array's place; :func:`unpacked` makes the array of it again."""
+    if not _is_mapped(data):
+        return data
+    order = "C" if data.flags.c_contiguous else "F"
+    return MappedFile(str(data.filename), data.dtype.str, data.shape, data.offset, order)
+
+
+def unpacked(data: Any) -> Any:
+    """Return the array that was :func:`packed`."""
+    return data.open() if isinstance(data, MappedFile) else data
+
+
+def is_portable(data: Any) -> bool:
+    """Tell whether an array is pickled as a reference to its pixels instead of with them.
+
+    So are zarr in files or on a server, memory-mapped files and dask arrays that compute or read
+    their pixels.  What says so of itself, by a true ``portable``, is believed.
+    """
+    import dask.array as da
+    import zarr
+
+    if isinstance(data, zarr.Array):
+        stores: tuple[type, ...] = (
+            zarr.storage.LocalStore,
+            zarr.storage.FsspecStore,
+            zarr.storage.ObjectStore,
+            zarr.storage.ZipStore,
+        )
+        return isinstance(data.store, stores)
+    if isinstance(data, da.Array):
+        parts = (getattr(part, "value", part) for part in dict(data.__dask_graph__()).values())
+        held = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+        return held <= _HELD
+    return _is_mapped(data) or bool(getattr(data, "portable", False))
+
+
+def _is_mapped(data: Any) -> bool:
+    """Tell whether an array is a memory-mapped file as a whole; parts do not know their place."""
+    return isinstance(data, np.memmap) and isinstance(data.base, mmap)

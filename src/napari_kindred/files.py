@@ -69,7 +69,7 @@ def read_image(path: str | Path) -> ImageFile:
     InputError
         When there is no such file, when it is damaged, or when its format is not supported.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # as other processes may be told of it
     if not path.exists():
         raise InputError(f"There is no file {str(path)!r}; check the path.")
     reader = _READERS.get(_suffix(path))

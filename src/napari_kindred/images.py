@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_array, blocks, regular
+from .arrays import as_array, blocks, is_portable, packed, regular, unpacked
 from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
 from .errors import InputError
 from .files import ImageFile, is_image, list_images, read_image, stem_of
 from .intensity import (
     Spread,
+    intensity_range,
     is_constant,
     is_exact,
     normalise,
@@ -56,10 +57,13 @@ class RawFrame:
         Finite values.
     note : str
         What had to be done to the values, one sentence, or empty.
+    digest : bytes
+        The frame's part of :meth:`Frames.signature`; empty for a region.
     """
 
     pixels: np.ndarray
     note: str = ""
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +220,9 @@ class Frames:
         spread = self._spread(values)
         pixels = to_float32(values, spread)
         rows, columns = self._marks
-        self._digests[index] = _digest(pixels[::rows, ::columns])
-        constant = is_constant(pixels)
-        return RawFrame(pixels, self._note(index, spread, pixels.flat[0] if constant else None))
+        digest = self._digests[index] = _digest(pixels[::rows, ::columns])
+        constant = pixels.flat[0] if is_constant(pixels) else None
+        return RawFrame(pixels, self._note(index, spread, constant), digest)
 
     def read_region(
         self,
@@ -294,6 +298,28 @@ class Frames:
         note = self._note(index, spread, ends[0] if constant else None)
         return PlaneRange(low, high, constant, note, spread, digest)
 
+    @property
+    def portable(self) -> bool:
+        """Whether pickling sends where the pixels are instead of the pixels themselves."""
+        return is_portable(self._data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_data": packed(self._data)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _data=unpacked(state["_data"]))
+
+    def seen(self, index: tuple[int, ...], digest: bytes) -> None:
+        """Take down that a copy of this in another process has read a frame.
+
+        Parameters
+        ----------
+        index : tuple of int
+        digest : bytes
+            That of the :class:`RawFrame` or :class:`PlaneRange`.
+        """
+        self._digests[index] = digest
+
     def signature(self) -> dict[str, Any]:
         """Describe the image for the provenance of a result.
 
@@ -360,39 +386,3 @@ class Frames:
 
 def _digest(sample: np.ndarray) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(sample).tobytes()).digest()
-
-
-def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
-    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
-
-    One range for all frames: a range per frame would turn a change of one thing's brightness into
-    a change of everything's.
-
-    Parameters
-    ----------
-    frames : Frames
-    sampled : int
-        At most so many frames are read, and of each a regular sample.
-
-    Returns
-    -------
-    low, high : float
-        Equal where the sample has the same value everywhere.  Frames of one value count only
-        where there are no others.
-    """
-    indices = list(frames.indices())
-    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
-    values, constants = [], []
-    for place in places:
-        pixels = frames.read(indices[place]).pixels
-        if is_constant(pixels):
-            # A frame without anything, all NaN for example, says nothing of the others.
-            constants.append(float(pixels.flat[0]))
-            continue
-        step = sampling_step(pixels.size * len(places))
-        values.append(pixels[::step, ::step].ravel())
-    if not values:
-        return min(constants), max(constants)
-    pooled = np.concatenate(values)
-    low, high = percentiles(pooled)
-    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))

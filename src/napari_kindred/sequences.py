@@ -34,10 +34,14 @@ class FolderMovie:
         The number of files, then the shape of a frame.
     dtype : dtype
     ndim : int
+    portable : bool
+        Whether another process that sees the files can read them.
     """
 
+    portable = True
+
     def __init__(self, paths: Sequence[Path], shape: tuple[int, ...], dtype: Any) -> None:
-        self.paths = list(paths)
+        self.paths = [path.absolute() for path in paths]
         self.shape = (len(self.paths), *shape)
         self.dtype = np.dtype(dtype)
         self.ndim = len(self.shape)
