@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from .device import select
-from .errors import OptionError, OutputError, WeightsError
+from .errors import OptionError, WeightsError
+from .storage import check_folder
 
 if TYPE_CHECKING:
     from .train_configs import RunConfig
@@ -294,11 +295,7 @@ def prepare(out: str | Path, threads: int) -> Path:
         When the folder cannot be written to.
     """
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "log.csv").open("a").close()
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written to; choose another --out.") from error
+    check_folder(out)
     # Kernels' tails give denormal numbers, on which a CPU is a hundred times slower.
     torch.set_flush_denormal(True)
     if threads:

@@ -247,7 +247,7 @@ def test_data_with_nothing_to_learn_and_folders_not_to_write_are_refused(draw, t
         train_sam([only], tmp_path / "run", SHORT, silent)
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(OutputError, match=r"cannot be written to; choose another --out\."):
+    with pytest.raises(OutputError, match=r"Nothing can be written into .*; choose"):
         train_sam([only], file, SHORT, silent)
 
 

@@ -164,6 +164,13 @@ def test_a_name_that_cannot_be_is_one_sentence(name, reason):
             ask(name)
 
 
+@pytest.mark.parametrize("name", ["run/best.safetensors", "clip:best.pt"])
+def test_a_file_that_is_not_there_is_not_taken_for_a_name(name):
+    for ask in (describe_encoder, open_encoder):
+        with pytest.raises(WeightsError, match="There is no file"):
+            ask(name)
+
+
 def test_a_clip_without_patches_is_refused_before_its_download():
     with pytest.raises(OptionError, match="no token per patch"):
         open_encoder("clip:RN50/openai", device="cpu")

@@ -186,12 +186,15 @@ def _split(name: str, patches: bool = True) -> tuple[str, str]:
             "CLIP needs the package open_clip_torch: pip install 'napari-kindred[encoders]'."
         ) from error
     model, _, pretrained = name.removeprefix("clip:").partition("/")
+    known = open_clip.list_models()
+    if model not in known and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin"):
+        raise WeightsError(f"There is no file {name!r}; check the path.")
     if not pretrained:
         raise OptionError(
             f"{name!r} names no weights; write clip:<model>/<pretrained>, for example "
             "clip:ViT-B-16/openai."
         )
-    if model not in open_clip.list_models():
+    if model not in known:
         raise OptionError(
             f"open_clip has no model {model!r}; open_clip.list_models() names those it has."
         )
