@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from ome_zarr_models import open_ome_zarr
 
 from napari_kindred.errors import InputError
 from napari_kindred.files import list_images, read_image, stem_of
@@ -142,3 +143,87 @@ def test_the_stem_leaves_out_double_suffixes() -> None:
     names = ["a.tif", "a.ome.tif", "a.ome.zarr", "a.PNG"]
     assert {stem_of(name) for name in names} == {"a"}
     assert stem_of("day 1.2.png") == "day 1.2"
+
+
+# -- several resolutions ----------------------------------------------------------------------
+
+PLANE = np.random.default_rng(1).integers(0, 4000, (2, 64, 96)).astype("uint16")
+PYRAMID = [PLANE, PLANE[:, ::2, ::2], PLANE[:, ::4, ::4]]
+
+
+def multiscale_zarr(path: Path, version: str) -> None:
+    """A movie in three resolutions, its metadata as the specification has it."""
+    group = zarr.create_group(path, zarr_format=2 if version == "0.4" else 3)
+    levels = []
+    for number, level in enumerate(PYRAMID):
+        names = {} if version == "0.4" else {"dimension_names": ("t", "y", "x")}
+        group.create_array(str(number), data=level, chunks=(1, 32, 32), **names)
+        scale = [1.0, 0.25 * 2**number, 0.25 * 2**number]
+        levels.append(
+            {
+                "path": str(number),
+                "coordinateTransformations": [{"type": "scale", "scale": scale}],
+            }
+        )
+    axes = [
+        {"name": "t", "type": "time", "unit": "second"},
+        {"name": "y", "type": "space", "unit": "micrometer"},
+        {"name": "x", "type": "space", "unit": "micrometer"},
+    ]
+    overall = [{"type": "scale", "scale": [3.0, 1.0, 1.0]}]
+    about = [{"axes": axes, "datasets": levels, "coordinateTransformations": overall}]
+    if version == "0.4":
+        group.attrs["multiscales"] = [{"version": "0.4", **about[0]}]
+    else:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": about}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_all_resolutions_of_an_ome_zarr_are_there_unread(tmp_path: Path, version: str) -> None:
+    multiscale_zarr(tmp_path / "a.ome.zarr", version)
+    open_ome_zarr(zarr.open_group(tmp_path / "a.ome.zarr", mode="r"))  # the example is valid
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert [level.shape for level in image.levels] == [level.shape for level in PYRAMID]
+    assert all(isinstance(level, zarr.Array) for level in image.levels)
+    assert image.data is image.levels[0]
+    assert image.scale == (3.0, 0.25, 0.25)
+    assert image.units == ("second", "micrometer", "micrometer")
+    assert image.note == ""
+
+
+def test_an_ome_zarr_that_breaks_the_rules_is_opened_and_told(tmp_path: Path) -> None:
+    multiscale_zarr(tmp_path / "a.ome.zarr", "0.5")
+    group = zarr.open_group(tmp_path / "a.ome.zarr")
+    about = dict(group.attrs["ome"])
+    about["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] = [1.0, 0.25]
+    group.attrs["ome"] = about
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert (image.axes, image.scale) == (None, None)
+    assert len(image.levels) == 3
+    assert "breaks the rules of OME-Zarr 0.5" in image.note
+    assert image.note.endswith(".")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_all_resolutions_of_an_ome_tiff_are_there_unread(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as file:
+        options = {"tile": (32, 32), "compression": compression, "photometric": "minisblack"}
+        file.write(PYRAMID[0], subifds=2, metadata={"axes": "TYX"}, **options)
+        for level in PYRAMID[1:]:
+            file.write(level, subfiletype=1, **options)
+    image = read_image(path)
+    assert [level.shape for level in image.levels] == [level.shape for level in PYRAMID]
+    assert all(isinstance(level, np.memmap | zarr.Array) for level in image.levels)
+    for level, known in zip(image.levels, PYRAMID, strict=True):
+        np.testing.assert_array_equal(level[1], known[1])
+    assert image.axes == "TYX"
+
+
+def test_an_image_of_one_resolution_has_no_levels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", MOVIE)
+    ome_zarr(tmp_path / "a.ome.zarr", 3)
+    assert read_image(tmp_path / "a.tif").levels == ()
+    assert read_image(tmp_path / "a.ome.zarr").levels == ()

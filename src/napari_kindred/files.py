@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import weakref
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .axes import AXES
 from .errors import InputError
-
-_OME_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
-_SHORT_UNITS = {"nm": "nanometer", "mm": "millimeter", "s": "second", "sec": "second"}
+from .ome import known_axes, ome_attributes, read_multiscale, sizes_of_xml, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,9 @@ class ImageFile:
         File name without its suffix.
     note : str
         What the user should know about it, one sentence, or empty.
+    levels : tuple of array-like
+        The image at all its resolutions, finest first, ``data`` included; empty when there is
+        but one.
     """
 
     data: Any
@@ -46,6 +45,7 @@ class ImageFile:
     units: tuple[str, ...] | None = None
     name: str = "image"
     note: str = ""
+    levels: tuple[Any, ...] = ()
 
     def scale_of(self, axes: str) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
         """Return scale and units of some of the axes, such as those of the labels."""
@@ -132,40 +132,32 @@ def _one_line(error: Exception) -> str:
     return " ".join((str(error) or type(error).__name__).split())[:120].rstrip(".")
 
 
-def _known(axes: str) -> str | None:
-    """Return axes when all letters mean something here; readers have letters for 'unknown'."""
-    axes = axes.upper()
-    return axes if set(axes) <= set(AXES) and len(set(axes)) == len(axes) else None
-
-
-def _unit(text: str | None) -> str:
-    text = (text or "").replace("\\u00B5", "µ").strip()
-    return _OME_UNITS.get(text) or _SHORT_UNITS.get(text) or text or "pixel"
-
-
 def _read_tiff(path: Path) -> ImageFile:
     import tifffile
-    import zarr
 
-    tif = tifffile.TiffFile(path)
-    data: Any = None
-    try:
+    with tifffile.TiffFile(path) as tif:
         with _complaints("tifffile") as complaints:
             series = tif.series[0] if tif.series else None
         # A file cut short has a chain of pages that leads nowhere, which is only logged.
         if series is None or any("invalid page offset" in text for text in complaints):
             raise InputError(f"The file {path.name!r} is damaged or cut short; export it again.")
-        axes = _known(series.axes)
+        axes = known_axes(series.axes)
         scale, units = _tiff_sizes(tif, axes) if axes else (None, None)
-        if series.dataoffset is not None:
-            data = tifffile.memmap(path, mode="r", series=0)
-        else:
-            data = zarr.open(series.aszarr(level=0), mode="r")
-            weakref.finalize(data, tif.close)  # pages are read from the open file until then
-    finally:
-        if not isinstance(data, zarr.Array):
-            tif.close()
-    return ImageFile(data, axes, scale, units, stem_of(path))
+        mapped, count = series.dataoffset is not None, len(series.levels)
+    first = tifffile.memmap(path, mode="r", series=0) if mapped else _tiff_pages(path, 0)
+    levels = (first, *(_tiff_pages(path, level) for level in range(1, count)))
+    return ImageFile(first, axes, scale, units, stem_of(path), levels=levels if count > 1 else ())
+
+
+def _tiff_pages(path: Path, level: int) -> Any:
+    """Open one resolution of a TIFF as zarr, a page or tile of the file per chunk."""
+    import tifffile
+    import zarr
+
+    tif = tifffile.TiffFile(path)
+    data = zarr.open_array(tif.series[0].aszarr(level=level), mode="r")
+    weakref.finalize(data, tif.close)  # pages are read from the open file until then
+    return data
 
 
 @contextmanager
@@ -187,7 +179,7 @@ def _tiff_sizes(
 ) -> tuple[tuple[float, ...], tuple[str, ...]] | tuple[None, None]:
     """Return scale and units of a TIFF's axes from its OME or ImageJ metadata."""
     if tif.is_ome:
-        sizes = _ome_sizes(tif.ome_metadata)
+        sizes = sizes_of_xml(tif.ome_metadata)
     elif tif.is_imagej:
         sizes = _imagej_sizes(tif)
     else:
@@ -200,27 +192,9 @@ def _tiff_sizes(
     )
 
 
-def _ome_sizes(xml: str) -> dict[str, tuple[float, str]]:
-    sizes = {}
-    # The standard parser expands entities, which an image's metadata has no use for.
-    if "<!ENTITY" in xml:
-        return {}
-    pixels = ET.fromstring(xml).find(".//{*}Pixels")  # noqa: S314 - entities are refused above
-    if pixels is None:
-        return {}
-    for letter in "XYZ":
-        value = pixels.get(f"PhysicalSize{letter}")
-        if value and float(value) > 0:
-            sizes[letter] = (float(value), _unit(pixels.get(f"PhysicalSize{letter}Unit", "µm")))
-    value = pixels.get("TimeIncrement")
-    if value and float(value) > 0:
-        sizes["T"] = (float(value), _unit(pixels.get("TimeIncrementUnit", "s")))
-    return sizes
-
-
 def _imagej_sizes(tif: Any) -> dict[str, tuple[float, str]]:
     about = tif.imagej_metadata or {}
-    unit = _unit(about.get("unit"))
+    unit = unit_of(about.get("unit"))
     sizes = {}
     for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
         found = tif.pages[0].tags.get(tag)
@@ -229,7 +203,7 @@ def _imagej_sizes(tif: Any) -> dict[str, tuple[float, str]]:
     if about.get("spacing") and unit != "pixel":
         sizes["Z"] = (abs(float(about["spacing"])), unit)
     if about.get("finterval"):
-        sizes["T"] = (float(about["finterval"]), _unit(about.get("tunit", "s")))
+        sizes["T"] = (float(about["finterval"]), unit_of(about.get("tunit", "s")))
     return sizes
 
 
@@ -239,12 +213,12 @@ def _read_zarr(path: Path) -> ImageFile:
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return ImageFile(node, name=stem_of(path))
-    about = _ome_attributes(node)
+    about, version = ome_attributes(node)
     if "multiscales" not in about and "0" in node and isinstance(node["0"], zarr.Group):
         node = node["0"]  # bioformats2raw puts each picture of a file into a numbered group
-        about = _ome_attributes(node)
+        about, version = ome_attributes(node)
     if "multiscales" in about:
-        return _read_multiscale(node, about["multiscales"][0], stem_of(path))
+        return _read_multiscale(node, about["multiscales"][0], version, path)
     arrays = [name for name, _ in node.arrays()]
     if len(arrays) != 1:
         raise InputError(
@@ -254,32 +228,19 @@ def _read_zarr(path: Path) -> ImageFile:
     return ImageFile(node[arrays[0]], name=stem_of(path))
 
 
-def _ome_attributes(group: Any) -> dict[str, Any]:
-    attributes = dict(group.attrs)
-    about = attributes.get("ome", attributes)  # version 0.5 has its own key, 0.4 the root
-    return about if isinstance(about, dict) else {}
-
-
-def _read_multiscale(group: Any, about: dict[str, Any], name: str) -> ImageFile:
-    level = about["datasets"][0]
-    data = group[level["path"]]
-    declared = about.get("axes") or []
-    names = [axis["name"] if isinstance(axis, dict) else axis for axis in declared]
-    axes = _known("".join(names)) if names and all(len(item) == 1 for item in names) else None
-    if axes is None or len(axes) != data.ndim:
-        return ImageFile(data, name=name)
-    scale = np.ones(data.ndim)
-    steps = [
-        *level.get("coordinateTransformations", []),
-        *about.get("coordinateTransformations", []),
-    ]
-    for step in steps:
-        if step.get("type") == "scale":
-            scale *= step["scale"]
-    units = tuple(
-        _unit(axis.get("unit")) if isinstance(axis, dict) else "pixel" for axis in declared
-    )
-    return ImageFile(data, axes, tuple(float(value) for value in scale), units, name)
+def _read_multiscale(group: Any, about: dict[str, Any], version: str, path: Path) -> ImageFile:
+    found, fault = read_multiscale(about, version)
+    levels = tuple(group[place] for place in found.paths)
+    note = ""
+    if fault:
+        note = (
+            f"The metadata of {path.name!r} breaks the rules of OME-Zarr {version} ({fault}), so "
+            "its axes and pixel sizes are not known."
+        )
+    data, more = levels[0], levels if len(levels) > 1 else ()
+    if found.axes is None or len(found.axes) != data.ndim:
+        return ImageFile(data, name=stem_of(path), note=note, levels=more)
+    return ImageFile(data, found.axes, found.scale, found.units, stem_of(path), note, levels=more)
 
 
 def _read_picture(path: Path) -> ImageFile:
