@@ -32,8 +32,8 @@ from sklearn.decomposition import PCA
 from tables import keep, measured_before
 
 from napari_kindred import ConsistentConfig, cluster_stack
-from napari_kindred.consistent.hierarchy import look_at
 from napari_kindred.consistent.labelling import Labeller
+from napari_kindred.consistent.look import look_at
 from napari_kindred.consistent.predict import make_model
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import open_encoder
@@ -91,8 +91,9 @@ def ours(tokens: list[np.ndarray]) -> float:
     model.look([tokens[number] for number in look_at(len(tokens))])
     reduced: list[np.ndarray] = []
     for first in range(0, len(tokens), config.batch_size):
-        model.partial_fit(tokens[first : first + config.batch_size])
-        reduced += model.reduced_
+        batch = [model.reduce(one) for one in tokens[first : first + config.batch_size]]
+        model.partial_fit_reduced(batch)
+        reduced += batch
     model.finish()
     labeller = Labeller(model, config)
     for number, one in enumerate(reduced):

@@ -11,8 +11,14 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from napari_kindred.consistent import predict
+from napari_kindred.consistent import run
 from napari_kindred.encoders.base import Tokens
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    """No test finds frames that another one encoded."""
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @dataclass(frozen=True)
@@ -131,5 +137,5 @@ def by_grey(monkeypatch: pytest.MonkeyPatch) -> list[GreyEncoder]:
         opened.append(GreyEncoder(name, stride, device))
         return opened[-1]
 
-    monkeypatch.setattr(predict, "open_encoder", open_grey)
+    monkeypatch.setattr(run, "open_encoder", open_grey)
     return opened

@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.consistent import hierarchy
-from napari_kindred.consistent.hierarchy import HierarchicalClustering, look_at
+from napari_kindred.consistent.hierarchy import HierarchicalClustering
+from napari_kindred.consistent.look import look_at
 from napari_kindred.errors import InputError, OptionError
 
 PRESETS = [{}, {"reassign": False}, {"carry_over": False, "overlap": 1}, {"preset": "paper"}]

@@ -17,8 +17,8 @@ import zarr
 from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.config import ConsistentConfig
-from napari_kindred.consistent import predict
 from napari_kindred.consistent import result as result_module
+from napari_kindred.consistent import run
 from napari_kindred.consistent.hierarchy import HierarchicalClustering
 from napari_kindred.consistent.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.consistent.spool import Spool
@@ -225,7 +225,7 @@ def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spool]:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(predict, "Spool", Seen)
+    monkeypatch.setattr(run, "Spool", Seen)
     return made
 
 

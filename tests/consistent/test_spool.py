@@ -23,7 +23,7 @@ def test_what_is_written_is_what_is_read_in_any_order_and_between_writes() -> No
     for number in range(5):
         spool.append(frame(number))
         for back in (number, 0):
-            read = spool.read(back)
+            read = spool[back]
             assert (read.dtype, read.shape) == (np.float32, (6, 7, 5))
             # Half precision has eleven bits.
             np.testing.assert_allclose(read, frame(back), rtol=2.0**-11, atol=1e-7)

@@ -7,7 +7,7 @@ default goes on from there: see :class:`HierarchicalClustering`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..storage import plain
 from . import latent
 from .latent import Basis, fit_basis, fit_centres, nearest, squared_distances
+from .look import first_look, flattened, halved, look_at
 from .tree import best_count, cut, grow_leaves, ward_merges
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     prototypes_ : ndarray, (M, D)
-        Mean token of each local cluster, in the encoder's own dimensions.
+        Mean token of each local cluster, in the encoder's own dimensions; with
+        ``preset="default"`` from the mean of its reduced tokens, so the part of it that the
+        components see.
     sizes_ : ndarray, (M,)
         Tokens it stands for.
     prototype_labels_ : ndarray, (M,)
@@ -81,9 +84,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Leaves of the hierarchy in reduced space, the cluster of each, and its area in tokens.
     merges_ : ndarray, (L - 1, 2)
         The hierarchy; see :func:`.tree.ward_merges`.
-    reduced_ : list of ndarray, (h, w, n)
-        Tokens of the batch last fitted in reduced space, until :meth:`finish`; empty with
-        ``preset="paper"``.
     intensity_ : tuple of two floats, or None
         Intensities that became 0 and 1 before encoding; kept for other movies.
     """
@@ -147,22 +147,20 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}
         self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
-        self.reduced_: list[Floats] = []
         self._prototypes: list[Floats] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._carried: Floats | None = None
         self._before: list[Floats] = []
         self._sample: list[Floats] = []
         self._every = 1
-        self._seen = 0
 
-    def look(self, frames: list[Floats]) -> None:
+    def look(self, frames: Sequence[Floats]) -> None:
         """Find components and first clusters in a few frames spread over the movie (h, w, D)."""
-        random = np.random.default_rng(self.seed)
-        share = max(1, latent.FITTED // max(1, len(frames)))
-        tokens = np.concatenate([latent.sample(_flat(f), share, random) for f in frames])
-        self.basis_ = fit_basis(tokens, self.n_components)
-        reduced = self.basis_.reduce(tokens)
+        self.begin(*first_look(frames, self.n_components))
+
+    def begin(self, basis: Basis, tokens: NDArray[np.float16]) -> None:
+        """Begin with what :func:`.look.first_look` found: components, reduced tokens (N, n)."""
+        self.basis_, reduced = basis, tokens.astype(np.float32)
         fewest = 2 if self.n_clusters == "auto" else self.n_clusters
         count = max(latent.different(reduced, self._local_count()), fewest)
         self.first_ = fit_centres(reduced, count, self.seed)
@@ -179,32 +177,41 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_prototypes"):
             self.reset()
         frames = [np.asarray(frame, np.float32) for frame in batch]
-        if self.preset == "default" and self.basis_ is None:
-            self.look(frames)
-        flat = [_flat(frame) for frame in frames]
-        number = len(self._prototypes)
-        if self.preset == "paper":
-            tokens = np.concatenate(flat)
-            reduced = fit_basis(tokens, self.n_components).reduce(tokens)
-            count = latent.different(reduced, self._local_count())
-            centres = fit_centres(reduced, count, self.seed)
-        else:
-            assert self.basis_ is not None  # noqa: S101 - for the type checker
-            self.reduced_ = [self.basis_.reduce(frame) for frame in frames]
-            reduced = np.concatenate([_flat(one) for one in self.reduced_])
-            centres = self._local_centres(reduced, number)
-            self._take_sample(reduced, len(frames), number)
-        local = nearest(reduced, centres)
+        if self.preset == "default":
+            if self.basis_ is None:
+                self.look(frames)
+            return self.partial_fit_reduced([self.reduce(frame) for frame in frames])
+        flat = [flattened(frame) for frame in frames]
+        tokens = np.concatenate(flat)
+        reduced = fit_basis(tokens, self.n_components).reduce(tokens)
+        count = latent.different(reduced, self._local_count())
+        local = nearest(reduced, fit_centres(reduced, count, self.seed))
+        self._take_in(flat, local, frames[0].shape[:2])
+        return self
+
+    def partial_fit_reduced(self, batch: Sequence[Floats]) -> HierarchicalClustering:
+        """Cluster one more batch whose tokens are reduced already, (B, h, w, n).
+
+        They count as rounded to half precision, in which they are kept.  Only for
+        ``preset="default"``, and after :meth:`look`.
+        """
+        frames = [halved(np.asarray(frame, np.float32)) for frame in batch]
+        flat = [flattened(frame) for frame in frames]
+        reduced, number = np.concatenate(flat), len(self._prototypes)
+        centres = self._local_centres(reduced, number)
+        self._take_sample(reduced, len(frames), number)
+        self._take_in(flat, nearest(reduced, centres), frames[0].shape[:2])
+        return self
+
+    def _take_in(self, flat: list[Floats], local: NDArray[np.intp], shape: tuple[int, ...]) -> None:
+        """Keep what a batch's local clusters stand for."""
         # Black frames have fewer clusters; those that they lack have no tokens.
         prototypes, sizes = latent.means(flat, local, self._local_count())
         self._prototypes.append(prototypes)
         self._sizes.append(sizes)
         if not self._reassigns():
-            shape = frames[0].shape[:2]
             dtype = np.min_scalar_type(self._local_count() - 1)
             self.local_labels_ += list(local.astype(dtype).reshape(-1, *shape))
-        self._seen += len(frames)
-        return self
 
     def _local_centres(self, reduced: Floats, number: int) -> Floats:
         random = np.random.default_rng((self.seed, number))
@@ -238,19 +245,17 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Cluster the prototypes of all batches, and build the hierarchy below and above."""
         if not getattr(self, "_prototypes", None):
             raise InputError("There is nothing to cluster yet: give it frames first.")
-        self.reduced_ = []
         self.prototypes_ = np.concatenate(self._prototypes)
         self.sizes_ = np.concatenate(self._sizes)
         # A local cluster that lost all its tokens stands for none.
         filled = np.flatnonzero(self.sizes_)
         prototypes, sizes = self.prototypes_[filled], self.sizes_[filled]
         if self.preset == "paper" or self.basis_ is None:
-            basis = fit_basis(prototypes, self.n_components)
-            weights = np.ones(len(filled))
+            self.basis_ = fit_basis(prototypes, self.n_components)
+            reduced, weights = self.basis_.reduce(prototypes), np.ones(len(filled))
         else:
-            basis, weights = self.basis_, sizes.astype(np.float64) ** self.weighting
-        self.basis_ = basis
-        reduced = basis.reduce(prototypes)
+            reduced, weights = prototypes, sizes.astype(np.float64) ** self.weighting
+            self.prototypes_ = self.basis_.expand(self.prototypes_)
         count = self.n_clusters
         if count == "auto":
             count = best_count(reduced, weights)
@@ -361,18 +366,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         from .store import load_model
 
         return load_model(cls, Path(path))
-
-
-def look_at(count: int, looks: int = 6) -> list[int]:
-    """Return the frames, evenly spread over a movie of ``count``, that a first look sees."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(looks, count)).round()})
-
-
-def _flat(frame: Floats) -> Floats:
-    tokens = np.asarray(frame, np.float32)
-    if tokens.ndim < 2:
-        raise InputError(f"Tokens of a frame must be (h, w, D), not {tokens.shape}.")
-    return tokens.reshape(-1, tokens.shape[-1])
 
 
 def _batches(frames: Iterable[Floats], size: int) -> Iterator[list[Floats]]:

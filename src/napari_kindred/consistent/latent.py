@@ -43,8 +43,15 @@ class Basis:
         # The mean is projected by itself, which spares a copy of the tokens; and one product of two
         # large matrices is faster than many of small ones.
         flat = tokens.reshape(-1, tokens.shape[-1]) @ self.components.T
-        reduced = flat - self.mean @ self.components.T
-        return np.asarray(reduced, np.float32).reshape(*tokens.shape[:-1], -1)
+        return self.centred(flat).reshape(*tokens.shape[:-1], -1)
+
+    def centred(self, projected: Floats) -> Floats:
+        """Return what :meth:`reduce` does, of tokens that an encoder projected already (…, n)."""
+        return np.asarray(projected - self.mean @ self.components.T, np.float32)
+
+    def expand(self, reduced: Floats) -> Floats:
+        """Return the tokens (…, D) that reduced ones (…, n) are the projections of."""
+        return np.asarray(reduced @ self.components + self.mean, np.float32)
 
 
 def fit_basis(tokens: Floats, n_components: int) -> Basis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Spool:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, values: NDArray[np.float32]) -> None:
+    def append(self, values: NDArray[np.floating[Any]]) -> None:
         """Write the next frame.
 
         Raises
@@ -38,7 +38,7 @@ class Spool:
         self._shape = values.shape
         try:
             self._file.seek(0, 2)
-            self._file.write(values.astype(np.float16).tobytes())
+            self._file.write(values.astype(np.float16, copy=False).tobytes())
         except OSError as error:
             raise OutputError(
                 f"The folder for temporary files is full ({error.strerror or error}); make room "
@@ -46,8 +46,10 @@ class Spool:
             ) from error
         self._count += 1
 
-    def read(self, number: int) -> NDArray[np.float32]:
-        """Read a frame back."""
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        """Read a frame back, in single precision."""
+        if not 0 <= number < self._count:
+            raise IndexError(number)
         size = int(np.prod(self._shape)) * 2
         self._file.seek(number * size)
         values = np.frombuffer(self._file.read(size), np.float16)

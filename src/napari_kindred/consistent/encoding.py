@@ -1,0 +1,199 @@
+"""What is kept of a frame: its tokens, and where they are known already.
+
+Tokens are rounded to half precision as soon as they are there, and those in the movie's own space
+once more.  Whatever is taken from the cache, encoded on another machine, or encoded again after a
+run was killed, so has the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..device import describe, select
+from ..encoders.grid import Large, iter_encode
+from ..errors import OptionError
+from ..features import content_of, key_of
+from .latent import Basis
+
+if TYPE_CHECKING:
+    from ..config import ConsistentConfig
+    from ..encoders.base import Encoder
+    from ..events import Notice, Progress
+    from ..features import FeatureCache
+
+Halves = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are encoded; all that another process has to know.
+
+    Attributes
+    ----------
+    encoder : str
+        As :func:`~napari_kindred.encoders.registry.open_encoder` takes it.
+    stride : int
+    device : str
+    large : {"tiles", "resize"}
+    tile : int
+    embedding : bool
+        Whether a mask decoder wants whole frames in the end.
+    """
+
+    encoder: str
+    stride: int
+    device: str
+    large: Large
+    tile: int
+    embedding: bool
+
+    @classmethod
+    def of(cls, config: ConsistentConfig) -> Encoding:
+        """Return what a config says of it."""
+        return cls(
+            config.encoder,
+            config.stride,
+            config.device,
+            config.large,
+            config.tile,
+            config.refinement == "decoder",
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a frame.
+
+    Attributes
+    ----------
+    tokens : ndarray of float16, (h, w, n), or whole ones, (h, w, D)
+    valid : ndarray of bool, (h, w)
+    step : tuple of two floats
+        Pixels per token.
+    embedding : ndarray of float16, (h', w', D), or None
+        What the mask decoder wants, where it was asked for.
+    """
+
+    tokens: Halves
+    valid: NDArray[np.bool_]
+    step: tuple[float, float]
+    embedding: Halves | None = None
+
+    def values(self) -> NDArray[np.float32]:
+        """Return the tokens in single precision."""
+        return self.tokens.astype(np.float32)
+
+    def reduced(self, basis: Basis) -> Kept:
+        """Return the same frame, whose tokens are whole, in the movie's own space."""
+        tokens = basis.reduce(self.values()).astype(np.float16)
+        return Kept(tokens, self.valid, self.step, self.embedding)
+
+
+def encode_frame(
+    pixels: NDArray[np.float32], encoder: Encoder, how: Encoding, basis: Basis | None
+) -> Generator[Progress | Notice, None, Kept]:
+    """Encode a frame; one unit of work, of which nothing depends on other frames.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, (H, W, C)
+        Normalised as all frames of the movie are.
+    encoder : Encoder
+        The open encoder that ``how`` names.
+    how : Encoding
+    basis : Basis or None
+        The movie's own space; None keeps whole tokens.
+
+    Raises
+    ------
+    OptionError
+        When a mask decoder wants whole frames, and this one had to be cut into tiles.
+    """
+    found = yield from iter_encode(encoder, pixels, large=how.large, tile=how.tile)
+    if how.embedding and found.embedding is None:
+        raise OptionError(
+            "refinement='decoder' needs frames encoded in one go; choose large='resize'."
+        )
+    embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
+    kept = Kept(found.values.astype(np.float16), found.valid, found.step, embedding)
+    return kept if basis is None else kept.reduced(basis)
+
+
+class Known:
+    """What earlier runs left of frames that look the same and were encoded the same way.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    encoder : Encoder
+    how : Encoding
+    """
+
+    def __init__(self, cache: FeatureCache, encoder: Encoder, how: Encoding) -> None:
+        self._cache, self._embedding = cache, how.embedding
+        self._about = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "device": describe(select(how.device)),
+            "encoder": [encoder.name, encoder.sha256, encoder.stride],
+            "large": how.large,
+            "tile": how.tile,
+        }
+
+    def get(self, content: str, basis: Basis | None) -> Kept | None:
+        """Return what is known of a frame; ``content`` is what :func:`.content_of` says of it."""
+        known = self._cache.get(self._tokens_key(content, basis))
+        if known is None:
+            return None
+        embedding = None
+        if self._embedding:
+            whole = self._cache.get(self._key([content], what="embedding"))
+            if whole is None:
+                return None
+            embedding = whole["embedding"]
+        step = known["step"]
+        return Kept(known["tokens"], known["valid"], (float(step[0]), float(step[1])), embedding)
+
+    def put(self, content: str, basis: Basis | None, kept: Kept) -> None:
+        """Keep what was found out about a frame."""
+        arrays = {"tokens": kept.tokens, "valid": kept.valid, "step": np.array(kept.step)}
+        self._cache.put(self._tokens_key(content, basis), arrays)
+        if kept.embedding is not None:
+            key = self._key([content], what="embedding")
+            self._cache.put(key, {"embedding": kept.embedding})
+
+    def drop_whole(self, content: str) -> None:
+        """Forget a frame's whole tokens, which are large."""
+        self._cache.drop(self._tokens_key(content, None))
+
+    def get_look(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
+        """Return what a first look at frames found: the basis, and some tokens (N, n) in it."""
+        known = self._cache.get(self._key(contents, what="look", n_components=n_components))
+        if known is None:
+            return None
+        return Basis(known["mean"], known["components"]), known["tokens"]
+
+    def put_look(
+        self, contents: Sequence[str], n_components: int, basis: Basis, tokens: Halves
+    ) -> None:
+        """Keep what a first look found."""
+        arrays: dict[str, NDArray[Any]] = {
+            "mean": basis.mean,
+            "components": basis.components,
+            "tokens": tokens,
+        }
+        self._cache.put(self._key(contents, what="look", n_components=n_components), arrays)
+
+    def _tokens_key(self, content: str, basis: Basis | None) -> str:
+        space = [] if basis is None else [content_of(basis.mean), content_of(basis.components)]
+        return self._key([content], what="tokens", space=space)
+
+    def _key(self, contents: Sequence[str], **more: Any) -> str:
+        return key_of(contents, {**self._about, **more})
