@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_kindred.encoders.base import Tokens, fitted_shape
+from napari_kindred.encoders.base import Tokens, fitted_shape, projected
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.errors import InputError, KindredError, OptionError
@@ -41,7 +41,7 @@ class Places:
         self.stride, self.input_size, self.memory = stride, input_size, memory
         self.seen = []
 
-    def encode(self, batch):
+    def encode(self, batch, components=None):
         self.seen.append(tuple(batch.shape[-2:]))
         if self.memory and batch.shape[-1] * batch.shape[-2] > self.memory:
             raise MemoryError
@@ -55,7 +55,8 @@ class Places:
             down, right = (-side % self.stride for side in batch.shape[-2:])
         padded = [torch.nn.functional.pad(x, (0, right, 0, down)) for x in (batch, valid)]
         values, valid = (torch.nn.functional.avg_pool2d(x, self.stride) for x in padded)
-        return Tokens((values / valid.clamp_min(1e-6)).permute(0, 2, 3, 1), valid[0, 0] > 0)
+        values = (values / valid.clamp_min(1e-6)).permute(0, 2, 3, 1)
+        return Tokens(projected(values, components), valid[0, 0] > 0)
 
 
 def ramp(height, width):
@@ -110,6 +111,26 @@ def test_tiled_equals_untiled_for_the_shipped_network(kindred, shape, channels):
     contrast = np.linalg.norm(whole.values - whole.values.mean((0, 1)), axis=-1)
     assert np.median(deviation) < 0.05 * np.median(contrast)
     assert np.quantile(deviation, 0.99) < 0.25 * np.median(contrast)
+
+
+@pytest.mark.parametrize("tile", [2048, 448])
+@pytest.mark.parametrize("name", ["kindred", "places", "decoder"])
+def test_frames_projected_on_the_way_are_those_projected_afterwards(kindred, name, tile):
+    encoder = kindred if name == "kindred" else Places(16, 256 if name == "decoder" else None)
+    if name == "decoder":
+        encoder.decoder = object()
+    frame = blobs(500, 530)
+    components = np.random.default_rng(0).standard_normal((4, encoder.dimension), np.float32)
+    whole = finish(iter_encode(encoder, frame, tile=tile, large="resize"))
+    cut = finish(iter_encode(encoder, frame, tile=tile))
+    for large, expected in (("resize", whole), ("tiles", cut)):
+        found = finish(iter_encode(encoder, frame, tile=tile, large=large, components=components))
+        by_hand = np.tensordot(expected.values.astype(float), components.astype(float), (2, 1))
+        np.testing.assert_allclose(found.values, by_hand, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(found.valid, expected.valid)
+        assert found.step == expected.step
+        if name == "decoder" and large == "resize":
+            np.testing.assert_array_equal(found.embedding, expected.embedding)
 
 
 def test_one_channel_is_the_same_as_three_equal_ones(kindred):

@@ -55,6 +55,34 @@ def test_no_level_outweighs_the_others(name, sample):
     assert shares.max() < 0.5
 
 
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_tokens_projected_on_the_way_are_those_projected_afterwards(stride):
+    """Weighted levels, one of unit length, averaged, kept and interpolated."""
+    levels = (Level("2", 2, 0.3), Level("4", 4), Level("8", 8, 2.0))
+    generator = torch.Generator().manual_seed(1)
+    maps = {
+        level.name: torch.randn(2, 5 + level.stride, 64 // level.stride, 96 // level.stride,
+                                generator=generator)
+        for level in levels
+    }  # fmt: skip
+    encoder = PyramidEncoder(
+        "test",
+        lambda batch: {k: v[:, :, : batch.shape[2] // int(k), :] for k, v in maps.items()},
+        levels,
+        stride=stride,
+        device=torch.device("cpu"),
+        licence="",
+        sha256="",
+    )
+    components = torch.randn(3, encoder.dimension, generator=generator)
+    batch = torch.zeros(2, 3, 64, 96)
+    whole, found = encoder.encode(batch), encoder.encode(batch, components)
+    assert found.values.shape[-1] == 3
+    expected = torch.einsum("bhwd,nd->bhwn", whole.values.double(), components.double()).float()
+    torch.testing.assert_close(found.values, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.valid, whole.valid)
+
+
 def levels_of(encoder):
     maps = encoder._maps(torch.zeros(1, 3, 64, 64))
     return [maps[level.name] for level in encoder._levels]

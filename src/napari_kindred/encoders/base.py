@@ -77,7 +77,7 @@ class Encoder(Protocol):
     input_size: int | None
     decoder: MaskDecoder | None
 
-    def encode(self, batch: Tensor) -> Tokens:
+    def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
         """Encode pictures of one size.
 
         Parameters
@@ -85,12 +85,21 @@ class Encoder(Protocol):
         batch : Tensor, (B, 3, H, W) float32
             Intensities of about 0..1, normalised the same way for a whole movie; the encoder
             applies its own mean, deviation, scaling and padding.
+        components : Tensor, (n, D) float32, optional
+            Tokens are given as their products with these, (B, h, w, n).  Where maps of several
+            levels make a token each level is projected before it is interpolated, which is the
+            same but for rounding, and costs a fraction of the memory.
 
         Returns
         -------
         Tokens
         """
         ...
+
+
+def projected(values: Tensor, components: Tensor | None) -> Tensor:
+    """Return the products of tokens (..., D) with components (n, D), or the tokens for None."""
+    return values if components is None else values @ components.to(values).T
 
 
 def fitted_shape(shape: tuple[int, int], side: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from ..entities.plane import pad_to_multiple
 from ..errors import InputError, KindredError, OptionError
 from ..events import Notice, Progress
 from ..tiling import Stitcher, Tile, tiles
-from .base import Encoder, fitted_shape
+from .base import Encoder, Tokens, fitted_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +65,7 @@ def iter_encode(
     *,
     large: Large = "tiles",
     tile: int = 1024,
+    components: NDArray[np.float32] | None = None,
 ) -> Generator[Progress | Notice, None, FrameTokens]:
     """Encode one frame.
 
@@ -79,6 +80,9 @@ def iter_encode(
         whole frame scaled down, for large ones.  Smaller frames are never cut.
     tile : int
         Largest side of a tile in pixels, for encoders that take any size.
+    components : ndarray of float32, shape (n, D), optional
+        Tokens are projected to these on the way, which is the same as afterwards but for rounding,
+        and takes less time and memory: ``values`` are then (h, w, n).
 
     Yields
     ------
@@ -104,12 +108,12 @@ def iter_encode(
         raise OptionError(f"large={large!r} is not possible; use 'tiles' or 'resize'.")
     shape = (pixels.shape[0], pixels.shape[1])
     if max(shape) > (encoder.input_size or tile) and large == "tiles":
-        return (yield from _tiled_bounded(encoder, pixels, tile))
+        return (yield from _tiled_bounded(encoder, pixels, tile, components))
     image = to_batch(pixels)
     if encoder.input_size is None and max(shape) > tile:
         size = fitted_shape(shape, tile)
         image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-    return (yield from _whole(encoder, image, shape))
+    return (yield from _whole(encoder, image, shape, components))
 
 
 def to_batch(pixels: NDArray[np.float32]) -> torch.Tensor:
@@ -119,10 +123,14 @@ def to_batch(pixels: NDArray[np.float32]) -> torch.Tensor:
 
 
 def _whole(
-    encoder: Encoder, image: torch.Tensor, shape: tuple[int, int]
+    encoder: Encoder,
+    image: torch.Tensor,
+    shape: tuple[int, int],
+    components: NDArray[np.float32] | None,
 ) -> Generator[Progress, None, FrameTokens]:
     """Encode a frame in one go; ``shape`` is its size before it was scaled to ``image``."""
-    tokens = encoder.encode(image)
+    # A mask decoder wants the tokens whole.
+    tokens = _encode(encoder, image, components if encoder.decoder is None else None)
     seen = (image.shape[2], image.shape[3])
     if encoder.input_size is not None:
         seen = fitted_shape(seen, encoder.input_size)
@@ -130,21 +138,31 @@ def _whole(
     values, valid = tokens.values[0].float().cpu().numpy(), tokens.valid.cpu().numpy()
     rows, columns = int(valid.any(1).sum()), int(valid.any(0).sum())
     yield Progress(1, 1, "encoding")
-    return FrameTokens(
-        values[:rows, :columns],
-        valid[:rows, :columns],
-        step,
-        values if encoder.decoder is not None else None,
-    )
+    seen_values, embedding = values[:rows, :columns], None
+    if encoder.decoder is not None:
+        embedding = values
+        seen_values = seen_values if components is None else seen_values @ components.T
+    return FrameTokens(seen_values, valid[:rows, :columns], step, embedding)
+
+
+def _encode(
+    encoder: Encoder, image: torch.Tensor, components: NDArray[np.float32] | None
+) -> Tokens:
+    if components is None:
+        return encoder.encode(image)
+    return encoder.encode(image, torch.from_numpy(components))
 
 
 def _tiled_bounded(
-    encoder: Encoder, pixels: NDArray[np.float32], tile: int
+    encoder: Encoder,
+    pixels: NDArray[np.float32],
+    tile: int,
+    components: NDArray[np.float32] | None,
 ) -> Generator[Progress | Notice, None, FrameTokens]:
     """Encode a frame in tiles, smaller ones when memory is not enough."""
     while True:
         try:
-            return (yield from _tiled(encoder, pixels, tile))
+            return (yield from _tiled(encoder, pixels, tile, components))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -158,19 +176,23 @@ def _tiled_bounded(
 
 
 def _tiled(
-    encoder: Encoder, pixels: NDArray[np.float32], tile: int
+    encoder: Encoder,
+    pixels: NDArray[np.float32],
+    tile: int,
+    components: NDArray[np.float32] | None,
 ) -> Generator[Progress, None, FrameTokens]:
     stride = encoder.stride
     shape = (-(-pixels.shape[0] // stride), -(-pixels.shape[1] // stride))
     parts = _parts(encoder, shape, tile)
-    stitcher = Stitcher(encoder.dimension, shape)
+    depth = encoder.dimension if components is None else len(components)
+    stitcher = Stitcher(depth, shape)
     for number, (part, window) in enumerate(parts):
         rows, columns = (slice(s.start * stride, s.stop * stride) for s in window)
         image = to_batch(pixels[rows, columns])
         if encoder.input_size is not None:
             # Whole tokens, so that a window at the edge is not scaled up to the input's size.
             image = pad_to_multiple(image, stride)
-        values = encoder.encode(image).values[0].float().cpu().numpy()
+        values = _encode(encoder, image, components).values[0].float().cpu().numpy()
         inside = tuple(
             slice(outer.start - seen.start, outer.stop - seen.start)
             for outer, seen in zip(part.outer, window, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,31 +107,49 @@ class PyramidEncoder:
         self._maps, self._levels, self._device = maps, levels, device
         self.dimension = self._forward(torch.zeros(1, 3, MULTIPLE, MULTIPLE)).shape[1]
 
-    def encode(self, batch: Tensor) -> Tokens:
+    def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
         """Encode pictures (B, 3, H, W) of any size; see :meth:`.base.Encoder.encode`.
 
         Every token is valid: those at the bottom and right edges may look at reflected pixels,
         but each covers at least one of the picture's own.
         """
         height, width = (-(-side // self.stride) for side in batch.shape[-2:])
-        dense = self._forward(pad_to_multiple(batch, MULTIPLE))[:, :, :height, :width]
+        dense = self._forward(pad_to_multiple(batch, MULTIPLE), components)[:, :, :height, :width]
         valid = torch.ones(height, width, dtype=torch.bool, device=self._device)
         return Tokens(dense.permute(0, 2, 3, 1).float(), valid)
 
-    def _forward(self, batch: Tensor) -> Tensor:
+    def _forward(self, batch: Tensor, components: Tensor | None = None) -> Tensor:
         with inference():
             maps = self._maps(batch.to(self._device, memory_format=torch.channels_last))
-            return torch.cat([self._bring(maps[level.name], level) for level in self._levels], 1)
+            levels = [maps[level.name] for level in self._levels]
+            parts: Sequence[Tensor | None] = [None] * len(levels)
+            if components is not None:
+                kernels = components.to(levels[0])[:, :, None, None]
+                parts = torch.split(kernels, [values.shape[1] for values in levels], 1)
+            dense = (
+                self._bring(values, level, part)
+                for values, level, part in zip(levels, self._levels, parts, strict=True)
+            )
+            return torch.cat(list(dense), 1) if components is None else _summed(dense)
 
-    def _bring(self, values: Tensor, level: Level) -> Tensor:
-        """Bring one map to the tokens' stride and weight."""
+    def _bring(self, values: Tensor, level: Level, part: Tensor | None = None) -> Tensor:
+        """Bring one map to the tokens' stride and weight, projected by its part of components."""
         values = F.normalize(values, dim=1) if level.gain is None else values * level.gain
         if level.stride < self.stride:
-            return F.avg_pool2d(values, self.stride // level.stride)
+            values = F.avg_pool2d(values, self.stride // level.stride)
+        if part is not None:
+            values = F.conv2d(values, part)
         if level.stride > self.stride:
             factor = float(level.stride // self.stride)
             return F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
         return values
+
+
+def _summed(maps: Iterator[Tensor]) -> Tensor:
+    total = next(maps)
+    for values in maps:
+        total = total + values
+    return total
 
 
 def check_stride(stride: int) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..device import inference, select
 from ..errors import InputError, WeightsError
 from ..weights import WEIGHTS, file_sha256, resolve
-from .base import MaskDecoder, Tokens, fitted_shape
+from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .sam_shapes import SamShapes, read_shapes
 from .tensors import read_tensors
 
@@ -91,7 +91,7 @@ class SamEncoder:
         """The ``segment_anything`` model itself."""
         return self._sam
 
-    def encode(self, batch: Tensor) -> Tokens:
+    def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
         """Encode pictures (B, 3, H, W) as the paper does; see :meth:`.base.Encoder.encode`.
 
         The longer side is scaled to the input's, SAM's mean and deviation are applied, and zeros
@@ -107,7 +107,7 @@ class SamEncoder:
             )
             # One after the other: attention among all tokens of a picture fills the memory.
             parts = [self._sam.image_encoder(self._sam.preprocess(one[None])) for one in picture]
-            values = torch.cat(parts).permute(0, 2, 3, 1)
+            values = projected(torch.cat(parts).permute(0, 2, 3, 1), components)
         centres = (torch.arange(side // self.stride, device=values.device) + 0.5) * self.stride
         rows, columns = centres < max(height, self.stride), centres < max(width, self.stride)
         return Tokens(values, rows[:, None] & columns)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..device import inference
 from ..entities.plane import pad_to_multiple
-from .base import MaskDecoder, Tokens, fitted_shape
+from .base import MaskDecoder, Tokens, fitted_shape, projected
 
 
 class PatchEncoder:
@@ -52,7 +52,7 @@ class PatchEncoder:
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(deviation, device=device).view(1, 3, 1, 1)
 
-    def encode(self, batch: Tensor) -> Tokens:
+    def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
         """Encode pictures (B, 3, H, W); see :meth:`.base.Encoder.encode`.
 
         Every token is valid: those at the bottom and right edges may look at reflected pixels,
@@ -66,6 +66,6 @@ class PatchEncoder:
             padded = pad_to_multiple((batch - self._mean) / self._deviation, self.stride)
             # One after the other: attention among all tokens of a picture fills the memory.
             values = torch.cat([self._patches(one[None]) for one in padded])
-            values = values.permute(0, 2, 3, 1).float()
+            values = projected(values.permute(0, 2, 3, 1).float(), components)
         valid = torch.ones(values.shape[1:3], dtype=torch.bool, device=self._device)
         return Tokens(values, valid)
