@@ -37,6 +37,7 @@ ORDER = [
     "tiling",
     "metrics",
     "storage",
+    "growing",
     "results",
     "features",
     "units",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 import tifffile
 import zarr
+from ome_zarr_models import open_ome_zarr
+from ome_zarr_models.v05 import ImageLabel
 from skimage.measure import regionprops_table
 
-from napari_kindred import results, storage
+from napari_kindred import arrays, results, storage
 from napari_kindred.config import EntityConfig
 from napari_kindred.errors import OutputError
 from napari_kindred.events import Partial
@@ -117,6 +120,43 @@ def test_labels_on_disk_are_saved_like_those_in_memory(
     np.testing.assert_array_equal(loaded.labels, expected)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
+def test_large_frames_are_written_in_tiles(
+    tmp_path: Path, movie_result: Segmentation, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_WHOLE", 1000)
+    monkeypatch.setattr(storage, "_TILE", 16)
+    path = movie_result.save(tmp_path / f"a{suffix}")
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].is_tiled
+    np.testing.assert_array_equal(load_segmentation(path).labels, movie_result.labels)
+    assert read_image(path).data.shape == (3, 40, 50)
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.tif"])
+def test_labels_on_disk_are_saved_without_holding_a_frame(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_WHOLE", 1000)
+    monkeypatch.setattr(arrays, "_BLOCK", 1 << 22)
+    labels = make_labels((4000, 4000), in_memory=0)
+    labels[1000:1100, 2000:2100] = 7
+    tracemalloc.start()
+    path = Segmentation(labels, empty_table()).save(tmp_path / name)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < labels.nbytes / 2
+    loaded = load_segmentation(path).labels
+    assert loaded[1050, 2050] == 7
+    assert np.count_nonzero(loaded) == 100 * 100
+
+
+def test_a_saved_result_is_a_valid_ome_zarr(tmp_path: Path, movie_result: Segmentation) -> None:
+    path = movie_result.save(tmp_path / "a.ome.zarr")
+    image = open_ome_zarr(zarr.open_group(path, mode="r"), version="0.5")
+    assert isinstance(image, ImageLabel)
+
+
 def test_large_labels_stay_on_disk_when_loaded(
     tmp_path: Path, movie_result: Segmentation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,12 +197,12 @@ def test_a_failure_while_writing_leaves_the_old_result_and_no_rubbish(
     tmp_path: Path, movie_result: Segmentation, suffix: str
 ) -> None:
     class FailingLabels:
-        shape = (3, 40, 50)
+        shape, dtype = (3, 40, 50), np.dtype("int32")
 
         def __getitem__(self, index: tuple[int, ...]) -> np.ndarray:
             if index[0] == 2:
                 raise OSError(28, "No space left on device")
-            return np.zeros((40, 50), np.int32)
+            return np.zeros((40, 50), np.int32)[index[1:]]
 
     path = movie_result.save(tmp_path / f"a{suffix}")
     before = sorted(p.name for p in tmp_path.iterdir())

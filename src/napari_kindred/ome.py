@@ -14,7 +14,7 @@ from .axes import AXES
 _OME_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
 _SHORT_UNITS = {"nm": "nanometer", "mm": "millimeter", "s": "second", "sec": "second"}
 
-_AXIS_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
+_AXIS_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 
 
 @dataclass(frozen=True, slots=True)

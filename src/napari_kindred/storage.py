@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from .arrays import blocks
 from .errors import OutputError
+from .ome import label_attributes
 
 if TYPE_CHECKING:
     import zarr
@@ -28,7 +30,13 @@ IN_MEMORY = 1 << 30
 KEY = "napari-kindred"
 """Name of the attribute that holds what OME-Zarr has no place for."""
 
-_AXIS_TYPES = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
+_LETTERS = "TCZYX"
+
+_WHOLE = 1 << 24
+"""Frames of more pixels than this are written to a TIFF tile by tile instead of as a whole."""
+
+_TILE = 512
+"""Side of these tiles."""
 
 
 def label_chunks(shape: Sequence[int]) -> tuple[int, ...]:
@@ -182,8 +190,9 @@ def write_labels(path: Path, result: Segmentation) -> None:
     import tifffile
 
     labels = result.labels
-    largest = max((int(frame.max()) for frame in _frames_of(labels)), default=0)
+    largest = max((int(np.asarray(labels[place]).max()) for place in _parts_of(labels)), default=0)
     dtype = np.dtype(np.uint16 if largest < 2**16 else np.int32)
+    tile = _TILE if labels.shape[-2] * labels.shape[-1] > _WHOLE else None
     metadata: dict[str, Any] = {"axes": result.axes}
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         for letter, step, unit in _steps(result):
@@ -193,10 +202,11 @@ def write_labels(path: Path, result: Segmentation) -> None:
     with replacing(path) as part:
         tifffile.imwrite(
             part,
-            (frame.astype(dtype, copy=False) for frame in _frames_of(labels)),
+            _pages_of(labels, dtype, tile),
             shape=tuple(labels.shape),
             dtype=dtype,
             bigtiff=int(np.prod(labels.shape, dtype=np.int64)) * dtype.itemsize > 2**31,
+            tile=None if tile is None else (tile, tile),
             compression="zlib",
             photometric="minisblack",
             metadata=metadata,
@@ -212,9 +222,26 @@ def _steps(result: Segmentation) -> Iterator[tuple[str, float, str]]:
         yield from zip(result.axes, result.scale, units, strict=True)
 
 
-def _frames_of(labels: Any) -> Iterator[np.ndarray]:
+def _parts_of(labels: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield places in labels, frame by frame and of large frames block by block."""
+    parts = list(blocks(labels, _LETTERS[-len(labels.shape) :]))
     for index in np.ndindex(*labels.shape[:-2]):
-        yield np.asarray(labels[index])
+        for part in parts:
+            yield *index, *part
+
+
+def _pages_of(labels: Any, dtype: Any, tile: int | None) -> Iterator[np.ndarray]:
+    """Yield what a TIFF is made of: frames, or the tiles of each, a row of them read at a time."""
+    height, width = labels.shape[-2:]
+    for index in np.ndindex(*labels.shape[:-2]):
+        if tile is None:
+            yield np.asarray(labels[index]).astype(dtype, copy=False)
+            continue
+        for top in range(0, height, tile):
+            row = np.asarray(labels[(*index, slice(top, min(top + tile, height)))]).astype(dtype)
+            for left in range(0, width, tile):
+                part = row[:, left : left + tile]
+                yield np.pad(part, [(0, tile - length) for length in part.shape])
 
 
 def _about(result: Segmentation) -> dict[str, Any]:
@@ -228,34 +255,61 @@ def _about(result: Segmentation) -> dict[str, Any]:
 
 def write_group(root: zarr.Group, result: Segmentation) -> None:
     """Write a result into an empty group, as an OME-Zarr label image with table and provenance."""
-    shape = tuple(result.labels.shape)
-    array = root.create_array("0", shape=shape, chunks=label_chunks(shape), dtype="int32")
-    for index in np.ndindex(*shape[:-2]):
-        array[index] = np.asarray(result.labels[index], dtype=np.int32)
-    root.attrs["ome"] = _ome_metadata(result)
+    root.attrs["ome"] = label_attributes(result.axes, result.scale, result.units)
+    copy_labels(result.labels, create_labels(root, result.labels.shape, np.int32, result.axes))
     root.attrs[KEY] = plain(_about(result))
     write_columns(root, result.table)
 
 
-def _ome_metadata(result: Segmentation) -> dict[str, Any]:
-    """Return the metadata of an OME-Zarr 0.5 label image, one resolution level."""
-    units = result.units or ("pixel",) * len(result.axes)
-    axes = []
-    for letter, unit in zip(result.axes, units, strict=True):
-        axis = {"name": letter.lower(), "type": _AXIS_TYPES[letter]}
-        axes.append(axis if unit == "pixel" else {**axis, "unit": unit})
-    scale = list(result.scale or (1.0,) * len(result.axes))
-    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": "labels", "axes": axes, "datasets": [level]}],
-        "image-label": {},
-    }
+def create_labels(
+    root: zarr.Group, shape: Sequence[int], dtype: Any, axes: str = ""
+) -> zarr.Array[Any]:
+    """Return zeros at the path ``0`` of a group, to be filled with labels."""
+    from zarr.codecs import ZstdCodec
+
+    return root.create_array(
+        "0",
+        shape=tuple(shape),
+        chunks=label_chunks(shape),
+        dtype=dtype,
+        # Without shuffling of bytes, which breaks up the long runs of one id.
+        compressors=ZstdCodec(level=3),
+        dimension_names=list(axes.lower()) or None,
+    )
+
+
+def copy_labels(labels: Any, target: zarr.Array[Any]) -> None:
+    """Copy labels into an empty array: as compressed chunks where they are alike, else decoded."""
+    chunks = [_chunks_of(array) for array in (labels, target)]
+    if chunks[0] and chunks[1] and _is_stored_alike(labels, target):
+        if chunks[0].is_dir():  # else all of it is background
+            shutil.copytree(chunks[0], chunks[1])
+        return
+    for place in _parts_of(labels):
+        target[place] = np.asarray(labels[place], dtype=np.int32)
+
+
+def _chunks_of(labels: Any) -> Path | None:
+    """Return where the chunks of a zarr array are, None for what is no zarr 3 on disk."""
+    import zarr
+
+    if not isinstance(labels, zarr.Array) or not isinstance(labels.store, zarr.storage.LocalStore):
+        return None
+    return Path(labels.store.root, labels.path, "c") if labels.metadata.zarr_format == 3 else None
+
+
+def _is_stored_alike(labels: Any, target: Any) -> bool:
+    """Tell whether the chunks of one array could be those of the other."""
+    one, other = (
+        {**array.metadata.to_dict(), "attributes": None, "dimension_names": None}
+        for array in (labels, target)
+    )
+    return bool(one == other)
 
 
 def write_columns(root: zarr.Group, table: pd.DataFrame, name: str = "table") -> None:
     """Write a table as one array per column; text becomes codes into a list of its values."""
-    group = root.create_group(name)
+    group = root.create_group(name, overwrite=True)
     group.attrs["columns"] = [str(name) for name in table.columns]
     for name in table.columns:
         column = table[name]
