@@ -83,6 +83,14 @@ class EntityConfig:
         maximum=8192,
         advanced=True,
     )
+    memory: float | None = option(
+        None,
+        "Memory",
+        "How many gigabytes may be used; half of what is free when left empty.  Tiles and blocks "
+        "become smaller where it is too little for them.",
+        minimum=0.25,
+        advanced=True,
+    )
     device: str = option(
         "auto",
         "Device",

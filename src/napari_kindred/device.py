@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
+import psutil
 import torch
 
-from .errors import OptionError
+from .errors import KindredError, OptionError
+from .events import Notice
+
+Result = TypeVar("Result")
+
+SHARE = 0.5
+"""Of the memory that is free, what is taken unless a budget is given."""
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+"""What a container may use and uses, versions 2 and 1; other systems have no such files."""
 
 
 def available() -> list[str]:
@@ -85,6 +103,115 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+def halving(
+    attempt: Callable[[int], Generator[Any, None, Result]],
+    size: int,
+    *,
+    smallest: int,
+    device: torch.device,
+    unit: str,
+    advice: str = "close other programs or choose device='cpu'",
+) -> Generator[Any, None, Result]:
+    """Run a job, with half the size each time that memory is not enough for it.
+
+    Parameters
+    ----------
+    attempt : callable
+        Begins the job with a size; what it has kept of an earlier attempt it need not do again.
+    size : int
+        Of a tile, a batch …, at first.
+    smallest : int
+        Size that is not gone below.
+    device : torch.device
+        Whose cached memory is given back before the next attempt.
+    unit : str
+        What is sized, ``{}`` standing for the size: ``"tiles of {} pixels"``.
+    advice : str
+        What the user can do when even the smallest is too much.
+
+    Yields
+    ------
+    Notice
+        When it goes on with less, beside what the job yields.
+
+    Raises
+    ------
+    KindredError
+        When memory is not enough for the smallest size either.
+    """
+    while True:
+        try:
+            return (yield from attempt(size))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size // 2 < smallest:
+                raise KindredError(
+                    f"Memory is not enough even for {unit.format(size)}; {advice}."
+                ) from error
+            size //= 2
+        # Only here, for the exception holds on to the tensors of the attempt.
+        release(device)
+        yield Notice(f"Memory was not enough; going on with {unit.format(size)}.")
+
+
+def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> int:
+    """Return how many bytes a job may take.
+
+    Parameters
+    ----------
+    memory : float or None
+        Gigabytes (2**30 bytes) as the user set them; None is half of what is free now.
+    device : str or torch.device
+        Of a CUDA device, its own memory; of any other, the machine's, or the container's where
+        that has less.
+    """
+    if memory is not None:
+        return int(memory * 2**30)
+    device = torch.device(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = min(psutil.virtual_memory().available, _free_in_container())
+    return int(SHARE * free)
+
+
+def _free_in_container() -> int:
+    """Bytes that a container's limit leaves; without a limit, more than any machine has."""
+    for limit, used in _CGROUPS:
+        try:
+            allowed, taken = (int(Path(file).read_text("ascii")) for file in (limit, used))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        return max(allowed - taken, 0)
+    return 2**63
+
+
+def fitting_side(side: int, budget: int, bytes_per_pixel: float, smallest: int) -> int:
+    """Return the side of a square that a budget has room for.
+
+    Parameters
+    ----------
+    side : int
+        Wanted; never exceeded.
+    budget : int
+        Bytes.
+    bytes_per_pixel : float
+        What a pixel of the square needs.
+    smallest : int
+        Side below which nothing is gained.
+
+    Returns
+    -------
+    int
+        ``side`` where that fits; else the largest power of two that does, at least ``smallest``.
+    """
+    room = (budget / bytes_per_pixel) ** 0.5
+    if side <= max(room, smallest):
+        return side
+    return max(1 << (max(int(room), 1).bit_length() - 1), smallest)
 
 
 def describe(device: torch.device | None = None) -> str:

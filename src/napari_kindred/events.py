@@ -33,24 +33,29 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """One finished frame.
+    """One finished frame, or a finished block of a very large one.
 
     Attributes
     ----------
     index : tuple of int
         Position on the leading (``T`` or ``Z``) axes; ``()`` for a single picture.
     labels : ndarray of int32, shape (Y, X)
-        The labels of this frame.
+        The labels of this frame.  Those of a frame that came in blocks are read a part at a time:
+        they may be zarr or dask.
     table : DataFrame
         The rows of this frame's entities.
     note : str
         What the user should know about this frame, for example a constant picture; else empty.
+    block : tuple of two slices, or None
+        Rows and columns of a block.  Its ids are unique in the frame but provisional, an entity
+        between two blocks having two; the whole frame follows when all blocks are there.
     """
 
     index: tuple[int, ...]
     labels: np.ndarray
     table: pd.DataFrame
     note: str = ""
+    block: tuple[slice, slice] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def count_on(
     table = table.copy()
     table.insert(1, "id_in_frame", table["index"])
     table["index"] = table["index"] + last
-    return moved, table, last + int(labels.max(initial=0))
+    return moved, table, int(table["index"].max()) if len(table) else last
 
 
 def unique_ids(result: Segmentation) -> Segmentation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from . import __version__, storage
+from .arrays import blocks
+from .events import Partial, Progress
 from .storage import IN_MEMORY, label_chunks, plain
 
 if TYPE_CHECKING:
-    from .events import Partial
     from .images import Frames
 
 _COLUMNS = {
@@ -229,6 +230,27 @@ def make_labels(shape: Sequence[int], dtype: Any = np.int32, in_memory: int | No
     return labels
 
 
+def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
+    """Write a frame's labels (Y, X) to a place of a stack's, a part at a time if they are lazy."""
+    if isinstance(labels, np.ndarray):
+        target[place] = labels
+        return
+    for part in blocks(labels, "YX"):
+        target[within(place, part)] = np.asarray(labels[part])
+
+
+def within(place: tuple[Any, ...], block: tuple[slice, slice] | None) -> tuple[Any, ...]:
+    """Return where in a stack a block of the frame at ``place`` lies.
+
+    ``place`` names the frame's axes by ``slice(None)`` among others, or leaves them out.
+    """
+    if block is None:
+        return place
+    parts = iter(block)
+    named = [next(parts) if item == slice(None) else item for item in place]
+    return (*named, *parts)
+
+
 class Assembly:
     """Finished frames, put together while a job runs; what there is at a cancel is a result.
 
@@ -242,20 +264,59 @@ class Assembly:
         self._frames = frames
         self.labels = make_labels(frames.output_shape)
         self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
+        self._blocks: dict[tuple[int, ...], list[pd.DataFrame]] = {}
 
     @property
     def done(self) -> list[tuple[int, ...]]:
-        """Indices of the frames that are there, in order."""
-        return sorted(self._tables)
+        """Indices of the frames that are there, or of which there are blocks, in order."""
+        return sorted({*self._tables, *self._blocks})
 
     def add(self, partial: Partial) -> None:
-        """Take a finished frame in."""
-        self.labels[partial.index] = partial.labels
+        """Take a finished frame in, or a block of one."""
+        put_labels(self.labels, within(partial.index, partial.block), partial.labels)
+        if partial.block is not None:
+            self._blocks.setdefault(partial.index, []).append(partial.table)
+            return
         self._tables[partial.index] = partial.table
+        self._blocks.pop(partial.index, None)
+
+    def settle(
+        self, index: tuple[int, ...], lut: np.ndarray, table: pd.DataFrame
+    ) -> Generator[Progress, None, Any]:
+        """Give a frame whose blocks are all there its final ids.
+
+        Parameters
+        ----------
+        index : tuple of int
+        lut : ndarray of int32
+            The final id of every provisional one.
+        table : DataFrame
+            The frame's rows.
+
+        Returns
+        -------
+        array-like of int32, shape (Y, X)
+            The frame's labels where they are: numpy, or zarr or dask to be read in parts.
+        """
+        labels = self.labels
+        if index and not isinstance(labels, np.ndarray):
+            import dask.array as da
+
+            view = da.from_zarr(labels)[index]
+        else:
+            view = labels[index] if index else labels
+        parts = list(blocks(view, "YX"))
+        for number, part in enumerate(parts):
+            labels[(*index, *part)] = lut[np.asarray(labels[(*index, *part)])]
+            yield Progress(number + 1, len(parts), "numbering the entities")
+        self._tables[index] = table
+        self._blocks.pop(index, None)
+        return view
 
     def table(self) -> pd.DataFrame:
         """Return the rows of all frames that are there."""
-        tables = [self._tables[index] for index in self.done]
+        known = {**{index: pd.concat(rows) for index, rows in self._blocks.items()}, **self._tables}
+        tables = [known[index] for index in self.done]
         filled = [table for table in tables if len(table)]
         if filled:
             return pd.concat(filled, ignore_index=True)

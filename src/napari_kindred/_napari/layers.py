@@ -11,7 +11,7 @@ import numpy as np
 from ..axes import AxesGuess, guess_axes
 from ..numbering import count_on
 from ..options import changed
-from ..results import empty_table, make_labels
+from ..results import empty_table, make_labels, put_labels, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +198,7 @@ class GrowingLabels:
     frames, done : int
         How many frames there will be, and are.
     found : int
-        How many labels there are, over all frames.
+        How many labels there are, over all frames that are done.
     """
 
     def __init__(self, placement: Placement) -> None:
@@ -208,16 +208,27 @@ class GrowingLabels:
         self.done = self.found = 0
         self._last = 0
         self._tables: list[pd.DataFrame] = []
+        self._blocks: list[pd.DataFrame] = []
 
     def add(self, partial: Partial) -> None:
-        """Take in a finished frame."""
-        labels, table = partial.labels, partial.table
+        """Take in a finished frame, or a block of one."""
+        labels, table, last = partial.labels, partial.table, self._last
         if partial.index:
-            labels, table, self._last = count_on(labels, table, self._last)
-        self.data[self.placement.slot(partial.index)] = labels
+            labels, table, last = count_on(labels, table, last)
+        put_labels(self.data, within(self.placement.slot(partial.index), partial.block), labels)
+        if partial.block is not None:
+            self._blocks.append(table)
+            return
+        self._last = last
+        self._blocks.clear()
         self._tables.append(table)
         self.done += 1
         self.found += len(table)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are blocks of a frame that is not done."""
+        return bool(self._blocks)
 
     @property
     def complete(self) -> bool:
@@ -228,7 +239,8 @@ class GrowingLabels:
         """Return the rows of all frames, as :func:`layer_features` does."""
         import pandas as pd
 
-        filled = [table for table in self._tables if len(table)] or self._tables[:1]
+        tables = self._tables + self._blocks
+        filled = [table for table in tables if len(table)] or tables[:1]
         return layer_features(pd.concat(filled, ignore_index=True) if filled else empty_table())
 
 

@@ -163,7 +163,7 @@ class Run(ABC):
             ``cancelled``, or the error's sentence; kept in the provenance.
         """
         growing = self._growing
-        if not growing.done:
+        if not (growing.done or growing.begun):
             return "No frame was done yet, so there is nothing to keep."
         facts = provenance(
             method=self.method,
@@ -176,6 +176,8 @@ class Run(ABC):
             stopped=reason,
         )
         layer = self._show(self._entry(facts))
+        if growing.begun:
+            return f"What was done until then is kept in {layer.name!r}."
         return f"{growing.done} of {growing.frames} frames are kept in {layer.name!r}."
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:

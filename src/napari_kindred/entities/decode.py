@@ -264,10 +264,14 @@ def drop_fragments(labels: Labels, width: Floats) -> Labels:
     ids = labels.ravel()[place]
     areas = np.bincount(ids, minlength=1)
     log_width = np.bincount(ids, np.log(width.ravel()[place]), minlength=1)
-    typical = np.exp(log_width / np.maximum(areas, 1))
-    keep = areas >= WHOLE * np.pi / 4 * (typical / WIDTH_PER_DIAMETER) ** 2
+    keep = areas >= least_area(np.exp(log_width / np.maximum(areas, 1)))
     keep[0] = False
     return np.where(keep[labels], labels, 0).astype(np.int32)
+
+
+def least_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area below which entities whose pixels speak of a kernel width are fragments."""
+    return WHOLE * np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2
 
 
 def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Labels:

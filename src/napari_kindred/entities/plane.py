@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..device import inference, is_out_of_memory, release
-from ..errors import KindredError
+from ..device import halving, inference
 from ..events import Notice, Progress, finish
 from ..tiling import Stitcher, tiles
 from . import decode
+from .lattice import Lattice, scaled_shape
 from .lines import fourier_lift, kernel_width
 from .meanshift import segment_features
 from .multiresolution import merge_resolutions
@@ -53,11 +53,6 @@ def resize(pixels: NDArray[np.float32], scale: float) -> torch.Tensor:
         size = scaled_shape((image.shape[2], image.shape[3]), scale)
         image = F.interpolate(image, size=size, mode="bilinear", antialias=scale < 1)
     return image.expand(1, 3, -1, -1)
-
-
-def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Size of a plane after scaling."""
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def iter_dense(
@@ -113,40 +108,13 @@ def pad_to_multiple(window: torch.Tensor, multiple: int = 32) -> torch.Tensor:
     return F.pad(window, (0, right, 0, down), mode=mode)
 
 
-def cells(shape: tuple[int, int], scale: float, stride: int) -> list[float]:
-    """Return how many pixels of a plane one cell of its raw maps spans along each axis.
-
-    Not the ratio of the two sizes: a scaled plane of odd size ends in half a cell.
-    """
-    return [
-        stride * n / scaled for n, scaled in zip(shape, scaled_shape(shape, scale), strict=True)
-    ]
-
-
-def upsample(
-    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
-) -> torch.Tensor:
-    """Bring raw maps (C, h, w) of a scaled plane to the plane's own size, bilinearly."""
-    factors = [step * (1 + 1e-9) for step in cells(shape, scale, stride)]
-    full = F.interpolate(
-        torch.from_numpy(dense)[None],
-        scale_factor=factors,
-        mode="bilinear",
-        align_corners=False,
-        recompute_scale_factor=False,
-    )
-    return full[0, :, : shape[0], : shape[1]]
-
-
-def to_maps(
-    dense: NDArray[np.float32], shape: tuple[int, int], scale: float, stride: int
-) -> decode.Maps:
-    """Bring positional maps (C, h, w) of a scaled plane to the plane's own size and pixels."""
-    full = upsample(dense[:4], shape, scale, stride)
+def to_maps(dense: NDArray[np.float32], lattice: Lattice) -> decode.Maps:
+    """Bring positional maps (C, h, w) of a scaled plane to the window's own size and pixels."""
+    full, scale = lattice.bilinear(dense[:4]), lattice.scale
     foreground = torch.sigmoid(-full[0]).numpy()
     votes: NDArray[np.float32] = (full[1:3].permute(1, 2, 0) / scale).numpy()
-    votes[..., 0] += np.arange(shape[0], dtype=np.float32)[:, None]
-    votes[..., 1] += np.arange(shape[1], dtype=np.float32)
+    votes[..., 0] += np.arange(votes.shape[0], dtype=np.float32)[:, None]
+    votes[..., 1] += np.arange(votes.shape[1], dtype=np.float32)
     width = (kernel_width(full[3]) / scale).numpy()
     return decode.Maps(foreground, votes, width)
 
@@ -155,43 +123,57 @@ def iter_dense_bounded(
     network: EntityNetwork, image: torch.Tensor, tile: int
 ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
     """Run :func:`iter_dense`, with smaller tiles when memory is not enough."""
-    while True:
-        try:
-            return (yield from iter_dense(network, image, tile))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if tile // 2 < SMALLEST_TILE:
-                raise KindredError(
-                    f"Memory is not enough even for tiles of {tile} pixels; close other programs "
-                    "or choose device='cpu'."
-                ) from error
-            tile //= 2
-        release(next(network.parameters()).device)
-        yield Notice(f"Memory was not enough; going on with tiles of {tile} pixels.")
-
-
-def labels_of(
-    network: EntityNetwork,
-    dense: NDArray[np.float32],
-    shape: tuple[int, int],
-    scale: float,
-    config: EntityConfig,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size.
-
-    Returns
-    -------
-    labels : ndarray, (H, W) int32
-    scores : ndarray, (N,) float32
-    """
-    if network.config.features == "positional":
-        maps = to_maps(dense, shape, scale, network.config.output_stride)
-        return decode.segment_maps(
-            maps, config.threshold, config.min_area, config.fill_holes, config.min_score
+    return (
+        yield from halving(
+            lambda side: iter_dense(network, image, side),
+            tile,
+            smallest=SMALLEST_TILE,
+            device=next(network.parameters()).device,
+            unit="tiles of {} pixels",
         )
-    stride = network.config.output_stride
+    )
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Labels of a plane or a window of it, nothing being left out yet.
+
+    Attributes
+    ----------
+    labels : ndarray, (H, W) int32
+        Ids without an order, 0 background.
+    quality : ndarray, (H, W) float32
+        What is averaged over an entity to its score.
+    width : ndarray, (H, W) float32, or None
+        Kernel width that each pixel's entity should have; None where the network tells none.
+    """
+
+    labels: NDArray[np.int32]
+    quality: NDArray[np.float32]
+    width: NDArray[np.float32] | None
+
+
+def pieces_of(
+    network: EntityNetwork, dense: NDArray[np.float32], lattice: Lattice, config: EntityConfig
+) -> Pieces:
+    """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size."""
+    if network.config.features == "positional":
+        maps = to_maps(dense, lattice)
+        labels, quality = decode.find_pieces(maps, config.threshold, config.fill_holes)
+        return Pieces(labels, quality, maps.width)
     foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
+    background = (foreground < config.threshold).numpy()
+    coarse = segment_features(lines_of(network, dense), background=background, min_area=1)
+    labels = lattice.nearest(coarse)
+    full = torch.sigmoid(-lattice.bilinear(dense[:1])[0]).numpy()
+    labels[full < config.threshold] = 0
+    if config.fill_holes:
+        labels = decode.fill_holes(labels)
+    return Pieces(labels, full, None)
+
+
+def lines_of(network: EntityNetwork, dense: NDArray[np.float32]) -> torch.Tensor:
+    """Return the line (h, w, D) of every cell of raw maps with content features."""
     lines = torch.from_numpy(dense[-network.config.content_dim :]).permute(1, 2, 0)
     lines = lines / lines.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     if network.config.features == "both":
@@ -199,29 +181,32 @@ def labels_of(
         places = torch.stack(
             torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1
         )
-        votes = places * stride + torch.from_numpy(dense[1:3]).permute(1, 2, 0)
+        offsets = torch.from_numpy(dense[1:3]).permute(1, 2, 0)
+        votes = places * network.config.output_stride + offsets
         typical = float(kernel_width(torch.from_numpy(dense[3])).median())
         lifted = fourier_lift(votes.reshape(-1, 2), torch.full((height * width,), -50.0), typical)
         lines = torch.cat([lines, lifted[:, 1:].view(height, width, -1)], -1) / 2**0.5
-    coarse = segment_features(lines, background=(foreground < config.threshold).numpy(), min_area=1)
-    labels = enlarge(coarse, shape, cells(shape, scale, stride))
-    full = torch.sigmoid(-upsample(dense[:1], shape, scale, stride)[0]).numpy()
-    labels[full < config.threshold] = 0
-    if config.fill_holes:
-        labels = decode.fill_holes(labels)
-    return decode.finish(labels, full, config.min_area, config.min_score)
+    return lines
 
 
-def enlarge(
-    labels: NDArray[np.int32], shape: tuple[int, int], steps: list[float]
-) -> NDArray[np.int32]:
-    """Bring labels (h, w), one cell spanning ``steps`` pixels, to another size."""
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) / step).astype(int), old - 1)
-        for old, new, step in zip(labels.shape, shape, steps, strict=True)
-    )
-    enlarged: NDArray[np.int32] = labels[rows[:, None], columns[None]]
-    return enlarged
+def labels_of(
+    network: EntityNetwork,
+    dense: NDArray[np.float32],
+    lattice: Lattice,
+    config: EntityConfig,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Cluster raw maps, and leave out what is too small or doubtful; see :func:`pieces_of`.
+
+    Returns
+    -------
+    labels : ndarray, (H, W) int32
+    scores : ndarray, (N,) float32
+    """
+    found = pieces_of(network, dense, lattice, config)
+    labels = found.labels
+    if found.width is not None and config.min_score > 0:
+        labels = decode.drop_fragments(labels, found.width)
+    return decode.finish(labels, found.quality, config.min_area, config.min_score)
 
 
 def iter_plane(
@@ -234,20 +219,20 @@ def iter_plane(
         finer = scale * 2**step
         dense = yield from iter_dense_bounded(network, resize(pixels, finer), config.tile)
         yield Progress(1, 1, "clustering")
-        found.append(labels_of(network, dense, shape, finer, config))
+        lattice = Lattice.whole(shape, finer, network.config.output_stride)
+        found.append(labels_of(network, dense, lattice, config))
     labels, scores = found[0]
     if len(found) > 1:
-        labels, scores = merge(found)
+        merged = merge(found)
+        labels, scores = decode.finish(merged.labels, merged.quality, 1)
     return Plane(labels, scores, scale)
 
 
-def merge(
-    found: list[tuple[NDArray[np.int32], NDArray[np.float32]]],
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> Pieces:
     """Merge the labels of several resolutions, coarse to fine, and keep each pixel's score."""
     labels = merge_resolutions([one for one, _ in found])
     quality = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
-    return decode.finish(labels, quality.astype(np.float32), 1)
+    return Pieces(labels, quality.astype(np.float32), None)
 
 
 def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
@@ -259,7 +244,8 @@ def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
         image = resize(pixels, scale)
         dense = finish(iter_dense_bounded(network, image, tile))
         shape = (image.shape[2], image.shape[3])
-        return labels_of(network, dense, shape, 1.0, replace(config, min_area=1))
+        lattice = Lattice.whole(shape, 1.0, network.config.output_stride)
+        return labels_of(network, dense, lattice, replace(config, min_area=1))
 
     return segment
 

@@ -6,16 +6,15 @@ import time
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..config import EntityConfig
 from ..device import describe, select
-from ..events import Event, Notice, Partial, Progress, finish, within_stack
-from ..images import Frames, is_constant, normalise
+from ..events import Event, Notice, Progress, finish, within_stack
+from ..images import Frames
 from ..options import with_options
-from ..results import Assembly, Segmentation, measure, provenance
+from ..results import Assembly, Segmentation, provenance
 from .checkpoint import load_network
-from .plane import iter_plane, look
+from .frame import Frame, segment_frame, within_budget
+from .plane import look
 from .scale import choose_scale
 
 if TYPE_CHECKING:
@@ -34,8 +33,9 @@ def iter_segment_entities(
 
     Same as :func:`segment_entities`, as a generator: yields
     :class:`~napari_kindred.events.Progress`, :class:`~napari_kindred.events.Notice` and, for each
-    finished frame, :class:`~napari_kindred.events.Partial`; returns the whole
-    :class:`~napari_kindred.results.Segmentation`.  Closing it cancels; frames yielded stay valid.
+    finished frame or block of a large one, :class:`~napari_kindred.events.Partial`; returns the
+    whole :class:`~napari_kindred.results.Segmentation`.  Closing it cancels; what was yielded
+    stays valid.
 
     Parameters
     ----------
@@ -57,31 +57,27 @@ def iter_segment_entities(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     network, info = model or load_network(config.weights, device)
     assembly = Assembly(frames)
+    fitting, side, note = within_budget(config, device)
+    if note:
+        notes.append(note)
+        yield Notice(note)
     scale = None if config.scale == "auto" else float(config.scale)
     diameter: float | None = None
     for number, index in enumerate(frames.indices()):
-        raw = frames.read(index)
-        pixels = normalise(raw.pixels)
         place = (number, len(frames))
-        if scale is None and not is_constant(raw.pixels):
-            chosen = choose_scale(pixels, look(network, config))
+        frame = Frame(frames, index, side)
+        yield Progress(number, len(frames), "reading", *place)
+        if scale is None and not frame.constant:
+            chosen = choose_scale(frame.pixels, look(network, fitting), frame.shrunk)
             scale, diameter = yield from within_stack(chosen, *place)
             yield Notice(_scale_note(scale, diameter))
             if not diameter:  # nothing seen in this frame: the next one may tell
                 scale = None
-        if raw.note:
-            notes.append(raw.note)
-            yield Notice(raw.note)
-        if is_constant(raw.pixels):
-            labels, scores = np.zeros(frames.plane_shape, np.int32), np.zeros(0, np.float32)
-        else:
-            plane = yield from within_stack(
-                iter_plane(network, pixels, config, scale or 1.0), *place
-            )
-            labels, scores = plane.labels, plane.scores
-        table = measure(labels, raw.pixels, scores, number if frames.leading_axes else None)
-        partial = Partial(index, labels, table, raw.note)
-        assembly.add(partial)
+        if frame.note:
+            notes.append(frame.note)
+            yield Notice(frame.note)
+        job = segment_frame(frame, network, fitting, scale or 1.0, assembly)
+        partial = yield from within_stack(job, *place)
         yield partial
         yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
     facts = provenance(
@@ -117,7 +113,8 @@ def segment_entities(
     """Segment every cell or nucleus of an image or stack: each its own label.
 
     Projective-sphere features from a network, clustered by mean-shift (Bottom-Up class-agnostic
-    segmentation, sections 3 and 4).  A stack is segmented frame by frame and read lazily.
+    segmentation, sections 3 and 4).  A stack is segmented frame by frame and read lazily; a frame
+    larger than 4096 pixels, or than memory allows, block by block.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,16 +94,30 @@ def window_slices(
     return slices[0], slices[1]
 
 
+class Pixels(Protocol):
+    """A normalised plane, whole or to be read window by window."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width, and what else."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[np.float32]:
+        """Return a window, (h, w, C)."""
+
+
 def choose_scale(
-    pixels: NDArray[np.float32], look: Look
+    pixels: Pixels, look: Look, shrunk: Callable[[int], NDArray[np.float32]] | None = None
 ) -> Generator[Progress, None, tuple[float, float]]:
     """Look at a normalised plane at a few scales and choose the one to segment it at.
 
     Parameters
     ----------
-    pixels : ndarray, (H, W, C)
+    pixels : ndarray, (H, W, C), or what reads windows of one
     look : callable
         See :data:`Look`.
+    shrunk : callable, optional
+        Returns the plane with a longest side of so many pixels, for one that is too large to be
+        shrunk by the look.
 
     Returns
     -------
@@ -120,8 +135,10 @@ def choose_scale(
     believed: list[tuple[float, float]] = []
     for number, scale in enumerate(scales):
         yield Progress(number / len(scales), 1, "measuring the entities")
-        window = window_slices(shape, scale, mask)
-        labels, scores = look(pixels[window], scale)
+        if shrunk is not None and scale == overview < 1:
+            labels, scores = look(shrunk(LOOK), 1.0)
+        else:
+            labels, scores = look(pixels[window_slices(shape, scale, mask)], scale)
         if number == 0:
             mask = labels > 0
         seen = typical_diameter(labels)

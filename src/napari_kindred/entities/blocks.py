@@ -1,0 +1,337 @@
+"""A plane too large to hold is segmented in overlapping blocks, each by itself.
+
+A block's window is its core, for which it answers, and room around it for the entities that its
+core cuts; the network sees a halo beyond.  What two neighbours saw in their shared strip tells
+which of their entities are one (:mod:`napari_kindred.entities.joining`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..images import normalise_to
+from ..tiling import Tile, tiles
+from . import decode
+from .lattice import Lattice, Taps, scaled_shape
+from .network import MULTIPLE
+from .plane import (
+    HALO,
+    Pieces,
+    iter_dense_bounded,
+    labels_of,
+    merge,
+    pieces_of,
+    resize,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..config import EntityConfig
+    from ..events import Notice, Progress
+    from ..images import Frames, PlaneRange
+    from .network import EntityNetwork
+
+BLOCK = 4096
+"""Side of a block's window, in pixels of the finest picture that the network looks at."""
+
+SMALLEST_BLOCK = 512
+"""Blocks are not halved below this side."""
+
+ROOM = 64
+"""Pixels of the scaled plane that a block sees beyond its core: entities that a core cuts reach
+less far, or else are put together from what neighbours saw."""
+
+_BAND = 1 << 26
+"""Bytes of a plane that are read in one go for its overview."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSource:
+    """One frame of an image, whose normalised pixels are read region by region.
+
+    Attributes
+    ----------
+    frames : Frames
+    index : tuple of int
+        Of the frame.
+    known : PlaneRange
+        What :meth:`~napari_kindred.images.Frames.plane_range` found.
+    """
+
+    frames: Frames
+    index: tuple[int, ...]
+    known: PlaneRange
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.frames.plane_shape
+
+    def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Read a region as it is, (h, w, C)."""
+        return self.frames.read_region(self.index, rows, columns, self.known).pixels
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Read a region normalised as part of the plane, (h, w, C)."""
+        return normalise_to(self.raw(*window), self.known.low, self.known.high)
+
+    def overview(self, side: int) -> NDArray[np.float32]:
+        """Return the plane shrunk to a longest side, (h, w, C), read a band of rows at a time."""
+        shape = self.shape
+        size = scaled_shape(shape, side / max(shape))
+        steps = [full / small for full, small in zip(shape, size, strict=True)]
+        across = Taps.between(slice(0, size[1]), steps[1], shape[1], antialias=True)
+        depth = 3 if self.frames.rgb else 1
+        high = max(1, int(_BAND / (4 * depth * shape[1]) / steps[0]) - 2)
+        bands = []
+        for top in range(0, size[0], high):
+            outputs = slice(top, min(top + high, size[0]))
+            down = Taps.between(outputs, steps[0], shape[0], antialias=True)
+            pixels = torch.from_numpy(self[down.span, slice(0, shape[1])])
+            bands.append(down.apply(across.apply(pixels, 1, 0), 0, down.span.start))
+        whole: NDArray[np.float32] = torch.cat(bands).numpy()
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is known of each entity of a block, summed over those of its pixels in the core.
+
+    Attributes
+    ----------
+    area : ndarray of int64, (N,)
+    first : ndarray of int64, (N,)
+        Its first pixel, counted row by row over the whole plane; that of a plane's end for an
+        entity without a pixel in the core.
+    rows, columns, intensity, quality, log_width : ndarray of float64, (N,)
+        Sums of its pixels' places, intensities (of all channels the mean), quality, and logarithm
+        of the kernel width that it should have.
+    """
+
+    area: NDArray[np.int64]
+    first: NDArray[np.int64]
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    quality: NDArray[np.float64]
+    log_width: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLabels:
+    """What one block gives.
+
+    Attributes
+    ----------
+    place : Tile
+        Its window (``outer``) and core (``inner``).
+    labels : ndarray of int32, (h, w)
+        Of the window; 1 … N, 0 background.
+    sums : Sums
+        Of the N entities.
+    """
+
+    place: Tile
+    labels: NDArray[np.int32]
+    sums: Sums
+
+    @property
+    def core(self) -> NDArray[np.int32]:
+        """Labels of the core."""
+        return self.labels[self.place.local]
+
+
+def finest(scale: float, config: EntityConfig) -> float:
+    """Return how much finer than the plane a block's finest pixels are, at least 1."""
+    return max(1.0, scale * 2 ** (config.resolutions - 1))
+
+
+def cut(
+    shape: tuple[int, int], scale: float, config: EntityConfig, side: int = BLOCK
+) -> list[Tile]:
+    """Cut a plane into blocks; a plane that fits into one is one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the plane.
+    scale : float
+        At which the network looks at it first.
+    side : int
+        Of a block's window, in pixels of the plane at its finest resolution, or in those of the
+        plane itself where that is finer.
+    """
+    window = max(8, int(side / finest(scale, config)))
+    room = min(math.ceil(ROOM / scale), window // 4)
+    return tiles(shape, window, room)
+
+
+def segment_block(
+    source: PlaneSource,
+    place: Tile,
+    network: EntityNetwork,
+    config: EntityConfig,
+    scale: float,
+) -> Generator[Progress | Notice, None, BlockLabels]:
+    """Segment one block of a plane; nothing beyond its surroundings is read.
+
+    Parameters
+    ----------
+    source : PlaneSource
+    place : Tile
+        One of :func:`cut`.
+    network : EntityNetwork
+    config : EntityConfig
+    scale : float
+        At which the network looks at the plane first.
+
+    Returns
+    -------
+    BlockLabels
+        With all that may be part of an entity: only the whole plane can tell what is too small
+        or too doubtful.
+    """
+    spans = [_spans(source.shape, place, scale * 2**step) for step in range(config.resolutions)]
+    region = (
+        slice(min(s[0][0].start for s in spans), max(s[0][0].stop for s in spans)),
+        slice(min(s[0][1].start for s in spans), max(s[0][1].stop for s in spans)),
+    )
+    raw = source.raw(*region)
+    pixels = normalise_to(raw, source.known.low, source.known.high)
+    found: list[Pieces] = []
+    merged = []
+    for step, (_, scaled) in enumerate(spans):
+        finer = scale * 2**step
+        image = _scaled(pixels, region, source.shape, scaled, finer)
+        dense = yield from iter_dense_bounded(network, image, config.tile)
+        stride = network.config.output_stride
+        origin = (scaled[0].start // stride, scaled[1].start // stride)
+        lattice = Lattice(source.shape, place.outer, finer, stride, origin)
+        if config.resolutions == 1:
+            found.append(pieces_of(network, dense, lattice, config))
+        else:
+            merged.append(labels_of(network, dense, lattice, config))
+    pieces = merge(merged) if merged else found[0]
+    here = tuple(
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(place.outer, region, strict=True)
+    )
+    block = _summed(place, pieces, raw[here].mean(axis=2), source.shape)
+    return _sorted_out(block, config, pieces.width is not None)
+
+
+def _spans(
+    shape: tuple[int, int], place: Tile, scale: float
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return which pixels of the plane a block needs, and what the network sees, in scaled ones.
+
+    The latter begins on the network's coarsest grid, so that neighbours see the same cells.
+    """
+    needed, seen = [], []
+    scaled_lengths = scaled_shape(shape, scale)
+    for part, length, scaled in zip(place.outer, shape, scaled_lengths, strict=True):
+        step = length / scaled
+        start = max(0, int(part.start / step) - HALO) // MULTIPLE * MULTIPLE
+        stop = min(scaled, math.ceil(part.stop / step) + HALO)
+        seen.append(slice(start, stop))
+        span = Taps.between(slice(start, stop), step, length, antialias=step > 1).span
+        needed.append(slice(min(span.start, part.start), max(span.stop, part.stop)))
+    return (needed[0], needed[1]), (seen[0], seen[1])
+
+
+def _scaled(
+    pixels: NDArray[np.float32],
+    region: tuple[slice, slice],
+    shape: tuple[int, int],
+    seen: tuple[slice, slice],
+    scale: float,
+) -> torch.Tensor:
+    """Scale a region (h, w, C) of a plane to the part of the scaled plane that the network sees."""
+    if scale == 1:
+        rows, columns = (
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(seen, region, strict=True)
+        )
+        return resize(pixels[rows, columns], 1.0)
+    values = torch.from_numpy(pixels)
+    for axis, scaled in enumerate(scaled_shape(shape, scale)):
+        step = shape[axis] / scaled
+        taps = Taps.between(seen[axis], step, shape[axis], antialias=step > 1)
+        values = taps.apply(values, axis, region[axis].start)
+    return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
+
+
+def _summed(
+    place: Tile, pieces: Pieces, grey: NDArray[np.float32], shape: tuple[int, int]
+) -> BlockLabels:
+    """Give the pieces of a window numbers, and sum up what their pixels in the core tell."""
+    seen = np.bincount(pieces.labels.ravel()) > 0
+    seen[0] = False
+    labels = np.where(seen, np.cumsum(seen), 0).astype(np.int32)[pieces.labels]
+    count = int(seen.sum())
+    core = labels[place.local]
+    at = np.flatnonzero(core)
+    ids = core.reshape(-1)[at] - 1
+    rows, columns = (
+        where + part.start
+        for where, part in zip(np.divmod(at, core.shape[1]), place.inner, strict=True)
+    )
+    first = np.full(count, shape[0] * shape[1], np.int64)
+    flat = rows * shape[1] + columns
+    first[ids[::-1]] = flat[::-1]
+
+    def total(values: NDArray[np.float32] | NDArray[np.int64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = np.bincount(ids, weights=values, minlength=count)
+        return sums
+
+    def of(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        return plane[place.local].reshape(-1)[at]
+
+    width = np.zeros(count) if pieces.width is None else total(np.log(of(pieces.width)))
+    return BlockLabels(
+        place,
+        labels,
+        Sums(
+            np.bincount(ids, minlength=count),
+            first,
+            total(rows),
+            total(columns),
+            total(of(grey)),
+            total(of(pieces.quality)),
+            width,
+        ),
+    )
+
+
+def _sorted_out(block: BlockLabels, config: EntityConfig, widths: bool) -> BlockLabels:
+    """Leave out what is too small or doubtful and lies where no neighbour sees it."""
+    deep = []
+    for inner, outer in zip(block.place.inner, block.place.outer, strict=True):
+        before, after = inner.start - outer.start, outer.stop - inner.stop
+        deep.append(slice(2 * before, outer.stop - outer.start - 2 * after))
+    inside = np.bincount(block.labels[tuple(deep)].ravel(), minlength=len(block.sums.area) + 1)
+    shared = np.bincount(block.labels.ravel(), minlength=len(inside)) > inside
+    keep = np.append(False, is_whole(block.sums, config, widths)) | shared
+    keep[0] = False
+    labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[block.labels]
+    parts = (getattr(block.sums, item.name)[keep[1:]] for item in fields(Sums))
+    return BlockLabels(block.place, labels, Sums(*parts))
+
+
+def is_whole(total: Sums, config: EntityConfig, widths: bool) -> NDArray[np.bool_]:
+    """Tell which entities are kept, as :func:`.decode.finish` and ``drop_fragments`` do."""
+    area = np.maximum(total.area, 1)
+    keep = total.area >= 1
+    if config.resolutions > 1:  # their resolutions were sorted out before they were merged
+        return keep
+    keep &= (total.area >= config.min_area) & (total.quality / area >= config.min_score)
+    if widths and config.min_score > 0:
+        keep &= total.area >= decode.least_area(np.exp(total.log_width / area))
+    return keep
