@@ -33,6 +33,7 @@ ORDER = [
     "files",
     "sequences",
     "intensity",
+    "planes",
     "images",
     "tiling",
     "metrics",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,32 @@ def is_portable(data: Any) -> bool:
         held = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
         return held <= _HELD
     return _is_mapped(data) or bool(getattr(data, "portable", False))
+
+
+def source_of(data: Any) -> Path | None:
+    """Return the file or folder that an array is read from, None where it does not say so."""
+    import zarr
+
+    if isinstance(data, zarr.Array) and isinstance(data.store, zarr.storage.LocalStore):
+        inside = Path(data.store.root, data.path).absolute()
+        # The outermost: an image's resolutions are arrays inside the OME-Zarr that people see.
+        zarrs = [path for path in inside.parents if path.suffix.lower() == ".zarr"]
+        return zarrs[-1] if zarrs else inside
+    if _is_mapped(data):
+        return Path(data.filename)
+    source = getattr(data, "source", None)
+    return source if isinstance(source, Path) else None
+
+
+def is_pyramid(image: Any) -> bool:
+    """Tell a list of one image's resolutions, finest first, from an array or a list of frames."""
+    if not isinstance(image, Sequence) or len(image) < 2:
+        return False
+    if not all(hasattr(level, "shape") and hasattr(level, "dtype") for level in image):
+        return False
+    sizes = [int(np.prod(level.shape, dtype=np.int64)) for level in image]
+    same = len({(len(level.shape), np.dtype(level.dtype)) for level in image}) == 1
+    return same and all(fine > coarse for fine, coarse in pairwise(sizes))
 
 
 def _is_mapped(data: Any) -> bool:

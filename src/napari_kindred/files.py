@@ -6,7 +6,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class ImageFile:
     levels : tuple of array-like
         The image at all its resolutions, finest first, ``data`` included; empty when there is
         but one.
+    path : Path or None
+        Where it lies.  Labels that are too large for memory are written beside it, or to the
+        temporary folder where this is None.
     """
 
     data: Any
@@ -46,6 +49,7 @@ class ImageFile:
     name: str = "image"
     note: str = ""
     levels: tuple[Any, ...] = ()
+    path: Path | None = None
 
     def scale_of(self, axes: str) -> tuple[tuple[float, ...] | None, tuple[str, ...] | None]:
         """Return scale and units of some of the axes, such as those of the labels."""
@@ -88,7 +92,7 @@ def read_image(path: str | Path) -> ImageFile:
             f"The file {path.name!r} is damaged or not what its name says ({_one_line(error)}); "
             "export it again, for example as OME-TIFF."
         ) from error
-    return found
+    return replace(found, path=path)
 
 
 def list_images(folder: str | Path) -> list[Path]:

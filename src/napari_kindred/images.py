@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .arrays import as_array, blocks, is_portable, packed, regular, unpacked
+from .arrays import (
+    as_array,
+    blocks,
+    is_portable,
+    is_pyramid,
+    packed,
+    source_of,
+    unpacked,
+)
 from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
 from .errors import InputError
 from .files import ImageFile, is_image, list_images, read_image, stem_of
@@ -21,12 +30,10 @@ from .intensity import (
     is_exact,
     normalise,
     normalise_to,
-    note_on,
-    percentiles,
-    sampling_step,
     spread_of,
     to_float32,
 )
+from .planes import PlaneRange, RawFrame, digest_of, look_through, note_on_frame
 
 __all__ = [
     "AXES",
@@ -45,52 +52,6 @@ __all__ = [
     "read_image",
     "stem_of",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class RawFrame:
-    """One frame, with its intensities as they are in the image.
-
-    Attributes
-    ----------
-    pixels : ndarray of float32, shape (Y, X, 1) or (Y, X, 3)
-        Finite values.
-    note : str
-        What had to be done to the values, one sentence, or empty.
-    digest : bytes
-        The frame's part of :meth:`Frames.signature`; empty for a region.
-    """
-
-    pixels: np.ndarray
-    note: str = ""
-    digest: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneRange:
-    """What is known of a whole frame, so that its regions can be read one by one.
-
-    Attributes
-    ----------
-    low, high : float
-        What :func:`normalise` maps to 0 and 1: ``normalise_to(region, low, high)`` is a cut-out
-        of the normalised frame.
-    constant : bool
-        Whether the frame has the same value everywhere.
-    note : str
-        As that of :class:`RawFrame`.
-    spread : Spread
-        Of the values as they are in the image.
-    digest : bytes
-        The frame's part of :meth:`Frames.signature`.
-    """
-
-    low: float
-    high: float
-    constant: bool
-    note: str
-    spread: Spread
-    digest: bytes
 
 
 class Frames:
@@ -117,10 +78,21 @@ class Frames:
         Height and width of a frame.
     shape, dtype
         Those of the image.
+    path : Path or None
+        The file or folder that the image is read from, where that is known.
+    scale, units
+        Of the labels' axes, as in :class:`.ImageFile`.
     """
 
-    def __init__(self, data: Any, axes: str, channel: int | None, axes_note: str) -> None:
-        self._data = data
+    def __init__(
+        self,
+        data: Any,
+        axes: str,
+        channel: int | None,
+        axes_note: str = "",
+        lower: tuple[Frames, ...] = (),
+    ) -> None:
+        self._data, self._lower = data, lower
         self._digests: dict[tuple[int, ...], bytes] = {}
         self.axes = axes
         self.axes_note = axes_note
@@ -132,6 +104,9 @@ class Frames:
         self.leading_axes = "".join(letter for letter in axes if letter in "TZ")
         self.leading_shape = tuple(size[letter] for letter in self.leading_axes)
         self.plane_shape = (size["Y"], size["X"])
+        self.path: Path | None = source_of(data)
+        self.scale: tuple[float, ...] | None = None
+        self.units: tuple[str, ...] | None = None
 
     @classmethod
     def open(
@@ -147,7 +122,9 @@ class Frames:
         ----------
         image : array-like
             numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
-            float of any size. It is never read as a whole.
+            float of any size. It is never read as a whole. A list of the same image at lower
+            and lower resolutions, as a multi-scale layer has it, is one image; so is what
+            :func:`read_image` returns.
         axes : str, optional
             One letter of ``TCZYXS`` per axis; guessed when left out.
         channel : int, optional
@@ -162,7 +139,10 @@ class Frames:
             When the image cannot be segmented, when the axes cannot be guessed safely, or when
             axes or channel do not fit the image.
         """
-        data = as_array(image)
+        file = image if isinstance(image, ImageFile) else ImageFile(image, path=source_of(image))
+        levels = file.levels or (tuple(file.data) if is_pyramid(file.data) else (file.data,))
+        metadata_axes = metadata_axes or file.axes
+        data = as_array(levels[0])
         shape = tuple(int(size) for size in data.shape)
         if axes is None or not axes.strip():
             axes, note = guessed_axes(shape, data.dtype, metadata_axes)
@@ -172,7 +152,11 @@ class Frames:
             if fault:
                 raise InputError(f"The axes {axes!r} {fault}.")
         channel, channel_note = choose_channel(axes, shape, channel)
-        frames = cls(data, axes, channel, " ".join(filter(None, (note, channel_note))))
+        lower = (cls(as_array(level), axes, channel) for level in levels[1:])
+        notes = " ".join(filter(None, (note, channel_note)))
+        frames = cls(data, axes, channel, notes, tuple(lower))
+        frames.path = file.path
+        frames.scale, frames.units = replace(file, axes=axes).scale_of(frames.output_axes)
         if min(frames.plane_shape) < 2:
             height, width = frames.plane_shape
             raise InputError(
@@ -219,10 +203,11 @@ class Frames:
         values = self._values(index, slice(None), slice(None))
         spread = self._spread(values)
         pixels = to_float32(values, spread)
-        rows, columns = self._marks
-        digest = self._digests[index] = _digest(pixels[::rows, ::columns])
+        digest = self._digests[index] = digest_of(pixels)
         constant = pixels.flat[0] if is_constant(pixels) else None
-        return RawFrame(pixels, self._note(index, spread, constant), digest)
+        return RawFrame(
+            pixels, note_on_frame(self._name(index), self.dtype, spread, constant), digest
+        )
 
     def read_region(
         self,
@@ -257,7 +242,9 @@ class Frames:
             self._digests[index] = known.digest
             return RawFrame(to_float32(values, known.spread))
         spread = self._spread(values)
-        return RawFrame(to_float32(values, spread), self._note(index, spread, None))
+        return RawFrame(
+            to_float32(values, spread), note_on_frame(self._name(index), self.dtype, spread)
+        )
 
     def plane_range(self, index: tuple[int, ...] = ()) -> PlaneRange:
         """Look through one frame, block by block, for what its regions have in common.
@@ -275,33 +262,43 @@ class Frames:
         InputError
             When the image's source fails.
         """
-        depth = 3 if self.rgb else 1
-        step = sampling_step(self.plane_shape[0] * self.plane_shape[1] * depth)
-        marks = np.zeros(
-            (*(-(-n // s) for n, s in zip(self.plane_shape, self._marks, strict=True)), depth),
+        found = look_through(
+            lambda rows, columns: self._values(index, rows, columns),
+            blocks(self._data, self.axes),
+            (*self.plane_shape, 3 if self.rgb else 1),
             self.dtype,
+            self._name(index),
         )
-        spread, sample = Spread(), []
-        for rows, columns in blocks(self._data, self.axes):
-            values = self._values(index, rows, columns)
-            spread = spread.joined(spread_of(values))
-            _, picked = regular(values, rows, columns, (step, step))
-            sample.append(picked.reshape(-1))
-            place, picked = regular(values, rows, columns, self._marks)
-            marks[place] = picked
-        ends = to_float32(np.array([spread.lowest, spread.highest], self._wide), spread)
-        low, high = percentiles(to_float32(np.concatenate(sample), spread))
-        if not high > low:
-            low, high = float(ends[0]), float(ends[1])
-        constant = bool(ends[0] == ends[1])
-        digest = self._digests[index] = _digest(to_float32(marks, spread))
-        note = self._note(index, spread, ends[0] if constant else None)
-        return PlaneRange(low, high, constant, note, spread, digest)
+        self._digests[index] = found.digest
+        return found
+
+    def at(self, scale: float) -> Frames:
+        """Return the image at the lowest resolution that it is stored at and that is enough.
+
+        Parameters
+        ----------
+        scale : float
+            Share of the rows and of the columns that is needed: 0.25 for every fourth.
+
+        Returns
+        -------
+        Frames
+            The same frames, their ``plane_shape`` smaller; this image itself where none of its
+            lower resolutions has as many rows and columns, or the same frames.
+        """
+        for frames in reversed(self._lower):
+            enough = all(
+                low + 1 > full * scale
+                for low, full in zip(frames.plane_shape, self.plane_shape, strict=True)
+            )
+            if enough and frames.leading_shape == self.leading_shape:
+                return frames
+        return self
 
     @property
     def portable(self) -> bool:
         """Whether pickling sends where the pixels are instead of the pixels themselves."""
-        return is_portable(self._data)
+        return is_portable(self._data) and all(frames.portable for frames in self._lower)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_data": packed(self._data)}
@@ -327,12 +324,15 @@ class Frames:
         -------
         dict
             ``shape``, ``dtype``, ``axes``, ``channel``, and ``content``: a hash over a sample of
-            each frame that was read (of the first, when none was).
+            each frame that was read (of the first, when none was), at the highest resolution
+            that was read.
         """
-        if not self._digests:
+        seen = [frames._digests for frames in (self, *self._lower) if frames._digests]
+        if not seen:
             self.plane_range(next(self.indices()))
+            seen = [self._digests]
         content = hashlib.sha256()
-        for index, digest in sorted(self._digests.items()):
+        for index, digest in sorted(seen[0].items()):
             content.update(repr(index).encode() + digest)
         return {
             "shape": list(self.shape),
@@ -341,17 +341,6 @@ class Frames:
             "channel": self.channel,
             "content": content.hexdigest(),
         }
-
-    @property
-    def _marks(self) -> tuple[int, int]:
-        """Which rows and columns, every how manieth, the signature is made of."""
-        height, width = self.plane_shape
-        return max(1, height // 64), max(1, width // 64)
-
-    @property
-    def _wide(self) -> np.dtype[Any]:
-        """A type that holds the spread's numbers."""
-        return self.dtype if self.dtype.kind == "f" else np.dtype(np.float64)
 
     def _values(self, index: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
         """Return the values of part of a frame as they are, shape (Y, X, 1) or (Y, X, 3)."""
@@ -371,18 +360,8 @@ class Frames:
     def _spread(self, values: np.ndarray) -> Spread:
         return Spread() if is_exact(self.dtype) else spread_of(values)
 
-    def _note(self, index: tuple[int, ...], spread: Spread, constant: float | None) -> str:
-        note = note_on(self.dtype, spread)
-        if not note and constant is not None:
-            note = f"has the same value ({constant:g}) everywhere, so there is nothing to see"
-        return f"{self._name(index)} {note}." if note else ""
-
     def _name(self, index: tuple[int, ...]) -> str:
         if not index:
             return "The image"
         pairs = zip(self.leading_axes, index, strict=True)
         return "Frame " + ", ".join(f"{letter}={place}" for letter, place in pairs)
-
-
-def _digest(sample: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(sample).tobytes()).digest()

@@ -36,12 +36,15 @@ class FolderMovie:
     ndim : int
     portable : bool
         Whether another process that sees the files can read them.
+    source : Path
+        The folder of the first file.
     """
 
     portable = True
 
     def __init__(self, paths: Sequence[Path], shape: tuple[int, ...], dtype: Any) -> None:
         self.paths = [path.absolute() for path in paths]
+        self.source = self.paths[0].parent
         self.shape = (len(self.paths), *shape)
         self.dtype = np.dtype(dtype)
         self.ndim = len(self.shape)
@@ -102,7 +105,8 @@ def read_folder(folder: str | Path) -> ImageFile:
     data = FolderMovie(paths, shape, dtype)
     scale = None if first.scale is None else (1.0, *first.scale)
     units = None if first.units is None else ("pixel", *first.units)
-    return ImageFile(data, f"T{axes}", scale, units, folder.resolve().name, note)
+    path = folder.resolve()
+    return ImageFile(data, f"T{axes}", scale, units, path.name, note, path=path)
 
 
 def in_sequence(paths: list[Path]) -> tuple[list[Path], str]:
