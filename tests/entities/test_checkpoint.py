@@ -50,7 +50,7 @@ def refused(path):
 
 
 def test_a_network_comes_back_as_half_precision_keeps_it(network, saved):
-    loaded, _ = load_network(saved)
+    loaded, _ = load_network(saved, for_training=True)
     assert loaded.config == CONFIG
     assert not loaded.training
     before, after = network.state_dict(), loaded.state_dict()
@@ -62,6 +62,16 @@ def test_a_network_comes_back_as_half_precision_keeps_it(network, saved):
     with torch.no_grad():
         for one, two in zip(network(image), loaded(image), strict=True):
             torch.testing.assert_close(one, two, rtol=0.02, atol=0.02)
+
+
+def test_a_network_for_use_sees_the_same_without_batch_norm(saved):
+    trained, _ = load_network(saved, for_training=True)
+    used, _ = load_network(saved)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in used.modules())
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, two in zip(trained(image), used(image), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
 
 
 def test_the_file_takes_two_bytes_a_number_and_leaves_nothing_beside_it(network, saved):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..device import inference, select
+from ..entities.bands import make_ready
 from ..entities.plane import pad_to_multiple
 from ..errors import OptionError, WeightsError
 from .base import Encoder, MaskDecoder, Tokens
@@ -160,7 +161,7 @@ def check_stride(stride: int) -> None:
 
 def ready(network: nn.Module, device: torch.device) -> nn.Module:
     """Make a convolutional network ready for use: channels last is several times faster on CPU."""
-    return network.to(device).to(memory_format=torch.channels_last).eval()
+    return make_ready(network).to(device).to(memory_format=torch.channels_last)
 
 
 def open_kindred(stride: int, device: str | torch.device) -> Encoder:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from ..config import NetworkConfig
 from ..errors import KindredError, WeightsError
 from ..weights import file_sha256, resolve
+from .bands import make_ready
 from .network import EntityNetwork
 
 FORMAT = "napari-kindred entities 1"
@@ -38,15 +39,18 @@ def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any])
 
 
 def load_network(
-    name: str | Path, device: torch.device | str = "cpu"
+    name: str | Path, device: torch.device | str = "cpu", *, for_training: bool = False
 ) -> tuple[EntityNetwork, dict[str, Any]]:
-    """Load a network for use.
+    """Load a network.
 
     Parameters
     ----------
     name : str or path
         Name in the weights table, or a file written by training.
     device : torch.device
+    for_training : bool
+        Whether its tensors must be those of the file.  For use batch norm is folded into
+        convolutions, which gives the same maps but for rounding; see :mod:`.bands`.
 
     Returns
     -------
@@ -86,7 +90,8 @@ def load_network(
         raise WeightsError(
             f"{path.name} does not fit the network it describes; train it again with this version."
         ) from error
-    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    network = network.eval() if for_training else make_ready(network)
+    network = network.to(device).to(memory_format=torch.channels_last)
     return network, {
         "name": str(name),
         "sha256": file_sha256(path),

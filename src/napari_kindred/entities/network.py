@@ -7,6 +7,7 @@ predicts *positional* features: where each pixel's entity has its centre, and ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import OptionError, WeightsError
+from .bands import band_size, in_bands
 
 if TYPE_CHECKING:
     from ..config import NetworkConfig
@@ -62,8 +64,8 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus its residual, (B, W, h, w)."""
-        out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
-        return out
+        out: Tensor = self.second(F.relu_(self.first(F.relu(x))))
+        return out.add_(x)
 
 
 class FusionBlock(nn.Module):
@@ -163,13 +165,20 @@ class EntityNetwork(nn.Module):
         x: Tensor | None = None
         for stride, block, level in coarse_to_fine:
             x = maps[f"fusion{stride}"] = block(levels[level], x)
-        fine = F.interpolate(
-            maps["fusion4"], scale_factor=2.0, mode="bilinear", align_corners=False
-        )
-        if self._fine is not None:
-            fine = torch.cat([fine, levels[self._fine]], dim=1)
-        maps["half"] = F.relu(self.head_half(fine))
+        joined = [maps["fusion4"]] if self._fine is None else [maps["fusion4"], levels[self._fine]]
+        maps["half"] = self._in_bands(self._join, joined, self.head_half.in_channels)
         return maps
+
+    def _join(self, coarse: Tensor, *fine: Tensor) -> Tensor:
+        """Make the features at half the resolution of those at a quarter, and the encoder's."""
+        return F.relu_(self.head_half(torch.cat([_doubled(coarse), *fine], 1)))
+
+    @staticmethod
+    def _in_bands(head: Callable[..., Tensor], maps: list[Tensor], channels: int) -> Tensor:
+        """Apply a part of the heads, whose widest map is twice as fine as the first of ``maps``."""
+        batch, _, rows, columns = maps[0].shape
+        size = band_size(channels, 4 * columns, batch)
+        return in_bands(head, maps, rows, size, 2)
 
     def forward(self, image: Tensor) -> DenseMaps:
         """Predict dense maps.
@@ -179,11 +188,15 @@ class EntityNetwork(nn.Module):
         image : Tensor, (B, 3, H, W) float32
             Normalised to about 0..1; H and W multiples of 32.
         """
-        x = self.features(image)["half"]
+        half = self.features(image)["half"]
+        return self._split(self._in_bands(self._predict, [half], self.head_full.in_channels))
+
+    def _predict(self, x: Tensor) -> Tensor:
+        """Make raw maps of the features at half the resolution."""
         if self.config.output_stride == 1:
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-        x = F.relu(self.head_full(x))
-        return self._split(self.head_out(x))
+            x = _doubled(x)
+        out: Tensor = self.head_out(F.relu_(self.head_full(x)))
+        return out
 
     def _split(self, out: Tensor) -> DenseMaps:
         background, rest = out[:, :1], out[:, 1:]
@@ -193,6 +206,10 @@ class EntityNetwork(nn.Module):
         if self._content:
             content = torch.tanh(rest)
         return DenseMaps(background, offset, size, content)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def load_imagenet(network: EntityNetwork) -> int:

@@ -123,7 +123,7 @@ def _start(config: TrainConfig) -> EntityNetwork:
     elif config.init == "timm":
         network.encoder = _download_encoder(config.encoder)
     elif config.init != "random":
-        network, _ = load_network(config.init, torch.device("cpu"))
+        network, _ = load_network(config.init, torch.device("cpu"), for_training=True)
         if network.config != config.network():
             raise WeightsError(f"{config.init} holds a network of another shape: {network.config}.")
     return network.to(memory_format=torch.channels_last)
