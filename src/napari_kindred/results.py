@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +14,17 @@ import pandas as pd
 from . import __version__, storage
 from .arrays import blocks
 from .events import Partial, Progress
-from .storage import IN_MEMORY, label_chunks, plain
+from .growing import Home, grow, tell, where
+from .storage import plain
 
 if TYPE_CHECKING:
     from .images import Frames
+
+IN_MEMORY = 1 << 26
+"""Labels of no more bytes than this are kept in memory without asking how much there is."""
+
+SHARE = 0.25
+"""Of the memory that a job may take, what its labels may."""
 
 _COLUMNS = {
     "index": np.int64,
@@ -208,26 +213,60 @@ def provenance(
     return {key: plain(value) for key, value in entries.items()}
 
 
-def make_labels(shape: Sequence[int], dtype: Any = np.int32, in_memory: int | None = None) -> Any:
-    """Return zeros to be filled frame by frame.
+def room_for_labels(memory: float | None = None) -> int:
+    """Return how many bytes of labels may be in memory: a share of what the whole job may take.
+
+    Parameters
+    ----------
+    memory : float or None
+        As the ``memory`` of a config.
+    """
+    from .device import memory_budget
+
+    return int(SHARE * memory_budget(memory))
+
+
+def make_labels(
+    shape: Sequence[int],
+    dtype: Any = np.int32,
+    in_memory: int | None = None,
+    home: Home | None = None,
+    memory: float | None = None,
+) -> Any:
+    """Return zeros to be filled frame by frame or block by block.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    dtype : dtype
+    in_memory : int, optional
+        Most bytes to keep in memory; :func:`room_for_labels` when left out.
+    home : Home, optional
+        Beside which image they are written when there is no room for them in memory.
+    memory : float, optional
+        As the ``memory`` of a config.
 
     Returns
     -------
     ndarray or zarr.Array
-        In memory up to ``in_memory`` (:data:`IN_MEMORY`) bytes; else a compressed zarr array, a
-        frame per chunk row, in a temporary folder that is deleted together with the array.
+        In memory, or a compressed zarr array: at its home where there is no room, else in a
+        temporary folder that is deleted together with the array.
     """
     shape = tuple(int(size) for size in shape)
-    limit = IN_MEMORY if in_memory is None else in_memory
-    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= limit:
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size <= (IN_MEMORY if in_memory is None else in_memory):
         return np.zeros(shape, dtype)
-    import zarr
+    fits = size <= room_for_labels(memory)
+    if fits and in_memory is None:
+        return np.zeros(shape, dtype)
+    return grow(shape, dtype, None if fits else home, empty_table(stack=len(shape) > 2))
 
-    folder = tempfile.TemporaryDirectory(prefix="napari-kindred-", ignore_cleanup_errors=True)
-    labels = zarr.create_array(folder.name, shape=shape, chunks=label_chunks(shape), dtype=dtype)
-    # Deleted with the array, not with the interpreter's last breath as an orphan.
-    weakref.finalize(labels, folder.cleanup)
-    return labels
+
+def home_for(frames: Frames, what: str) -> Home | None:
+    """Return where labels of an image go that are too large for memory, if its place is known."""
+    if frames.path is None:
+        return None
+    return Home(frames.path, what, frames.output_axes, frames.scale, frames.units)
 
 
 def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
@@ -258,13 +297,22 @@ class Assembly:
     ----------
     frames : Frames
         The image that is worked on.
+    memory : float, optional
+        As the ``memory`` of a config.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, memory: float | None = None) -> None:
         self._frames = frames
-        self.labels = make_labels(frames.output_shape)
+        self.labels = make_labels(
+            frames.output_shape, home=home_for(frames, "entities"), memory=memory
+        )
         self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
         self._blocks: dict[tuple[int, ...], list[pd.DataFrame]] = {}
+
+    @property
+    def note(self) -> str:
+        """Where the labels are, one sentence, if they are kept on disk."""
+        return where(self.labels)
 
     @property
     def done(self) -> list[tuple[int, ...]]:
@@ -334,6 +382,7 @@ class Assembly:
             "complete": len(self._tables) == len(self._frames),
             "frames_done": len(self._tables),
         }
-        return Segmentation(
-            self.labels, self.table(), facts, self._frames.output_axes, scale, units
-        )
+        table = self.table()
+        tell(self.labels, table, facts)
+        scale, units = (scale, units) if scale else (self._frames.scale, self._frames.units)
+        return Segmentation(self.labels, table, facts, self._frames.output_axes, scale, units)

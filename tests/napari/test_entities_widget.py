@@ -76,6 +76,7 @@ def test_a_result_too_large_for_memory_is_a_layer_on_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("napari_kindred.results.IN_MEMORY", 1000)
+    monkeypatch.setattr("napari_kindred.results.room_for_labels", lambda *_: 1000)
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     (labels,) = labels_layers()

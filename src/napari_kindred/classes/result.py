@@ -12,6 +12,7 @@ import pandas as pd
 from .. import storage
 from ..errors import OptionError
 from ..events import Partial
+from ..growing import Home, tell
 from ..results import Segmentation, make_labels, measure
 from .names import check_names
 from .tables import sum_classes
@@ -171,6 +172,10 @@ class ClassAssembly:
         Of the labels of all frames.
     axes : str
     names, colours : tuple of str
+    home : Home, optional
+        Beside which image the labels are written when there is no room for them in memory.
+    memory : float, optional
+        As the ``memory`` of a config.
     """
 
     def __init__(
@@ -179,9 +184,12 @@ class ClassAssembly:
         axes: str,
         names: tuple[str, ...],
         colours: tuple[str, ...],
+        home: Home | None = None,
+        memory: float | None = None,
     ) -> None:
         self._axes, self._names, self._colours = axes, names, colours
-        self.labels, self.entities = make_labels(shape), make_labels(shape)
+        self.labels = make_labels(shape, home=home, memory=memory)
+        self.entities = make_labels(shape, memory=memory)
         self._frames = int(np.prod(self.labels.shape[:-2], dtype=np.int64))
         self._rows: list[pd.DataFrame] = []
         self._things: list[pd.DataFrame] = []
@@ -232,9 +240,11 @@ class ClassAssembly:
             "frames_done": len(self._rows),
         }
         filled = [rows for rows in self._things if len(rows)] or self._things[:1]
+        table = self.table()
+        tell(self.labels, table, facts)
         return ClassSegmentation(
             self.labels,
-            self.table(),
+            table,
             facts,
             self._axes,
             names=self._names,

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..results import Segmentation, make_labels
+from ..growing import tell
+from ..results import Segmentation, home_for, make_labels
 from .levels import lut, relabel
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ class ClusterAssembly:
     def __init__(self, frames: Frames, model: HierarchicalClustering) -> None:
         self._frames, self._model = frames, model
         self.table = lut(model, model.n_labels_)
-        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY)
+        home = home_for(frames, "clusters")
+        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, home)
         self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
         self._rows: list[pd.DataFrame] = []
 
@@ -184,13 +186,16 @@ class ClusterAssembly:
         pixels = int(np.prod(self._frames.plane_shape))
         rows = pd.concat(self._rows, ignore_index=True)
         per_frame = summed(rows, self.table, pixels)
+        table = summary(per_frame, pixels * len(self._frames))
+        facts = {**provenance, "complete": True, "frames_done": len(self._frames)}
+        tell(self.labels, table, facts)
         return ClusterSegmentation(
             self.labels,
-            summary(per_frame, pixels * len(self._frames)),
-            {**provenance, "complete": True, "frames_done": len(self._frames)},
+            table,
+            facts,
             self._frames.output_axes,
-            None,
-            None,
+            self._frames.scale,
+            self._frames.units,
             leaves=self.leaves,
             model=self._model,
             per_frame=per_frame,
