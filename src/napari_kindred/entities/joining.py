@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..metrics import overlaps
+from ..metrics import contingency
 from .blocks import BlockLabels, Sums, is_whole
 
 if TYPE_CHECKING:
@@ -24,8 +24,40 @@ if TYPE_CHECKING:
 Corner = tuple[int, int]
 
 SAME = 0.5
-"""Intersection over union, in the strip that two blocks share, above which two entities are one.
-Above one half, each has at most one such partner."""
+"""Two entities are one when they share more than this part of their union, in the strip that two
+blocks both see; or of the smaller one, where both go through the cut: one of them may be seen
+whole by one block, and in parts by the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What two neighbouring blocks are compared in.
+
+    Attributes
+    ----------
+    place : tuple of two slices
+        Of the plane: the middle half of what both windows cover.
+    axis : int
+        Across the cut.
+    cut : int
+        Where the one core ends and the other begins, counted from the strip's begin.
+    """
+
+    place: Slices
+    axis: int
+    cut: int
+
+    @classmethod
+    def between(cls, first: Tile, second: Tile, axis: int) -> Strip:
+        """Return that of two blocks, ``second`` following ``first`` along an axis."""
+        place = [
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(first.outer, second.outer, strict=True)
+        ]
+        cut, across = second.inner[axis].start, place[axis]
+        start, stop = (cut + across.start) // 2, (cut + across.stop + 1) // 2
+        place[axis] = slice(start, stop)
+        return cls((place[0], place[1]), axis, cut - start)
 
 
 class Joiner:
@@ -56,14 +88,13 @@ class Joiner:
         for other, strip in self._neighbours[me]:
             rows, columns = (
                 slice(part.start - outer.start, part.stop - outer.start)
-                for part, outer in zip(strip, block.place.outer, strict=True)
+                for part, outer in zip(strip.place, block.place.outer, strict=True)
             )
-            mine, cut = _moved(block.labels[rows, columns], offset), frozenset((me, other))
-            if cut in self._waiting:
-                both = overlaps(self._waiting.pop(cut), mine)
-                self._pairs.append(np.stack([both.first, both.second], 1)[both.iou > SAME])
+            mine, both = _moved(block.labels[rows, columns], offset), frozenset((me, other))
+            if both in self._waiting:
+                self._pairs.append(same_entities(self._waiting.pop(both), mine, strip))
             else:
-                self._waiting[cut] = mine
+                self._waiting[both] = mine
         self._sums.append(block.sums)
         self.count += len(block.sums.area)
         return _moved(block.core, offset)
@@ -103,26 +134,36 @@ def _corner(place: Tile) -> Corner:
     return place.inner[0].start, place.inner[1].start
 
 
-def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Slices]]]:
+def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Strip]]]:
     """Return those beside, above and below each block, with the strips that they share."""
     known = {_corner(place): place for place in places}
-    found: dict[Corner, list[tuple[Corner, Slices]]] = {corner: [] for corner in known}
+    found: dict[Corner, list[tuple[Corner, Strip]]] = {corner: [] for corner in known}
     for corner, place in known.items():
         rows, columns = place.inner
-        for beside in ((rows.start, columns.stop), (rows.stop, columns.start)):
+        for axis, beside in enumerate(((rows.stop, columns.start), (rows.start, columns.stop))):
             if beside in known:
-                strip = _shared(place.outer, known[beside].outer)
+                strip = Strip.between(place, known[beside], axis)
                 found[corner].append((beside, strip))
                 found[beside].append((corner, strip))
     return found
 
 
-def _shared(first: Slices, second: Slices) -> Slices:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
-    )
-    return rows, columns
+def same_entities(
+    first: NDArray[np.int32], second: NDArray[np.int32], strip: Strip
+) -> NDArray[np.int64]:
+    """Return which entities of two labellings of one strip are the same, pairs of ids (N, 2)."""
+    a, b, shared = contingency(first, second)
+    areas = np.bincount(a, shared)[a], np.bincount(b, shared)[b]
+    one = shared > SAME * (areas[0] + areas[1] - shared)
+    within = shared > SAME * np.minimum(*areas)
+    halves = []
+    for part in (slice(None, strip.cut), slice(strip.cut, None)):
+        where = (part,) if strip.axis == 0 else (slice(None), part)
+        halves.append(set(zip(*contingency(first[where], second[where])[:2], strict=True)))
+    through = halves[0] & halves[1]
+    crossing = np.fromiter((pair in through for pair in zip(a, b, strict=True)), bool, len(a))
+    keep = (a > 0) & (b > 0) & (one | (within & crossing))
+    return np.stack([a[keep], b[keep]], 1)
 
 
 def _moved(labels: NDArray[np.int32], offset: int) -> NDArray[np.int32]:
