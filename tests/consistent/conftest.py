@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.consistent import run
-from napari_kindred.encoders.base import Tokens
+from napari_kindred.encoders.base import Tokens, projected
 
 
 @pytest.fixture(autouse=True)
@@ -121,11 +121,12 @@ class GreyEncoder:
         self.decoder = GreyDecoder() if name == "grey with decoder" else None
         self.seen: list[tuple[int, int]] = []
 
-    def encode(self, batch: Any) -> Tokens:
+    def encode(self, batch: Any, components: Any = None) -> Tokens:
         self.seen.append(tuple(batch.shape[-2:]))
         pooled = torch.nn.functional.avg_pool2d(batch, self.stride, ceil_mode=True)
         values = torch.cat([pooled, pooled.square() / 2], 1).permute(0, 2, 3, 1)
-        return Tokens(values, torch.ones(values.shape[1:3], dtype=torch.bool))
+        valid = torch.ones(values.shape[1:3], dtype=torch.bool)
+        return Tokens(projected(values, components), valid)
 
 
 @pytest.fixture

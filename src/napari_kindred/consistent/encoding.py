@@ -8,7 +8,7 @@ run was killed, so has the same bits.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,12 +79,15 @@ class Kept:
         Pixels per token.
     embedding : ndarray of float16, (h', w', D), or None
         What the mask decoder wants, where it was asked for.
+    as_asked : bool
+        False where memory was short and tiles were smaller, which changes the last bits.
     """
 
     tokens: Halves
     valid: NDArray[np.bool_]
     step: tuple[float, float]
     embedding: Halves | None = None
+    as_asked: bool = True
 
     def values(self) -> NDArray[np.float32]:
         """Return the tokens in single precision."""
@@ -93,11 +96,15 @@ class Kept:
     def reduced(self, basis: Basis) -> Kept:
         """Return the same frame, whose tokens are whole, in the movie's own space."""
         tokens = basis.reduce(self.values()).astype(np.float16)
-        return Kept(tokens, self.valid, self.step, self.embedding)
+        return replace(self, tokens=tokens)
 
 
 def encode_frame(
-    pixels: NDArray[np.float32], encoder: Encoder, how: Encoding, basis: Basis | None
+    pixels: NDArray[np.float32],
+    encoder: Encoder,
+    how: Encoding,
+    basis: Basis | None,
+    looked: bool = False,
 ) -> Generator[Progress | Notice, None, Kept]:
     """Encode a frame; one unit of work, of which nothing depends on other frames.
 
@@ -110,20 +117,28 @@ def encode_frame(
     how : Encoding
     basis : Basis or None
         The movie's own space; None keeps whole tokens.
+    looked : bool
+        Whether the frame is one of those that the space was found in.  Its whole tokens are
+        reduced then, for whether they were still at hand must not change the last bits; those of
+        other frames are projected on the way, which is faster.
 
     Raises
     ------
     OptionError
         When a mask decoder wants whole frames, and this one had to be cut into tiles.
     """
-    found = yield from iter_encode(encoder, pixels, large=how.large, tile=how.tile)
+    components = None if basis is None or looked else basis.components
+    found = yield from iter_encode(
+        encoder, pixels, large=how.large, tile=how.tile, components=components
+    )
     if how.embedding and found.embedding is None:
         raise OptionError(
             "refinement='decoder' needs frames encoded in one go; choose large='resize'."
         )
     embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
-    kept = Kept(found.values.astype(np.float16), found.valid, found.step, embedding)
-    return kept if basis is None else kept.reduced(basis)
+    values = found.values if basis is None or looked else basis.centred(found.values)
+    kept = Kept(values.astype(np.float16), found.valid, found.step, embedding)
+    return kept.reduced(basis) if basis is not None and looked else kept
 
 
 class Known:
@@ -147,9 +162,12 @@ class Known:
             "tile": how.tile,
         }
 
-    def get(self, content: str, basis: Basis | None) -> Kept | None:
-        """Return what is known of a frame; ``content`` is what :func:`.content_of` says of it."""
-        known = self._cache.get(self._tokens_key(content, basis))
+    def get(self, content: str, basis: Basis | None, looked: bool = False) -> Kept | None:
+        """Return what is known of a frame; ``content`` is what :func:`.content_of` says of it.
+
+        The rest is as for :func:`encode_frame`.
+        """
+        known = self._cache.get(self._tokens_key(content, basis, looked))
         if known is None:
             return None
         embedding = None
@@ -161,17 +179,19 @@ class Known:
         step = known["step"]
         return Kept(known["tokens"], known["valid"], (float(step[0]), float(step[1])), embedding)
 
-    def put(self, content: str, basis: Basis | None, kept: Kept) -> None:
-        """Keep what was found out about a frame."""
+    def put(self, content: str, basis: Basis | None, looked: bool, kept: Kept) -> None:
+        """Keep what was found out about a frame, unless memory was short."""
+        if not kept.as_asked:
+            return
         arrays = {"tokens": kept.tokens, "valid": kept.valid, "step": np.array(kept.step)}
-        self._cache.put(self._tokens_key(content, basis), arrays)
+        self._cache.put(self._tokens_key(content, basis, looked), arrays)
         if kept.embedding is not None:
             key = self._key([content], what="embedding")
             self._cache.put(key, {"embedding": kept.embedding})
 
     def drop_whole(self, content: str) -> None:
         """Forget a frame's whole tokens, which are large."""
-        self._cache.drop(self._tokens_key(content, None))
+        self._cache.drop(self._tokens_key(content, None, False))
 
     def get_look(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
         """Return what a first look at frames found: the basis, and some tokens (N, n) in it."""
@@ -191,9 +211,10 @@ class Known:
         }
         self._cache.put(self._key(contents, what="look", n_components=n_components), arrays)
 
-    def _tokens_key(self, content: str, basis: Basis | None) -> str:
+    def _tokens_key(self, content: str, basis: Basis | None, looked: bool) -> str:
         space = [] if basis is None else [content_of(basis.mean), content_of(basis.components)]
-        return self._key([content], what="tokens", space=space)
+        looked = looked and basis is not None
+        return self._key([content], what="tokens", space=space, looked=looked)
 
     def _key(self, contents: Sequence[str], **more: Any) -> str:
         return key_of(contents, {**self._about, **more})

@@ -62,6 +62,7 @@ class Run:
         self.notes: list[str] = []
         self.reader = Reader(frames)
         self._reduced, self._embeddings = Spool(), Spool()
+        self._places: list[int] = []
         self._looked: dict[int, Kept] = {}
         self._passed = 0
         self._step = (1.0, 1.0)
@@ -141,35 +142,34 @@ class Run:
             return self._looked.pop(number), frame.grey
         if frame.note and frame.note not in self.notes:
             yield self.note(frame.note)
-        content = content_of(frame.pixels)
-        kept = self.known.get(content, basis)
+        content, looked = content_of(frame.pixels), number in self._places
+        kept = self.known.get(content, basis, looked)
         what = "encoding" if kept is None else "known"
         if kept is None:
-            kept = yield from self._encode(frame.pixels, content, basis, finished)
+            job = encode_frame(frame.pixels, self.encoder, self.how, basis, looked)
+            kept = yield from self._encode(job, finished)
+            self.known.put(content, basis, looked, kept)
         self._step, self._valid = kept.step, kept.valid
         self._passed += 1
         yield self.progress(self._passed, what, finished)
         return kept, frame.grey
 
     def _encode(
-        self, pixels: np.ndarray, content: str, basis: Basis | None, finished: int
+        self, job: Generator[Progress | Notice, None, Kept], finished: int
     ) -> Generator[Event, None, Kept]:
-        job, as_asked = encode_frame(pixels, self.encoder, self.how, basis), True
+        as_asked = True
         while True:
             try:
                 event = next(job)
             except StopIteration as stop:
                 kept: Kept = stop.value
-                break
+                return replace(kept, as_asked=as_asked)
             if isinstance(event, Notice):
-                as_asked = False  # in smaller tiles, which change the last bits
+                as_asked = False
                 yield self.note(event.text)
             else:
                 share = event.done / max(event.total, 1e-9)
                 yield self.progress(self._passed + 0.99 * share, "encoding", finished)
-        if as_asked:
-            self.known.put(content, basis, kept)
-        return kept
 
     # -- first pass -------------------------------------------------------------------------
 
@@ -208,29 +208,29 @@ class Run:
     def _look(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Let the model look at frames spread over the movie, or take what an earlier look saw."""
         yield self.progress(0, "looking")
-        places = look_at(len(self.indices))
-        contents = [content_of(self.reader.read(place).pixels) for place in places]
+        self._places = look_at(len(self.indices))
+        contents = [content_of(self.reader.read(place).pixels) for place in self._places]
         seen = self.known.get_look(contents, model.n_components)
         if seen is None:
-            seen = yield from self._look_anew(places, contents, model.n_components)
+            seen = yield from self._look_anew(contents, model.n_components)
         basis, tokens = seen
         model.begin(basis, tokens)
 
     def _look_anew(
-        self, places: list[int], contents: list[str], n_components: int
+        self, contents: list[str], n_components: int
     ) -> Generator[Event, None, tuple[Basis, Halves]]:
         """Encode the frames that are looked at, whose whole tokens are on disk meanwhile."""
         with closing(Spool()) as whole:
             rest = []
-            for number, place in enumerate(places):
-                following = [*places, None][number + 1]
+            for number, place in enumerate(self._places):
+                following = [*self._places, None][number + 1]
                 kept, _ = yield from self.frame(place, None, 0, following)
                 whole.append(kept.tokens)
                 rest.append(replace(kept, tokens=kept.tokens[:0]))
             basis, tokens = first_look(whole, n_components)
-            for number, (place, content) in enumerate(zip(places, contents, strict=True)):
+            for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
                 kept = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(basis)
-                self.known.put(content, basis, kept)
+                self.known.put(content, basis, True, kept)
                 self._looked[place] = kept
         self.known.put_look(contents, n_components, basis, tokens)
         for content in contents:
