@@ -100,8 +100,8 @@ class Kept:
 
 
 def encode_frame(
-    pixels: NDArray[np.float32],
     encoder: Encoder,
+    pixels: NDArray[np.float32],
     how: Encoding,
     basis: Basis | None,
     looked: bool = False,
@@ -110,10 +110,10 @@ def encode_frame(
 
     Parameters
     ----------
+    encoder : Encoder
+        Open; the one that ``how`` names.
     pixels : ndarray of float32, (H, W, C)
         Normalised as all frames of the movie are.
-    encoder : Encoder
-        The open encoder that ``how`` names.
     how : Encoding
     basis : Basis or None
         The movie's own space; None keeps whole tokens.

@@ -146,7 +146,7 @@ class Run:
         kept = self.known.get(content, basis, looked)
         what = "encoding" if kept is None else "known"
         if kept is None:
-            job = encode_frame(frame.pixels, self.encoder, self.how, basis, looked)
+            job = encode_frame(self.encoder, frame.pixels, self.how, basis, looked)
             kept = yield from self._encode(job, finished)
             self.known.put(content, basis, looked, kept)
         self._step, self._valid = kept.step, kept.valid
