@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Generator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from napari_kindred import device
-from napari_kindred.errors import OptionError
+from napari_kindred.errors import KindredError, OptionError
+from napari_kindred.events import Notice, Progress, finish
 
 
 def test_auto_takes_the_fastest_kind_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +56,80 @@ def test_out_of_memory_is_told_from_other_errors() -> None:
 def test_releasing_and_describing_work_on_the_cpu() -> None:
     device.release(torch.device("cpu"))
     assert device.describe(torch.device("cpu")).startswith("cpu (")
+
+
+def hungry(largest: int, error: BaseException, sizes: list[int]) -> Any:
+    """A job that needs as much memory as its size."""
+
+    def attempt(size: int) -> Generator[Progress, None, str]:
+        sizes.append(size)
+        yield Progress(0, 1, "working")
+        if size > largest:
+            raise error
+        return f"done with {size}"
+
+    return attempt
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_job_without_memory_goes_on_with_half_and_says_so(error: BaseException) -> None:
+    sizes: list[int] = []
+    events: list[Any] = []
+    cpu = torch.device("cpu")
+    job = device.halving(hungry(300, error, sizes), 1024, smallest=64, unit="{} px", device=cpu)
+    assert finish(job, events.append) == "done with 256"
+    assert sizes == [1024, 512, 256]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert [text.split("with ")[1] for text in notices] == ["512 px.", "256 px."]
+
+
+def test_memory_that_never_suffices_ends_in_advice() -> None:
+    sizes: list[int] = []
+    job = device.halving(hungry(1, MemoryError(), sizes), 100, smallest=25, unit="tiles of {}")
+    with pytest.raises(KindredError, match="even for tiles of 25; close other programs"):
+        finish(job)
+    assert sizes == [100, 50, 25]
+
+
+def test_another_error_is_no_lack_of_memory() -> None:
+    sizes: list[int] = []
+    job = device.halving(hungry(1, ValueError("no"), sizes), 100, smallest=25, unit="{}")
+    with pytest.raises(ValueError, match="no"):
+        finish(job)
+    assert sizes == [100]
+
+
+def test_a_budget_is_what_was_set_or_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device.memory_budget(1.5) == 1.5 * 2**30
+    memory = SimpleNamespace(available=8 * 2**30)
+    monkeypatch.setattr(device.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(device, "_CGROUPS", ())
+    assert device.memory_budget(None) == 4 * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * 2**30, 24 * 2**30))
+    assert device.memory_budget(None, "cuda:0") == 3 * 2**30
+    assert device.memory_budget(None, "cpu") == 4 * 2**30
+
+
+def test_a_container_has_what_its_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, used = tmp_path / "limit", tmp_path / "used"
+    monkeypatch.setattr(device, "_CGROUPS", ((str(limit), str(used)),))
+    free = device.memory_budget(None)
+    limit.write_text("max\n")
+    used.write_text("0\n")
+    assert device.memory_budget(None) == pytest.approx(free, rel=0.5)
+    limit.write_text(f"{3 << 20}\n")
+    used.write_text(f"{1 << 20}\n")
+    assert device.memory_budget(None) == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("side", "budget", "expected"),
+    [(1024, 1024**2 * 8, 1024), (1000, 1000**2 * 8, 1000), (1000, 999**2 * 8, 512),
+     (1024, 600**2 * 8, 512), (1024, 10, 256), (200, 10, 256)],
+)  # fmt: skip
+def test_a_side_is_as_wanted_or_the_largest_power_of_two_that_fits(
+    side: int, budget: int, expected: int
+) -> None:
+    assert device.fitting_side(side, budget, 8, min(256, side)) == min(expected, side)

@@ -110,8 +110,8 @@ def halving(
     size: int,
     *,
     smallest: int,
-    device: torch.device,
     unit: str,
+    device: torch.device | None = None,
     advice: str = "close other programs or choose device='cpu'",
 ) -> Generator[Any, None, Result]:
     """Run a job, with half the size each time that memory is not enough for it.
@@ -124,10 +124,10 @@ def halving(
         Of a tile, a batch …, at first.
     smallest : int
         Size that is not gone below.
-    device : torch.device
-        Whose cached memory is given back before the next attempt.
     unit : str
         What is sized, ``{}`` standing for the size: ``"tiles of {} pixels"``.
+    device : torch.device, optional
+        Whose cached memory is given back before the next attempt.
     advice : str
         What the user can do when even the smallest is too much.
 
@@ -152,8 +152,8 @@ def halving(
                     f"Memory is not enough even for {unit.format(size)}; {advice}."
                 ) from error
             size //= 2
-        # Only here, for the exception holds on to the tensors of the attempt.
-        release(device)
+        if device is not None:  # only here, for the exception holds on to the attempt's tensors
+            release(device)
         yield Notice(f"Memory was not enough; going on with {unit.format(size)}.")
 
 

@@ -8,6 +8,7 @@ import napari_kindred as nk
 from napari_kindred.config import EntityConfig, NetworkConfig
 from napari_kindred.entities import plane
 from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.lattice import Lattice, scaled_shape
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.events import Notice, Partial, Progress, finish
@@ -217,7 +218,8 @@ def test_content_features_are_clustered_by_mean_shift(features):
         y, x = np.mgrid[:32, :40]
         dense[1] = 32 - (2 * y + 0.5)
         dense[2] = np.where(x < 20, 20, 60) - (2 * x + 0.5)
-    labels, scores = plane.labels_of(network, dense, (64, 80), 1.0, EntityConfig())
+    lattice = Lattice.whole((64, 80), 1.0, 2)
+    labels, scores = plane.labels_of(network, dense, lattice, EntityConfig())
     assert len(scores) == 2
     assert labels[32, 20] != labels[32, 60]
     assert labels[2, 2] == 0
@@ -227,11 +229,12 @@ def test_content_features_are_clustered_by_mean_shift(features):
 def test_upsampled_maps_lie_where_their_pixels_were():
     """A ramp stays a ramp at odd sizes and any scale, in the plane's own pixels."""
     shape, scale, stride = (37, 51), 0.7, 2
-    height, width = plane.scaled_shape(shape, scale)
+    height, width = scaled_shape(shape, scale)
     rows = -(-height // stride)
     ramp = (np.arange(rows) * stride + 0.5) * shape[0] / height
     dense = np.broadcast_to(ramp[:, None], (1, rows, -(-width // stride))).astype(np.float32)
-    full = plane.upsample(np.ascontiguousarray(dense), shape, scale, stride)[0].numpy()
+    maps = np.ascontiguousarray(dense)
+    full = Lattice.whole(shape, scale, stride).bilinear(maps)[0].numpy()
     assert full.shape == shape
     # Pixel p has its middle at p + 0.5 of the plane; a cell's middle is at (2 k + 1) scaled.
     middle = (np.arange(shape[0]) + 0.5) - 0.5 * shape[0] / height

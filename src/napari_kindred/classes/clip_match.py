@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import inference, is_out_of_memory, release, select
+from ..device import halving, inference, select
 from ..encoders.clip import open_whole_clip
-from ..errors import InputError, KindredError
+from ..errors import InputError
 from ..events import Notice, Progress, finish
 from .clip_text import TEMPLATES, ClipTexts
 from .names import key
@@ -131,28 +131,24 @@ class ClipMeaning:
                 f"{pixels.shape[:2]}; give both of the same picture."
             )
         found: list[Tensor] = []
-        done, batch = 0, BATCH
-        while done < len(masks):
-            some = range(done, min(done + batch, len(masks)))
-            try:
+
+        def embed(batch: int) -> Generator[Progress, None, None]:
+            while (done := sum(map(len, found))) < len(masks):
+                some = range(done, min(done + batch, len(masks)))
                 cuts = torch.stack([cut_out(picture, masks, i, self._clip.side) for i in some])
                 with inference():
                     vectors = self._clip.network.encode_image(cuts.to(self._device))
                     found.append(F.normalize(vectors.float(), dim=1).cpu())
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if batch == 1:
-                    raise KindredError(
-                        f"Memory is not enough for CLIP {self._clip.name!r}; choose a smaller "
-                        "model or device='cpu'."
-                    ) from error
-                release(self._device)
-                batch //= 2
-                yield Notice(f"Memory was not enough; going on with {batch} masks at once.")
-                continue
-            done = some.stop
-            yield Progress(done, len(masks), "comparing masks with names")
+                yield Progress(some.stop, len(masks), "comparing masks with names")
+
+        yield from halving(
+            embed,
+            BATCH,
+            smallest=1,
+            unit="{} masks at once",
+            device=self._device,
+            advice="choose a smaller model or device='cpu'",
+        )
         if not found:
             return np.zeros((0, len(self._texts.embed(["nothing"])[0])), np.float32)
         vectors = torch.cat(found)

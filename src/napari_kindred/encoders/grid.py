@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..device import is_out_of_memory
+from ..device import halving
 from ..entities.plane import pad_to_multiple
-from ..errors import InputError, KindredError, OptionError
+from ..errors import InputError, OptionError
 from ..events import Notice, Progress
 from ..tiling import Stitcher, Tile, tiles
 from .base import Encoder, Tokens, fitted_shape
@@ -107,13 +107,26 @@ def iter_encode(
     if large not in ("tiles", "resize"):
         raise OptionError(f"large={large!r} is not possible; use 'tiles' or 'resize'.")
     shape = (pixels.shape[0], pixels.shape[1])
-    if max(shape) > (encoder.input_size or tile) and large == "tiles":
-        return (yield from _tiled_bounded(encoder, pixels, tile, components))
-    image = to_batch(pixels)
-    if encoder.input_size is None and max(shape) > tile:
-        size = fitted_shape(shape, tile)
-        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-    return (yield from _whole(encoder, image, shape, components))
+    free = encoder.input_size is None
+
+    def attempt(side: int) -> Generator[Progress | Notice, None, FrameTokens]:
+        if max(shape) > (encoder.input_size or side) and large == "tiles":
+            return (yield from _tiled(encoder, pixels, side, components))
+        image = to_batch(pixels)
+        if free and max(shape) > side:
+            size = fitted_shape(shape, side)
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        return (yield from _whole(encoder, image, shape, components))
+
+    return (
+        yield from halving(
+            attempt,
+            tile,
+            smallest=min(tile, SMALLEST_TILE) if free and large == "tiles" else tile,
+            unit=f"{encoder.name} with tiles of {{}} pixels",
+            advice="choose a coarser stride, a smaller encoder or device='cpu'",
+        )
+    )
 
 
 def to_batch(pixels: NDArray[np.float32]) -> torch.Tensor:
@@ -151,28 +164,6 @@ def _encode(
     if components is None:
         return encoder.encode(image)
     return encoder.encode(image, torch.from_numpy(components))
-
-
-def _tiled_bounded(
-    encoder: Encoder,
-    pixels: NDArray[np.float32],
-    tile: int,
-    components: NDArray[np.float32] | None,
-) -> Generator[Progress | Notice, None, FrameTokens]:
-    """Encode a frame in tiles, smaller ones when memory is not enough."""
-    while True:
-        try:
-            return (yield from _tiled(encoder, pixels, tile, components))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if encoder.input_size is not None or tile // 2 < SMALLEST_TILE:
-                raise KindredError(
-                    f"Memory is not enough for {encoder.name} even in tiles; choose a coarser "
-                    "stride, a smaller encoder or device='cpu'."
-                ) from error
-            tile //= 2
-        yield Notice(f"Memory was not enough; going on with tiles of {tile} pixels.")
 
 
 def _tiled(
