@@ -1,14 +1,12 @@
 """Proposals from a SAM that is asked at the points of a grid, each with its mask tokens.
 
 U-SAM, section on mask embeddings: 10 x 10 points, and for each the decoder's 4 mask tokens of 256
-numbers, one after the other.  ``segment_anything`` keeps these tokens to itself; a hook on its
-transformer sees them.
+numbers, one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +24,7 @@ from ..events import Notice, Progress
 from ..tiling import tiles
 from .masks import Masks
 from .proposals import SPACE, Proposals, Recipe
+from .sam_decoder import decode
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -33,7 +32,10 @@ if TYPE_CHECKING:
     from ..encoders.sam import SamEncoder
 
 BATCH = 32
-"""Points that are decoded together."""
+"""Points that are decoded together at most."""
+
+CACHED = 8 << 20
+"""Bytes of tokens that are decoded together on a processor."""
 
 MOST = 10_000
 """Points of a grid at most."""
@@ -160,7 +162,7 @@ class SamGrid:
         yield Progress(0, 1, "encoding")
         embedding = self._encoder.encode(to_batch(pixels)).values.permute(0, 3, 1, 2)
         enlarge = Enlarger(shape, self._encoder.input_size or 0)
-        size, start = BATCH, 0
+        size, start = _at_once(embedding), 0
         found: list[_Part] = []
         while start < len(points):
             yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
@@ -238,31 +240,18 @@ def ask(
     scaled = points * np.array([size[0] / shape[0], size[1] / shape[1]])
     places = torch.tensor(scaled[:, None, ::-1].copy(), dtype=torch.float32, device=sam.device)
     inside = torch.ones(len(points), 1, dtype=torch.int, device=sam.device)
-    with inference(), _tokens_of(sam.mask_decoder) as seen:
+    with inference():
         sparse, dense = sam.prompt_encoder(points=(places, inside), boxes=None, masks=None)
-        logits, quality = sam.mask_decoder(
-            image_embeddings=embedding,
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
-    return Answers(*(value.float().cpu() for value in (logits, quality, seen[0])))
+        found = decode(sam, embedding, sparse, dense)
+    return Answers(*(value.float().cpu() for value in found))
 
 
-@contextmanager
-def _tokens_of(decoder: Any) -> Iterator[list[Tensor]]:
-    """Collect the mask tokens (P, 4, C) of every call of a mask decoder."""
-    seen: list[Tensor] = []
-
-    def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
-        seen.append(outputs[0][:, 1 : 1 + decoder.num_mask_tokens])  # the first tells quality
-
-    hook = decoder.transformer.register_forward_hook(keep)
-    try:
-        yield seen
-    finally:
-        hook.remove()
+def _at_once(embedding: Tensor) -> int:
+    """Return how many points are decoded together."""
+    if embedding.device.type != "cpu":
+        return BATCH
+    # The picture's tokens are changed for each point; together they should stay in the cache.
+    return max(1, min(BATCH, CACHED // (4 * embedding.numel())))
 
 
 class Enlarger:
