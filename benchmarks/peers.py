@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -156,7 +157,11 @@ class Peer:
             text=True,
             env={**os.environ, **limits, **own},
         )
-        self.ask("ready")
+        try:
+            self.ask("ready")
+        except PeerError:
+            self.close()
+            raise
 
     def version(self, *packages: str) -> str:
         """Return ``package 1.2, other 3.4``."""
@@ -203,13 +208,16 @@ class Peer:
 
     def close(self) -> None:
         """End it."""
-        if self._process.stdin is not None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):  # it may have ended by itself
             self._process.stdin.close()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         self._log.close()
         self._arrays.cleanup()
 
