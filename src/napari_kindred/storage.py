@@ -41,7 +41,10 @@ _TILE = 512
 
 def label_chunks(shape: Sequence[int]) -> tuple[int, ...]:
     """Return chunks for labels: one frame each, large frames in squares."""
-    return (1,) * (len(shape) - 2) + tuple(max(1, min(size, 1024)) for size in shape[-2:])
+    height, width = shape[-2:]
+    # A block that is written into a large frame touches four squares, decoded all at once.
+    side = 1024 if max(height, width) <= 1024 else 512
+    return (1,) * (len(shape) - 2) + (max(1, min(height, side)), max(1, min(width, side)))
 
 
 def plain(value: Any) -> Any:

@@ -63,15 +63,24 @@ class PlaneSource:
         Of the frame.
     known : PlaneRange
         What :meth:`~napari_kindred.images.Frames.plane_range` found.
+    full : tuple of int, optional
+        Height and width of the plane, where the frames are those of a lower resolution of it;
+        regions are in pixels of that.
     """
 
     frames: Frames
     index: tuple[int, ...]
     known: PlaneRange
+    full: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width."""
+        return self.full or self.frames.plane_shape
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of what is read."""
         return self.frames.plane_shape
 
     def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -198,7 +207,8 @@ def segment_block(
         With all that may be part of an entity: only the whole plane can tell what is too small
         or too doubtful.
     """
-    spans = [_spans(source.shape, place, scale * 2**step) for step in range(config.resolutions)]
+    shape, stored = source.shape, source.stored
+    spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
     region = (
         slice(min(s[0][0].start for s in spans), max(s[0][0].stop for s in spans)),
         slice(min(s[0][1].start for s in spans), max(s[0][1].stop for s in spans)),
@@ -209,7 +219,7 @@ def segment_block(
     merged = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step
-        image = _scaled(pixels, region, source.shape, scaled, finer)
+        image = _scaled(pixels, region, shape, scaled, finer, stored)
         dense = yield from iter_dense_bounded(network, image, config.tile)
         stride = network.config.output_stride
         origin = (scaled[0].start // stride, scaled[1].start // stride)
@@ -219,30 +229,39 @@ def segment_block(
         else:
             merged.append(labels_of(network, dense, lattice, config))
     pieces = merge(merged) if merged else found[0]
-    here = tuple(
-        slice(part.start - whole.start, part.stop - whole.start)
-        for part, whole in zip(place.outer, region, strict=True)
+    rows, columns = (
+        nearest(part, full, low) - whole.start
+        for part, whole, full, low in zip(place.outer, region, shape, stored, strict=True)
     )
-    block = _summed(place, pieces, raw[here].mean(axis=2), source.shape)
+    block = _summed(place, pieces, raw[rows[:, None], columns].mean(axis=2), source.shape)
     return _sorted_out(block, config, pieces.width is not None)
 
 
+def nearest(part: slice, full: int, low: int) -> NDArray[np.int64]:
+    """Return which of an axis's ``low`` pixels lie where some of its ``full`` ones do."""
+    return ((2 * np.arange(part.start, part.stop) + 1) * low) // (2 * full)
+
+
 def _spans(
-    shape: tuple[int, int], place: Tile, scale: float
+    shape: tuple[int, int], place: Tile, scale: float, stored: tuple[int, int] | None = None
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return which pixels of the plane a block needs, and what the network sees, in scaled ones.
+    """Return which stored pixels a block needs, and what the network sees, in scaled ones.
 
     The latter begins on the network's coarsest grid, so that neighbours see the same cells.
+    ``stored`` is the size of the resolution that is read, where it is not that of the plane.
     """
     needed, seen = [], []
     scaled_lengths = scaled_shape(shape, scale)
-    for part, length, scaled in zip(place.outer, shape, scaled_lengths, strict=True):
+    for part, length, scaled, low in zip(
+        place.outer, shape, scaled_lengths, stored or shape, strict=True
+    ):
         step = length / scaled
         start = max(0, int(part.start / step) - HALO) // MULTIPLE * MULTIPLE
         stop = min(scaled, math.ceil(part.stop / step) + HALO)
         seen.append(slice(start, stop))
-        span = Taps.between(slice(start, stop), step, length, antialias=step > 1).span
-        needed.append(slice(min(span.start, part.start), max(span.stop, part.stop)))
+        span = Taps.between(slice(start, stop), low / scaled, low, antialias=low > scaled).span
+        own = nearest(part, length, low)
+        needed.append(slice(min(span.start, int(own[0])), max(span.stop, int(own[-1]) + 1)))
     return (needed[0], needed[1]), (seen[0], seen[1])
 
 
@@ -252,18 +271,19 @@ def _scaled(
     shape: tuple[int, int],
     seen: tuple[slice, slice],
     scale: float,
+    stored: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Scale a region (h, w, C) of a plane to the part of the scaled plane that the network sees."""
-    if scale == 1:
+    stored, lengths = stored or shape, scaled_shape(shape, scale)
+    if lengths == stored:
         rows, columns = (
             slice(part.start - whole.start, part.stop - whole.start)
             for part, whole in zip(seen, region, strict=True)
         )
         return resize(pixels[rows, columns], 1.0)
     values = torch.from_numpy(pixels)
-    for axis, scaled in enumerate(scaled_shape(shape, scale)):
-        step = shape[axis] / scaled
-        taps = Taps.between(seen[axis], step, shape[axis], antialias=step > 1)
+    for axis, (low, scaled) in enumerate(zip(stored, lengths, strict=True)):
+        taps = Taps.between(seen[axis], low / scaled, low, antialias=low > scaled)
         values = taps.apply(values, axis, region[axis].start)
     return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
 

@@ -14,7 +14,7 @@ from ..device import fitting_side, halving, memory_budget
 from ..events import Event, Notice, Partial, Progress, within_stack
 from ..images import Frames, PlaneRange, RawFrame, is_constant, normalise
 from ..results import Assembly, empty_table, measure
-from .blocks import BLOCK, SMALLEST_BLOCK, PlaneSource, cut, finest, segment_block
+from .blocks import BLOCK, SMALLEST_BLOCK, PlaneSource, cut, finest, nearest, segment_block
 from .joining import Joiner, table_of
 from .plane import SMALLEST_TILE, iter_plane
 
@@ -69,26 +69,36 @@ class Frame:
         Of the frame.
     block : int
         Side of a plane above which it is not read whole.
+    seen : Frames, optional
+        The image at a lower resolution, to be read in its place.
     """
 
-    def __init__(self, frames: Frames, index: tuple[int, ...], block: int) -> None:
+    def __init__(
+        self, frames: Frames, index: tuple[int, ...], block: int, seen: Frames | None = None
+    ) -> None:
         self.frames, self.index, self.block = frames, index, block
+        self.seen = seen or frames
         self.large = max(frames.plane_shape) > block
+
+    def looked_at(self, scale: float, config: EntityConfig) -> Frame:
+        """Return the frame at the lowest resolution that is stored and enough for a scale."""
+        seen = self.frames.at(scale * 2 ** (config.resolutions - 1))
+        return self if seen is self.seen else Frame(self.frames, self.index, self.block, seen)
 
     @cached_property
     def raw(self) -> RawFrame:
         """The whole frame."""
-        return self.frames.read(self.index)
+        return self.seen.read(self.index)
 
     @cached_property
     def known(self) -> PlaneRange:
         """What its regions have in common."""
-        return self.frames.plane_range(self.index)
+        return self.seen.plane_range(self.index)
 
     @property
     def source(self) -> PlaneSource:
         """What reads its regions."""
-        return PlaneSource(self.frames, self.index, self.known)
+        return PlaneSource(self.seen, self.index, self.known, self.frames.plane_shape)
 
     @property
     def pixels(self) -> NDArray[np.float32] | PlaneSource:
@@ -131,7 +141,9 @@ def segment_frame(
         places = cut(shape, scale, config, side)
         if len(places) > 1:
             return (yield from _in_blocks(frame, places, network, config, scale, assembly))
-        labels, table = yield from segment_whole(frame.raw, frame.number, network, config, scale)
+        labels, table = yield from segment_whole(
+            frame.raw, frame.number, network, config, scale, shape
+        )
         partial = Partial(frame.index, labels, table, frame.note)
         assembly.add(partial)
         return partial
@@ -149,17 +161,31 @@ def segment_frame(
 
 
 def segment_whole(
-    raw: RawFrame, number: int | None, network: EntityNetwork, config: EntityConfig, scale: float
+    raw: RawFrame,
+    number: int | None,
+    network: EntityNetwork,
+    config: EntityConfig,
+    scale: float,
+    shape: tuple[int, int] | None = None,
 ) -> Generator[Progress | Notice, None, tuple[NDArray[np.int32], pd.DataFrame]]:
     """Segment a frame that is not too large.
+
+    ``shape`` is that of the frame, where the pixels are those of a lower resolution of it.
 
     Returns
     -------
     labels : ndarray, (H, W) int32
     table : DataFrame
     """
-    plane = yield from iter_plane(network, normalise(raw.pixels), config, scale)
-    return plane.labels, measure(plane.labels, raw.pixels, plane.scores, number)
+    plane = yield from iter_plane(network, normalise(raw.pixels), config, scale, shape)
+    grey = raw.pixels.mean(axis=2)
+    if grey.shape != plane.labels.shape:
+        rows, columns = (
+            nearest(slice(0, full), full, low)
+            for full, low in zip(plane.labels.shape, grey.shape, strict=True)
+        )
+        grey = grey[rows[:, None], columns]
+    return plane.labels, measure(plane.labels, grey, plane.scores, number)
 
 
 def _in_blocks(

@@ -48,10 +48,16 @@ class Plane:
 
 def resize(pixels: NDArray[np.float32], scale: float) -> torch.Tensor:
     """Scale a plane (H, W, C) and return it as (1, 3, H', W'), anti-aliased when shrinking."""
+    return resize_to(pixels, scaled_shape((pixels.shape[0], pixels.shape[1]), scale))
+
+
+def resize_to(pixels: NDArray[np.float32], size: tuple[int, int]) -> torch.Tensor:
+    """Scale a plane as :func:`resize` does, to a size."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-    if scale != 1:
-        size = scaled_shape((image.shape[2], image.shape[3]), scale)
-        image = F.interpolate(image, size=size, mode="bilinear", antialias=scale < 1)
+    before = (image.shape[2], image.shape[3])
+    if before != size:
+        shrinks = any(new < old for new, old in zip(size, before, strict=True))
+        image = F.interpolate(image, size=size, mode="bilinear", antialias=shrinks)
     return image.expand(1, 3, -1, -1)
 
 
@@ -210,14 +216,22 @@ def labels_of(
 
 
 def iter_plane(
-    network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig, scale: float
+    network: EntityNetwork,
+    pixels: NDArray[np.float32],
+    config: EntityConfig,
+    scale: float,
+    shape: tuple[int, int] | None = None,
 ) -> Generator[Progress | Notice, None, Plane]:
-    """Segment one normalised plane (H, W, C), at one scale or at several resolutions."""
-    shape = (pixels.shape[0], pixels.shape[1])
+    """Segment one normalised plane (H, W, C), at one scale or at several resolutions.
+
+    ``shape`` is that of the plane, where the pixels are those of a lower resolution of it.
+    """
+    shape = shape or (pixels.shape[0], pixels.shape[1])
     found = []
     for step in range(config.resolutions):
         finer = scale * 2**step
-        dense = yield from iter_dense_bounded(network, resize(pixels, finer), config.tile)
+        image = resize_to(pixels, scaled_shape(shape, finer))
+        dense = yield from iter_dense_bounded(network, image, config.tile)
         yield Progress(1, 1, "clustering")
         lattice = Lattice.whole(shape, finer, network.config.output_stride)
         found.append(labels_of(network, dense, lattice, config))

@@ -56,7 +56,10 @@ def iter_segment_entities(
     device = select(config.device)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     network, info = model or load_network(config.weights, device)
-    assembly = Assembly(frames)
+    assembly = Assembly(frames, config.memory)
+    if assembly.note:
+        notes.append(assembly.note)
+        yield Notice(assembly.note)
     fitting, side, note = within_budget(config, device)
     if note:
         notes.append(note)
@@ -73,6 +76,7 @@ def iter_segment_entities(
             yield Notice(_scale_note(scale, diameter))
             if not diameter:  # nothing seen in this frame: the next one may tell
                 scale = None
+        frame = frame.looked_at(scale or 1.0, config)
         if frame.note:
             notes.append(frame.note)
             yield Notice(frame.note)
@@ -120,7 +124,9 @@ def segment_entities(
     ----------
     image : array-like
         numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
-        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).
+        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).  Also what
+        :func:`~napari_kindred.images.read_image` returns, or a list of the same image at lower
+        and lower resolutions: then what ``scale`` asks for is read, the labels have full size.
     config : EntityConfig, optional
         All options at once.
     model : tuple of network and info, optional
