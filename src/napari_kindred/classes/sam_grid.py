@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import inference, is_out_of_memory, release
+from ..device import halving, inference
 from ..encoders.base import fitted_shape
 from ..encoders.grid import to_batch
 from ..encoders.sam import open_sam
-from ..errors import InputError, KindredError, OptionError
+from ..errors import InputError, OptionError
 from ..events import Notice, Progress
 from ..tiling import tiles
 from .masks import Masks
@@ -162,28 +162,26 @@ class SamGrid:
         yield Progress(0, 1, "encoding")
         embedding = self._encoder.encode(to_batch(pixels)).values.permute(0, 3, 1, 2)
         enlarge = Enlarger(shape, self._encoder.input_size or 0)
-        size, start = _at_once(embedding), 0
         found: list[_Part] = []
-        while start < len(points):
-            yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
-            some = points[start : start + size]
-            try:
+        start = 0
+
+        def answer(size: int) -> Generator[Progress, None, None]:
+            nonlocal start
+            while start < len(points):
+                yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
+                some = points[start : start + size]
                 answers = ask(self._encoder.sam, embedding, some, shape)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise KindredError(
-                        "Memory is not enough for a single point; choose a smaller SAM or "
-                        "device='cpu'."
-                    ) from error
-                size //= 2
-            else:
                 found.append(self._choose(answers, some, enlarge))
                 start += len(some)
-                continue
-            release(embedding.device)
-            yield Notice(f"Memory was not enough; going on with {size} points at a time.")
+
+        yield from halving(
+            answer,
+            _at_once(embedding),
+            smallest=1,
+            unit="{} points at a time",
+            device=embedding.device,
+            advice="choose a smaller SAM or device='cpu'",
+        )
         return _Part.joined(found)
 
     def _choose(self, answers: Answers, points: NDArray[np.float32], enlarge: Enlarger) -> _Part:
