@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -47,6 +48,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def client(_own_cache: None) -> Generator[Any]:
+    """A client of a Dask cluster of two processes on this machine, one for all tests."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 @pytest.fixture
@@ -98,6 +116,7 @@ class Greys:
         config: ConsistentConfig,
         model: Any = None,
         metadata_axes: str | None = None,
+        scheduler: Any = None,
     ) -> Generator[Event, None, ClusterSegmentation]:
         from napari_kindred.consistent.hierarchy import HierarchicalClustering
         from napari_kindred.consistent.latent import nearest

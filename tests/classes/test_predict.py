@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,37 @@ def test_a_run_that_is_closed_leaves_whole_frames(
     assert partial.index == (0,)
     assert partial.table["name"].tolist() == list(NAMES)
     assert partial.table["area"].tolist() == [(partial.labels == kind).sum() for kind in (1, 2)]
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "cluster", "a worker dies"])
+def test_whoever_looks_at_the_frames_the_labels_are_the_same(
+    picture: tuple[np.ndarray, np.ndarray],
+    taught: nk.Vocabulary,
+    client: Any,
+    tmp_path: Path,
+    scheduler: str,
+) -> None:
+    movie = np.stack([np.roll(picture[0], 7 * shift, 0) for shift in range(5)])
+    movie[3] = 9
+
+    def run(folder: str, **more: Any) -> Any:
+        cache = FeatureCache(tmp_path / folder)
+        return iter_segment_classes(
+            movie, NAMES, vocabulary=taught, axes="TYXS", cache=cache, **more
+        )
+
+    def kill(event: Any) -> None:
+        if scheduler == "a worker dies" and isinstance(event, Partial) and event.index == (0,):
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+    alone = finish(run("alone"))
+    shared = finish(run("shared", scheduler=client if scheduler != "threads" else scheduler), kill)
+    np.testing.assert_array_equal(shared.labels, alone.labels)
+    np.testing.assert_array_equal(shared.entities, alone.entities)
+    pd.testing.assert_frame_equal(shared.entity_table, alone.entity_table)
+    assert shared.provenance["input"] == alone.provenance["input"]
+    assert shared.provenance["notes"] == alone.provenance["notes"]
+    assert ("thread" if scheduler == "threads" else "Dask worker") in shared.provenance["device"]
 
 
 def test_axes_that_were_guessed_are_told(

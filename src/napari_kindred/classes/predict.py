@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..class_configs import ClassesConfig
-from ..device import describe, select
 from ..events import Event, Notice, Progress, finish, within_stack
 from ..features import FeatureCache
 from ..images import Frames, is_constant, normalise
 from ..options import with_options
-from ..results import provenance
+from ..results import home_for, provenance
+from ..scale import open_workers
+from .again import opener_of
 from .names import check_names
 from .open_meaning import iter_open_meaning
 from .result import ClassAssembly, ClassSegmentation, Seen, thresholds_of
 from .shelf import Shelf
 
 if TYPE_CHECKING:
+    from ..units import FrameAt
     from .examples import Example
     from .meaning import Meaning
+    from .shelf import Arrays
     from .vocabulary import Vocabulary
 
 
@@ -36,6 +41,7 @@ def iter_segment_classes(
     config: ClassesConfig | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> Generator[Event, None, ClassSegmentation]:
     """Find classes by name, telling what happens on the way.
@@ -47,7 +53,7 @@ def iter_segment_classes(
 
     Parameters
     ----------
-    image, names, vocabulary, examples, clip, config, **options
+    image, names, vocabulary, examples, clip, config, scheduler, **options
         As in :func:`segment_classes`.
     meaning : Meaning, optional
         Opened before, in place of ``vocabulary``, ``examples`` and ``clip``; see
@@ -64,44 +70,87 @@ def iter_segment_classes(
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
         yield Notice(note)
-    device = select(config.device)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     cache = FeatureCache() if cache is None else cache
-    if meaning is None:
-        meaning = yield from iter_open_meaning(
-            names, vocabulary, examples, clip, config=config, cache=cache
+    with open_workers(scheduler, config.device) as workers:
+        if meaning is None:
+            here = replace(config, device=str(workers.device))
+            meaning = yield from iter_open_meaning(
+                names, vocabulary, examples, clip, config=here, cache=cache
+            )
+        colours = meaning.check(names)
+        thresholds = meaning.thresholds(names, config.threshold)
+        shelf = Shelf()
+        assembly = ClassAssembly(
+            frames.output_shape, frames.output_axes, names, colours, home_for(frames, "classes")
         )
-    colours = meaning.check(names)
-    thresholds = meaning.thresholds(names, config.threshold)
-    shelf = Shelf()
-    assembly = ClassAssembly(frames.output_shape, frames.output_axes, names, colours)
-    for number, index in enumerate(frames.indices()):
-        raw = frames.read(index)
-        if raw.note:
-            notes.append(raw.note)
-            yield Notice(raw.note)
-        if is_constant(raw.pixels):
-            seen = meaning.nothing(frames.plane_shape)
-        else:
-            look = meaning.iter_look(normalise(raw.pixels))
-            seen = yield from within_stack(look, number, len(frames))
-        shelf.put(number, seen)
-        yield assembly.add(number, index, meaning.resolve(seen, names, thresholds), raw.note)
-        yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
-    facts = provenance(
-        method="classes",
-        config=config,
-        frames=frames,
-        seconds=time.perf_counter() - start,
-        device=describe(device),
-        notes=notes,
-        names=names,
-        colours=colours,
-        thresholds=thresholds_of(thresholds),
-        **meaning.identity(),
-    )
-    seen_all = Seen(meaning, shelf, tuple(frames.indices()), frames.output_shape)
+        if assembly.note:
+            notes.append(assembly.note)
+            yield Notice(assembly.note)
+        indices = tuple(frames.indices())
+        jobs = workers.jobs(
+            iter_look,
+            (meaning, frames),
+            partial(_open, opener_of(meaning, config.device), workers.image(frames)),
+            ((workers.frame(frames, index),) for index in indices),
+        )
+        for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):
+            looked = yield from within_stack(job, number, len(frames))
+            frames.seen(index, looked.digest)
+            if looked.note:
+                notes.append(looked.note)
+                yield Notice(looked.note)
+            shelf.put(number, looked.seen)
+            found = meaning.resolve(looked.seen, names, thresholds)
+            yield assembly.add(number, index, found, looked.note)
+            yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
+        facts = provenance(
+            method="classes",
+            config=config,
+            frames=frames,
+            seconds=time.perf_counter() - start,
+            device=workers.describe(),
+            notes=notes,
+            names=names,
+            colours=colours,
+            thresholds=thresholds_of(thresholds),
+            **meaning.identity(),
+        )
+    seen_all = Seen(meaning, shelf, indices, frames.output_shape)
     return assembly.segmentation(facts, seen_all)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A frame that was looked at: what there is in it, a note on it, its part of the signature."""
+
+    seen: Arrays
+    note: str
+    digest: bytes
+
+
+def iter_look(
+    tool: tuple[Meaning, Frames | None], frame: FrameAt
+) -> Generator[Progress | Notice, None, Looked]:
+    """Look at one frame; the unit of work of :func:`iter_segment_classes`.
+
+    Parameters
+    ----------
+    tool : tuple of Meaning and Frames
+        The image, unless frames come with their pixels.
+    frame : FrameAt
+    """
+    meaning, frames = tool
+    raw = frame.read(frames)
+    if is_constant(raw.pixels):
+        seen = meaning.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
+    else:
+        seen = yield from meaning.iter_look(normalise(raw.pixels))
+    return Looked(seen, raw.note, raw.digest)
+
+
+def _open(opener: Callable[[], Meaning], frames: Frames | None) -> tuple[Meaning, Frames | None]:
+    return opener(), frames
 
 
 def segment_classes(
@@ -115,6 +164,7 @@ def segment_classes(
     config: ClassesConfig | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> ClassSegmentation:
     """Find the pixels and things of the classes that are named.
@@ -146,6 +196,10 @@ def segment_classes(
         when left out.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    scheduler : None, "threads", str, Path or distributed.Client
+        Who looks at the frames: this process; up to four of its threads; or the workers of a Dask
+        cluster, by the address of its scheduler, its scheduler file, or a client.  The labels are
+        the same.
     **options
         Single fields of :class:`~napari_kindred.config.ClassesConfig`, for example
         ``threshold=0.5``.
@@ -181,6 +235,7 @@ def segment_classes(
             config=config,
             cache=cache,
             metadata_axes=metadata_axes,
+            scheduler=scheduler,
             **options,
         )
     )

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import ConsistentConfig
-from ..device import describe, select
 from ..events import Event, finish
 from ..features import FeatureCache
 from ..images import Frames
 from ..options import with_options
 from ..results import provenance
+from ..scale import open_workers
 from .hierarchy import HierarchicalClustering
 from .run import Run
 
@@ -43,6 +44,7 @@ def iter_cluster_stack(
     model: HierarchicalClustering | str | Path | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> Generator[Event, None, ClusterSegmentation]:
     """Cluster a movie, telling what happens on the way.
@@ -55,7 +57,7 @@ def iter_cluster_stack(
 
     Parameters
     ----------
-    image, config, model, **options
+    image, config, model, scheduler, **options
         As in :func:`cluster_stack`.
     cache : FeatureCache, optional
         As in :func:`cluster_stack`.
@@ -65,8 +67,10 @@ def iter_cluster_stack(
     start = time.perf_counter()
     config = with_options(config or ConsistentConfig(), options)
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
-    run = Run(frames, config)
-    try:
+    with (
+        open_workers(scheduler, config.device) as workers,
+        closing(Run(frames, config, workers)) as run,
+    ):
         if frames.axes_note:
             yield run.note(frames.axes_note)
         if len(frames) == 1:
@@ -84,15 +88,13 @@ def iter_cluster_stack(
             fitted = given
             yield from run.encode_all(fitted)
         assembly = yield from run.label(fitted, fitted_here=given is None)
-    finally:
-        run.close()
     facts = provenance(
         method="consistent",
         config=config,
         frames=frames,
         weights={"name": config.encoder, "sha256": run.encoder.sha256},
         seconds=time.perf_counter() - start,
-        device=describe(select(config.device)),
+        device=workers.describe(),
         notes=run.notes,
         encoder=run.encoder.name,
         licence=run.encoder.licence,
@@ -109,6 +111,7 @@ def cluster_stack(
     model: HierarchicalClustering | str | Path | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> ClusterSegmentation:
     """Give the same kind of thing the same label in every frame of a movie, without training.
@@ -132,6 +135,10 @@ def cluster_stack(
         the labels are the same with it and without.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    scheduler : None, "threads", str, Path or distributed.Client
+        Who encodes the frames: this process; up to four of its threads; or the workers of a Dask
+        cluster, by the address of its scheduler, its scheduler file, or a client.  Clusters are
+        found here, and the labels are the same.
     **options
         Single fields of :class:`~napari_kindred.config.ConsistentConfig`, for example
         ``axes="TYX"``, ``n_clusters=8``, ``encoder="efficientnet"``.
@@ -159,6 +166,12 @@ def cluster_stack(
     """
     return finish(
         iter_cluster_stack(
-            image, config=config, model=model, cache=cache, metadata_axes=metadata_axes, **options
+            image,
+            config=config,
+            model=model,
+            cache=cache,
+            metadata_axes=metadata_axes,
+            scheduler=scheduler,
+            **options,
         )
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device import select
 from ..encoders.registry import open_encoder
 from ..errors import InputError, OptionError
 from ..events import Event, Notice, Partial, Progress
 from ..features import content_of
 from ..images import intensity_range
-from .encoding import Encoding, Halves, Kept, Known, encode_frame
+from .encoding import Encoding, Halves, Kept, Known
+from .kit import Kit, iter_kept, opener_of
 from .labelling import Labeller, provisional
 from .look import first_look, look_at
 from .reading import Reader
@@ -22,12 +24,13 @@ from .result import ClusterAssembly, count_pixels
 from .spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator, Sequence
 
     from ..config import ConsistentConfig
     from ..encoders.base import Encoder
     from ..features import FeatureCache
     from ..images import Frames
+    from ..workers import Job, Workers
     from .hierarchy import HierarchicalClustering
     from .latent import Basis
 
@@ -42,6 +45,8 @@ class Run:
     ----------
     frames : Frames
     config : ConsistentConfig
+    workers : Workers
+        Who encodes.
 
     Attributes
     ----------
@@ -55,8 +60,8 @@ class Run:
     encoder: Encoder
     known: Known
 
-    def __init__(self, frames: Frames, config: ConsistentConfig) -> None:
-        self.frames, self.config = frames, config
+    def __init__(self, frames: Frames, config: ConsistentConfig, workers: Workers) -> None:
+        self.frames, self.config, self.workers = frames, config, workers
         self.how = Encoding.of(config)
         self.indices = list(frames.indices())
         self.notes: list[str] = []
@@ -64,7 +69,7 @@ class Run:
         self._reduced, self._embeddings = Spool(), Spool()
         self._places: list[int] = []
         self._looked: dict[int, Kept] = {}
-        self._passed = 0
+        self._passed, self._finished = 0, 0
         self._step = (1.0, 1.0)
         self._valid: np.ndarray | None = None
 
@@ -77,14 +82,15 @@ class Run:
     def open(self, cache: FeatureCache) -> None:
         """Open the encoder, and what is known of its tokens."""
         config = self.config
-        device = select(config.device)
-        self.encoder = open_encoder(config.encoder, stride=config.stride, device=device)
+        self.encoder = open_encoder(
+            config.encoder, stride=config.stride, device=self.workers.device
+        )
         if config.refinement == "decoder" and self.encoder.decoder is None:
             raise OptionError(
                 f"refinement='decoder' needs an encoder with a mask decoder, which "
                 f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
             )
-        self.known = Known(cache, self.encoder, self.how)
+        self.known, self._cache = Known(cache, self.encoder, self.how), cache
 
     # -- telling ----------------------------------------------------------------------------
 
@@ -110,66 +116,81 @@ class Run:
             raise InputError(
                 f"The movie has {what}, so there is nothing to tell apart; check channel and axes."
             )
-        self.reader.range = (low, high)
+        span = (low, high)
         stored = model.intensity_ if model is not None else None
         if stored is not None:
             width = max(stored[1] - stored[0], 1e-12)
             if 0.5 < (high - low) / width < 2 and abs(low - stored[0]) < 0.5 * width:
-                self.reader.range = stored
+                span = stored
             else:
                 yield self.note(
                     "The intensities differ from those that the model was made with, so the "
                     "movie's own range is used."
                 )
+        self.reader.range = span
+        read_there = self.workers.remote and not self.workers.sends(self.frames)
+        movie = self.frames if read_there else None
+        self._kit = Kit(self.encoder, self.known, self.how, movie, span)
+        self._opener = opener_of(self._kit, self._cache)
 
-    def frame(
-        self, number: int, basis: Basis | None, finished: int, following: int | None
-    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
-        """Return what is kept of a frame, known or encoded, and its intensities (H, W).
+    def kept(
+        self, numbers: Sequence[int], basis: Basis | None
+    ) -> Iterator[Generator[Event, None, tuple[Kept, np.ndarray]]]:
+        """Yield a job for each frame: what is kept of it, and its intensities (H, W).
 
         Parameters
         ----------
-        number : int
+        numbers : sequence of int
         basis : Basis or None
             The movie's own space; None keeps whole tokens.
-        finished : int
-            Frames that are done, for the progress.
-        following : int or None
-            The frame that will be asked for next.
         """
-        frame = self.reader.read(number, following)
-        if number in self._looked:
-            return self._looked.pop(number), frame.grey
-        if frame.note and frame.note not in self.notes:
-            yield self.note(frame.note)
-        content, looked = content_of(frame.pixels), number in self._places
-        kept = self.known.get(content, basis, looked)
-        what = "encoding" if kept is None else "known"
-        if kept is None:
-            job = encode_frame(self.encoder, frame.pixels, self.how, basis, looked)
-            kept = yield from self._encode(job, finished)
-            self.known.put(content, basis, looked, kept)
-        self._step, self._valid = kept.step, kept.valid
-        self._passed += 1
-        yield self.progress(self._passed, what, finished)
-        return kept, frame.grey
+        read: deque[tuple[np.ndarray, str]] = deque()
+        following = dict(zip(numbers, [*numbers[1:], None], strict=True))
+        ready = set(self._looked)
+
+        def tasks() -> Iterator[tuple[Any, ...]]:
+            for number in numbers:
+                if number in ready:
+                    continue
+                frame = self.reader.read(number, following[number])
+                read.append((frame.grey, frame.note))
+                pixels = frame.pixels if self._kit.frames is None else None
+                yield self.indices[number], pixels, basis, number in self._places
+
+        jobs = self.workers.jobs(iter_kept, self._kit, self._opener, tasks())
+        for number in numbers:
+            if number in ready:
+                grey = self.reader.read(number, following[number]).grey
+                yield self._ready(self._looked.pop(number), grey)
+            else:
+                yield self._encode(next(jobs), *read.popleft())
+
+    def _ready(
+        self, kept: Kept, grey: np.ndarray
+    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        yield from ()
+        return kept, grey
 
     def _encode(
-        self, job: Generator[Progress | Notice, None, Kept], finished: int
-    ) -> Generator[Event, None, Kept]:
-        as_asked = True
+        self, job: Job[tuple[Kept, bool]], grey: np.ndarray, note: str
+    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        if note and note not in self.notes:
+            yield self.note(note)
         while True:
             try:
                 event = next(job)
             except StopIteration as stop:
-                kept: Kept = stop.value
-                return replace(kept, as_asked=as_asked)
+                kept, known = stop.value
+                break
             if isinstance(event, Notice):
-                as_asked = False
                 yield self.note(event.text)
-            else:
+            elif isinstance(event, Progress):
                 share = event.done / max(event.total, 1e-9)
-                yield self.progress(self._passed + 0.99 * share, "encoding", finished)
+                yield self.progress(self._passed + 0.99 * share, "encoding", self._finished)
+        self._step, self._valid = kept.step, kept.valid
+        self._passed += 1
+        yield self.progress(self._passed, "known" if known else "encoding", self._finished)
+        return kept, grey
 
     # -- first pass -------------------------------------------------------------------------
 
@@ -187,10 +208,12 @@ class Run:
         reduces = model.preset == "default"
         if reduces:
             yield from self._look(model)
+        jobs = self.kept(range(count), model.basis_)
         for first in range(0, count, size):
             batch, greys = [], []
-            for number in range(first, min(first + size, count)):
-                kept, grey = yield from self.frame(number, model.basis_, first, number + 1)
+            self._finished = first
+            for job in islice(jobs, size):
+                kept, grey = yield from job
                 self._keep(kept)
                 batch.append(kept.values())
                 greys.append(grey)
@@ -222,9 +245,8 @@ class Run:
         """Encode the frames that are looked at, whose whole tokens are on disk meanwhile."""
         with closing(Spool()) as whole:
             rest = []
-            for number, place in enumerate(self._places):
-                following = [*self._places, None][number + 1]
-                kept, _ = yield from self.frame(place, None, 0, following)
+            for job in self.kept(self._places, None):
+                kept, _ = yield from job
                 whole.append(kept.tokens)
                 rest.append(replace(kept, tokens=kept.tokens[:0]))
             basis, tokens = first_look(whole, n_components)
@@ -268,8 +290,9 @@ class Run:
 
     def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Encode all frames and keep their reduced tokens; the model is there already."""
-        for number in range(len(self.indices)):
-            kept, _ = yield from self.frame(number, model.basis_, number, number + 1)
+        jobs = self.kept(range(len(self.indices)), model.basis_)
+        for self._finished, job in enumerate(jobs):
+            kept, _ = yield from job
             self._keep(kept)
 
     # -- second pass ------------------------------------------------------------------------
@@ -285,6 +308,8 @@ class Run:
             yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")
         labeller.decide()
         assembly = ClusterAssembly(self.frames, model)
+        if assembly.note:
+            yield self.note(assembly.note)
         for number, index in enumerate(self.indices):
             frame = self.reader.read(number, number + 1)
             embedding = self._embeddings[number] if len(self._embeddings) else None

@@ -1,0 +1,116 @@
+"""What gives names their meaning, opened again in another process, with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import WeightsError
+from ..units import absolute
+from .meaning import ClipMaskMeaning, MapMeaning, MaskMeaning, VocabularyMeaning
+from .proposals import Recipe, reopen_proposer
+
+if TYPE_CHECKING:
+    from ..features import FeatureCache
+    from .meaning import Meaning
+    from .vocabulary import Vocabulary
+
+
+def opener_of(meaning: Meaning, device: str) -> Callable[[], Meaning]:
+    """Return what opens a meaning again: small when pickled, for weights do not come along.
+
+    Parameters
+    ----------
+    meaning : Meaning
+        One of somebody's own is taken along as it is.
+    device : str
+        As in the run's options.
+    """
+    if isinstance(meaning, MapMeaning):
+        return partial(_map, meaning.identity(), meaning.names, meaning.threshold, device)
+    if isinstance(meaning, VocabularyMeaning):
+        return partial(_vocabulary, *_masks(meaning), meaning.vocabulary, device)
+    if isinstance(meaning, ClipMaskMeaning):
+        return partial(_clip, *_masks(meaning), meaning.clip.identity(), device)
+    return partial(_itself, meaning)
+
+
+def _itself(meaning: Meaning) -> Meaning:
+    return meaning
+
+
+Kept = tuple[Recipe, "FeatureCache | None", float, float]
+
+
+def _masks(meaning: MaskMeaning) -> Kept:
+    recipe = meaning.proposer.recipe
+    recipe = replace(recipe, encoder=absolute(recipe.encoder))
+    return recipe, meaning.cache, meaning.nms_box, meaning.nms_mask
+
+
+def _vocabulary(
+    recipe: Recipe,
+    cache: FeatureCache | None,
+    nms_box: float,
+    nms_mask: float,
+    vocabulary: Vocabulary,
+    device: str,
+) -> Meaning:
+    proposer = reopen_proposer(recipe, device=device)
+    return VocabularyMeaning(proposer, cache, nms_box, nms_mask, vocabulary)
+
+
+def _clip(
+    recipe: Recipe,
+    cache: FeatureCache | None,
+    nms_box: float,
+    nms_mask: float,
+    known: dict[str, Any],
+    device: str,
+) -> Meaning:
+    from .clip_match import ClipMeaning
+
+    proposer = reopen_proposer(recipe, device=device)
+    clip = ClipMeaning(
+        known["clip"], device=device, templates=known["templates"], contrast=known["contrast"]
+    )
+    _check(known, clip.identity(), "sha256")
+    return ClipMaskMeaning(proposer, cache, nms_box, nms_mask, clip)
+
+
+def _map(
+    identity: dict[str, Any], names: tuple[str, ...], threshold: float, device: str
+) -> Meaning:
+    weights = absolute(identity["weights"]["name"])
+    if identity["network"] == "ESC-Net":
+        from .escnet.predict import open_esc
+
+        opened = MapMeaning(
+            open_esc(weights, device=device, clip=identity["clip"]), names, threshold
+        )
+    else:
+        from .escnet.training_free import FreeEscMeaning
+
+        network = FreeEscMeaning(
+            identity["clip"],
+            weights,
+            device=device,
+            templates=identity["templates"],
+            contrast=identity["contrast"],
+            regions=identity["regions"],
+            above=identity["above"],
+        )
+        opened = MapMeaning(network, names, threshold)
+    _check(identity, opened.identity(), "weights", "clip_sha256")
+    return opened
+
+
+def _check(wanted: dict[str, Any], found: dict[str, Any], *keys: str) -> None:
+    """Refuse weights of the same name that are others on this machine."""
+    if any(wanted[key] != found[key] for key in keys):
+        raise WeightsError(
+            f"The weights of {wanted['clip']} on a worker are others than those of the run; put "
+            "the same file everywhere."
+        )
