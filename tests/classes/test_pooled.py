@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from napari_kindred.classes import pooled
 from napari_kindred.classes.pooled import regions
 from napari_kindred.classes.pooling import cell_shares, describe, inner_points, shapes, touching
 from napari_kindred.classes.proposals import open_proposer, reopen_proposer
 from napari_kindred.config import EntityConfig
 from napari_kindred.encoders.grid import FrameTokens
+from napari_kindred.encoders.registry import open_encoder
+from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.errors import InputError, OptionError
 from napari_kindred.events import finish
 from napari_kindred.images import normalise
@@ -147,6 +152,40 @@ def test_regions_cover_every_pixel_once_and_follow_edges() -> None:
 
 def test_a_picture_smaller_than_a_region_is_one() -> None:
     assert regions(np.zeros((5, 7, 3), np.float32), 16).max() == 1
+
+
+@pytest.mark.parametrize("kind", ["entities", "regions"])
+def test_a_picture_is_looked_at_once_where_cells_and_tokens_are_of_one_network(
+    kind: str, discs: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = normalise(discs[0][..., None].astype(np.float32))
+    seen, real = [], EntityNetwork.features
+
+    def counted(self: EntityNetwork, image: Any) -> dict[str, Any]:
+        seen.append(image.shape)
+        return real(self, image)
+
+    monkeypatch.setattr(EntityNetwork, "features", counted)
+    proposer = open_proposer(kind, entity_config=EntityConfig(scale=1.0), device="cpu")
+    seen.clear()
+    once = finish(proposer.iter_propose(pixels))
+    assert len(seen) == 1
+    monkeypatch.setattr(pooled, "_looking_once", lambda network, encoder, _: (network, encoder))
+    twice = finish(proposer.iter_propose(pixels))
+    assert len(seen) == 1 + (2 if kind == "entities" else 1)
+    np.testing.assert_array_equal(once.embeddings, twice.embeddings)
+    np.testing.assert_array_equal(once.masks.boxes, twice.masks.boxes)
+
+
+def test_another_encoder_looks_for_itself(discs: tuple[np.ndarray, np.ndarray]) -> None:
+    pixels = normalise(discs[0][..., None].astype(np.float32))
+    config = EntityConfig(scale=1.0)
+    found = finish(
+        open_proposer("entities", "efficientnet", entity_config=config).iter_propose(pixels)
+    )
+    expected = finish(open_proposer("entities", entity_config=config).iter_propose(pixels))
+    np.testing.assert_array_equal(found.masks.boxes, expected.masks.boxes)
+    assert found.embeddings.shape[1] == 2 * open_encoder("efficientnet").dimension + 16
 
 
 def test_recipes_open_the_same_proposer_again() -> None:

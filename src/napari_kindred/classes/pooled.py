@@ -13,6 +13,7 @@ from skimage.segmentation import relabel_sequential, slic
 from ..config import EntityConfig
 from ..device import select
 from ..encoders.grid import FrameTokens, iter_encode
+from ..encoders.pyramid import PyramidEncoder
 from ..encoders.registry import DEFAULT, open_encoder
 from ..entities.checkpoint import load_network
 from ..entities.plane import iter_plane, look, resize
@@ -69,6 +70,7 @@ class EntityProposer:
         self, network: EntityNetwork, encoder: Encoder, config: EntityConfig, weights: str
     ) -> None:
         self._network, self._encoder, self._config = network, encoder, config
+        self._weights = weights
         self.recipe = Recipe(
             "entities",
             encoder.name,
@@ -91,10 +93,11 @@ class EntityProposer:
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Find a picture's entities; see :meth:`.Proposer.iter_propose`."""
         _check(pixels)
-        scale = yield from _iter_scale(pixels, self._network, self._config)
-        plane = yield from iter_plane(self._network, pixels, self._config, scale)
+        network, encoder = _looking_once(self._network, self._encoder, self._weights)
+        scale = yield from _iter_scale(pixels, network, self._config)
+        plane = yield from iter_plane(network, pixels, self._config, scale)
         labels, _, _ = relabel_sequential(plane.labels)
-        tokens = yield from _iter_tokens(self._encoder, pixels, scale)
+        tokens = yield from _iter_tokens(encoder, pixels, scale)
         vectors = describe(pixels, labels, tokens, max(2.0, RING / scale))
         masks = Masks.from_labels(labels)
         return Proposals(masks, vectors, plane.scores, inner_points(labels), self.recipe)
@@ -131,6 +134,7 @@ class RegionProposer:
         if not 2 <= region_size <= 4096:
             raise OptionError(f"region_size={region_size!r} is not possible; use 2 to 4096 pixels.")
         self._network, self._encoder, self._config = network, encoder, config
+        self._weights = weights
         self._side = float(region_size)
         self.recipe = Recipe(
             "regions",
@@ -159,10 +163,11 @@ class RegionProposer:
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Cut a picture into regions; see :meth:`.Proposer.iter_propose`."""
         _check(pixels)
-        scale = yield from _iter_scale(pixels, self._network, self._config)
+        network, encoder = _looking_once(self._network, self._encoder, self._weights)
+        scale = yield from _iter_scale(pixels, network, self._config)
         yield Progress(0, 1, "regions")
         labels = regions(pixels, max(SMALLEST, self._side / scale))
-        tokens = yield from _iter_tokens(self._encoder, pixels, scale)
+        tokens = yield from _iter_tokens(encoder, pixels, scale)
         vectors = describe(pixels, labels, tokens, 1.0)
         vectors[:, -MEASURES] += 2 * np.log(scale)  # areas, too, as the network sees them
         masks = Masks.from_labels(labels)
@@ -226,6 +231,16 @@ def _opened(
     network, info = load_network(config.weights, chosen)
     opened = open_encoder(encoder, device=chosen, progress=progress)
     return network, opened, config, info["sha256"]
+
+
+def _looking_once(
+    network: EntityNetwork, encoder: Encoder, weights: str
+) -> tuple[EntityNetwork, Encoder]:
+    """Return both such that they look at a picture once, where they are one network."""
+    if not isinstance(encoder, PyramidEncoder) or encoder.sha256 != weights:
+        return network, encoder
+    once = network.remembering()
+    return once, encoder.looking_through(once.features)
 
 
 def _options(config: EntityConfig) -> dict[str, Any]:

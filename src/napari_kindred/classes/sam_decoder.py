@@ -115,12 +115,12 @@ def _answer(
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     """Part (P, T, D) into (P, heads, T, D / heads)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _per_head(weight: Tensor, heads: int) -> Tensor:
     """Part a matrix (D, C) into (heads, D / heads, C)."""
-    return weight.unflatten(0, (heads, -1))
+    return weight.reshape(heads, -1, weight.shape[1])
 
 
 def _masks(upscaling: Any, picture: Tensor, kernels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -131,12 +131,13 @@ def _masks(upscaling: Any, picture: Tensor, kernels: Tensor, grid: tuple[int, in
     finest = last(_quarters(second, fine))
     masks = finest.flatten(1, -2) @ kernels
     # Rows, columns, rows and columns in a token, rows and columns in a quarter of one; masks.
-    parts = masks.view(len(masks), *grid, 2, 2, 2, 2, -1)
-    return parts.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(len(masks), -1, 4 * grid[0], 4 * grid[1])
+    parts = masks.view(len(masks), *grid, 2, 2, 2, 2, -1).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    whole: Tensor = parts.reshape(len(masks), -1, 4 * grid[0], 4 * grid[1])
+    return whole
 
 
 def _quarters(layer: Any, x: Tensor) -> Tensor:
     """Apply a transposed convolution of side and stride 2 to tokens (…, C): (…, 4, c)."""
     weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
     made = F.linear(x, weight.T, layer.bias.repeat(4))
-    return made.unflatten(-1, (4, -1))
+    return made.view(*x.shape[:-1], 4, -1)

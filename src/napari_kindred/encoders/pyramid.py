@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,6 +119,12 @@ class PyramidEncoder:
         dense = self._forward(pad_to_multiple(batch, MULTIPLE), components)[:, :, :height, :width]
         valid = torch.ones(height, width, dtype=torch.bool, device=self._device)
         return Tokens(dense.permute(0, 2, 3, 1).float(), valid)
+
+    def looking_through(self, maps: Maps) -> PyramidEncoder:
+        """Return the same encoder, which gets its maps from another function that gives them."""
+        other = copy.copy(self)
+        other._maps = maps
+        return other
 
     def _forward(self, batch: Tensor, components: Tensor | None = None) -> Tensor:
         with inference():

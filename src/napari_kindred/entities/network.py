@@ -7,6 +7,7 @@ predicts *positional* features: where each pixel's entity has its centre, and ho
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -191,6 +192,15 @@ class EntityNetwork(nn.Module):
         half = self.features(image)["half"]
         return self._split(self._in_bands(self._predict, [half], self.head_full.in_channels))
 
+    def remembering(self) -> EntityNetwork:
+        """Return the same network, which looks once at a picture that it is given twice in a row.
+
+        It keeps the last picture's features; to be used in one thread, and let go of.
+        """
+        other = copy.copy(self)
+        other.features = _Last(self.features)  # type: ignore[method-assign]
+        return other
+
     def _predict(self, x: Tensor) -> Tensor:
         """Make raw maps of the features at half the resolution."""
         if self.config.output_stride == 1:
@@ -206,6 +216,22 @@ class EntityNetwork(nn.Module):
         if self._content:
             content = torch.tanh(rest)
         return DenseMaps(background, offset, size, content)
+
+
+class _Last:
+    """A function of a picture that keeps its last result."""
+
+    def __init__(self, function: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        self._function = function
+        self._known: tuple[Tensor, dict[str, Tensor]] | None = None
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        if self._known is not None and torch.equal(self._known[0], image):
+            return self._known[1]
+        self._known = None  # both results at once might be too much
+        result = self._function(image)
+        self._known = (image, result)
+        return result
 
 
 def _doubled(x: Tensor) -> Tensor:
