@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ class BlockLabels:
 
 def finest(scale: float, config: EntityConfig) -> float:
     """Return how much finer than the plane a block's finest pixels are, at least 1."""
-    return max(1.0, scale * 2 ** (config.resolutions - 1))
+    return max(1.0, scale * float(2 ** (config.resolutions - 1)))
 
 
 def cut(
@@ -182,8 +182,39 @@ def cut(
     return tiles(shape, window, room)
 
 
+class Source(Protocol):
+    """What a block's pixels are read from; see :class:`PlaneSource`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the plane."""
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of what is read."""
+
+    @property
+    def known(self) -> PlaneRange:
+        """What the plane's regions have in common."""
+
+    def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return a region as it is, (h, w, C)."""
+
+
+def region_of(
+    source: Source, place: Tile, scale: float, config: EntityConfig
+) -> tuple[slice, slice]:
+    """Return which stored pixels a block is made from."""
+    steps = range(config.resolutions)
+    needed = [_spans(source.shape, place, scale * 2**step, source.stored)[0] for step in steps]
+    return (
+        slice(min(rows.start for rows, _ in needed), max(rows.stop for rows, _ in needed)),
+        slice(min(part.start for _, part in needed), max(part.stop for _, part in needed)),
+    )
+
+
 def segment_block(
-    source: PlaneSource,
+    source: Source,
     place: Tile,
     network: EntityNetwork,
     config: EntityConfig,
@@ -193,7 +224,7 @@ def segment_block(
 
     Parameters
     ----------
-    source : PlaneSource
+    source : Source
     place : Tile
         One of :func:`cut`.
     network : EntityNetwork
@@ -209,10 +240,7 @@ def segment_block(
     """
     shape, stored = source.shape, source.stored
     spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
-    region = (
-        slice(min(s[0][0].start for s in spans), max(s[0][0].stop for s in spans)),
-        slice(min(s[0][1].start for s in spans), max(s[0][1].stop for s in spans)),
-    )
+    region = region_of(source, place, scale, config)
     raw = source.raw(*region)
     pixels = normalise_to(raw, source.known.low, source.known.high)
     found: list[Pieces] = []
@@ -308,8 +336,7 @@ def _summed(
     first[ids[::-1]] = flat[::-1]
 
     def total(values: NDArray[np.float32] | NDArray[np.int64]) -> NDArray[np.float64]:
-        sums: NDArray[np.float64] = np.bincount(ids, weights=values, minlength=count)
-        return sums
+        return np.bincount(ids, weights=values, minlength=count).astype(np.float64)
 
     def of(plane: NDArray[np.float32]) -> NDArray[np.float32]:
         return plane[place.local].reshape(-1)[at]
