@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 
@@ -21,8 +24,9 @@ from napari_kindred._napari.layers import (
 from napari_kindred.config import EntityConfig
 from napari_kindred.errors import InputError
 from napari_kindred.events import Partial
+from napari_kindred.images import Frames
 from napari_kindred.numbering import unique_ids
-from napari_kindred.results import Segmentation, measure
+from napari_kindred.results import Segmentation, make_labels, measure
 
 
 def part(index: tuple[int, ...], labels: Any, frame: int | None = None) -> Partial:
@@ -47,6 +51,36 @@ def test_a_multiscale_layer_is_segmented_at_its_finest_level() -> None:
     image = read_layer(Image(levels, multiscale=True))
     assert image.data is levels[0]
     assert image.multiscale
+
+
+def test_a_multiscale_layer_is_handed_on_with_all_its_levels_and_where_it_lies(
+    tmp_path: Path,
+) -> None:
+    arrays = [
+        zarr.create_array(tmp_path / "a.zarr" / name, shape=shape, chunks=(1, 32, 32), dtype="u2")
+        for name, shape in (("0", (3, 64, 80)), ("1", (3, 32, 40)))
+    ]
+    layer = Image(arrays, multiscale=True, scale=(2, 0.5, 0.5), units=("s", "um", "um"))
+    frames = Frames.open(read_layer(layer).file, "TYX")
+    assert frames.at(0.5).plane_shape == (32, 40)
+    assert frames.path == tmp_path / "a.zarr"
+    assert (frames.scale, frames.units) == ((2.0, 0.5, 0.5), ("second", "micrometer", "micrometer"))
+
+
+def test_labels_on_disk_are_shown_without_being_loaded() -> None:
+    labels = make_labels((100, 500, 500), in_memory=0)
+    viewer = ViewerModel()
+    tracemalloc.start()
+    layer = viewer.add_labels(labels)
+    for frame in range(5):
+        labels[frame] = np.full((500, 500), frame + 1, np.int32)
+        viewer.dims.set_point(0, frame)
+        layer.refresh()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < labels.nbytes / 2
+    assert layer.data is labels
+    assert np.asarray(layer._slice.image.raw).min() == 5
 
 
 def test_a_lazy_layer_is_handed_on_unread() -> None:
@@ -191,7 +225,7 @@ def test_the_python_call_names_axes_and_only_the_options_that_were_changed() -> 
         Image([np.zeros((64, 64)), np.zeros((32, 32))], name="it's", multiscale=True)
     )
     code = python_call(image, EntityConfig(axes="YX", threshold=0.3))
-    assert 'viewer.layers["it\'s"].data[0]' in code
+    assert 'image = viewer.layers["it\'s"].data\n' in code
     assert "axes='YX'" in code
     assert "threshold=0.3" in code
     assert "min_area" not in code

@@ -156,7 +156,7 @@ class ConsistentWidget(StackWidget):
             return
         config = fitting(config, clusters.model)
         run = ClusterRun(self._viewer, self.image.value, self._image, config, source=clusters)
-        job = partial(self._segment, self._image.data, config=config, model=clusters.model)
+        job = partial(self._segment, self._image.file, config=config, model=clusters.model)
         self._launch(run, job)
         self.apply.enabled = False
 

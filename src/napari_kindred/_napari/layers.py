@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import source_of
 from ..axes import AxesGuess, guess_axes
+from ..files import ImageFile
 from ..numbering import count_on
 from ..options import changed
 from ..results import empty_table, make_labels, put_labels, within
@@ -49,6 +52,8 @@ class LayerImage:
     guess : AxesGuess
         Axes of ``data``, with ``S`` last for an RGB layer.
     rgb, multiscale : bool
+    file : ImageFile
+        The same to be worked on: all levels, and where they come from.
     """
 
     name: str
@@ -56,6 +61,7 @@ class LayerImage:
     guess: AxesGuess
     rgb: bool
     multiscale: bool
+    file: ImageFile
 
 
 def describe(image: LayerImage, frames: Frames) -> str:
@@ -96,7 +102,22 @@ def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
     guess = guess_axes(
         tuple(data.shape), data.dtype, metadata_axes=metadata_axes, rgb=bool(layer.rgb)
     )
-    return LayerImage(layer.name, data, guess, bool(layer.rgb), bool(layer.multiscale))
+    file = ImageFile(
+        data,
+        guess.axes,
+        tuple(float(step) for step in layer.scale),
+        tuple(str(unit) for unit in layer.units),
+        layer.name,
+        levels=tuple(layer.data) if layer.multiscale else (),
+        path=_path_of(layer, data),
+    )
+    return LayerImage(layer.name, data, guess, bool(layer.rgb), bool(layer.multiscale), file)
+
+
+def _path_of(layer: Image, data: Any) -> Path | None:
+    """Return the file or folder that a layer was opened from, None where that is not known."""
+    named = layer.source.path
+    return Path(named) if named and Path(named).exists() else source_of(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +377,9 @@ def call_lines(
     more : mapping, optional
         Further arguments, as code.
     """
-    level = "[0]" if image.multiscale else ""
     options = changed(config)
     return [
-        f"image = viewer.layers[{image.name!r}].data{level}",
+        f"image = viewer.layers[{image.name!r}].data",
         f"result = nk.{function}(",
         "    image,",
         *(f"    {name}={value!r}," for name, value in options.items()),

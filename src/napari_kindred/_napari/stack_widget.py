@@ -256,7 +256,7 @@ class StackWidget(Container):
         """
         if not self.letters:
             raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
-        return Frames.open(image.data, self.letters, self.channel.value)
+        return Frames.open(image.file, self.letters, self.channel.value)
 
     def config(self) -> Any:
         """Return the config that is entered.
@@ -276,7 +276,7 @@ class StackWidget(Container):
         if config is None or self._job is not None or self._image is None:
             return
         run = self.run_of(self.image.value, self._image, config)
-        self._launch(run, self.job_of(self._image.data, config))
+        self._launch(run, self.job_of(self._image.file, config))
 
     def _launch(self, run: Shown, job: Callable[[], Generator[Event, None, Any]]) -> None:
         self._run = run

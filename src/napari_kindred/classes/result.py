@@ -12,7 +12,7 @@ import pandas as pd
 from .. import storage
 from ..errors import OptionError
 from ..events import Partial
-from ..growing import Home, tell
+from ..growing import Home, tell, where
 from ..results import Segmentation, make_labels, measure
 from .names import check_names
 from .tables import sum_classes
@@ -193,6 +193,11 @@ class ClassAssembly:
         self._frames = int(np.prod(self.labels.shape[:-2], dtype=np.int64))
         self._rows: list[pd.DataFrame] = []
         self._things: list[pd.DataFrame] = []
+
+    @property
+    def note(self) -> str:
+        """Where the labels are, one sentence, if they are kept on disk."""
+        return where(self.labels)
 
     def add(self, number: int, index: tuple[int, ...], found: Resolved, note: str = "") -> Partial:
         """Take a frame in, and return it as what the user is shown."""

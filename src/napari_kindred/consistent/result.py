@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..growing import tell
+from ..growing import tell, where
 from ..results import Segmentation, home_for, make_labels
 from .levels import lut, relabel
 
@@ -168,6 +168,11 @@ class ClusterAssembly:
         self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, home)
         self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
         self._rows: list[pd.DataFrame] = []
+
+    @property
+    def note(self) -> str:
+        """Where the labels are, one sentence, if they are kept on disk."""
+        return where(self.labels)
 
     def add(self, index: tuple[int, ...], leaves: np.ndarray, grey: np.ndarray) -> np.ndarray:
         """Take in a frame's leaves (H, W) and intensities; returns its labels (H, W) int32."""
