@@ -149,6 +149,7 @@ class FeatureCache:
 
     def drop(self, key: str) -> None:
         """Delete what is kept of a key, if anything is."""
+        self._until_look = 0  # there may be room again
         with suppress(OSError):
             self._place(key).unlink()
 
