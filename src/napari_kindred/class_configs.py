@@ -97,6 +97,7 @@ class ClassesConfig:
         minimum=0,
         advanced=True,
     )
+    memory: float | None = inherited(EntityConfig, "memory", None)
     device: str = inherited(EntityConfig, "device", "auto")
 
     def __post_init__(self) -> None:

@@ -86,8 +86,8 @@ class EntityConfig:
     memory: float | None = option(
         None,
         "Memory",
-        "How many gigabytes may be used; half of what is free when left empty.  Tiles and blocks "
-        "become smaller where it is too little for them.",
+        "How many gigabytes may be used; half of what is free when left empty.  Where that is too "
+        "little, tiles become smaller and large results go to disk.",
         minimum=0.25,
         advanced=True,
     )
@@ -213,6 +213,7 @@ class ConsistentConfig:
         0, "Seed", "Where chance begins; the same seed gives the same labels.", minimum=0,
         advanced=True,
     )  # fmt: skip
+    memory: float | None = inherited(EntityConfig, "memory", None)
     device: str = inherited(EntityConfig, "device", "auto")
 
     def __post_init__(self) -> None:

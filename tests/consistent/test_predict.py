@@ -340,5 +340,5 @@ def test_every_other_option_decides_what_is_read_and_by_what(
 
 
 def test_no_option_is_left_out_here() -> None:
-    elsewhere = {"axes", "channel", "encoder", "device", "tile", "large"}
+    elsewhere = {"axes", "channel", "encoder", "device", "tile", "large", "memory"}
     assert {item.name for item in dataclasses.fields(ConsistentConfig)} == elsewhere | set(NOISY)

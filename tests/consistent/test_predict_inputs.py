@@ -305,3 +305,11 @@ def test_a_model_that_is_not_there_or_not_fitted_or_of_other_tokens_is_refused(
     text = said(OptionError, movie.pixels, model=other, **SIX)
     assert "tokens of 24 values" in text
     assert "have 6" in text
+
+
+def test_too_little_memory_for_the_tiles_means_smaller_ones(by_grey: Any, movie: Any) -> None:
+    wide = np.tile(movie.pixels[:2], (1, 1, -(-600 // movie.pixels.shape[2])))
+    told, _, _ = notices(iter_cluster_stack(wide, memory=0.25, **SIX))
+    assert any("tiles of 512 pixels" in text for text in told)
+    told, _, _ = notices(iter_cluster_stack(movie.pixels[:2], memory=0.25, **SIX))
+    assert not any("Memory" in text for text in told)

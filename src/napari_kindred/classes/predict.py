@@ -82,7 +82,12 @@ def iter_segment_classes(
         thresholds = meaning.thresholds(names, config.threshold)
         shelf = Shelf()
         assembly = ClassAssembly(
-            frames.output_shape, frames.output_axes, names, colours, home_for(frames, "classes")
+            frames.output_shape,
+            frames.output_axes,
+            names,
+            colours,
+            home_for(frames, "classes"),
+            config.memory,
         )
         if assembly.note:
             notes.append(assembly.note)

@@ -75,6 +75,10 @@ def iter_cluster_stack(
             yield run.note(frames.axes_note)
         if len(frames) == 1:
             yield run.note("There is only one frame, so there is no time to be consistent over.")
+        if run.how.tile < min(config.tile, max(frames.plane_shape)):
+            yield run.note(
+                f"Memory is short: frames are encoded in tiles of {run.how.tile} pixels."
+            )
         yield run.progress(0, "loading the encoder")
         given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
         run.open(FeatureCache() if cache is None else cache)
