@@ -34,7 +34,7 @@ FACTORS = (1, 2, 4, 8)
 FRAMES = 2
 SIDE = 384
 METHODS = ("entities", "clusters", "classes")
-NAMES = ["nucleus", "background"]
+NAMES = ("fluorescent nucleus", "white blood cell")
 
 
 def run(method: str, movie: Any) -> Any:
@@ -45,7 +45,7 @@ def run(method: str, movie: Any) -> Any:
         return nk.segment_entities(movie, axes="TYX", scale=1.0)
     if method == "clusters":
         return nk.cluster_stack(movie, axes="TYX")
-    return nk.segment_classes(movie, axes="TYX", vocabulary="microscopy")
+    return nk.segment_classes(movie, NAMES, axes="TYX", vocabulary="microscopy")
 
 
 def one_run(method: str, frames: int, side: int) -> dict[str, Any]:
