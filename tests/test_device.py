@@ -133,3 +133,13 @@ def test_a_side_is_as_wanted_or_the_largest_power_of_two_that_fits(
     side: int, budget: int, expected: int
 ) -> None:
     assert device.fitting_side(side, budget, 8, min(256, side)) == min(expected, side)
+
+
+def test_the_environment_says_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_MEMORY", "2.5")
+    assert device.memory_budget(None) == 2.5 * 2**30
+    assert device.memory_budget(1) == 2**30
+    for wrong in ("much", "-1", "0", "nan", "inf"):
+        monkeypatch.setenv("NAPARI_KINDRED_MEMORY", wrong)
+        with pytest.raises(OptionError, match="NAPARI_KINDRED_MEMORY"):
+            device.memory_budget(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from .errors import KindredError, OptionError
 from .events import Notice
 
 Result = TypeVar("Result")
+
+MEMORY_VARIABLE = "NAPARI_KINDRED_MEMORY"
+"""Environment variable with the gigabytes that jobs may take whose options leave it open."""
 
 SHARE = 0.5
 """Of the memory that is free, what is taken unless a budget is given."""
@@ -163,13 +167,28 @@ def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> i
     Parameters
     ----------
     memory : float or None
-        Gigabytes (2**30 bytes) as the user set them; None is half of what is free now.
+        Gigabytes (2**30 bytes) as the user set them; None is what the environment variable
+        ``NAPARI_KINDRED_MEMORY`` says, or half of what is free now.
     device : str or torch.device
         Of a CUDA device, its own memory; of any other, the machine's, or the container's where
         that has less.
+
+    Raises
+    ------
+    OptionError
+        When the environment variable holds no number above 0.
     """
-    if memory is not None:
-        return int(memory * 2**30)
+    chosen = os.environ.get(MEMORY_VARIABLE, "") if memory is None else memory
+    if chosen:
+        try:
+            budget = int(float(chosen) * 2**30)
+        except (ValueError, OverflowError):
+            budget = 0
+        if budget <= 0:
+            raise OptionError(
+                f"{MEMORY_VARIABLE}={chosen!r} must be a number of gigabytes above 0."
+            )
+        return budget
     device = torch.device(device)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
