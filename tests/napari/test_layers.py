@@ -13,6 +13,7 @@ import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_kindred._napari import lower
 from napari_kindred._napari.layers import (
     KEY,
     GrowingLabels,
@@ -21,6 +22,7 @@ from napari_kindred._napari.layers import (
     python_call,
     read_layer,
 )
+from napari_kindred._napari.run import EntityRun
 from napari_kindred.config import EntityConfig
 from napari_kindred.errors import InputError
 from napari_kindred.events import Partial
@@ -230,3 +232,32 @@ def test_the_python_call_names_axes_and_only_the_options_that_were_changed() -> 
     assert "threshold=0.3" in code
     assert "min_area" not in code
     compile(code, "copied", "exec")
+
+
+def test_a_large_plane_is_shown_from_afar_without_being_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lower, "SIDE", 64)
+    picture = np.zeros((300, 500), np.uint8)
+    layer = Image(picture, name="plane")
+    viewer = ViewerModel()
+    run = EntityRun(viewer, layer, read_layer(layer), EntityConfig(axes="YX"))
+    truth = np.arange(300 * 500, dtype=np.int32).reshape(300, 500)
+    for rows in (slice(0, 170), slice(170, 300)):
+        block = (rows, slice(0, 500))
+        run.add(Partial((), truth[block], measure(truth[:1], None), block=block))
+    shown = run.layer
+    assert shown is not None
+    assert [level.shape for level in shown.data] == [(300, 500), (38, 63), (19, 32), (10, 16)]
+    for level, step in zip(shown.data, (1, 8, 16, 32), strict=True):
+        np.testing.assert_array_equal(level, truth[::step, ::step])
+    run.add(Partial((), truth + 1, measure(truth[:1], None)))
+    np.testing.assert_array_equal(shown.data[1], truth[::8, ::8] + 1)
+
+
+def test_an_ordinary_plane_is_shown_as_it_is() -> None:
+    layer = Image(np.zeros((30, 50), np.uint8), name="plane")
+    run = EntityRun(ViewerModel(), layer, read_layer(layer), EntityConfig(axes="YX"))
+    run.add(part((), np.ones((30, 50), np.int32)))
+    assert run.layer is not None
+    assert not run.layer.multiscale

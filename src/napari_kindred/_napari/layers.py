@@ -15,6 +15,7 @@ from ..files import ImageFile
 from ..numbering import count_on
 from ..options import changed
 from ..results import empty_table, make_labels, put_labels, within
+from .lower import LowerLabels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -216,6 +217,8 @@ class GrowingLabels:
     ----------
     data : ndarray of int32 or zarr.Array
         What the layer shows; it is zarr, on disk, where it would take too much memory.
+    lower : LowerLabels
+        The same at lower resolutions, where planes are large.
     frames, done : int
         How many frames there will be, and are.
     found : int
@@ -226,6 +229,7 @@ class GrowingLabels:
         self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
         self.placement = placement
         self.data = make_labels(placement.shape)
+        self.lower = LowerLabels(self.data, placement)
         self.done = self.found = 0
         self._last = 0
         self._tables: list[pd.DataFrame] = []
@@ -236,7 +240,9 @@ class GrowingLabels:
         labels, table, last = partial.labels, partial.table, self._last
         if partial.index:
             labels, table, last = count_on(labels, table, last)
-        put_labels(self.data, within(self.placement.slot(partial.index), partial.block), labels)
+        slot = self.placement.slot(partial.index)
+        put_labels(self.data, within(slot, partial.block), labels)
+        self.lower.put(slot, partial.block, labels)
         if partial.block is not None:
             self._blocks.append(table)
             return

@@ -190,12 +190,17 @@ class Run(ABC):
         layer = self.layer
         # A result that the user removed on the way comes back: nothing is lost.
         if layer is None or layer not in self._viewer.layers:
-            layer = self.layer = self._viewer.add_labels(self._growing.data, **options)
+            layer = self.layer = self._viewer.add_labels(self.shown, **options)
         else:
             layer.features = options["features"]
             layer.metadata = {**layer.metadata, KEY: options["metadata"][KEY]}
             layer.refresh()
         return layer
+
+    @property
+    def shown(self) -> Any:
+        """What the layer shows: the labels, at several resolutions where planes are large."""
+        return self._growing.data
 
     def hide_earlier(self, layer: Labels) -> None:
         """Hide earlier results on the same image: two that cover it all cannot be read."""
@@ -210,6 +215,12 @@ class EntityRun(Run):
     """A run that gives every entity its own label."""
 
     method = suffix = "entities"
+
+    @property
+    def shown(self) -> Any:
+        """The labels; see :class:`Run`."""
+        levels = self._growing.lower.levels
+        return levels if len(levels) > 1 else levels[0]
 
     def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
         """Return how many entities there are; see :class:`Run`."""
