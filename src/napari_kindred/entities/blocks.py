@@ -24,7 +24,6 @@ from .plane import (
     HALO,
     Pieces,
     iter_dense_bounded,
-    labels_of,
     merge,
     pieces_of,
     resize,
@@ -244,7 +243,6 @@ def segment_block(
     raw = source.raw(*region)
     pixels = normalise_to(raw, source.known.low, source.known.high)
     found: list[Pieces] = []
-    merged = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step
         image = _scaled(pixels, region, shape, scaled, finer, stored)
@@ -252,17 +250,36 @@ def segment_block(
         stride = network.config.output_stride
         origin = (scaled[0].start // stride, scaled[1].start // stride)
         lattice = Lattice(source.shape, place.outer, finer, stride, origin)
-        if config.resolutions == 1:
-            found.append(pieces_of(network, dense, lattice, config))
-        else:
-            merged.append(labels_of(network, dense, lattice, config))
-    pieces = merge(merged) if merged else found[0]
+        found.append(pieces_of(network, dense, lattice, config))
+    pieces = found[0]
+    if len(found) > 1:
+        pieces = merge([_finished(one, place, shape, config) for one in found])
     rows, columns = (
         nearest(part, full, low) - whole.start
         for part, whole, full, low in zip(place.outer, region, shape, stored, strict=True)
     )
     block = _summed(place, pieces, raw[rows[:, None], columns].mean(axis=2), source.shape)
     return _sorted_out(block, config, pieces.width is not None)
+
+
+def _finished(
+    found: Pieces, place: Tile, shape: tuple[int, int], config: EntityConfig
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Leave out what is too small or doubtful, but not what the window's edges cut."""
+    labels, (rows, columns) = found.labels, place.outer
+    ends = (rows.start > 0, rows.stop < shape[0], columns.start > 0, columns.stop < shape[1])
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    cut_off = np.zeros(int(labels.max(initial=0)) + 1, bool)
+    for side, inside in zip(sides, ends, strict=True):
+        cut_off[side] |= inside
+    part = cut_off[labels] & (labels > 0)
+    whole = np.where(part, 0, labels)
+    if found.width is not None and config.min_score > 0:
+        whole = decode.drop_fragments(whole, found.width)
+    whole, scores = decode.finish(whole, found.quality, config.min_area, config.min_score)
+    rest, more = decode.finish(np.where(part, labels, 0), found.quality, 1)
+    joined = np.where(rest > 0, rest + len(scores), whole).astype(np.int32)
+    return joined, np.append(scores, more).astype(np.float32)
 
 
 def nearest(part: slice, full: int, low: int) -> NDArray[np.int64]:
@@ -375,10 +392,10 @@ def _sorted_out(block: BlockLabels, config: EntityConfig, widths: bool) -> Block
 def is_whole(total: Sums, config: EntityConfig, widths: bool) -> NDArray[np.bool_]:
     """Tell which entities are kept, as :func:`.decode.finish` and ``drop_fragments`` do."""
     area = np.maximum(total.area, 1)
-    keep = total.area >= 1
-    if config.resolutions > 1:  # their resolutions were sorted out before they were merged
+    keep = total.area >= max(config.min_area, 1)
+    if config.resolutions > 1:  # what is doubtful was left out before they were merged
         return keep
-    keep &= (total.area >= config.min_area) & (total.quality / area >= config.min_score)
+    keep &= total.quality / area >= config.min_score
     if widths and config.min_score > 0:
         keep &= total.area >= decode.least_area(np.exp(total.log_width / area))
     return keep

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..device import fitting_side, halving, memory_budget
-from ..events import Event, Notice, Partial, Progress, within_stack
+from ..events import Event, Partial, within_stack
 from ..images import Frames, PlaneRange, RawFrame, is_constant, normalise
-from ..results import Assembly, empty_table, measure
-from .blocks import BLOCK, SMALLEST_BLOCK, PlaneSource, cut, finest, nearest, segment_block
+from ..results import Assembly, empty_table
+from .blocks import BLOCK, SMALLEST_BLOCK, PlaneSource, cut, finest
 from .joining import Joiner, table_of
-from .plane import SMALLEST_TILE, iter_plane
+from .kit import BlockAt, Kit, Whole, iter_block, seen_at
+from .plane import SMALLEST_TILE
+from .scale import LARGEST
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from numpy.typing import NDArray
 
     from ..config import EntityConfig
-    from ..tiling import Tile
-    from .network import EntityNetwork
+    from ..units import Unit
+    from ..workers import Job, Workers
+
+Made = TypeVar("Made")
 
 TILE_BYTES = 160
 """Memory that the network needs per pixel of a tile.  Measured: by how much a process's peak rose
@@ -38,8 +41,10 @@ labels.  Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 
 800 to 2,400 pixels."""
 
 
-def within_budget(config: EntityConfig, device: torch.device) -> tuple[EntityConfig, int, str]:
-    """Fit tiles and blocks into the memory that may be used.
+def within_budget(
+    config: EntityConfig, device: torch.device, shape: tuple[int, int]
+) -> tuple[EntityConfig, int, str]:
+    """Fit tiles and blocks for planes of a shape into the memory that may be used.
 
     Returns
     -------
@@ -48,15 +53,17 @@ def within_budget(config: EntityConfig, device: torch.device) -> tuple[EntityCon
     block : int
         Side of a block; larger planes are cut.
     note : str
-        What became smaller, one sentence; empty where nothing did.
+        What became smaller, one sentence; empty where that makes no difference to planes of this
+        shape.
     """
     ram = memory_budget(config.memory)
     own = memory_budget(config.memory, device) if device.type == "cuda" else ram // 2
     tile = fitting_side(config.tile, own, TILE_BYTES, min(SMALLEST_TILE, config.tile))
     rest = ram if device.type == "cuda" else ram - TILE_BYTES * tile**2
     side = fitting_side(BLOCK, max(rest, 1), BLOCK_BYTES, SMALLEST_BLOCK)
-    smaller = [f"tiles of {tile} pixels"] * (tile < config.tile)
-    smaller += [f"blocks of {side} pixels"] * (side < BLOCK)
+    longest = max(shape) * finest(LARGEST if config.scale == "auto" else config.scale, config)
+    smaller = [f"tiles of {tile} pixels"] * (tile < min(config.tile, longest))
+    smaller += [f"blocks of {side} pixels"] * (side < min(BLOCK, longest))
     note = f"Memory is short ({ram / 2**30:.1f} GB may be used): working in {{}}."
     return replace(config, tile=tile), side, note.format(" and ".join(smaller)) if smaller else ""
 
@@ -84,7 +91,7 @@ class Frame:
 
     def looked_at(self, scale: float, config: EntityConfig) -> Frame:
         """Return the frame at the lowest resolution that is stored and enough for a scale."""
-        seen = self.frames.at(scale * 2 ** (config.resolutions - 1))
+        seen = seen_at(self.frames, scale, config)
         return self if seen is self.seen else Frame(self.frames, self.index, self.block, seen)
 
     @cached_property
@@ -129,85 +136,99 @@ class Frame:
         return int(np.ravel_multi_index(self.index, shape)) if self.index else None
 
 
-def segment_frame(
-    frame: Frame, network: EntityNetwork, config: EntityConfig, scale: float, assembly: Assembly
+@dataclass(frozen=True)
+class Crew:
+    """Who segments the frames of a run, with what, and where they are put.
+
+    Attributes
+    ----------
+    workers : Workers
+    kit : Kit
+    opener : callable
+        Opens the kit elsewhere.
+    assembly : Assembly
+    """
+
+    workers: Workers
+    kit: Kit
+    opener: Callable[[], Kit]
+    assembly: Assembly
+
+    def jobs(self, unit: Unit[Made], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
+        """Yield a job for each task; see :meth:`.workers.Workers.jobs`."""
+        return self.workers.jobs(unit, self.kit, self.opener, tasks)
+
+
+def fits(frames: Frames, scale: float, config: EntityConfig, block: int) -> bool:
+    """Tell whether frames are segmented in one go, not in blocks."""
+    shape = frames.plane_shape
+    return len(cut(shape, scale, config, _first_side(shape, scale, config, block))) == 1
+
+
+def _first_side(shape: tuple[int, int], scale: float, config: EntityConfig, block: int) -> int:
+    """Return the side of blocks that is tried first."""
+    longest = math.ceil(max(shape) * finest(scale, config))
+    return min(block, 1 << (longest - 1).bit_length())
+
+
+def put_frame(
+    frame: Frame, crew: Crew, scale: float, whole: Job[Whole] | None
 ) -> Generator[Event, None, Partial]:
-    """Segment a frame, and put it into the assembly: whole, or block by block."""
-    shape = frame.frames.plane_shape
-    if frame.constant:
+    """Put a frame into the assembly, segmented in one go or block by block.
+
+    Parameters
+    ----------
+    frame : Frame
+    crew : Crew
+    scale : float
+        At which the network looks at it first.
+    whole : generator or None
+        The job that segments it in one go; None where it is too large for that.
+    """
+    if whole is None and frame.constant:
         table = empty_table(stack=frame.number is not None)
-        labels = yield from assembly.settle(frame.index, np.zeros(1, np.int32), table)
+        labels = yield from crew.assembly.settle(frame.index, np.zeros(1, np.int32), table)
         return Partial(frame.index, labels, table, frame.note)
+    first = _first_side(frame.frames.plane_shape, scale, crew.kit.config, frame.block)
 
     def attempt(side: int) -> Generator[Event, None, Partial]:
-        places = cut(shape, scale, config, side)
-        if len(places) > 1:
-            return (yield from _in_blocks(frame, places, network, config, scale, assembly))
-        labels, table = yield from segment_whole(
-            frame.raw, frame.number, network, config, scale, shape
-        )
-        partial = Partial(frame.index, labels, table, frame.note)
-        assembly.add(partial)
+        if whole is None or side < first:
+            return (yield from _in_blocks(frame, side, crew, scale))
+        made = yield from whole
+        frame.seen.seen(frame.index, made.digest)
+        partial = Partial(frame.index, made.labels, made.table, made.note)
+        crew.assembly.add(partial)
         return partial
 
-    longest = math.ceil(max(shape) * finest(scale, config))
     return (
         yield from halving(
             attempt,
-            min(frame.block, 1 << (longest - 1).bit_length()),
+            first,
             smallest=SMALLEST_BLOCK,
-            device=next(network.parameters()).device,
+            device=crew.workers.device,
             unit="blocks of {} pixels",
         )
     )
 
 
-def segment_whole(
-    raw: RawFrame,
-    number: int | None,
-    network: EntityNetwork,
-    config: EntityConfig,
-    scale: float,
-    shape: tuple[int, int] | None = None,
-) -> Generator[Progress | Notice, None, tuple[NDArray[np.int32], pd.DataFrame]]:
-    """Segment a frame that is not too large.
-
-    ``shape`` is that of the frame, where the pixels are those of a lower resolution of it.
-
-    Returns
-    -------
-    labels : ndarray, (H, W) int32
-    table : DataFrame
-    """
-    plane = yield from iter_plane(network, normalise(raw.pixels), config, scale, shape)
-    grey = raw.pixels.mean(axis=2)
-    if grey.shape != plane.labels.shape:
-        rows, columns = (
-            nearest(slice(0, full), full, low)
-            for full, low in zip(plane.labels.shape, grey.shape, strict=True)
-        )
-        grey = grey[rows[:, None], columns]
-    return plane.labels, measure(plane.labels, grey, plane.scores, number)
-
-
 def _in_blocks(
-    frame: Frame,
-    places: Sequence[Tile],
-    network: EntityNetwork,
-    config: EntityConfig,
-    scale: float,
-    assembly: Assembly,
+    frame: Frame, side: int, crew: Crew, scale: float
 ) -> Generator[Event, None, Partial]:
     """Segment a large frame block by block, then make one of the entities that cuts go through."""
-    joiner, source = Joiner(places), frame.source
-    for number, place in enumerate(places):
-        job: Generator[Any, None, Any] = segment_block(source, place, network, config, scale)
+    config, source = crew.kit.config, frame.source
+    places = cut(source.shape, scale, config, side)
+    joiner = Joiner(places)
+    blocks = (BlockAt.of(source, place) for place in places)
+    if crew.workers.sends(frame.seen):
+        blocks = (block.carrying(source, scale, config) for block in blocks)
+    jobs = crew.jobs(iter_block, ((block, scale) for block in blocks))
+    for number, (place, job) in enumerate(zip(places, jobs, strict=True)):
         block = yield from within_stack(job, number, len(places))
         rows = table_of(block.sums, frame.number, joiner.count)
         partial = Partial(frame.index, joiner.add(block), rows, block=place.inner)
-        assembly.add(partial)
+        crew.assembly.add(partial)
         yield partial
-    lut, total = joiner.finish(config, network.config.features == "positional")
+    lut, total = joiner.finish(config, crew.kit.network.config.features == "positional")
     table = table_of(total, frame.number)
-    labels = yield from assembly.settle(frame.index, lut, table)
+    labels = yield from crew.assembly.settle(frame.index, lut, table)
     return Partial(frame.index, labels, table, frame.note)

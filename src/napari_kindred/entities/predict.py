@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config import EntityConfig
-from ..device import describe, select
-from ..events import Event, Notice, Progress, finish, within_stack
+from ..events import Event, Notice, Partial, Progress, finish, within_stack
 from ..images import Frames
 from ..options import with_options
 from ..results import Assembly, Segmentation, provenance
+from ..scale import open_workers
 from .checkpoint import load_network
-from .frame import Frame, segment_frame, within_budget
+from .frame import Crew, Frame, fits, put_frame, within_budget
+from .kit import Kit, iter_whole, opener_of, seen_at
 from .plane import look
 from .scale import choose_scale
 
@@ -27,6 +28,7 @@ def iter_segment_entities(
     config: EntityConfig | None = None,
     model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> Generator[Event, None, Segmentation]:
     """Segment cells or nuclei, telling what happens on the way.
@@ -39,7 +41,7 @@ def iter_segment_entities(
 
     Parameters
     ----------
-    image, config, **options
+    image, config, scheduler, **options
         As in :func:`segment_entities`.
     model : tuple of network and info, optional
         From :func:`~napari_kindred.entities.checkpoint.load_network`, in place of
@@ -53,51 +55,92 @@ def iter_segment_entities(
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
         yield Notice(note)
-    device = select(config.device)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
-    network, info = model or load_network(config.weights, device)
-    assembly = Assembly(frames, config.memory)
-    if assembly.note:
-        notes.append(assembly.note)
-        yield Notice(assembly.note)
-    fitting, side, note = within_budget(config, device)
-    if note:
-        notes.append(note)
-        yield Notice(note)
-    scale = None if config.scale == "auto" else float(config.scale)
-    diameter: float | None = None
-    for number, index in enumerate(frames.indices()):
-        place = (number, len(frames))
-        frame = Frame(frames, index, side)
-        yield Progress(number, len(frames), "reading", *place)
-        if scale is None and not frame.constant:
-            chosen = choose_scale(frame.pixels, look(network, fitting), frame.shrunk)
-            scale, diameter = yield from within_stack(chosen, *place)
-            yield Notice(_scale_note(scale, diameter))
-            if not diameter:  # nothing seen in this frame: the next one may tell
-                scale = None
-        frame = frame.looked_at(scale or 1.0, config)
-        if frame.note:
-            notes.append(frame.note)
-            yield Notice(frame.note)
-        job = segment_frame(frame, network, fitting, scale or 1.0, assembly)
-        partial = yield from within_stack(job, *place)
-        yield partial
-        yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
+    with open_workers(scheduler, config.device) as workers:
+        network, info = model or load_network(config.weights, workers.device)
+        assembly = Assembly(frames, config.memory)
+        fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
+        for note in filter(None, (assembly.note, smaller)):
+            notes.append(note)
+            yield Notice(note)
+        kit = Kit(network, fitting, frames)
+        opener = opener_of(info, fitting, workers.image(frames), config.device)
+        crew = Crew(workers, kit, opener, assembly)
+        first, scale, diameter = yield from _choose_scale(frames, kit, side)
+        job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
+        for event in job:
+            if isinstance(event, Partial) and event.note and event.note not in notes:
+                notes.append(event.note)
+                yield Notice(event.note)
+            yield event
     facts = provenance(
         method="entities",
         config=config,
         frames=frames,
         weights={"name": config.weights, "sha256": info["sha256"]},
         seconds=time.perf_counter() - start,
-        device=describe(device),
+        device=workers.describe(),
         notes=notes,
         encoder=network.config.encoder,
         features=network.config.features,
-        scale_used=scale or 1.0,
+        scale_used=scale,
         typical_diameter=None if diameter is None else round(diameter, 1),
     )
     return assembly.segmentation(facts)
+
+
+def _choose_scale(
+    frames: Frames, kit: Kit, side: int
+) -> Generator[Event, None, tuple[int, float, float | None]]:
+    """Choose a scale by the first frame in which there is something.
+
+    Returns
+    -------
+    number : int
+        Of that frame; there being none, how many there are.
+    scale : float
+    diameter : float or None
+        Of its entities, in pixels; None where it was not measured.
+    """
+    if kit.config.scale != "auto":
+        return 0, float(kit.config.scale), None
+    diameter: float | None = None
+    for number, index in enumerate(frames.indices()):
+        yield Progress(0, len(frames), "reading", 0, len(frames))
+        frame = Frame(frames, index, side)
+        if frame.constant:
+            continue
+        chosen = choose_scale(frame.pixels, look(kit.network, kit.config), frame.shrunk)
+        scale, diameter = yield from within_stack(chosen, 0, len(frames))
+        yield Notice(_scale_note(scale, diameter))
+        if diameter:
+            return number, scale, diameter
+    return len(frames), 1.0, diameter
+
+
+def _iter_frames(
+    frames: Frames, crew: Crew, scales: Sequence[float], side: int
+) -> Generator[Event, None, None]:
+    """Segment all frames, each at its scale."""
+    indices, config = list(frames.indices()), crew.kit.config
+    all_frames = [Frame(frames, index, side) for index in indices]
+    whole = {scale: fits(frames, scale, config, side) for scale in set(scales)}
+
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for frame, scale in zip(all_frames, scales, strict=True):
+            if whole[scale]:
+                seen = seen_at(frames, scale, config)
+                at = crew.workers.frame(seen, frame.index)
+                yield at, frame.number, scale, frames.plane_shape
+
+    jobs = crew.jobs(iter_whole, tasks())
+    for number, (frame, scale) in enumerate(zip(all_frames, scales, strict=True)):
+        place = (number, len(frames))
+        job = next(jobs) if whole[scale] else None
+        yield Progress(number, len(frames), "reading", *place)
+        put = put_frame(frame.looked_at(scale, config), crew, scale, job)
+        yield (yield from within_stack(put, *place))
+        yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
 
 
 def _scale_note(scale: float, diameter: float) -> str:
@@ -112,6 +155,7 @@ def segment_entities(
     config: EntityConfig | None = None,
     model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
     metadata_axes: str | None = None,
+    scheduler: Any = None,
     **options: Any,
 ) -> Segmentation:
     """Segment every cell or nucleus of an image or stack: each its own label.
@@ -133,6 +177,10 @@ def segment_entities(
         From :func:`~napari_kindred.entities.checkpoint.load_network`.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    scheduler : None, "threads", str, Path or distributed.Client
+        Who segments the frames, or the blocks of large ones: this process; up to four of its
+        threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
+        file, or a client.  The labels are the same.
     **options
         Single fields of :class:`~napari_kindred.config.EntityConfig`, for example ``axes="TYX"``,
         ``channel=0``, ``scale=0.5``.
@@ -160,6 +208,11 @@ def segment_entities(
     """
     return finish(
         iter_segment_entities(
-            image, config=config, model=model, metadata_axes=metadata_axes, **options
+            image,
+            config=config,
+            model=model,
+            metadata_axes=metadata_axes,
+            scheduler=scheduler,
+            **options,
         )
     )
