@@ -14,7 +14,7 @@ from skimage.measure import label
 
 import napari_kindred as nk
 from napari_kindred.config import EntityConfig, NetworkConfig
-from napari_kindred.entities import blocks, frame, joining
+from napari_kindred.entities import blocks, frame, joining, plane
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.plane import Pieces
 from napari_kindred.events import Notice, Partial, Progress, finish
@@ -117,6 +117,20 @@ def test_what_is_too_small_is_decided_by_the_whole_entity(bright, monkeypatch):
     result = finish(in_blocks(picture, bright, monkeypatch, 48, min_area=least))
     assert sorted(result.table["area"]) == sorted(areas[1:][areas[1:] >= least])
     np.testing.assert_array_equal(result.labels > 0, (areas >= least)[patches] & (patches > 0))
+
+
+def test_several_resolutions_keep_what_is_longer_than_their_blocks(bright, monkeypatch):
+    """Its parts are too small by themselves."""
+    picture = np.zeros((120, 200), np.uint8)
+    picture[50:56, 10:190] = 200
+    picture[90:96, 60:70] = 200
+    result = finish(
+        in_blocks(picture, bright, monkeypatch, 96, resolutions=2, min_area=600, min_score=0.5)
+    )
+    assert len(result.table) == 1
+    bar = np.arange(120)[:, None] < 80
+    both = overlaps(np.asarray(result.labels), (bar & (picture > 0)).astype(np.int32))
+    assert both.iou[0] > 0.97
 
 
 def test_blocks_may_come_in_any_order(bright):
@@ -254,7 +268,7 @@ def test_too_little_memory_for_the_plane_means_blocks(bright, monkeypatch):
         yield
 
     monkeypatch.setattr(blocks, "pieces_of", limited)
-    monkeypatch.setattr(frame, "iter_plane", too_much)
+    monkeypatch.setattr(plane, "iter_dense_bounded", too_much)
     notices = []
     job = nk.iter_segment_entities(
         picture, axes="YX", model=bright, scale=1.0, min_area=0, min_score=0.0
@@ -266,18 +280,16 @@ def test_too_little_memory_for_the_plane_means_blocks(bright, monkeypatch):
 
 def test_a_small_budget_makes_tiles_and_blocks_smaller_and_says_so():
     cpu = torch.device("cpu")
-    config, side, note = frame.within_budget(EntityConfig(memory=0.25), cpu)
+    config, side, note = frame.within_budget(EntityConfig(memory=0.25), cpu, (9000, 9000))
     assert config.tile < 1024
     assert side < blocks.BLOCK
     assert frame.TILE_BYTES * config.tile**2 + frame.BLOCK_BYTES * side**2 <= 0.25 * 2**30
     assert all(size & (size - 1) == 0 for size in (config.tile, side))
     assert f"{config.tile} pixels" in note
     assert f"{side} pixels" in note
-    assert frame.within_budget(EntityConfig(memory=64), cpu) == (
-        EntityConfig(memory=64),
-        blocks.BLOCK,
-        "",
-    )
+    assert frame.within_budget(EntityConfig(memory=0.25), cpu, (80, 60)) == (config, side, "")
+    plenty = EntityConfig(memory=64)
+    assert frame.within_budget(plenty, cpu, (9000, 9000)) == (plenty, blocks.BLOCK, "")
 
 
 def test_a_real_picture_in_blocks_is_as_it_is_whole(monkeypatch):

@@ -238,7 +238,7 @@ def iter_plane(
     labels, scores = found[0]
     if len(found) > 1:
         merged = merge(found)
-        labels, scores = decode.finish(merged.labels, merged.quality, 1)
+        labels, scores = decode.finish(merged.labels, merged.quality, config.min_area)
     return Plane(labels, scores, scale)
 
 
