@@ -13,6 +13,7 @@ from cellpose import dynamics, models
 from serving import THREADS, serve
 
 torch.set_num_threads(THREADS)
+torch.set_flush_denormal(True)  # random weights must not cost more than trained ones
 CPU = torch.device("cpu")
 FLOW = 5.0  # a network's flows are five times as long as those of masks
 INSIDE = 10.0  # logit of a pixel that surely belongs to a cell
