@@ -250,13 +250,13 @@ class Run:
                 whole.append(kept.tokens)
                 rest.append(replace(kept, tokens=kept.tokens[:0]))
             basis, tokens = first_look(whole, n_components)
+            for content in contents:  # first, for a small cache has no room for the rest beside it
+                self.known.drop_whole(content)
+            self.known.put_look(contents, n_components, basis, tokens)
             for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
                 kept = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(basis)
                 self.known.put(content, basis, True, kept)
                 self._looked[place] = kept
-        self.known.put_look(contents, n_components, basis, tokens)
-        for content in contents:
-            self.known.drop_whole(content)
         return basis, tokens
 
     def _keep(self, kept: Kept) -> None:
