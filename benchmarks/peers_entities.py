@@ -1,7 +1,7 @@
 """Entities on 1024 × 1024 pixels next to StarDist and Cellpose, end to end.
 
     python benchmarks/peers_entities.py [DATA_DIR] --peers FOLDER     # half an hour
-    python benchmarks/peers_entities.py --peers FOLDER --side 256 --minutes 1 --repeats 1
+    python benchmarks/peers_entities.py --peers FOLDER --only StarDist --repeats 2    # minutes
 
 Pictures: a frame of the shipped sample, mirrored; with ``DATA_DIR`` also held-out nuclei of its
 ``dsb2018`` (see ``entities_accuracy.py``), put next to each other.  Everything runs with the same
@@ -172,6 +172,9 @@ class Opened:
         self.missing: dict[str, str] = {}
         self.once: float | None = None
         for name, (environment, *packages) in PEERS.items():
+            if name not in given.only.split(","):
+                self.missing[name] = "not asked for in this run"
+                continue
             script = "stardist_peer" if environment == "stardist" else "cellpose_peer"
             try:
                 peer = Peer(environment, given.peers, given.threads, script)
@@ -293,6 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?", metavar="DATA_DIR")
     parser.add_argument("--minutes", type=float, default=5.0, help="StarDist learns for [5]")
+    parser.add_argument("--only", default=",".join(PEERS), help=f"of: {', '.join(PEERS)} [all]")
     parser.add_argument("--side", type=int, default=SIDE, help=f"of the pictures [{SIDE}]")
     add_arguments(parser)
     given = parser.parse_args()
