@@ -19,6 +19,7 @@ from napari_kindred import __version__, cli
 from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.events import Partial
+from napari_kindred.features import FeatureCache
 from napari_kindred.flags import add_flags, config_of
 from napari_kindred.images import Frames
 from napari_kindred.metrics import average_precision
@@ -201,6 +202,7 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         """
 import time, numpy as np
 from napari_kindred.events import Partial
+from napari_kindred.features import FeatureCache
 from napari_kindred.results import measure
 from napari_kindred.tasks import EntityTask
 def slow(task, image, metadata_axes):
@@ -251,6 +253,22 @@ def test_info_names_versions_device_weights_and_cache(
     told = capsys.readouterr().out
     for text in (__version__, "torch", "device: ", "kindred-entities", f"cache: {tmp_path}"):
         assert text in told
+
+
+def test_info_shows_what_is_kept_of_images_and_deletes_it_but_no_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE_LIMIT", "3")
+    (tmp_path / "weights.safetensors").write_text("large")
+    noise = np.random.default_rng(0).integers(0, 256, 8_000_000, np.uint8)
+    FeatureCache().put("key", {"noise": noise})
+    assert cli.main(["info"]) == 0
+    assert f"{tmp_path / 'features'}: 8 MB kept" in (told := capsys.readouterr().out)
+    assert "at most 3.0 GB" in told
+    assert cli.main(["info", "--clear-cache"]) == 0
+    assert "8 MB freed" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["weights.safetensors"]
 
 
 def test_info_tells_which_encoders_there_are_their_licences_and_whether_they_are_here(

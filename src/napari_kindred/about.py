@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def installed() -> Iterator[str]:
-    """Tell versions, device, weights, encoders and the cache folder."""
+    """Tell versions, device, weights, encoders, and what is kept in the cache."""
     from .device import describe
     from .encoders.registry import list_encoders
+    from .features import LIMIT_VARIABLE, FeatureCache
     from .weights import cache_dir
 
     yield f"napari-kindred {__version__}, Python {platform.python_version()}, {sys.platform}"
@@ -42,6 +43,19 @@ def installed() -> Iterator[str]:
     yield "vocabularies:"
     yield from _vocabularies()
     yield f"cache: {cache_dir()}"
+    cache = FeatureCache()
+    yield (
+        f"  {cache.folder}: {cache.size() / 1e6:.0f} MB kept of images for the next run, at most "
+        f"{cache.limit / 1e9:.1f} GB ({LIMIT_VARIABLE}); info --clear-cache deletes them"
+    )
+
+
+def clear_cache() -> str:
+    """Delete what was kept of images, and tell how much that was."""
+    from .features import FeatureCache
+
+    cache = FeatureCache()
+    return f"{cache.folder}: {cache.clear() / 1e6:.0f} MB freed"
 
 
 def _weights(told_later: set[str]) -> Iterator[str]:

@@ -241,11 +241,17 @@ def _add_train(commands: Any) -> None:
 
 def _add_info(commands: Any) -> None:
     command = commands.add_parser("info", help="versions, device, weights; or how a result arose")
-    command.add_argument(
+    what = command.add_mutually_exclusive_group()
+    what.add_argument(
         "file",
         type=Path,
         nargs="?",
         help="a result, to print its provenance, or a vocabulary, to print what it knows",
+    )
+    what.add_argument(
+        "--clear-cache",
+        action="store_true",
+        help="delete what was kept of images for the next run; weights stay",
     )
     command.set_defaults(command=run.info)
 
