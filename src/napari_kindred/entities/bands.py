@@ -128,14 +128,13 @@ def make_ready(network: Network) -> Network:
     tensors are others than those that it was loaded with.
     """
     ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    folded = copy.deepcopy(ready)
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with inference():
-        before = _maps(ready, picture)
-        _fold(folded, _followed(folded, picture))
-        after = _maps(folded, picture)
-    if all(_close(a, b) for a, b in zip(before, after, strict=True)):
-        ready = folded
+        before, pairs = _followed(ready, picture)
+        _fold(ready, pairs)
+        after = _maps(ready, picture)
+    if not all(_close(a, b) for a, b in zip(before, after, strict=True)):
+        ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     for parent in list(ready.modules()):
         for name, block in list(parent.named_children()):
             if hasattr(block, "conv_dw") and is_local(block):
@@ -152,8 +151,10 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).abs().max() <= CLOSE * one.abs().max())
 
 
-def _followed(network: nn.Module, picture: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return the convolutions whose result a batch norm takes, by running the network once."""
+def _followed(
+    network: nn.Module, picture: Tensor
+) -> tuple[list[Tensor], list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+    """Run a network; returns its maps, and the convolutions whose result a batch norm takes."""
     made: dict[int, nn.Conv2d] = {}
     kept: list[Tensor] = []  # lest the next one be at the same place in memory
     pairs = []
@@ -172,10 +173,10 @@ def _followed(network: nn.Module, picture: Tensor) -> list[tuple[nn.Conv2d, nn.B
             hooks.append(layer.register_forward_hook(note))
         elif isinstance(layer, nn.BatchNorm2d):
             hooks.append(layer.register_forward_pre_hook(look))
-    network(picture)
+    maps = _maps(network, picture)
     for hook in hooks:
         hook.remove()
-    return pairs  # type: ignore[return-value]
+    return maps, pairs  # type: ignore[return-value]
 
 
 def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
