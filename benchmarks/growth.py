@@ -152,7 +152,7 @@ def main() -> None:
         print(json.dumps(one_run(given.one, given.frames, given.side)))
         return
     import torch
-    from meanshift import hardware
+    from peers import machine
 
     torch.set_num_threads(given.threads)
     factors = [int(factor) for factor in given.factors.split(",")]
@@ -160,7 +160,7 @@ def main() -> None:
     own = {"frames": given.frames, "side": given.side, "factors": factors}
     if any(result.get(key) != value for key, value in own.items()):
         result = {"methods": {}}  # sizes that do not belong together make no table
-    result |= own | {"hardware": hardware(), "date": time.strftime("%Y-%m-%d")}
+    result |= own | {"hardware": machine(), "date": time.strftime("%Y-%m-%d")}
     result["methods"] |= grow(
         given.methods.split(","), factors, given.frames, given.side, given.threads
     )

@@ -64,6 +64,15 @@ def same_cores(threads: int) -> list[int] | None:
     return cores
 
 
+def machine() -> str:
+    """Return processor, threads, versions, and how busy the machine is before anything begins."""
+    from meanshift import hardware
+
+    if not hasattr(os, "getloadavg"):
+        return hardware()
+    return f"{hardware()}, load average {os.getloadavg()[1]:.1f} at the start"
+
+
 def install(name: str, folder: Path) -> tuple[Path, dict[str, str]]:
     """Make a peer's environment, unless it is there.
 

@@ -35,8 +35,7 @@ import numpy as np
 import torch
 from consistency import CLUSTERS, COMPONENTS
 from consistency_speed import SIDE, LongMovie, flat, ours, tokens_of
-from meanshift import hardware
-from peers import Peer, PeerError, Spread, add_arguments, in_turns, ratios, same_cores
+from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
 from plots import keep_plot, lines, new_figure
 from tables import keep, measured_before
 
@@ -184,7 +183,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     same_cores(given.threads)
     result = measured_before(NAME, given.out) | {
-        "hardware": hardware(),
+        "hardware": machine(),
         "threads": given.threads,
         "repeats": given.repeats,
         "date": time.strftime("%Y-%m-%d"),

@@ -37,8 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from entities_speed import SIDE, picture
-from meanshift import hardware
-from peers import Peer, PeerError, Spread, add_arguments, in_turns, ratios, same_cores
+from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
 from plots import bars, keep_plot, new_figure
 from tables import keep
 
@@ -302,6 +301,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     same_cores(given.threads)
+    busy = machine()
     model = load_network(EntityConfig().weights, select("cpu"))
     opened = Opened(given)
     try:
@@ -319,7 +319,7 @@ def main() -> None:
         "side": given.side,
         "threads": given.threads,
         "repeats": given.repeats,
-        "hardware": hardware(),
+        "hardware": busy,
         "date": time.strftime("%Y-%m-%d"),
         "peers": opened.facts,
         "missing": opened.missing,

@@ -33,8 +33,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from entities_speed import SIDE, picture
-from meanshift import hardware
-from peers import Spread, in_turns, ratios, same_cores
+from peers import Spread, in_turns, machine, ratios, same_cores
 from plots import bars, keep_plot, new_figure
 from tables import keep, measured_before
 
@@ -358,7 +357,7 @@ def main() -> None:
     grey = (255 * np.clip((plane - low) / (high - low), 0, 1)).astype(np.uint8)
     pixels = np.repeat(grey[..., None], 3, axis=2)
     result = measured_before(NAME, given.out)
-    result |= {"hardware": hardware(), "repeats": given.repeats}
+    result |= {"hardware": machine(), "repeats": given.repeats}
     result.setdefault("models", {})
     for model in given.models.split(","):
         encoder = vit_b() if model == "vit_b" else open_sam(model, "cpu")
