@@ -168,6 +168,24 @@ def test_closing_leaves_what_is_not_begun_and_stops_what_is(ahead: Any, tmp_path
     assert {path.name.split()[0] for path in begun | set(tmp_path.iterdir())} == {"begun"}
 
 
+def test_a_cluster_without_workers_says_so_and_one_that_is_lost_too() -> None:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as own,
+    ):
+        with open_workers(own, "cpu") as workers:
+            job = next(workers.jobs(units.add, 10, units.opened, [(1,)]))
+            told = next(event for event in job if isinstance(event, Notice))
+            assert f"start one: dask worker {cluster.scheduler_address}" in told.text
+            own.close()
+            with pytest.raises(KindredError, match="scheduler was lost"):
+                finish(job)
+        with pytest.raises(OptionError, match="closed"), open_workers(own, "cpu"):
+            pass
+
+
 def test_another_version_is_told_both_numbers(client: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("napari_kindred.units.__version__", "0.0.7")
     with pytest.raises(KindredError, match=r"has napari-kindred \d.*, .* started with 0\.0\.7"):

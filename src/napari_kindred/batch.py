@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from .errors import InputError, OutputError
 from .events import finish
 from .files import list_images, read_image, stem_of
 from .results import Segmentation, provenance
+from .scale import open_workers
 from .storage import (
     check_folder,
     plain,
@@ -23,12 +24,16 @@ from .storage import (
     write_labels,
     write_table,
 )
-from .tasks import Report, Task, run_task
+from .tasks import Report, Task, iter_image, run_task
 
 PROVENANCE = "provenance.json"
 """Name of the file that tells how the results of a folder came about."""
 
 _BETWEEN_WRITES = 5.0
+
+LARGE = 1 << 26
+"""Values of an image from which on its frames are handed to workers one by one; smaller ones are
+handed out whole."""
 
 
 @dataclass
@@ -179,21 +184,33 @@ def process_folder(
     outcome = Outcome(out, skipped=len(images) - len(waiting))
     start = time.perf_counter()
     try:
-        for place, (path, files) in enumerate(waiting):
-            try:
-                run_task(
-                    task,
-                    read_image(path),
-                    partial(report, place=place, count=len(waiting)),
-                    partial(_keep, task, files, log, outcome),
-                )
-            except InputError as error:
-                outcome.failed[path.name] = str(error)
-                log.fail(path.name, str(error))
+        with open_workers(task.scheduler, task.config.device) as workers:
+            large = cache(_is_large)
+            small = ((path,) for path, _ in waiting if not large(path))
+            jobs = workers.jobs(iter_image, task, task.fresh, small)
+            for place, (path, files) in enumerate(waiting):
+                tell = partial(report, place=place, count=len(waiting))
+                keep = partial(_keep, task, files, log, outcome)
+                try:
+                    if workers.elsewhere and not large(path):
+                        keep(finish(next(jobs), tell))
+                    else:
+                        run_task(task, read_image(path), tell, keep)
+                except InputError as error:
+                    outcome.failed[path.name] = str(error)
+                    log.fail(path.name, str(error))
     finally:
         outcome.seconds = time.perf_counter() - start
         log.close(complete=outcome.done + outcome.skipped == len(images))
     return outcome
+
+
+def _is_large(path: Path) -> bool:
+    """Tell whether an image is better shared by workers than worked on by one."""
+    try:
+        return bool(math.prod(read_image(path).data.shape) > LARGE)
+    except InputError:  # said when its turn comes
+        return False
 
 
 def _keep(

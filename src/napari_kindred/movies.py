@@ -161,13 +161,17 @@ class ClusterTask(Task["ClusterSegmentation"]):
     config : ConsistentConfig
     model : Path, optional
         A saved model that labels the frames, instead of clustering them.
+    scheduler : optional
+        Who encodes the frames; see :func:`.scale.open_workers`.
     """
 
     method = "consistent"
     config: ConsistentConfig
 
-    def __init__(self, config: ConsistentConfig, model: Path | None = None) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: ConsistentConfig, model: Path | None = None, scheduler: Any = None
+    ) -> None:
+        super().__init__(config, scheduler)
         self.model = model
 
     def iterate(
@@ -177,7 +181,11 @@ class ClusterTask(Task["ClusterSegmentation"]):
         from .consistent.predict import iter_cluster_stack
 
         return iter_cluster_stack(
-            image, config=self.config, model=self.model, metadata_axes=metadata_axes
+            image,
+            config=self.config,
+            model=self.model,
+            metadata_axes=metadata_axes,
+            scheduler=self.scheduler,
         )
 
     def so_far(self, frames: Frames) -> MovieSoFar:
@@ -219,6 +227,7 @@ def cluster_file(
     model: Path | None = None,
     save_model: Path | None = None,
     levels: Sequence[int] = (),
+    scheduler: Any = None,
 ) -> MovieOutcome:
     """Cluster a movie, from one file or a folder with a file per frame, into one result.
 
@@ -240,6 +249,8 @@ def cluster_file(
         Where the model goes; ends in ``.safetensors``.
     levels : sequence of int
         Further numbers of clusters; each gets a result of its own, ``NAME.level6.tif``.
+    scheduler : optional
+        Who encodes the frames; see :func:`.scale.open_workers`.
 
     Raises
     ------
@@ -258,7 +269,7 @@ def cluster_file(
         outcome.clusters, outcome.provenance = len(result.table), result.provenance
         outcome.frames = int(result.provenance["frames_done"])
 
-    result = run_task(ClusterTask(config, model), image, report, keep)
+    result = run_task(ClusterTask(config, model, scheduler), image, report, keep)
     if save_model is not None:
         result.model.save(save_model)
         outcome.more.append(save_model)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from .events import Event, Notice, Partial, finish
+import numpy as np
+
+from .events import Event, Notice, Partial, Progress, finish
+from .files import read_image
 from .images import Frames
 from .results import Assembly, Segmentation, provenance
 from .storage import check_output, refuse_existing
@@ -55,6 +60,8 @@ class Task(ABC, Generic[Made]):
     ----------
     config : dataclass
         The method's options; has ``axes`` and ``channel``.
+    scheduler : optional
+        Who works on the frames; see :func:`.scale.open_workers`.
 
     Attributes
     ----------
@@ -67,8 +74,8 @@ class Task(ABC, Generic[Made]):
     method: ClassVar[str]
     ends: ClassVar[tuple[str, ...]] = ("csv",)
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
+    def __init__(self, config: Any, scheduler: Any = None) -> None:
+        self.config, self.scheduler = config, scheduler
 
     @abstractmethod
     def iterate(self, image: Any, metadata_axes: str | None) -> Generator[Event, None, Made]:
@@ -77,6 +84,20 @@ class Task(ABC, Generic[Made]):
     def iter_prepare(self) -> Generator[Event, None, None]:
         """Load once what all images of a folder need."""
         yield from ()
+
+    def fresh(self) -> Task[Made]:
+        """Return the same task, prepared anew, for another thread or process."""
+        task = copy.copy(self)
+        finish(task.iter_prepare())
+        return task
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; networks are opened anew."""
+        return {**self.__dict__, "scheduler": None}
+
+    def sendable(self, result: Made) -> Made:
+        """Return a result as it is sent to another process, all of it in memory."""
+        return replace(result, labels=np.asarray(result.labels))
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same, beside the config, for a folder to be gone on with."""
@@ -123,13 +144,10 @@ def run_task(
     Segmentation
         The complete result.
     """
-    frames = Frames.open(image.data, task.config.axes, task.config.channel, image.axes)
-    scale, units = image.scale_of(frames.output_axes)
+    image = replace(image, path=None)  # the result goes where the user says, not beside it
+    frames = Frames.open(image, task.config.axes, task.config.channel)
     so_far = task.so_far(frames)
-    notes = [image.note] if image.note else []
-    for note in notes:
-        report(Notice(note))
-    job = task.iterate(image.data, image.axes)
+    job = _iter_task(task, image, frames)
 
     def watch(event: Event) -> None:
         if isinstance(event, Partial):
@@ -149,32 +167,55 @@ def run_task(
                 config=task.config,
                 frames=frames,
                 seconds=time.perf_counter() - start,
-                notes=[*notes, f"stopped: {why}"],
+                notes=[*_notes(image), f"stopped: {why}"],
                 image=image.name,
                 **task.facts(),
             )
-            keep(so_far.segmentation(facts, scale, units))
+            keep(so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
         raise
-    result.scale, result.units = scale, units
-    result.provenance = {
-        **result.provenance,
-        "image": image.name,
-        "notes": [*notes, *result.provenance.get("notes", [])],
-        "complete": True,
-        "frames_done": len(frames),
-    }
     keep(result)
     return result
 
 
+def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:
+    """Work on an image file; the unit of work of a folder, as other processes take it."""
+    yield Progress(0, 1, "reading")
+    image = replace(read_image(path), path=None)
+    frames = Frames.open(image, task.config.axes, task.config.channel)
+    return task.sendable((yield from _iter_task(task, image, frames)))
+
+
+def _iter_task(task: Task[Made], image: ImageFile, frames: Frames) -> Generator[Event, None, Made]:
+    """Work on an image, whose facts go into the result."""
+    for note in _notes(image):
+        yield Notice(note)
+    result = yield from task.iterate(image, image.axes)
+    result.scale, result.units = image.scale_of(frames.output_axes)
+    result.provenance = {
+        **result.provenance,
+        "image": image.name,
+        "notes": [*_notes(image), *result.provenance.get("notes", [])],
+        "complete": True,
+        "frames_done": len(frames),
+    }
+    return result
+
+
+def _notes(image: ImageFile) -> list[str]:
+    return [image.note] if image.note else []
+
+
 class EntityTask(Task[Segmentation]):
-    """Every cell or nucleus its own label; takes an :class:`~napari_kindred.EntityConfig`."""
+    """Every cell or nucleus its own label; takes an :class:`~napari_kindred.EntityConfig`.
+
+    The parameters are those of :class:`Task`.
+    """
 
     method = "entities"
     config: EntityConfig
 
-    def __init__(self, config: EntityConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: EntityConfig, scheduler: Any = None) -> None:
+        super().__init__(config, scheduler)
         self._model: Any = None
 
     def iter_prepare(self) -> Generator[Event, None, None]:
@@ -192,8 +233,15 @@ class EntityTask(Task[Segmentation]):
         from .entities.predict import iter_segment_entities
 
         return iter_segment_entities(
-            image, config=self.config, metadata_axes=metadata_axes, model=self._model
+            image,
+            config=self.config,
+            metadata_axes=metadata_axes,
+            model=self._model,
+            scheduler=self.scheduler,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_model": None}
 
     def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the entities."""
@@ -214,6 +262,8 @@ class ClassTask(Task["ClassSegmentation"]):
     names : sequence of str, or str
     vocabulary, examples, clip
         What gives the names their meaning; see :func:`napari_kindred.segment_classes`.
+    scheduler : optional
+        As for :class:`Task`.
 
     Raises
     ------
@@ -232,10 +282,11 @@ class ClassTask(Task["ClassSegmentation"]):
         vocabulary: str | Path | None = None,
         examples: str | Path | None = None,
         clip: str | None = None,
+        scheduler: Any = None,
     ) -> None:
         from .classes.names import check_names
 
-        super().__init__(config)
+        super().__init__(config, scheduler)
         self.names = check_names(names)
         self._source: dict[str, Any] = {"clip": clip}
         self._given = {"clip": clip}
@@ -253,12 +304,29 @@ class ClassTask(Task["ClassSegmentation"]):
                 known.lookup(name)
             self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
         self._meaning: Meaning | None = None
+        self._opener: Callable[[], Meaning] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self._meaning is not None:  # opened as it was, without learning once more
+            from .classes.again import opener_of
+
+            opener = opener_of(self._meaning, self.config.device)
+            state |= {"_meaning": None, "_source": {}, "_opener": opener}
+        return state
+
+    def sendable(self, result: ClassSegmentation) -> ClassSegmentation:
+        """Return a result without what a change of threshold would need."""
+        things = np.asarray(result.entities)
+        return replace(super().sendable(result), entities=things, seen=None)
 
     def iter_prepare(self) -> Generator[Event, None, None]:
         """Open what gives the names their meaning; examples are learnt."""
         from .classes.open_meaning import iter_open_meaning
         from .features import FeatureCache
 
+        if self._opener is not None:
+            self._meaning, self._opener = self._opener(), None
         if self._meaning is None:
             self._meaning = yield from iter_open_meaning(
                 self.names, **self._source, config=self.config, cache=FeatureCache()
@@ -278,6 +346,7 @@ class ClassTask(Task["ClassSegmentation"]):
                 meaning=self._meaning,
                 config=self.config,
                 metadata_axes=metadata_axes,
+                scheduler=self.scheduler,
             )
         )
 

@@ -42,12 +42,15 @@ class Workers(ABC):
 
     Attributes
     ----------
+    elsewhere : bool
+        Whether units are worked on beside this thread.
     remote : bool
-        Whether units are worked on in other processes.
+        Whether that is in other processes.
     device : torch.device
         Where this process computes what it does itself.
     """
 
+    elsewhere = False
     remote = False
 
     def __init__(self, device: str) -> None:
@@ -132,6 +135,7 @@ class Ahead(Workers):
     """
 
     called: str
+    elsewhere = True
 
     def __init__(self, device: str) -> None:
         super().__init__(device)
