@@ -115,6 +115,12 @@ def _add_method(commands: Any, name: str, about: str, more: str) -> argparse.Arg
         help="NAME.ome.zarr, NAME.tif (with NAME.csv and NAME.json), or a folder",
     )
     command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    command.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="work on a Dask cluster: its address, tcp://HOST:PORT, or its scheduler file; or in "
+        "'threads' of this process",
+    )
     return command
 
 

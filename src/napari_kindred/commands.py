@@ -29,7 +29,7 @@ def entities(given: argparse.Namespace) -> int:
     _check_source(given.input)
     from .tasks import EntityTask
 
-    outcome = _work(given, EntityTask(config))
+    outcome = _work(given, EntityTask(config, given.scheduler))
     _tell_entities(outcome)
     return _tell_failures(outcome)
 
@@ -40,7 +40,9 @@ def classes(given: argparse.Namespace) -> int:
     _check_source(given.input)
     from .tasks import ClassTask
 
-    task = ClassTask(config, given.names, given.vocabulary, given.examples, given.clip)
+    task = ClassTask(
+        config, given.names, given.vocabulary, given.examples, given.clip, given.scheduler
+    )
     outcome = _work(given, task)
     _tell_classes(outcome, task.names)
     return _tell_failures(outcome)
@@ -99,6 +101,7 @@ def consistent(given: argparse.Namespace) -> int:
             model=given.model,
             save_model=given.save_model,
             levels=given.levels,
+            scheduler=given.scheduler,
         )
     print(
         f"{outcome.out}: {outcome.clusters} clusters in {outcome.frames} frames, {_time(outcome)}"
