@@ -146,6 +146,20 @@ def test_the_time_left_does_not_count_what_was_loaded_first(
     assert "about 40 s left" in run.progress(Progress(2, 10, "encoding", 0, 4))
 
 
+def test_the_time_left_does_not_count_what_was_known(
+    viewer: Any, widget: ConsistentWidget, steps: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("napari_kindred._napari.run.monotonic", lambda: clock[0])
+    image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
+    run = widget.run_of(image, widget._image, widget.check())
+    clock[0] = 3.0
+    known = run.progress(Progress(5, 10, "known", 5, 10))
+    assert known == "Taking what earlier runs encoded, 5 of 10 frames done."
+    clock[0] = 13.0  # a frame in ten seconds, and four more to go
+    assert "about 40 s left" in run.progress(Progress(6, 10, "encoding", 6, 10))
+
+
 def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
     viewer: Any,
     labels_layers: Any,

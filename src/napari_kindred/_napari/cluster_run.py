@@ -28,6 +28,7 @@ BETWEEN_TABLES = 2.0
 
 STAGES = {
     "looking": "Taking a first look at the movie",
+    "known": "Taking what earlier runs encoded",
     "labelling": "Sharpening the outlines",
 }
 """What the stages of the job are called here that do not speak for themselves."""

@@ -96,6 +96,7 @@ class Run(ABC):
         self._growing = growing or GrowingLabels(place_labels(layer, axes))
         self._notices: list[str] = []
         self._began = self._moving = monotonic()
+        self._begin = 0.0
         self.layer: Labels | None = None
 
     @property
@@ -119,11 +120,12 @@ class Run(ABC):
     def remaining(self, event: Progress) -> str:
         """Return how long the job may still take, the end of a sentence, once that is known."""
         share, now = event.done / max(event.total, 1e-9), monotonic()
-        if not share:
-            self._moving = now  # what was loaded until now says nothing of the frames
-        passed = now - self._moving
-        if passed > 2 and 0.02 < share < 1:
-            return f", about {duration(passed * (1 - share) / share)} left"
+        if not share or event.what == "known":
+            # What was loaded until now, or known from earlier, says nothing of other frames.
+            self._moving, self._begin = now, share
+        passed, gained = now - self._moving, share - self._begin
+        if passed > 2 and gained > 0.02 and share < 1:
+            return f", about {duration(passed * (1 - share) / gained)} left"
         return ""
 
     def notice(self, text: str) -> None:
