@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plots import keep_plot, legend, lines, new_figure
+from plots import keep_plot, legend, lines, new_figure, shown
 from tables import keep, measured_before
 
 NAME = "growth"
@@ -118,7 +118,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"a single frame of that size at × 1. Seconds of everything but loading Python's "
         f"libraries; memory above what these take. {result['hardware']}."
     )
-    return "\n".join([*rows, "", note])
+    return "\n".join(
+        [*rows, "", note, "", shown(NAME, "Seconds and memory over frames and pixels")]
+    )
 
 
 def draw(result: dict[str, Any]) -> Any:

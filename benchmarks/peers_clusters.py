@@ -36,7 +36,7 @@ import torch
 from consistency import CLUSTERS, COMPONENTS
 from consistency_speed import SIDE, LongMovie, flat, ours, tokens_of
 from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
-from plots import keep_plot, lines, new_figure
+from plots import keep_plot, lines, new_figure, shown
 from tables import keep, measured_before
 
 from napari_kindred import cluster_stack
@@ -132,7 +132,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['hardware']}, {result['threads']} threads each on the same cores.",
         f"{PEER}: {result['peer']}.",
     ]
-    return "\n".join([*rows, "", " ".join(notes)])
+    return "\n".join(
+        [*rows, "", " ".join(notes), "", shown(NAME, "Seconds over frames, ours and peers")]
+    )
 
 
 def draw(result: dict[str, Any]) -> Any:

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from entities_speed import SIDE, picture
 from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
-from plots import bars, keep_plot, new_figure
+from plots import bars, keep_plot, new_figure, shown
 from tables import keep
 
 from napari_kindred import EntityConfig, segment_entities
@@ -256,7 +256,15 @@ def markdown(result: dict[str, Any]) -> str:
     rows += [
         f"| {name} | not measured: {why} | | | | | |" for name, why in result["missing"].items()
     ]
-    return "\n".join([*rows, "", " ".join(_notes(result))])
+    return "\n".join(
+        [
+            *rows,
+            "",
+            " ".join(_notes(result)),
+            "",
+            shown(NAME, "Seconds of a picture, ours and peers"),
+        ]
+    )
 
 
 def _notes(result: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from entities_speed import SIDE, picture
 from peers import Spread, in_turns, machine, ratios, same_cores
-from plots import bars, keep_plot, new_figure
+from plots import bars, keep_plot, new_figure, shown
 from tables import keep, measured_before
 
 from napari_kindred.classes import sam_grid
@@ -310,7 +310,12 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         _checked(result),
         "",
-        f"Median of {result['repeats']} rounds. {result['hardware']}.",
+        (
+            f"Medians of {result['repeats']} rounds, of the larger grid 2 at most; ratios round by "
+            f"round, median (least–most). {result['hardware']}."
+        ),
+        "",
+        shown(NAME, "Seconds of a picture, ours and the stock generator"),
     ]
     return "\n".join(rows)
 
@@ -319,7 +324,8 @@ def _checked(result: dict[str, Any]) -> str:
     said = [
         f"{TITLES[model]}, {one['masks']} masks: logits differ by at most {one['logits']:.0e} of "
         f"the largest, predicted IoU by {one['quality']:.0e}; {100 * one['equal']:.1f} % of the "
-        f"masks are the same at full size, the worst has an IoU of {one['IoU']:.4f}"
+        f"masks are the same at full size but for a pixel in ten thousand, the worst has an IoU "
+        f"of {one['IoU']:.4f}"
         for model, found in result["models"].items()
         for one in [found["equality"]]
     ]

@@ -115,3 +115,8 @@ def keep_plot(name: str, figure: Figure, out: Path | None = None) -> Path:
     path.write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n", "utf-8")
     print(f"Plot: {path}")
     return path
+
+
+def shown(name: str, alternative: str) -> str:
+    """Return what shows a kept plot in a page of docs, to be put below the table."""
+    return f"![{alternative}](images/{name}.svg)"
