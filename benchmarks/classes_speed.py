@@ -7,8 +7,8 @@ mirrored over the plane.  Every way is timed as the median of three runs after o
 counted, those with CLIP once; without cache.  ``networks`` is the time within the networks,
 ``rest`` everything else.  Then the finished result is given another threshold and other names.
 
-``--clip`` adds the ways that ask CLIP, with a ViT-B-16 of random weights: what comes out means
-nothing, the time is that of real weights.
+``--clip`` adds the ways that ask CLIP, with a ViT-B-16 of random weights, and an ESC-Net trained on
+it for a single step: what comes out means nothing, the time is that of real weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from tables import keep
 from torch.nn.modules import module as hooks
 
 import napari_kindred as nk
+from napari_kindred.classes.escnet.train_escnet import train_escnet
 from napari_kindred.features import FeatureCache
+from napari_kindred.train_configs import EscTrainConfig
 
 if TYPE_CHECKING:
     from napari_kindred.classes.result import ClassSegmentation
@@ -90,6 +92,21 @@ def random_clip(folder: Path) -> str:
     return f"ViT-B-16/{path}"
 
 
+def hardly_trained(folder: Path, clip: str, pixels: np.ndarray) -> str:
+    """Train an ESC-Net for one step; returns its file."""
+    import tifffile
+
+    grey = pixels.reshape(SIDE, SIDE, -1)[..., 0]
+    labels = (grey > np.median(grey)).astype(np.uint8)
+    for part, plane in (("images", grey), ("labels", labels)):
+        (folder / part).mkdir()
+        for name in ("train", "val"):
+            tifffile.imwrite(folder / part / f"{name}.tif", plane[:336, :336])
+    (folder / "classes.csv").write_text("value,name\n1,thing\n")
+    config = EscTrainConfig(clip=clip, max_steps=1, batch=1, device="cpu")
+    return str(train_escnet([folder], folder / "run", config, lambda _: None))
+
+
 def run(ask: Callable[[FeatureCache], ClassSegmentation]) -> tuple[dict[str, float], Any]:
     """Ask once, without what is known from before; returns seconds, and the result."""
     clock = Clock()
@@ -128,7 +145,7 @@ def measure(name: str, ask: Callable[[FeatureCache], ClassSegmentation]) -> dict
 
 
 def ways(
-    pixels: np.ndarray, axes: str, sam: str, clip: str | None
+    pixels: np.ndarray, axes: str, sam: str, clip: str | None, net: str | None
 ) -> dict[str, Callable[[FeatureCache], ClassSegmentation]]:
     """Return the ways to ask, by name."""
 
@@ -144,6 +161,8 @@ def ways(
     if clip:
         found["CLIP, masks of sam"] = ask(clip=clip, encoder=sam)
         found["CLIP, pixels"] = ask(clip=clip, clip_mode="pixels", encoder=sam)
+    if net:
+        found["CLIP, ESC-Net"] = ask(clip=net)
     return found
 
 
@@ -160,8 +179,8 @@ def markdown(result: dict[str, Any]) -> str:
     note = f"Median of {REPEATS} runs, loading included, without cache. {result['hardware']}."
     if any("CLIP" in row["way"] for row in result["rows"]):
         note += (
-            " With CLIP a single run; it is a ViT-B-16 with random weights, so only the time means "
-            "something."
+            " With CLIP a single run; it is a ViT-B-16 with random weights, and ESC-Net was "
+            "trained for one step, so only the times mean something."
         )
     return "\n".join([*rows, "", note])
 
@@ -180,7 +199,8 @@ def main() -> None:
     pixels, axes = picture(given.image)
     with tempfile.TemporaryDirectory() as folder:
         clip = random_clip(Path(folder)) if given.clip else None
-        asked = ways(pixels, axes, given.sam, clip)
+        net = hardly_trained(Path(folder), clip, pixels) if clip else None
+        asked = ways(pixels, axes, given.sam, clip, net)
         rows = [measure(name, ask) for name, ask in asked.items()]
     result = {
         "picture": f"`{given.image.name}`" if given.image else "shipped sample, mirrored",

@@ -1,13 +1,14 @@
 """Entities on a plane that does not fit: memory, time, and how many of a known count are found.
 
     python benchmarks/whole_plane.py                  # 20,000 x 20,000 pixels, about an hour
+    python benchmarks/whole_plane.py --scale 0.5      # half the resolution, a third of the time
     python benchmarks/whole_plane.py --side 5000 --out small.json
 
 A plane of uint16 is drawn chunk by chunk into a zarr on disk: ellipses like nuclei on an uneven
 grid, none touching the plane's edge, blurred, with the camera's offset and noise.  Another process
-segments it with ``segment_entities`` and every option at its default, and says by how much its
-memory rose above what it held after the imports.  An entity counts as found when its centroid lies
-within ``NEAR`` pixels of a true centre, each having one partner at most.
+segments it with ``segment_entities``, every option but ``--scale`` at its default, and says by how
+much its memory rose above what it held after the imports.  An entity counts as found when its
+centroid lies within ``NEAR`` pixels of a true centre, each having one partner at most.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def tell(event):
 tell.shown = -1
 before = psutil.Process().memory_info().rss
 start = time.perf_counter()
-result = finish(nk.iter_segment_entities(zarr.open_array(sys.argv[1], mode="r"), axes="YX"), tell)
+plane = zarr.open_array(sys.argv[1], mode="r")
+scale = sys.argv[3] if sys.argv[3] == "auto" else float(sys.argv[3])
+result = finish(nk.iter_segment_entities(plane, axes="YX", scale=scale), tell)
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 labels = result.labels
@@ -136,12 +139,12 @@ def matched(known: np.ndarray, found: np.ndarray) -> int:
     return int(((forth <= NEAR) & (back[nearest] == np.arange(len(known)))).sum())
 
 
-def measured(side: int, folder: Path) -> dict[str, Any]:
+def measured(side: int, scale: str, folder: Path) -> dict[str, Any]:
     known = nuclei(side)
     image, table = folder / "plane.zarr", folder / "table.csv"
     stored = write(image, side, known)
     print(f"{len(known)} nuclei on {side} x {side} pixels, {stored / 2**30:.2f} GB on disk")
-    command = [sys.executable, "-c", WORK, str(image), str(table)]
+    command = [sys.executable, "-c", WORK, str(image), str(table), scale]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     facts = json.loads(done.stdout)
     rows = pd.read_csv(table)
@@ -163,6 +166,7 @@ def markdown(result: dict[str, Any]) -> str:
     risen = (result["peak_bytes"] - result["imported_bytes"]) / 2**30
     facts = {
         "plane": f"{result['side']:,} × {result['side']:,} px, uint16",
+        "looked at, at scale": f"{result['scale']:g}",
         "nuclei drawn": f"{result['nuclei']:,}",
         "entities found": f"{result['found']:,}",
         "of the nuclei found": f"{100 * result['recall']:.2f} %",
@@ -178,10 +182,11 @@ def markdown(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=20_000, help="of the plane, in pixels")
+    parser.add_argument("--scale", default="auto", help="at which it is looked at [auto]")
     parser.add_argument("--out", type=Path, help="JSON file; the pages then stay as they are")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measured(given.side, Path(folder))
+        result = measured(given.side, given.scale, Path(folder))
     keep("whole_plane", result, markdown(result), given.out)
 
 
