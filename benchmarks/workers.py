@@ -6,8 +6,9 @@
 
 A movie in zarr is worked on by each method: in this process, in its threads, and on a
 ``LocalCluster`` of two processes.  PyTorch has one thread everywhere, so that two workers have two
-cores where one process has one.  Networks are opened before (a first run of two frames), nothing
-else is known from earlier runs.  Labels are compared in the same run; they must be equal.
+cores where one process has one.  A first run of eight frames lets every worker import what it
+needs; each run opens its networks again, on every worker, and nothing is known of the frames from
+earlier runs.  Labels are compared in the same run; they must be equal.
 
 Clustering is encoded by workers and clustered here, so two workers cannot halve its time; what
 they could at best is told by the share of the time that encoding takes in one process.
@@ -54,7 +55,7 @@ def measure(method: str, movie: Any, client: Any, repeats: int) -> dict[str, Any
     """Time a method in each way, and compare its labels with those of one process."""
     import numpy as np
 
-    warm, run = runner(method, movie, 2), runner(method, movie, movie.shape[0])
+    warm, run = runner(method, movie, 8), runner(method, movie, movie.shape[0])
     schedulers = dict(zip(WAYS, (None, "threads", client), strict=True))
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     same, labels = {}, None
