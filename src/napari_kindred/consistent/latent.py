@@ -60,7 +60,9 @@ def fit_basis(tokens: Floats, n_components: int) -> Basis:
     solver = "covariance_eigh" if len(tokens) > tokens.shape[1] else "full"
     with np.errstate(invalid="ignore", divide="ignore"):  # equal tokens have no variance to share
         fitted = PCA(count, svd_solver=solver).fit(tokens.astype(np.float64))
-    return Basis(fitted.mean_.astype(np.float32), fitted.components_.astype(np.float32))
+    # The order in memory changes the last bits of products: that of a basis read from disk.
+    components = fitted.components_.astype(np.float32, order="C")
+    return Basis(fitted.mean_.astype(np.float32), components)
 
 
 def sample(tokens: Floats, count: int, random: np.random.Generator) -> Floats:
