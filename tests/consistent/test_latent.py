@@ -55,6 +55,20 @@ def test_there_are_never_more_components_than_tokens_or_dimensions_allow(
     assert fit_basis(tokens_of(*shape), 20).components.shape == (kept, shape[1])
 
 
+@pytest.mark.parametrize("count", [40, 4000])
+def test_a_basis_from_disk_gives_the_same_bits(count: int) -> None:
+    tokens = np.random.default_rng(0).standard_normal((count, 96)).astype(np.float32)
+    basis = latent.fit_basis(tokens, 20)
+    again = latent.Basis(
+        np.frombuffer(basis.mean.tobytes(), np.float32),
+        np.frombuffer(basis.components.tobytes(), np.float32).reshape(basis.components.shape),
+    )
+    np.testing.assert_array_equal(basis.reduce(tokens), again.reduce(tokens))
+    np.testing.assert_array_equal(
+        basis.expand(basis.reduce(tokens)), again.expand(again.reduce(tokens))
+    )
+
+
 def test_a_frame_is_reduced_token_by_token() -> None:
     tokens = tokens_of(4, 5, 12)
     basis = fit_basis(tokens.reshape(-1, 12), 3)
