@@ -179,9 +179,11 @@ def markdown(result: dict[str, Any]) -> str:
     note = f"Median of {REPEATS} runs, loading included, without cache. {result['hardware']}."
     if any("CLIP" in row["way"] for row in result["rows"]):
         note += (
-            " With CLIP a single run; it is a ViT-B-16 with random weights, and ESC-Net was "
-            "trained for one step, so only the times mean something."
+            " With CLIP a single run; it is a ViT-B-16 with random weights, so only the time means "
+            "something."
         )
+    if any("ESC-Net" in row["way"] for row in result["rows"]):
+        note += " ESC-Net was trained for one step."
     return "\n".join([*rows, "", note])
 
 
