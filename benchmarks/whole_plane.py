@@ -70,7 +70,6 @@ print(json.dumps({
     "label_bytes": labels.nbytes_stored() if zarred else labels.nbytes,
     "scale": result.provenance["scale_used"],
     "device": result.provenance["device"],
-    "notes": result.provenance["notes"],
 }))
 """
 
