@@ -72,7 +72,8 @@ def test_an_entry_cut_short_is_deleted(cache: FeatureCache, length: int) -> None
 def test_an_entry_is_a_zarr_group_that_others_can_read(cache: FeatureCache) -> None:
     cache.put("key", KILOBYTE)
     with ZipStore(only_file(cache), mode="r") as store:
-        np.testing.assert_array_equal(zarr.open_group(store, mode="r")["values"][:], KILOBYTE["values"])
+        values = zarr.open_group(store, mode="r")["values"]
+        np.testing.assert_array_equal(values[:], KILOBYTE["values"])
 
 
 def size_of_one(folder: Path) -> int:
