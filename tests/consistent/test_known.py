@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_kindred.config import ConsistentConfig
 from napari_kindred.consistent import run
@@ -209,6 +210,7 @@ KILLED = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import numpy as np
+import torch
 from conftest import GreyEncoder
 from napari_kindred.consistent import run
 from napari_kindred.consistent.predict import iter_cluster_stack
@@ -217,6 +219,8 @@ from napari_kindred.events import Progress
 def wait():
     print("now", flush=True)
     time.sleep(600)
+
+torch.set_num_threads(int(sys.argv[4]))  # on which what is kept depends
 
 class Waiting(GreyEncoder):
     def encode(self, *arguments):
@@ -237,8 +241,8 @@ def test_a_killed_run_started_again_gives_the_same_labels_without_encoding_twice
 ) -> None:
     """Killed in the first look, among the batches, and while outlines are sharpened."""
     np.save(tmp_path / "movie.npy", noisy)
-    arguments = [str(Path(__file__).parent), str(tmp_path / "movie.npy"), str(encoded)]
-    command = [sys.executable, "-c", KILLED, *arguments]
+    arguments = [Path(__file__).parent, tmp_path / "movie.npy", encoded, torch.get_num_threads()]
+    command = [sys.executable, "-c", KILLED, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline().strip() == b"now"
