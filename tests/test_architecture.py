@@ -52,6 +52,7 @@ ORDER = [
     "consistent",
     "classes",
     "tasks",
+    "class_tasks",
     "batch",
     "movies",
     "overview",

@@ -14,8 +14,9 @@ import tifffile
 
 from napari_kindred import ClassesConfig, EntityConfig
 from napari_kindred.batch import process_folder
+from napari_kindred.class_tasks import ClassTask
 from napari_kindred.samples import open_sample
-from napari_kindred.tasks import ClassTask, EntityTask, Task
+from napari_kindred.tasks import EntityTask, Task
 
 
 @pytest.fixture

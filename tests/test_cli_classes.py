@@ -12,6 +12,7 @@ import pytest
 import tifffile
 
 from napari_kindred import cli
+from napari_kindred.class_tasks import ClassTask
 from napari_kindred.classes.resolve import Resolved
 from napari_kindred.classes.result import ClassAssembly
 from napari_kindred.classes.tables import sum_classes
@@ -19,7 +20,6 @@ from napari_kindred.classes.vocabulary import Vocabulary
 from napari_kindred.events import Progress
 from napari_kindred.images import Frames
 from napari_kindred.results import load_segmentation, provenance
-from napari_kindred.tasks import ClassTask
 
 CENTRES = ((20, 22, "red"), (22, 70, "green"), (68, 24, "green"), (72, 74, "red"))
 

@@ -10,22 +10,11 @@ import pytest
 import tifffile
 import zarr
 
+from counting import Counting
 from napari_kindred.files import ImageFile, read_image
 from napari_kindred.images import Frames
 
 RANDOM = np.random.default_rng(0)
-
-
-class Counting:
-    """An array that counts the values read from it."""
-
-    def __init__(self, data: np.ndarray) -> None:
-        self.shape, self.dtype, self.data, self.read = data.shape, data.dtype, data, 0
-
-    def __getitem__(self, picks: tuple) -> np.ndarray:
-        part = self.data[picks]
-        self.read += part.size
-        return part
 
 
 def pyramid(*shape: int) -> list[Counting]:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import zarr
 
+from counting import Counting
 from napari_kindred import arrays, intensity
 from napari_kindred.images import Frames, normalise, normalise_to, read_image
 from napari_kindred.sequences import read_folder
@@ -23,18 +24,6 @@ def picture(*shape: int, dtype: str = "uint16") -> np.ndarray:
 
 
 # -- regions of frames too large to hold ------------------------------------------------------
-
-
-class Counting:
-    """An array that counts the values read from it."""
-
-    def __init__(self, data: np.ndarray) -> None:
-        self.shape, self.dtype, self.data, self.read = data.shape, data.dtype, data, 0
-
-    def __getitem__(self, picks: tuple) -> np.ndarray:
-        part = self.data[picks]
-        self.read += part.size
-        return part
 
 
 def strange(dtype: str, *shape: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def classes(given: argparse.Namespace) -> int:
     """Find classes by name in a file or folder."""
     config = config_of(given, ClassesConfig)
     _check_source(given.input)
-    from .tasks import ClassTask
+    from .class_tasks import ClassTask
 
     task = ClassTask(
         config, given.names, given.vocabulary, given.examples, given.clip, given.scheduler

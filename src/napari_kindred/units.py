@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import __version__
-from .errors import KindredError
+from .errors import KindredError, WeightsError
 from .events import Notice
 
 if TYPE_CHECKING:
@@ -189,6 +189,28 @@ def work(
 def absolute(name: str) -> str:
     """Return the whole path of a file, for processes elsewhere; another name as it is."""
     return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def check_same(name: str, found: object, wanted: object) -> None:
+    """Refuse to work on with other weights than those of the run.
+
+    Parameters
+    ----------
+    name : str
+        Of the weights.
+    found, wanted
+        What identifies those on the worker, and those of the run; their SHA-256 as a rule.
+
+    Raises
+    ------
+    WeightsError
+        When they are not the same.
+    """
+    if found != wanted:
+        raise WeightsError(
+            f"The weights {name!r} on a worker are others than those of the run; put the same "
+            "file everywhere."
+        )
 
 
 def _blas_threads() -> int:

@@ -17,6 +17,7 @@ from napari_kindred.config import EntityConfig, NetworkConfig
 from napari_kindred.entities import blocks, frame, joining, plane
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.plane import Pieces
+from napari_kindred.entities.source import PlaneSource
 from napari_kindred.events import Notice, Partial, Progress, finish
 from napari_kindred.images import Frames
 from napari_kindred.metrics import overlaps
@@ -136,7 +137,7 @@ def test_several_resolutions_keep_what_is_longer_than_their_blocks(bright, monke
 def test_blocks_may_come_in_any_order(bright):
     picture = scattered(200, seed=3)
     frames = Frames.open(picture, "YX")
-    source = blocks.PlaneSource(frames, (), frames.plane_range(()))
+    source = PlaneSource(frames, (), frames.plane_range(()))
     places = blocks.cut((200, 200), 1.0, CONFIG, 64)
     jobs = [finish(blocks.segment_block(source, p, bright[0], CONFIG, 1.0)) for p in places]
     results = []
@@ -167,7 +168,7 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
     picture = rng.random((300, 260)).astype(np.float32)
     frames = Frames.open(picture, "YX")
     known = frames.plane_range(())
-    source = blocks.PlaneSource(frames, (), known)
+    source = PlaneSource(frames, (), known)
     whole = source[slice(0, 300), slice(0, 260)]
     from napari_kindred.entities.lattice import Lattice
     from napari_kindred.entities.plane import resize
@@ -192,8 +193,8 @@ def test_the_overview_of_a_plane_is_the_plane_scaled(monkeypatch):
 
     picture = np.random.default_rng(0).random((301, 467)).astype(np.float32)
     frames = Frames.open(picture, "YX")
-    source = blocks.PlaneSource(frames, (), frames.plane_range(()))
-    monkeypatch.setattr(blocks, "_BAND", 4 * 467 * 40)
+    source = PlaneSource(frames, (), frames.plane_range(()))
+    monkeypatch.setattr("napari_kindred.entities.source._BAND", 4 * 467 * 40)
     whole = resize(source[slice(0, 301), slice(0, 467)], 64 / 467)[0, 0].numpy()
     np.testing.assert_allclose(source.overview(64)[..., 0], whole, atol=1e-5)
 

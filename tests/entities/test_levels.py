@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import napari_kindred as nk
+from counting import Counting
 from napari_kindred.entities import frame
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.events import Partial, finish
@@ -16,18 +17,6 @@ from napari_kindred.samples import open_sample
 @pytest.fixture(scope="module")
 def network():
     return load_network("kindred-entities")
-
-
-class Counting:
-    """An array that counts the values read from it."""
-
-    def __init__(self, data: np.ndarray) -> None:
-        self.shape, self.dtype, self.data, self.read = data.shape, data.dtype, data, 0
-
-    def __getitem__(self, picks: tuple) -> np.ndarray:
-        part = self.data[picks]
-        self.read += part.size
-        return part
 
 
 @pytest.fixture

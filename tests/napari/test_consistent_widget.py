@@ -133,31 +133,34 @@ def test_frames_appear_while_it_works_and_again_with_their_final_labels(
     assert layer.data.min() == 1
 
 
-def test_the_time_left_does_not_count_what_was_loaded_first(
-    viewer: Any, widget: ConsistentWidget, steps: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock of a run shows, in seconds."""
     clock = [0.0]
     monkeypatch.setattr("napari_kindred._napari.run.monotonic", lambda: clock[0])
+    return clock
+
+
+@pytest.fixture
+def begun(viewer: Any, widget: ConsistentWidget, steps: np.ndarray, clock: list[float]) -> Any:
+    """A run that begins when the clock shows 0."""
     image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
-    run = widget.run_of(image, widget._image, widget.check())
+    return widget.run_of(image, widget._image, widget.check())
+
+
+def test_the_time_left_does_not_count_what_was_loaded_first(begun: Any, clock: list[float]) -> None:
     clock[0] = 60.0
-    assert run.progress(Progress(0, 10, "loading the encoder", 0, 4)) == "Loading the encoder."
+    assert begun.progress(Progress(0, 10, "loading the encoder", 0, 4)) == "Loading the encoder."
     clock[0] = 70.0
-    assert "about 40 s left" in run.progress(Progress(2, 10, "encoding", 0, 4))
+    assert "about 40 s left" in begun.progress(Progress(2, 10, "encoding", 0, 4))
 
 
-def test_the_time_left_does_not_count_what_was_known(
-    viewer: Any, widget: ConsistentWidget, steps: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("napari_kindred._napari.run.monotonic", lambda: clock[0])
-    image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
-    run = widget.run_of(image, widget._image, widget.check())
+def test_the_time_left_does_not_count_what_was_known(begun: Any, clock: list[float]) -> None:
     clock[0] = 3.0
-    known = run.progress(Progress(5, 10, "known", 5, 10))
+    known = begun.progress(Progress(5, 10, "known", 5, 10))
     assert known == "Taking what earlier runs encoded, 5 of 10 frames done."
     clock[0] = 13.0  # a frame in ten seconds, and four more to go
-    assert "about 40 s left" in run.progress(Progress(6, 10, "encoding", 6, 10))
+    assert "about 40 s left" in begun.progress(Progress(6, 10, "encoding", 6, 10))
 
 
 def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(

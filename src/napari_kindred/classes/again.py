@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError
-from ..units import absolute
+from ..units import absolute, check_same
 from .meaning import ClipMaskMeaning, MapMeaning, MaskMeaning, VocabularyMeaning
 from .proposals import Recipe, reopen_proposer
 
@@ -109,8 +108,5 @@ def _map(
 
 def _check(wanted: dict[str, Any], found: dict[str, Any], *keys: str) -> None:
     """Refuse weights of the same name that are others on this machine."""
-    if any(wanted[key] != found[key] for key in keys):
-        raise WeightsError(
-            f"The weights of {wanted['clip']} on a worker are others than those of the run; put "
-            "the same file everywhere."
-        )
+    for key in keys:
+        check_same(wanted["clip"], found[key], wanted[key])

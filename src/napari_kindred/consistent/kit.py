@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..device import select
 from ..encoders.registry import open_encoder
-from ..errors import InputError, WeightsError
+from ..errors import InputError
 from ..events import Notice, Progress
 from ..features import content_of
 from ..images import normalise_to
-from ..units import absolute
+from ..units import absolute, check_same
 from .encoding import Encoding, Kept, Known, encode_frame
 
 if TYPE_CHECKING:
@@ -62,11 +62,7 @@ def _open(
     span: tuple[float, float],
 ) -> Kit:
     encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))
-    if encoder.sha256 != sha256:
-        raise WeightsError(
-            f"The weights of {how.encoder!r} on a worker are others than those of the run; put "
-            "the same file everywhere."
-        )
+    check_same(how.encoder, encoder.sha256, sha256)
     return Kit(encoder, Known(cache, encoder, how), how, frames, span)
 
 

@@ -14,11 +14,12 @@ from ..device import fitting_side, halving, memory_budget
 from ..events import Event, Partial, within_stack
 from ..images import Frames, PlaneRange, RawFrame, is_constant, normalise
 from ..results import Assembly, empty_table
-from .blocks import BLOCK, SMALLEST_BLOCK, PlaneSource, cut, finest
+from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
 from .joining import Joiner, table_of
 from .kit import BlockAt, Kit, Whole, iter_block, seen_at
 from .plane import SMALLEST_TILE
 from .scale import LARGEST
+from .source import PlaneSource
 
 if TYPE_CHECKING:
     import torch

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..device import select
-from ..errors import InputError, WeightsError
+from ..errors import InputError
 from ..images import is_constant, normalise
 from ..results import empty_table, measure
-from ..units import absolute
-from .blocks import BlockLabels, PlaneSource, nearest, region_of, segment_block
+from ..units import absolute, check_same
+from .blocks import BlockLabels, nearest, region_of, segment_block
 from .checkpoint import load_network
 from .plane import iter_plane
+from .source import PlaneSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from ..images import Frames, PlaneRange
     from ..tiling import Tile
     from ..units import FrameAt
-    from .blocks import Source
     from .network import EntityNetwork
+    from .source import Source
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,7 @@ def opener_of(
 
 def _open(name: str, sha256: str, config: EntityConfig, frames: Frames | None, device: str) -> Kit:
     network, info = load_network(name, select(device))
-    if info["sha256"] != sha256:
-        raise WeightsError(
-            f"The weights {name!r} on a worker are others than those of the run; put the same "
-            "file everywhere."
-        )
+    check_same(name, info["sha256"], sha256)
     return Kit(network, config, frames)
 
 
