@@ -37,6 +37,7 @@ ORDER = [
     "images",
     "tiling",
     "metrics",
+    "columns",
     "storage",
     "growing",
     "results",

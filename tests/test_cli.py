@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -16,11 +20,12 @@ import tifffile
 from skimage.measure import label
 
 from napari_kindred import __version__, cli
+from napari_kindred.class_configs import ClassesConfig
 from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.events import Partial
 from napari_kindred.features import FeatureCache
-from napari_kindred.flags import add_flags, config_of
+from napari_kindred.flags import add_flags, arguments, config_of, quoted
 from napari_kindred.images import Frames
 from napari_kindred.metrics import average_precision
 from napari_kindred.results import Assembly, load_segmentation, measure, provenance
@@ -89,6 +94,46 @@ def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
         text = "64" if item.name in ("crop", "diameter_high") else str([*choices, number][0])
         value = getattr(parse(config, flag, text), item.name)
         assert str(value) in (text, f"{text}.0")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EntityConfig(),
+        EntityConfig(axes="TYX", channel=2, scale=0.1 + 0.2, fill_holes=False, weights="-my w"),
+        ConsistentConfig(n_clusters="auto", objects=False, reassign=False, memory=1.5),
+        ConsistentConfig(encoder="C:\\my models\\sam 'b'.pt", seed=7),
+        ClassesConfig(threshold="auto", clip_mode="pixels", nms_box=1 / 3),
+    ],
+)
+@pytest.mark.parametrize("windows", [False, True])
+def test_the_flags_of_a_config_make_it_again_also_when_typed_into_a_shell(
+    config: Any, windows: bool
+) -> None:
+    words = arguments(config)
+    typed = quoted(words, windows=windows)
+    taken_apart = split_on_windows(typed) if windows else shlex.split(typed)
+    assert parse(type(config), *taken_apart) == config
+    assert not any(word.startswith("--device") for word in words)
+
+
+def split_on_windows(line: str) -> list[str]:
+    """Take a command line apart by the rules that programs on Windows follow."""
+    words, word, quotes = [], "", False
+    for piece in re.findall(r'\\*"|\\+|[ ]|[^\\" ]+', line):
+        if piece.endswith('"'):
+            slashes = len(piece) - 1
+            word += "\\" * (slashes // 2)
+            if slashes % 2:
+                word += '"'
+            else:
+                quotes = not quotes
+        elif piece == " " and not quotes:
+            words.append(word)
+            word = ""
+        else:
+            word += piece
+    return [*words, word] if line else []
 
 
 def test_a_scale_may_be_a_number_or_a_word() -> None:
@@ -298,6 +343,39 @@ def test_info_tells_how_a_result_came_about(
     assert '"min_area": 77' in capsys.readouterr().out
     for wrong in (str(picture), "nowhere", "nowhere.kindred"):
         assert cli.main(["info", wrong]) == 1
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr", "folder", "out.json"])
+def test_info_tells_it_of_every_kind_of_result_without_reading_its_labels(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    source, out = (picture.parent, tmp_path / "folder") if name == "folder" else (picture, None)
+    written = out or tmp_path / "results" / name.replace(".json", ".tif")
+    cli.main(["entities", str(source), "--out", str(written), "--min-area", "77"])
+    for labels in [*tmp_path.rglob("results/*.tif"), *tmp_path.rglob("folder/*.tif")]:
+        labels.write_bytes(b"damaged")
+    for chunks in tmp_path.rglob("out.ome.zarr/0/c"):
+        shutil.rmtree(chunks)
+    capsys.readouterr()
+    for place in {out or tmp_path / "results" / name, written.parent if out is None else out}:
+        assert cli.main(["info", str(place)]) == 0
+        assert json.loads(capsys.readouterr().out)["config"]["min_area"] == 77
+
+
+def test_info_names_what_to_give_instead_of_a_folder_without_or_with_many_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["info", str(tmp_path)]) == 1
+    assert "no result" in capsys.readouterr().err
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tif").touch()
+        (tmp_path / f"{name}.json").touch()
+    assert cli.main(["info", str(tmp_path)]) == 1
+    assert "more than one" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

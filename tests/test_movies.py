@@ -11,7 +11,7 @@ import tifffile
 from napari_kindred import cli
 from napari_kindred.config import ConsistentConfig
 from napari_kindred.errors import InputError, OptionError, OutputError
-from napari_kindred.events import Partial
+from napari_kindred.events import Partial, finish
 from napari_kindred.movies import ProvisionalFrames, cluster_file, level_path
 from napari_kindred.results import load_segmentation
 
@@ -232,7 +232,7 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         "consistent",
         """
 import time, numpy as np
-from napari_kindred.events import Partial
+from napari_kindred.events import Partial, finish
 from napari_kindred.movies import ClusterTask
 def slow(task, image, metadata_axes):
     for t in range(50):
@@ -244,3 +244,35 @@ ClusterTask.iterate = slow
     )
     assert result.provenance["frames_done"] >= 3
     assert result.table["area"].tolist() == [600 * result.provenance["frames_done"]]
+
+
+# -- another level, and clusters made background -----------------------------------------------
+
+
+def test_a_level_and_clusters_to_hide_are_those_of_the_library(
+    movie: Path, tmp_path: Path, by_grey: Any, steps: np.ndarray
+) -> None:
+    out = tmp_path / "five.ome.zarr"
+    arguments = ["consistent", str(movie), "--out", str(out), "--n-clusters", "3"]
+    assert cli.main([*arguments, "--at-level", "5", "--hide", "2,4"]) == 0
+    result = finish(by_grey(steps, config=THREE, metadata_axes="TYX")).at_level(5)
+    expected = np.where(np.isin(result.labels, (2, 4)), 0, result.labels)
+    saved = load_segmentation(out)
+    np.testing.assert_array_equal(saved.labels, expected)
+    assert saved.table["index"].tolist() == [1, 3, 5]
+    assert saved.provenance["background"] == [2, 4]
+    assert saved.provenance["level"] == 5
+
+
+def test_what_cannot_be_hidden_or_shown_is_said_and_the_result_kept_as_it_came(
+    movie: Path, tmp_path: Path, by_grey: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag, value, sentence in (
+        ("--at-level", "99", "no 99 clusters"),
+        ("--hide", "77", "no cluster 77"),
+    ):
+        out = tmp_path / f"out{flag}.tif"
+        arguments = ["consistent", str(movie), "--out", str(out), "--n-clusters", "3"]
+        assert cli.main([*arguments, flag, value]) == 1
+        assert sentence in capsys.readouterr().err
+        assert load_segmentation(out).labels.max() == 3

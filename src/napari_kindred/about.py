@@ -89,15 +89,21 @@ def of_file(path: Path) -> Iterator[str]:
     Parameters
     ----------
     path : Path
-        A result, the JSON file beside one, a vocabulary, or the name of a shipped vocabulary.
+        A result, the JSON file beside one, a folder of results, a vocabulary, or the name of a
+        shipped vocabulary.
 
     Raises
     ------
     InputError, OutputError, WeightsError
         When it cannot be read.
     """
-    from .results import load_segmentation
+    from .batch import PROVENANCE
+    from .storage import read_about
 
+    if (path / PROVENANCE).is_file():
+        path = path / PROVENANCE
+    elif path.is_dir() and path.suffix.lower() != ".zarr":
+        path = _only_result(path)
     if _is_vocabulary(path):
         from .classes.vocabulary import Vocabulary
 
@@ -108,8 +114,23 @@ def of_file(path: Path) -> Iterator[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{str(path)!r} cannot be read; check the path.") from error
     else:
-        facts = load_segmentation(path).provenance
+        facts = read_about(path)
         yield json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _only_result(folder: Path) -> Path:
+    """Return the result in a folder, as a movie's, where there is no more than one."""
+    ends = (".ome.zarr", ".tif", ".tiff")
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(ends)
+        and (path.is_dir() or path.with_suffix(".json").exists())
+    ]
+    if len(found) != 1:
+        how = "more than one result" if found else "no result"
+        raise InputError(f"There is {how} in {str(folder)!r}; name the file of one.")
+    return found[0]
 
 
 def _is_vocabulary(path: Path) -> bool:

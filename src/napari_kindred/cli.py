@@ -147,6 +147,19 @@ def _add_consistent(commands: Any) -> None:
         metavar="N,N,…",
         help="write labels at these numbers of clusters as well, NAME.levelN",
     )
+    command.add_argument(
+        "--at-level",
+        type=int,
+        metavar="N",
+        help="write labels at this number of clusters instead of that of the clustering",
+    )
+    command.add_argument(
+        "--hide",
+        type=_numbers,
+        default=(),
+        metavar="LABEL,…",
+        help="make these clusters background; labels as they are at the level that is written",
+    )
     add_flags(command, ConsistentConfig)
     command.set_defaults(command=run.consistent)
 

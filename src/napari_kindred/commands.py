@@ -101,6 +101,8 @@ def consistent(given: argparse.Namespace) -> int:
             model=given.model,
             save_model=given.save_model,
             levels=given.levels,
+            at_level=given.at_level,
+            hide=given.hide,
             scheduler=given.scheduler,
         )
     print(

@@ -1,12 +1,17 @@
-"""Command line flags made from a config dataclass, one per field."""
+"""Command line flags made from a config dataclass, one per field, and back again."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+
+from .options import changed
 
 Config = TypeVar("Config")
 
@@ -74,3 +79,37 @@ def _number_or_word(number: Callable[[str], Any], text: str) -> Any:
         return number(text)
     except ValueError:
         return text
+
+
+def arguments(config: Any) -> list[str]:
+    """Return the flags that make a config again; fields at their defaults are left out.
+
+    Parameters
+    ----------
+    config : dataclass
+        See :func:`add_flags`.
+    """
+    words: list[str] = []
+    for name, value in changed(config).items():
+        flag = _flag(name)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif str(value).startswith("-"):  # by itself it would pass for a flag
+            words.append(f"{flag}={value}")
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def quoted(words: Sequence[str], *, windows: bool = sys.platform == "win32") -> str:
+    """Return a command as it is typed into a shell.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The program and its arguments.
+    windows : bool
+        Whether it is for ``cmd`` and PowerShell rather than a POSIX shell; as this machine has it
+        when left out.
+    """
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .columns import write_columns
 from .files import is_image, stem_of
 from .ome import label_attributes
-from .storage import KEY, create_labels, plain, write_columns
+from .storage import KEY, create_labels, plain
 
 if TYPE_CHECKING:
     import pandas as pd

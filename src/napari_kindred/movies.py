@@ -227,6 +227,8 @@ def cluster_file(
     model: Path | None = None,
     save_model: Path | None = None,
     levels: Sequence[int] = (),
+    at_level: int | None = None,
+    hide: Sequence[int] = (),
     scheduler: Any = None,
 ) -> MovieOutcome:
     """Cluster a movie, from one file or a folder with a file per frame, into one result.
@@ -249,6 +251,10 @@ def cluster_file(
         Where the model goes; ends in ``.safetensors``.
     levels : sequence of int
         Further numbers of clusters; each gets a result of its own, ``NAME.level6.tif``.
+    at_level : int, optional
+        The number of clusters of the result itself; that of the clustering when left out.
+    hide : sequence of int
+        Labels of the result that are made background.
     scheduler : optional
         Who encodes the frames; see :func:`.scale.open_workers`.
 
@@ -265,7 +271,11 @@ def cluster_file(
     outcome = MovieOutcome(out)
 
     def keep(result: Segmentation) -> None:
-        result.save(out, overwrite=overwrite)
+        try:
+            if result.provenance["complete"]:
+                result = _as_asked(result, at_level, hide)
+        finally:  # what took long is there even where what was asked of it cannot be
+            result.save(out, overwrite=overwrite)
         outcome.clusters, outcome.provenance = len(result.table), result.provenance
         outcome.frames = int(result.provenance["frames_done"])
 
@@ -274,15 +284,25 @@ def cluster_file(
         result.model.save(save_model)
         outcome.more.append(save_model)
     for level, place in places.items():
-        if level not in result.levels:
-            raise OptionError(
-                f"There are no {level} clusters to be shown; this movie has between "
-                f"{result.levels[0]} and {result.levels[-1]}."
-            )
-        result.at_level(level).save(place, overwrite=overwrite)
+        _at_level(result, level).save(place, overwrite=overwrite)
         outcome.more.append(place)
     outcome.seconds = time.perf_counter() - start
     return outcome
+
+
+def _at_level(result: ClusterSegmentation, level: int) -> ClusterSegmentation:
+    if level not in result.levels:
+        raise OptionError(
+            f"There are no {level} clusters to be shown; this movie has between "
+            f"{result.levels[0]} and {result.levels[-1]}."
+        )
+    return result.at_level(level)
+
+
+def _as_asked(result: Any, level: int | None, hide: Sequence[int]) -> ClusterSegmentation:
+    """Return a complete result at a level, some of its clusters made background."""
+    shown: ClusterSegmentation = result if level is None else _at_level(result, level)
+    return shown.without(hide) if hide else shown
 
 
 def level_path(out: Path, level: int) -> Path:

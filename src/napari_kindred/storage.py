@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from .arrays import blocks
-from .errors import OutputError
+from .columns import read_columns, write_columns
+from .errors import OutputError, reason_of
 from .ome import label_attributes
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"Nothing can be written into {str(folder)!r} ({error.strerror or error}); "
+            f"Nothing can be written into {str(folder)!r} ({reason_of(error)}); "
             "choose another folder."
         ) from error
 
@@ -140,7 +141,7 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {str(path)!r} ({error.strerror or error}); choose another place."
+            f"Cannot write {str(path)!r} ({reason_of(error)}); choose another place."
         ) from error
     finally:
         if part.is_dir():
@@ -310,38 +311,25 @@ def _is_stored_alike(labels: Any, target: Any) -> bool:
     return bool(one == other)
 
 
-def write_columns(root: zarr.Group, table: pd.DataFrame, name: str = "table") -> None:
-    """Write a table as one array per column; text becomes codes into a list of its values."""
-    group = root.create_group(name, overwrite=True)
-    group.attrs["columns"] = [str(name) for name in table.columns]
-    for name in table.columns:
-        column = table[name]
-        values, more = column.to_numpy(), {}
-        if values.dtype.kind not in "buif":
-            values, categories = pd.factorize(column)
-            more = {"categories": [str(value) for value in categories]}
-        array = group.create_array(
-            str(name), shape=values.shape, chunks=(max(1, min(len(values), 1 << 16)),),
-            dtype=values.dtype,
-        )  # fmt: skip
-        if len(values):
-            array[:] = values
-        array.attrs.update(more)
-
-
 def load(path: Path) -> dict[str, Any]:
     """Read a result, as the fields of a Segmentation."""
+    with _reading(path) as files:
+        return _load_zarr(path) if len(files) == 1 else _load_tiff(*files)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[list[Path]]:
+    """Give the files of a result; whatever goes wrong with them is said in one sentence."""
     if not path.exists():
         raise OutputError(f"There is no result at {str(path)!r}; check the path.")
     files = _files_of(path)
     try:
-        return _load_zarr(path) if len(files) == 1 else _load_tiff(*files)
+        yield files
     except OutputError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:120]
         raise OutputError(
-            f"The result {str(path)!r} is incomplete or damaged ({text}); make it again."
+            f"The result {str(path)!r} is incomplete or damaged ({reason_of(error)}); make it again."
         ) from error
 
 
@@ -349,32 +337,56 @@ def _load_zarr(path: Path) -> dict[str, Any]:
     import zarr
 
     root = zarr.open_group(path, mode="r")
-    if KEY not in root.attrs:
-        raise OutputError(f"{path.name!r} was not written by napari-kindred; open it as an image.")
+    about = _about_zarr(path)
     array: Any = root["0"]
     labels = array[:] if array.nbytes <= IN_MEMORY else array
-    group: Any = root["table"]
-    columns = {name: _read_column(group[name]) for name in group.attrs["columns"]}
-    return _parts(labels, pd.DataFrame(columns), cast("dict[str, Any]", root.attrs[KEY]))
+    return _parts(labels, read_columns(root), about)
 
 
-def _read_column(array: Any) -> Any:
-    values = array[:]
-    if "categories" not in array.attrs:
-        return values
-    names = np.array([*array.attrs["categories"], None], dtype=object)
-    return names[values]  # the code of a missing value is -1, the last entry
+def _about_zarr(path: Path) -> dict[str, Any]:
+    import zarr
+
+    root = zarr.open_group(path, mode="r")
+    if KEY not in root.attrs:
+        raise OutputError(f"{path.name!r} was not written by napari-kindred; open it as an image.")
+    return cast("dict[str, Any]", root.attrs[KEY])
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return how a result came about, without reading its labels.
+
+    Parameters
+    ----------
+    path : Path
+        As :func:`load` takes it.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    with _reading(path) as files:
+        about = _about_zarr(path) if len(files) == 1 else _about_tiff(path, files[2])
+        return dict(about["provenance"])
 
 
 def _load_tiff(path: Path, table: Path, about: Path) -> dict[str, Any]:
     import tifffile
 
-    for file in (table, about):
-        if not file.exists():
-            raise OutputError(f"{path.name!r} lacks its {file.name!r}; put it beside the TIFF.")
+    _refuse_missing(path, table)
+    content = _about_tiff(path, about)
     labels = tifffile.imread(path).astype(np.int32, copy=False)
-    content = json.loads(about.read_text("utf-8"))
     return _parts(labels, pd.read_csv(table), content)
+
+
+def _about_tiff(path: Path, about: Path) -> dict[str, Any]:
+    _refuse_missing(path, about)
+    return cast("dict[str, Any]", json.loads(about.read_text("utf-8")))
+
+
+def _refuse_missing(path: Path, part: Path) -> None:
+    if not part.exists():
+        raise OutputError(f"{path.name!r} lacks its {part.name!r}; put it beside the TIFF.")
 
 
 def _parts(labels: Any, table: pd.DataFrame, about: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
+from ..columns import write_columns
 from ..errors import OptionError
 from ..events import Partial
 from ..growing import Home, tell, where
@@ -132,7 +133,7 @@ class ClassSegmentation(Segmentation):
         if path.suffix.lower() == ".zarr":
 
             def more(root: zarr.Group) -> None:
-                storage.write_columns(root, self.per_frame, "per_frame")
+                write_columns(root, self.per_frame, "per_frame")
                 storage.write_group(root.create_group("labels/entities"), things)
 
             return storage.save(self, path, overwrite, more)

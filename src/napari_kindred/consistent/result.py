@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,17 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
+from ..columns import write_columns
+from ..errors import OptionError
 from ..growing import tell, where
 from ..results import Segmentation, home_for, make_labels
 from .levels import lut, relabel
+from .store import write_leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import zarr
 
     from ..images import Frames
     from .hierarchy import HierarchicalClustering
@@ -81,20 +86,57 @@ class ClusterSegmentation(Segmentation):
             leaves_per_frame=self.leaves_per_frame,
         )
 
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+    def without(self, hidden: Sequence[int]) -> ClusterSegmentation:
+        """Return the same with some clusters made background.
+
+        Parameters
+        ----------
+        hidden : sequence of int
+            Their labels at this level; they become 0, and their rows are left out.
+
+        Raises
+        ------
+        OptionError
+            When there is no cluster of such a label.
+        """
+        table = lut(self.model, self.level)
+        unknown = sorted(set(hidden) - set(table.tolist()) | ({0} & set(hidden)))
+        if unknown:
+            raise OptionError(
+                f"There is no cluster {unknown[0]}; at this level there are 1 to {table.max()}."
+            )
+        table[np.isin(table, hidden)] = 0
+        return replace(
+            self,
+            labels=relabel(self.leaves, table),
+            table=_rows_without(self.table, hidden),
+            provenance={**self.provenance, "background": sorted(hidden)},
+            per_frame=_rows_without(self.per_frame, hidden),
+        )
+
+    def save(self, path: str | Path, overwrite: bool = False, *, levels: bool = False) -> Path:
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 
         The table per frame becomes ``NAME.frames.csv`` beside a TIFF, and a group ``per_frame``
-        inside an OME-Zarr.  Leaves and model are not written; ``model.save`` writes the model.
+        inside an OME-Zarr.
+
+        Parameters
+        ----------
+        path, overwrite
+            As there.
+        levels : bool
+            Whether an OME-Zarr is also to hold leaves and model, from which napari shows any
+            level again.  ``model.save`` writes the model alone.
         """
         path = Path(path)
         if path.suffix.lower() == ".zarr":
-            return storage.save(
-                self,
-                path,
-                overwrite,
-                lambda root: storage.write_columns(root, self.per_frame, "per_frame"),
-            )
+
+            def more(root: zarr.Group) -> None:
+                write_columns(root, self.per_frame, "per_frame")
+                if levels:
+                    write_leaves(root, self.leaves, self.leaves_per_frame, self.model)
+
+            return storage.save(self, path, overwrite, more)
         beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
         storage.check_output(path, overwrite)
         storage.refuse_existing(beside, overwrite)
@@ -103,6 +145,10 @@ class ClusterSegmentation(Segmentation):
 
     def _pixels(self) -> int:
         return int(np.prod(self.leaves.shape[-2:]))
+
+
+def _rows_without(rows: pd.DataFrame, hidden: Sequence[int]) -> pd.DataFrame:
+    return rows[~rows["index"].isin(hidden)].reset_index(drop=True)
 
 
 def summed(leaves_per_frame: pd.DataFrame, table: np.ndarray, pixels: int) -> pd.DataFrame:

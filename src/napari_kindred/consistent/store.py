@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from ..columns import read_columns, write_columns
 from ..errors import InputError, OptionError, OutputError, WeightsError
-from ..storage import check_folder, plain, replacing
+from ..storage import (
+    IN_MEMORY,
+    check_folder,
+    copy_labels,
+    create_labels,
+    plain,
+    replacing,
+)
 from ..weights import read_header
 from .latent import Basis
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pandas as pd
+    import zarr
 
     from .hierarchy import HierarchicalClustering
 
 Model = TypeVar("Model", bound="HierarchicalClustering")
 
 KIND = "napari-kindred consistent clusters"
+
+LEAVES, LEAVES_PER_FRAME, MODEL = "leaves", "leaves_per_frame", "model"
+"""What a result's group calls that from which any level can be shown."""
 
 _ARRAYS = {
     "prototypes_": np.float32,
@@ -45,11 +59,20 @@ def save_model(model: HierarchicalClustering, path: Path) -> Path:
     OutputError
         When the file cannot be written, or is not named ``.safetensors``.
     """
-    if not hasattr(model, "centres_") or model.basis_ is None:
-        raise InputError("The model is not fitted; cluster a movie first.")
+    content = _packed(model)
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
     check_folder(path.parent)
+    with replacing(path) as part:
+        # Written as bytes: safetensors' own files are unreadable to colleagues.
+        part.write_bytes(content)
+    return path
+
+
+def _packed(model: HierarchicalClustering) -> bytes:
+    """Return a fitted model as the content of its file."""
+    if not hasattr(model, "centres_") or model.basis_ is None:
+        raise InputError("The model is not fitted; cluster a movie first.")
     tensors = {
         name: np.ascontiguousarray(getattr(model, name), dtype) for name, dtype in _ARRAYS.items()
     }
@@ -61,10 +84,7 @@ def save_model(model: HierarchicalClustering, path: Path) -> Path:
         "intensity": model.intensity_,
         "encoder": model.encoder_,
     }
-    with replacing(path) as part:
-        # Written as bytes: safetensors' own files are unreadable to colleagues.
-        part.write_bytes(save(tensors, {"kind": KIND, "facts": json.dumps(plain(facts))}))
-    return path
+    return bytes(save(tensors, {"kind": KIND, "facts": json.dumps(plain(facts))}))
 
 
 def load_model(cls: type[Model], path: Path) -> Model:
@@ -93,6 +113,47 @@ def load_model(cls: type[Model], path: Path) -> Model:
     except (SafetensorError, OptionError, LookupError, ValueError, TypeError) as error:
         raise wrong from error
     return model
+
+
+def write_leaves(
+    root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: HierarchicalClustering
+) -> None:
+    """Add to a result's group what it takes to show it at any level.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        Of the result.
+    leaves : array-like of uint8
+        The finest cluster of every pixel.
+    rows : DataFrame
+        A row per leaf and frame.
+    model : HierarchicalClustering
+    """
+    copy_labels(leaves, create_labels(root.create_group(LEAVES), leaves.shape, np.uint8))
+    write_columns(root, rows, LEAVES_PER_FRAME)
+    root.create_array(MODEL, data=np.frombuffer(_packed(model), np.uint8))
+
+
+def read_leaves(root: zarr.Group, cls: type[Model]) -> tuple[Any, pd.DataFrame, Model] | None:
+    """Read what :func:`write_leaves` wrote; None where there is nothing of it.
+
+    Returns
+    -------
+    leaves : ndarray of uint8, or zarr array where they are large
+    rows : DataFrame
+    model : HierarchicalClustering
+    """
+    if MODEL not in root:
+        return None
+    array: Any = root[f"{LEAVES}/0"]
+    leaves = array[:] if array.nbytes <= IN_MEMORY else array
+    packed: Any = root[MODEL]
+    with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
+        path = Path(folder, "model.safetensors")
+        path.write_bytes(packed[:].tobytes())
+        model = load_model(cls, path)
+    return leaves, read_columns(root, LEAVES_PER_FRAME), model
 
 
 def _check_shapes(tensors: dict[str, Any]) -> None:
