@@ -219,42 +219,6 @@ def test_an_error_halfway_keeps_the_frames_before_it(
     assert "smaller tile" in labels_layers()[0].metadata[KEY]["stopped"]
 
 
-def test_a_result_removed_on_the_way_comes_back_in_the_end(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
-) -> None:
-    gate = threshold.gates[1] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    widget.run.native.click()
-    until(lambda: len(labels_layers()) == 1)
-    viewer.layers.remove(labels_layers()[0])
-    gate.set()
-    until(lambda: widget.run.enabled)
-    assert labels_layers()[0].data[0].any()
-
-
-def test_the_image_may_be_removed_on_the_way(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
-) -> None:
-    gate = threshold.gates[1] = threading.Event()
-    image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    widget.run.native.click()
-    until(lambda: len(labels_layers()) == 1)
-    viewer.layers.remove(image)
-    gate.set()
-    until(lambda: not widget.cancel.enabled)
-    assert labels_layers()[0].data[3].any()
-
-
 def test_what_the_job_says_of_a_frame_is_shown(
     viewer: Any, labels_layers: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
 ) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_kindred.samples import SAMPLES
+
 if TYPE_CHECKING:
     from napari_kindred._napari.entities_widget import EntitiesWidget
 
@@ -16,9 +18,22 @@ def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
     return entities_widget
 
 
-def test_without_an_image_it_offers_the_samples_and_run_is_off(widget: EntitiesWidget) -> None:
-    assert "Open Sample" in widget.about.value
+def test_without_an_image_it_offers_the_samples_and_a_click_opens_one(
+    viewer: Any, widget: EntitiesWidget, qtbot: Any
+) -> None:
+    viewer.window._qt_window.show()
+    assert "Open an image" in widget.about.value
     assert not widget.run.enabled
+    assert not widget.axes.native.isVisible()
+    offered = {button.name: button for button in widget.chosen.samples}
+    assert list(offered) == list(SAMPLES)
+    qtbot.waitUntil(offered["phase"].native.isVisible)
+    offered["phase"].native.click()
+    assert widget.image.value.name == "phase"
+    assert widget.axes.value == "TYX"
+    assert widget.run.enabled
+    qtbot.waitUntil(widget.axes.native.isVisible)
+    assert not offered["phase"].native.isVisible()
 
 
 def test_an_image_that_is_opened_is_taken_and_its_axes_are_shown(
@@ -31,7 +46,7 @@ def test_an_image_that_is_opened_is_taken_and_its_axes_are_shown(
     assert widget.run.enabled
     viewer.layers.remove(layer)
     assert not widget.run.enabled
-    assert "Open Sample" in widget.about.value
+    assert "Open an image" in widget.about.value
 
 
 def test_axes_that_do_not_fit_turn_red_with_a_sentence_and_run_is_off(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..classes.tables import sum_classes
 from .class_layers import OPACITY, Call, Classes, colormap, features, show
 from .layers import GrowingLabels, Placement, place_labels
-from .run import MOST_NOTICES, Run, duration
+from .run import MOST_NOTICES, Clock, Run, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,13 +100,6 @@ class ClassRun(Run):
         self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
         self.call = Call(image, config, meant)
 
-    def progress(self, event: Progress) -> str:
-        """Return what the job is at, how far it is and how long it may still take."""
-        text = event.what[:1].upper() + event.what[1:]
-        if event.frames > 1:
-            text += f", {event.frame} of {event.frames} frames done"
-        return f"{text}{self.remaining(event)}."
-
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
         """Return how many things of each class there are; see :class:`Run`."""
         rows = result.table
@@ -157,15 +149,24 @@ class Learning:
 
     source = "my examples"
     layer: Labels | None = None
+    image_id: object = None
+    dropped = False
 
     def __init__(self, count: int, keep: Callable[[Vocabulary], None]) -> None:
         self._count, self._keep = count, keep
         self._notices: list[str] = []
-        self._began = monotonic()
+        self._clock = Clock()
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+        self._clock.start()
+
+    def drop(self) -> None:
+        """Do nothing: there is no layer that could be removed."""
 
     def progress(self, event: Progress) -> str:
-        """Return what the job is at."""
-        return f"{event.what[:1].upper()}{event.what[1:]}."
+        """Return what the job is at, and how long it may still take."""
+        return f"{event.what[:1].upper()}{event.what[1:]}{self._clock.remaining(event)}."
 
     def notice(self, text: str) -> None:
         """Remember something the user should know."""
@@ -182,7 +183,7 @@ class Learning:
     def finish(self, result: Vocabulary) -> str:
         """Keep what was learnt, and return a summary."""
         self._keep(result)
-        seconds = duration(monotonic() - self._began)
+        seconds = duration(self._clock.seconds())
         return f"Learnt {', '.join(result.names)} from {self._count} marks, in {seconds}."
 
     def interrupt(self, reason: str) -> str:  # noqa: ARG002 - as Run's

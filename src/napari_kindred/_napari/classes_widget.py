@@ -86,7 +86,7 @@ class ClassesWidget(StackWidget):
     def own_outputs(self) -> list[Widget]:
         """Return what there is to do with classes; see :class:`StackWidget`."""
         self.panel = ClassPanel(
-            self._say, partial(keep_copy, self._viewer), self.check, self._grouped
+            self.bar.say, partial(keep_copy, self._viewer), self.check, self._grouped
         )
         self.panel.rename.changed.connect(self.show_names)
         self.panel.save.changed.connect(self.save_shown)
@@ -100,11 +100,11 @@ class ClassesWidget(StackWidget):
         InputError
             When there is none, or its axes are wrong.
         """
-        if self._image is None or self.image.value is None:
+        if self.known is None or self.image.value is None:
             raise InputError("Open the image first that the marks are on.")
-        self.frames(self._image)
+        self.frames(self.known)
         shown = tuple(self._viewer.dims.point)
-        return Target(self.image.value, self._image.data, self.letters, shown)
+        return Target(self.image.value, self.known.data, self.chosen.letters, shown)
 
     def _dress(self, *_: Any) -> None:
         """Follow napari's theme."""
@@ -141,8 +141,8 @@ class ClassesWidget(StackWidget):
             return None
         config = super().check()
         examples = self.meaning.examples
-        examples.learn.enabled = self._job is None and bool(examples.collected)
-        examples.save.enabled = self._job is None and self._learnt() is not None
+        examples.learn.enabled = not self.bar.busy and bool(examples.collected)
+        examples.save.enabled = not self.bar.busy and self._learnt() is not None
         return config
 
     def _learnt(self) -> Vocabulary | None:
@@ -195,10 +195,11 @@ class ClassesWidget(StackWidget):
             self.meaning.meant(config),
         )  # fmt: skip
 
-    def _done(self, run: Any, result: Any) -> None:
-        super()._done(run, result)
+    def ended(self, run: Any, result: Any) -> None:
+        """Show the classes; see :class:`StackWidget`."""
+        super().ended(run, result)
         classes = classes_of(run.layer)
-        if classes is None:
+        if result is None or classes is None or run.layer not in self._viewer.layers:
             return
         meant = classes.call.meant
         if meant.kind == "examples" and meant.vocabulary is None and classes.vocabulary:
@@ -208,24 +209,24 @@ class ClassesWidget(StackWidget):
         self._viewer.layers.selection.active = run.layer
         self.panel.take(run.layer)
 
-    def _abandon(self, *_: Any) -> None:
-        super()._abandon()
+    def let_go(self) -> None:
+        """Wait no longer for what names mean; see :class:`StackWidget`."""
         self.meaning.abandon()
         self.panel.abandon()
 
     def learn(self, *_: Any) -> None:
         """Learn from the examples, and measure how well."""
         examples = self.meaning.examples
-        if self._job is not None or not examples.collected:
+        if self.bar.busy or not examples.collected:
             return
         try:
             config = self._teaching()
         except KindredError as error:
-            self._say(str(error), wrong=True)
+            self.bar.say(str(error), wrong=True)
             return
         keep = partial(examples.keep, examples.key(config))
         run = Learning(sum(map(len, examples.collected)), keep)
-        self._launch(run, partial(iter_learn, examples.collected, config))
+        self.bar.launch(run, partial(iter_learn, examples.collected, config))
         examples.learn.enabled = False
 
     # -- afterwards ------------------------------------------------------------------------
@@ -241,7 +242,7 @@ class ClassesWidget(StackWidget):
         try:
             self.panel.show_names(check_names(self.names.names))
         except KindredError as error:
-            self._say(str(error), wrong=True)
+            self.bar.say(str(error), wrong=True)
 
     def _grouped(self, classes: Classes) -> None:
         """Offer the regrouped vocabulary for the next run, with the names that it gave."""
@@ -276,12 +277,12 @@ class ClassesWidget(StackWidget):
             # The dialog has asked whether a file of that very name may be replaced.
             vocabulary.save(named, overwrite=named == path)
         except (KindredError, OSError) as error:
-            self._say(str(error), wrong=True)
+            self.bar.say(str(error), wrong=True)
             return
         kept = f"The vocabulary is in {str(named)!r}"
         if not vocabulary.quality:
             kept += "; how well it tells its classes apart was not measured"
-        self._say(f"{kept}.")
+        self.bar.say(f"{kept}.")
 
 
 def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

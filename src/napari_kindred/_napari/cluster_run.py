@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..movies import ProvisionalFrames
 from .clusters import OPACITY, Clusters, begin, carried_over, colormap, show
@@ -19,19 +19,12 @@ if TYPE_CHECKING:
 
     from ..config import ConsistentConfig
     from ..consistent.result import ClusterSegmentation
-    from ..events import Partial, Progress
+    from ..events import Partial
     from ..results import Segmentation
     from .layers import LayerImage
 
 BETWEEN_TABLES = 2.0
 """Seconds between two tables of a growing result."""
-
-STAGES = {
-    "looking": "Taking a first look at the movie",
-    "known": "Taking what earlier runs encoded",
-    "labelling": "Sharpening the outlines",
-}
-"""What the stages of the job are called here that do not speak for themselves."""
 
 
 class GrowingClusters(GrowingLabels):
@@ -80,6 +73,11 @@ class ClusterRun(Run):
 
     method = "consistent"
     suffix = "clusters"
+    stages: ClassVar[Mapping[str, str]] = {
+        "looking": "Taking a first look at the movie",
+        "known": "Taking what earlier runs encoded",
+        "labelling": "Sharpening the outlines",
+    }
 
     def __init__(
         self,
@@ -99,13 +97,6 @@ class ClusterRun(Run):
     def _clusters_anew(self) -> bool:
         """Whether no model is there that labels the frames once and for all."""
         return self._source is None and not self._model
-
-    def progress(self, event: Progress) -> str:
-        """Return what the job is at, how far it is and how long it may still take."""
-        text = STAGES.get(event.what, event.what[:1].upper() + event.what[1:])
-        if event.frames > 1 and event.frame:
-            text += f", {event.frame} of {event.frames} frames done"
-        return f"{text}{self.remaining(event)}."
 
     def add(self, partial: Partial) -> None:
         """Show a frame, and now and then what is known of the clusters so far."""

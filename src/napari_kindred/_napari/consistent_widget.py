@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..consistent.hierarchy import HierarchicalClustering
     from ..events import Event
     from ..results import Segmentation
+    from .run import Shown
 
 WIDTH = 350
 """Pixels that the dock's title needs, and that buttons need to show what is on them."""
@@ -85,7 +86,7 @@ class ConsistentWidget(StackWidget):
 
     def own_outputs(self) -> list[Widget]:
         """Return what there is to do with clusters; see :class:`StackWidget`."""
-        self.panel = ClusterPanel(self._say, partial(keep_copy, self._viewer))
+        self.panel = ClusterPanel(self.bar.say, partial(keep_copy, self._viewer))
         self.apply = PushButton(text="Apply to the image above")
         self.save = PushButton(
             text="Save model …",
@@ -115,7 +116,7 @@ class ConsistentWidget(StackWidget):
         return config
 
     def _offer_applying(self, valid: bool) -> None:
-        layer, image = self.panel.layer, self._image
+        layer, image = self.panel.layer, self.known
         self.more.visible = layer is not None
         if layer is None:
             return
@@ -126,7 +127,7 @@ class ConsistentWidget(StackWidget):
             f"Label the image that is chosen above by the clusters of {layer.name!r}, with their "
             "names and colours; choose another image than theirs first."
         )
-        self.apply.enabled = valid and self._job is None and target != "another image"
+        self.apply.enabled = valid and not self.bar.busy and target != "another image"
 
     def _take_result(self, *_: Any) -> None:
         """Work on the clusters that are selected, else on those that were before."""
@@ -152,24 +153,24 @@ class ConsistentWidget(StackWidget):
     def start_applying(self, *_: Any) -> None:
         """Label the image chosen above by the model of the selected clusters."""
         config, clusters = self.check(), self.panel.clusters
-        if config is None or clusters is None or self._job is not None or self._image is None:
+        if config is None or clusters is None or self.bar.busy or self.known is None:
             return
         config = fitting(config, clusters.model)
-        run = ClusterRun(self._viewer, self.image.value, self._image, config, source=clusters)
-        job = partial(self._segment, self._image.file, config=config, model=clusters.model)
-        self._launch(run, job)
+        run = ClusterRun(self._viewer, self.image.value, self.known, config, source=clusters)
+        job = partial(self._segment, self.known.file, config=config, model=clusters.model)
+        self.bar.launch(run, job)
         self.apply.enabled = False
 
-    def _end(self, *args: Any, **options: Any) -> None:
-        super()._end(*args, **options)
-        run = self._run
-        if run is not None and clusters_of(run.layer) is not None:
+    def ended(self, run: Shown, result: Any) -> None:
+        """Show the clusters; see :class:`StackWidget`."""
+        super().ended(run, result)
+        if clusters_of(run.layer) is not None and run.layer in self._viewer.layers:
             self._viewer.layers.selection.active = run.layer
             self.panel.take(run.layer)
             self._offer_applying(self.run.enabled)
 
-    def _abandon(self, *_: Any) -> None:
-        super()._abandon()
+    def let_go(self) -> None:
+        """Wait no longer for what is known of the encoder; see :class:`StackWidget`."""
         self.encoder.abandon()
 
     def _model_path(self) -> str:
@@ -194,9 +195,9 @@ class ConsistentWidget(StackWidget):
         try:
             clusters.model.save(path.with_suffix(".safetensors"))
         except (KindredError, OSError) as error:
-            self._say(str(error), wrong=True)
+            self.bar.say(str(error), wrong=True)
             return
-        self._say(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
+        self.bar.say(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
 
 
 def fitting(config: ConsistentConfig, model: HierarchicalClustering) -> ConsistentConfig:

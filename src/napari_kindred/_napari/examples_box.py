@@ -14,7 +14,7 @@ from ..classes.names import check_names
 from ..errors import KindredError, OptionError
 from .collect import Collected, Target, collect, together
 from .example_code import examples_of
-from .form import labelled, native_row, row, sentence
+from .form import labelled, native_row, row, say, sentence
 from .meant import OF_TEACHING, Meant
 
 if TYPE_CHECKING:
@@ -175,9 +175,8 @@ class ExamplesBox:
 
     def say(self, text: str, *, wrong: bool = False) -> None:
         """Show a sentence below the examples."""
-        self.about.value = text
         self.about.visible = bool(text)
-        self.about.native.setStyleSheet("color: #f08a85;" if wrong else "")
+        say(self.about, text, wrong=wrong)
 
 
 def iter_learn(

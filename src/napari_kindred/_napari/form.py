@@ -15,19 +15,23 @@ from magicgui.widgets import (
     PushButton,
     SpinBox,
 )
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
 
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from magicgui.widgets.bases import ValueWidget, Widget
 
 WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
 """How an entry looks that cannot be used."""
 
+
+RED_ON_DARK, RED_ON_LIGHT = "#f08a85", "#b3261e"
+"""How a sentence looks that tells of a mistake."""
 
 LABEL_WIDTH = 100
 SCROLL_BAR = 20
@@ -76,6 +80,14 @@ def sentence() -> Label:
     return label
 
 
+def say(label: Label, text: str, *, wrong: bool) -> None:
+    """Show a sentence, in red where something is wrong: a red that can be read on the window."""
+    label.value = text
+    around = label.native.parentWidget() or label.native
+    dark = around.palette().color(QPalette.ColorRole.WindowText).lightness() > 127
+    label.native.setStyleSheet(f"color: {RED_ON_DARK if dark else RED_ON_LIGHT};" if wrong else "")
+
+
 def row(*widgets: Widget) -> Container:
     """Return widgets side by side."""
     side = Container(widgets=list(widgets), layout="horizontal", labels=False)
@@ -111,6 +123,27 @@ def scrolled(outer: Container, rows: list[Widget]) -> Container:
     area.setMinimumWidth(inner.native.minimumSizeHint().width() + SCROLL_BAR)
     outer.native.layout().addWidget(area)
     return inner
+
+
+class Closing(QObject):
+    """Tells when a widget's dock is closed, which leaves the widget alive without a parent.
+
+    Parameters
+    ----------
+    widget : QWidget
+    on_close : callable
+    """
+
+    def __init__(self, widget: QWidget, on_close: Callable[[], Any]) -> None:
+        super().__init__(widget)
+        self._on_close = on_close
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Look for the loss of the parent; every event goes on its way."""
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            self._on_close()
+        return False
 
 
 class Form:

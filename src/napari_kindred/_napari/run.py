@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..results import provenance
 from .layers import KEY, GrowingLabels, LayerImage, layer_options, place_labels, python_call
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 MOST_NOTICES = 3
 """More would not be read."""
 
+STAGES = {
+    "network": "Looking for entities",
+    "clustering": "Separating the entities",
+    "done": "Reading",
+    "known": "Taking what earlier runs found",
+    "proposals known": "Taking what earlier runs found",
+    "regions": "Dividing into regions",
+    "asking the SAM": "Asking the SAM for masks",
+}
+"""What the stages of jobs are called here that do not speak for themselves."""
+
 
 def duration(seconds: float) -> str:
     """Return a time that people can grasp: ``8 s``, ``3 min``, ``1 h 20 min``."""
@@ -30,10 +41,45 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+class Clock:
+    """Tells how long a job takes, and may still take."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._began = self._moving = monotonic()
+        self._begin = 0.0
+
+    def seconds(self) -> float:
+        """Return how long it has taken until now."""
+        return monotonic() - self._began
+
+    def remaining(self, event: Progress) -> str:
+        """Return how long the job may still take, the end of a sentence, once that is known."""
+        share, now = event.done / max(event.total, 1e-9), monotonic()
+        if not share or share < self._begin or event.what == "known":
+            # What was loaded until now, or known from earlier, says nothing of other frames.
+            self._moving, self._begin = now, share
+        passed, gained = now - self._moving, share - self._begin
+        if passed > 2 and gained > 0.02 and share < 1:
+            return f", about {duration(passed * (1 - share) / gained)} left"
+        return ""
+
+
 class Shown(Protocol):
     """What tells of a job; see :class:`Run`."""
 
     layer: Labels | None
+    image_id: object
+    dropped: bool
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+
+    def drop(self) -> None:
+        """Show and keep nothing more."""
 
     @property
     def source(self) -> str:
@@ -77,8 +123,13 @@ class Run(ABC):
     ----------
     layer : Labels or None
         The result, from its first frame on.
+    image_id : object
+        Tells the image's layer from others.
+    dropped : bool
+        Whether nothing more is shown or kept.
     """
 
+    stages: ClassVar[Mapping[str, str]] = STAGES
     method: str
     suffix: str
     """What the result's name adds to that of the image."""
@@ -95,9 +146,17 @@ class Run(ABC):
         axes = config.axes or image.guess.axes
         self._growing = growing or GrowingLabels(place_labels(layer, axes))
         self._notices: list[str] = []
-        self._began = self._moving = monotonic()
-        self._begin = 0.0
+        self._clock, self.dropped = Clock(), False
         self.layer: Labels | None = None
+        self.image_id: object = layer.unique_id
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+        self._clock.start()
+
+    def drop(self) -> None:
+        """Show and keep nothing more: the user removed the result."""
+        self.dropped, self.layer = True, None
 
     @property
     def source(self) -> str:
@@ -113,20 +172,11 @@ class Run(ABC):
         """Return the Python code that computes the result again."""
 
     def progress(self, event: Progress) -> str:
-        """Return how far the job is and how long it may still take."""
-        text = f"{event.frame} of {event.frames} frames done" if event.frames > 1 else "Working"
-        return f"{text}{self.remaining(event)}."
-
-    def remaining(self, event: Progress) -> str:
-        """Return how long the job may still take, the end of a sentence, once that is known."""
-        share, now = event.done / max(event.total, 1e-9), monotonic()
-        if not share or event.what == "known":
-            # What was loaded until now, or known from earlier, says nothing of other frames.
-            self._moving, self._begin = now, share
-        passed, gained = now - self._moving, share - self._begin
-        if passed > 2 and gained > 0.02 and share < 1:
-            return f", about {duration(passed * (1 - share) / gained)} left"
-        return ""
+        """Return what the job is at, how far it is and how long it may still take."""
+        text = self.stages.get(event.what, event.what[:1].upper() + event.what[1:])
+        if event.frames > 1:
+            text += f", {event.frame} of {event.frames} frames done"
+        return f"{text}{self._clock.remaining(event)}."
 
     def notice(self, text: str) -> None:
         """Remember something the user should know."""
@@ -141,6 +191,8 @@ class Run(ABC):
 
     def add(self, partial: Partial) -> None:
         """Show a finished frame."""
+        if self.dropped:
+            return
         self.notice(partial.note)
         self._growing.add(partial)
         if self.layer is None:
@@ -154,7 +206,7 @@ class Run(ABC):
         text, frames = self.found(result), self._growing.frames
         if frames > 1:
             text += f" in {frames} frames"
-        return f"{text}, in {duration(monotonic() - self._began)}."
+        return f"{text}, in {duration(self._clock.seconds())}."
 
     def interrupt(self, reason: str) -> str:
         """Keep the frames that are done, and say so.
@@ -165,12 +217,14 @@ class Run(ABC):
             ``cancelled``, or the error's sentence; kept in the provenance.
         """
         growing = self._growing
+        if self.dropped:
+            return ""
         if not (growing.done or growing.begun):
             return "No frame was done yet, so there is nothing to keep."
         facts = provenance(
             method=self.method,
             config=self._config,
-            seconds=monotonic() - self._began,
+            seconds=self._clock.seconds(),
             axes=self._config.axes,
             channel=self._config.channel,
             complete=growing.complete,
@@ -190,7 +244,6 @@ class Run(ABC):
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         options = layer_options(self._growing, self._image.name, entry, self.suffix)
         layer = self.layer
-        # A result that the user removed on the way comes back: nothing is lost.
         if layer is None or layer not in self._viewer.layers:
             layer = self.layer = self._viewer.add_labels(self.shown, **options)
         else:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils.progress import cancelable_progress
+from qtpy.QtCore import QThreadPool, QTimer
 
 from ..errors import KindredError
 
@@ -15,6 +19,15 @@ if TYPE_CHECKING:
     from ..events import Event
 
 logger = logging.getLogger(__name__)
+
+RELEASE = 700
+"""Milliseconds after which a job that was cancelled is no longer waited for."""
+
+STEPS = 1000
+"""Of the bar in napari's activity window."""
+
+BETWEEN_TELLS = 0.25
+"""Seconds between two changes of that bar, each of which makes napari draw itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,19 +94,38 @@ class _Worker(GeneratorWorker):
         logger.info("%s", shown[0])
 
 
+class _Activity(cancelable_progress):
+    """A job's bar in napari's activity window, whose button cancels the job."""
+
+    def __init__(self, name: str, cancel: Callable[[], None]) -> None:
+        super().__init__(desc=name, total=STEPS, leave=False)
+        self._stop = cancel
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw nothing in a terminal, nor steps per second: the name tells how far the job is."""
+
+    def cancel(self) -> None:
+        """Cancel the job; called by napari's button."""
+        super().cancel()
+        self._stop()
+
+
 _running: set[Job] = set()
 """Qt holds on to callbacks weakly, so somebody has to keep a job that nobody else keeps."""
 
+_line: list[Job] = []
+"""Jobs of which only the first runs, the others in the order in which they were asked for."""
+
 
 class Job:
-    """A running job; all callbacks are called in the window's thread.
+    """A job beside the window; all callbacks are called in the window's thread.
 
     Parameters
     ----------
     start : callable
         Returns the generator; called in the other thread, so it may import or read at leisure.
     name : str
-        What napari's activity window calls the job.
+        What napari's activity window calls the job, and other jobs that wait for it.
     on_event : callable
         Called with every event.
     on_success : callable
@@ -101,7 +133,13 @@ class Job:
     on_failure : callable
         Called with a KindredError.
     on_cancel : callable
-        Called once the job has stopped after :meth:`cancel`.
+        Called once the job has stopped after :meth:`cancel`, or does not stop in time: then its
+        thread goes on to its next event, and what it still yields is dropped.
+    on_start : callable, optional
+        Called when the job begins.
+    on_wait : callable, optional
+        Makes the job one of those that run one at a time; called with the name of the one that it
+        waits for, if there is one.
     """
 
     def __init__(
@@ -113,33 +151,72 @@ class Job:
         on_success: Callable[[Any], None],
         on_failure: Callable[[KindredError], None],
         on_cancel: Callable[[], None],
+        on_start: Callable[[], None] = lambda: None,
+        on_wait: Callable[[str], None] | None = None,
     ) -> None:
-        self._listening = True
+        self.name = name
         self._on_event, self._on_cancel = on_event, on_cancel
         self._on_success, self._on_failure = on_success, on_failure
+        self._on_start, self._on_wait = on_start, on_wait
+        self._listening = True
+        self._begun = self._released = False
         self._outcome: Success | Failure | None = None
+        self._activity: _Activity | None = None
+        self._told = 0.0
         self._worker = create_worker(
-            _drive,
-            start,
-            _start_thread=False,
-            _worker_class=_Worker,
-            _ignore_errors=True,
-            _progress={"desc": name},
+            _drive, start, _start_thread=False, _worker_class=_Worker, _ignore_errors=True
         )
         self._worker.yielded.connect(self._event)
         self._worker.returned.connect(self._returned)
         self._worker.finished.connect(self._finished)
+        if on_wait is not None:
+            _line.append(self)
+        if on_wait is None or _line[0] is self:
+            self._begin()
+        else:
+            on_wait(_line[0].name)
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._activity = _Activity(self.name, self.cancel)
         _running.add(self)
+        self._on_start()
         self._worker.start()
 
+    def tell(self, share: float, text: str) -> None:
+        """Say in napari's activity window how far the job is, from 0 to 1; not each time."""
+        now = monotonic()
+        if self._activity is None or now < self._told + BETWEEN_TELLS:
+            return
+        self._told = now
+        bar = self._activity
+        bar.update(round(STEPS * share) - bar.n)
+        if self._activity is bar:  # drawing may have brought the job's end
+            bar.set_description(f"{self.name}: {text}")
+
     def cancel(self) -> None:
-        """Ask the job to stop at its next event."""
-        self._worker.quit()
+        """Ask the job to stop at its next event, which is waited for less than a second."""
+        self._quit()
 
     def abandon(self) -> None:
         """Stop the job, and call nobody any more: the window is going away."""
         self._listening = False
+        self._quit()
+
+    def _quit(self) -> None:
         self._worker.quit()
+        if self._begun:
+            QTimer.singleShot(RELEASE, self._release)
+        else:
+            self._end(self._on_cancel)
+
+    def _release(self) -> None:
+        """Wait no longer for a job that was asked to stop; its thread ends by itself."""
+        if self in _running and not self._released:
+            self._released = True
+            # There are few threads, and this one must not keep others from beginning.
+            QThreadPool.globalInstance().releaseThread()
+            self._end(self._on_cancel)
 
     def _event(self, event: Event) -> None:
         # Events that were under way when the user pressed Cancel are still work that is done.
@@ -151,12 +228,34 @@ class Job:
 
     def _finished(self) -> None:
         _running.discard(self)
-        if not self._listening:
-            return
-        self._listening = False
-        if isinstance(self._outcome, Success):
-            self._on_success(self._outcome.result)
+        if self._released:
+            QThreadPool.globalInstance().reserveThread()
+        elif isinstance(self._outcome, Success):
+            self._end(partial(self._on_success, self._outcome.result))
         elif isinstance(self._outcome, Failure):
-            self._on_failure(self._outcome.error)
+            self._end(partial(self._on_failure, self._outcome.error))
         else:
-            self._on_cancel()
+            self._end(self._on_cancel)
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        """Tell how the job ended, once and if somebody listens, and let the next one begin."""
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+        listening, self._listening = self._listening, False
+        try:
+            if listening:
+                tell()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the line; whoever is first then begins, the others wait for that one."""
+        if self not in _line:
+            return
+        _line.remove(self)
+        if _line and not _line[0]._begun:
+            _line[0]._begin()
+        for job in _line[1:]:
+            if job._on_wait is not None:
+                job._on_wait(_line[0].name)

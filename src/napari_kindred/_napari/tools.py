@@ -1,0 +1,88 @@
+"""What there is to do with any result: its table, and the code that computes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import PushButton
+from qtpy.QtWidgets import QApplication
+
+from .form import row
+from .layers import KEY
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Container
+    from napari.layers import Labels
+
+FEATURES_TABLE = "Features table widget"
+"""What napari calls the widget that shows a layer's features."""
+
+
+class Tools:
+    """Buttons for the selected, or the last, result.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    result : callable
+        Returns the layer of the last run, or None.
+    entries : callable
+        Returns the code for what is entered now; empty where it cannot be run.
+    say : callable
+        Takes a sentence to be shown.
+
+    Attributes
+    ----------
+    table, copy : PushButton
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        result: Callable[[], Labels | None],
+        entries: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._viewer, self._result, self._entries, self._say = viewer, result, entries, say
+        self.table = PushButton(
+            text="Features table", tooltip="Show napari's table of what is known of each label."
+        )
+        self.copy = PushButton(
+            text="Copy as Python",
+            tooltip="Put the code on the clipboard that computes the selected result again.",
+        )
+        self.table.changed.connect(self.show_table)
+        self.copy.changed.connect(self.copy_python)
+
+    def rows(self) -> list[Container]:
+        """Return what is shown, from top to bottom."""
+        return [row(self.table, self.copy)]
+
+    def show_table(self, *_: Any) -> None:
+        """Open napari's own table of the selected layer's features."""
+        result = self._result()
+        if result is not None and result in self._viewer.layers:
+            self._viewer.layers.selection.active = result
+        try:
+            self._viewer.window.add_plugin_dock_widget("napari", FEATURES_TABLE, tabify=True)
+        except ValueError:
+            self._say("This napari has no features table; save the layer's features instead.")
+
+    def copy_python(self, *_: Any) -> None:
+        """Put the call on the clipboard that computes the selected, or the last, result again."""
+        code = self.python()
+        if code:
+            QApplication.clipboard().setText(code)
+            self._say("The code is on the clipboard; paste it into napari's console.")
+        else:
+            self._say("There is nothing to copy yet: choose an image and valid options.")
+
+    def python(self) -> str:
+        """Return the code for the selected result, else the last one, else the entries."""
+        active = self._viewer.layers.selection.active
+        for layer in (active, self._result()):
+            code = layer.metadata.get(KEY, {}).get("python") if layer is not None else None
+            if code:
+                return str(code)
+        return self._entries()
