@@ -21,3 +21,16 @@ class WeightsError(KindredError):
 
 class OutputError(KindredError):
     """The result cannot be written or read where asked."""
+
+
+LONGEST = 120
+"""Characters of a foreign error's text that are shown."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in a few words on one line, to be put into a sentence."""
+    try:
+        text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    except Exception:  # noqa: BLE001 - an error's own text may fail in any way
+        text = ""
+    return text[:LONGEST].rstrip(". ") or type(error).__name__

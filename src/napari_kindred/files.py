@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, reason_of
 from .ome import known_axes, ome_attributes, read_multiscale, sizes_of_xml, unit_of
 
 
@@ -89,7 +89,7 @@ def read_image(path: str | Path) -> ImageFile:
         raise
     except Exception as error:
         raise InputError(
-            f"The file {path.name!r} is damaged or not what its name says ({_one_line(error)}); "
+            f"The file {path.name!r} is damaged or not what its name says ({reason_of(error)}); "
             "export it again, for example as OME-TIFF."
         ) from error
     return replace(found, path=path)
@@ -130,10 +130,6 @@ def stem_of(path: str | Path) -> str:
 
 def _suffix(path: Path) -> str:
     return path.suffix.lower()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:120].rstrip(".")
 
 
 def _read_tiff(path: Path) -> ImageFile:

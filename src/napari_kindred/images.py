@@ -21,7 +21,7 @@ from .arrays import (
     unpacked,
 )
 from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
-from .errors import InputError
+from .errors import InputError, reason_of
 from .files import ImageFile, is_image, list_images, read_image, stem_of
 from .intensity import (
     Spread,
@@ -353,7 +353,8 @@ class Frames:
             values = np.asarray(self._data[picks])
         except Exception as error:
             raise InputError(
-                f"{self._name(index)} cannot be read ({error}); check the image's source."
+                f"{self._name(index)} cannot be read ({reason_of(error)}); check the image's "
+                "source."
             ) from error
         return values[..., :3] if self.rgb else values[..., None]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import KindredError, OptionError
+from .errors import KindredError, OptionError, reason_of
 from .events import Event, Notice
 from .units import Done, Kept, Result, Terms, Tool, Unit, work
-from .workers import Ahead, Here, Threads, Workers, first_line
+from .workers import Ahead, Here, Threads, Workers
 
 PATIENCE = 5.0
 """Seconds until a scheduler that does not answer, or has no worker, is spoken of."""
@@ -100,7 +100,7 @@ class Cluster(Ahead):
             return self._lost()
         if isinstance(error, ImportError | AttributeError):
             return KindredError(
-                f"A worker does not know the work ({first_line(error)}); install napari-kindred "
+                f"A worker does not know the work ({reason_of(error)}); install napari-kindred "
                 f"{__version__} on every worker."
             )
         return super().fault(error)

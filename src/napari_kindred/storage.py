@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -311,14 +311,14 @@ def _is_stored_alike(labels: Any, target: Any) -> bool:
     return bool(one == other)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a result, as the fields of a Segmentation."""
-    with _reading(path) as files:
-        return _load_zarr(path) if len(files) == 1 else _load_tiff(*files)
+def load(path: Path, inside: str = "") -> dict[str, Any]:
+    """Read a result, or one in a group inside an OME-Zarr, as the fields of a Segmentation."""
+    with reading(path) as files:
+        return _load_zarr(path, inside) if len(files) == 1 else _load_tiff(*files)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[list[Path]]:
+def reading(path: Path) -> Iterator[list[Path]]:
     """Give the files of a result; whatever goes wrong with them is said in one sentence."""
     if not path.exists():
         raise OutputError(f"There is no result at {str(path)!r}; check the path.")
@@ -329,27 +329,28 @@ def _reading(path: Path) -> Iterator[list[Path]]:
         raise
     except Exception as error:
         raise OutputError(
-            f"The result {str(path)!r} is incomplete or damaged ({reason_of(error)}); make it again."
+            f"The result {str(path)!r} is incomplete or damaged ({reason_of(error)}); make it "
+            "again."
         ) from error
 
 
-def _load_zarr(path: Path) -> dict[str, Any]:
+def _load_zarr(path: Path, inside: str) -> dict[str, Any]:
     import zarr
 
-    root = zarr.open_group(path, mode="r")
-    about = _about_zarr(path)
+    root = zarr.open_group(path, mode="r", path=inside)
+    about = _about_zarr(path, inside)
     array: Any = root["0"]
     labels = array[:] if array.nbytes <= IN_MEMORY else array
     return _parts(labels, read_columns(root), about)
 
 
-def _about_zarr(path: Path) -> dict[str, Any]:
+def _about_zarr(path: Path, inside: str = "") -> Any:
     import zarr
 
-    root = zarr.open_group(path, mode="r")
+    root = zarr.open_group(path, mode="r", path=inside)
     if KEY not in root.attrs:
         raise OutputError(f"{path.name!r} was not written by napari-kindred; open it as an image.")
-    return cast("dict[str, Any]", root.attrs[KEY])
+    return root.attrs[KEY]
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -365,23 +366,27 @@ def read_about(path: Path) -> dict[str, Any]:
     OutputError
         When there is no result at this path, or when it is damaged.
     """
-    with _reading(path) as files:
+    with reading(path) as files:
         about = _about_zarr(path) if len(files) == 1 else _about_tiff(path, files[2])
         return dict(about["provenance"])
 
 
 def _load_tiff(path: Path, table: Path, about: Path) -> dict[str, Any]:
-    import tifffile
-
     _refuse_missing(path, table)
     content = _about_tiff(path, about)
-    labels = tifffile.imread(path).astype(np.int32, copy=False)
-    return _parts(labels, pd.read_csv(table), content)
+    return _parts(read_tiff(path), pd.read_csv(table), content)
 
 
-def _about_tiff(path: Path, about: Path) -> dict[str, Any]:
+def read_tiff(path: Path) -> Any:
+    """Read labels from a TIFF, int32."""
+    import tifffile
+
+    return tifffile.imread(path).astype(np.int32, copy=False)
+
+
+def _about_tiff(path: Path, about: Path) -> Any:
     _refuse_missing(path, about)
-    return cast("dict[str, Any]", json.loads(about.read_text("utf-8")))
+    return json.loads(about.read_text("utf-8"))
 
 
 def _refuse_missing(path: Path, part: Path) -> None:

@@ -6,29 +6,36 @@ read in ``encoders/tensors.py``, by PyTorch's loader that makes tensors and exec
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, url2pathname, urlopen
+from urllib.request import url2pathname
 
+from .downloads import CACHE_VARIABLE, Report, Wanted, download, file_sha256, reading
 from .errors import WeightsError
 
-CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
-"""Environment variable that names another folder for downloaded weights."""
+__all__ = [
+    "CACHE_VARIABLE",
+    "PYTORCH_SUFFIXES",
+    "WEIGHTS",
+    "Weights",
+    "cache_dir",
+    "file_sha256",
+    "is_here",
+    "place_of",
+    "read_header",
+    "resolve",
+    "there",
+]
 
 PYTORCH_SUFFIXES = (".pth", ".pt")
 """Endings of files written by ``torch.save``."""
 
 _LARGEST_HEADER = 16 << 20
-_BLOCK = 1 << 20
-_LARGEST_FILE = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ def cache_dir() -> Path:
 
 def resolve(
     name_or_path: str | Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report | None = None,
     *,
     pytorch: bool = False,
 ) -> Path:
@@ -146,9 +153,8 @@ def resolve(
     text = str(name_or_path)
     if text in WEIGHTS:
         return _resolve_known(text, WEIGHTS[text], progress)
-    path = Path(url2pathname(urlsplit(text).path)) if text.startswith("file:") else Path(text)
-    path = path.expanduser()
-    if not path.is_file():
+    path = there(text)
+    if path is None:
         kinds = ".safetensors, .pth or .pt" if pytorch else ".safetensors"
         raise WeightsError(
             f"There are no weights {text!r}; give the path of a {kinds} file or one of the "
@@ -159,10 +165,15 @@ def resolve(
     return path
 
 
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def there(name: str | Path) -> Path | None:
+    """Return the file that a path, or a ``file:`` URL, leads to; None where there is none."""
+    text = str(name)
+    try:
+        path = Path(url2pathname(urlsplit(text).path)) if text.startswith("file:") else Path(text)
+        path = path.expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, in nobody's home, or no text for a path
+        return None
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -176,8 +187,8 @@ def read_header(path: Path) -> dict[str, Any]:
     WeightsError
         When the file is truncated or no safetensors file.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with reading(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or not 2 <= length <= _LARGEST_HEADER:
             raise WeightsError(f"{path.name!r} is no safetensors file; give one that is.")
@@ -211,11 +222,11 @@ def is_here(name: str) -> bool:
     return path.is_file() and path.stat().st_size == (size or path.stat().st_size)
 
 
-def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], None] | None) -> Path:
+def _resolve_known(name: str, entry: Weights, progress: Report | None) -> Path:
     remote = "://" in entry.source
     path = place_of(name)
     if remote and not path.is_file():
-        _download(name, entry, path, progress)
+        download(Wanted(name, entry.source, entry.sha256, entry.size, path), progress)
     if not path.is_file():
         raise WeightsError(
             f"The weights {name!r} are missing from {str(path.parent)!r}; install napari-kindred "
@@ -225,49 +236,3 @@ def _resolve_known(name: str, entry: Weights, progress: Callable[[int, int], Non
         cure = "delete it and try again" if remote else "install napari-kindred again"
         raise WeightsError(f"The weights file {str(path)!r} is damaged or cut short; {cure}.")
     return path
-
-
-def _download(
-    name: str, entry: Weights, path: Path, progress: Callable[[int, int], None] | None
-) -> None:
-    """Download a file, going on where an earlier try stopped; only a whole one gets its name."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Where the size is unknown, nobody can tell what is missing.
-        have = part.stat().st_size if entry.size and part.exists() else 0
-        if have < entry.size or not entry.size:
-            _fetch(entry, part, have, progress)
-        if part.stat().st_size < entry.size:
-            raise URLError("the connection ended early")
-    except OSError as error:  # URLError is one
-        reason = getattr(error, "reason", error)
-        raise WeightsError(
-            f"The weights {name!r} could not be downloaded ({reason}); try again, or get "
-            f"{entry.source} on another machine and put it at {str(path)!r}."
-        ) from error
-    if file_sha256(part) != entry.sha256:
-        part.unlink()
-        raise WeightsError(
-            f"What was downloaded from {entry.source} is not the weights {name!r}; try again."
-        )
-    part.replace(path)
-
-
-def _fetch(
-    entry: Weights, part: Path, have: int, progress: Callable[[int, int], None] | None
-) -> None:
-    request = Request(entry.source)  # noqa: S310 - the table's own URLs
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    with urlopen(request, timeout=30) as answer:  # noqa: S310
-        resumed = getattr(answer, "status", None) == 206
-        have = have if resumed else 0
-        total = entry.size or int(answer.headers.get("Content-Length") or 0)
-        with part.open("ab" if resumed else "wb") as file:
-            while block := answer.read(_BLOCK):
-                have += file.write(block)
-                if have > (total or _LARGEST_FILE):
-                    raise URLError("the file is larger than it should be")
-                if progress is not None:
-                    progress(have, total)

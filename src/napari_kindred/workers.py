@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from .errors import KindredError
+from .errors import KindredError, reason_of
 from .events import Event, Notice, Progress
 from .units import Done, FrameAt, Kept, Place, Result, Terms, Tool, Unit, work
 
@@ -167,7 +167,7 @@ class Ahead(Workers):
     def fault(self, error: Exception) -> KindredError:
         """Return what to tell of an error that no unit raised on purpose."""
         return KindredError(
-            f"A unit of work failed ({type(error).__name__}: {first_line(error)}); run without a "
+            f"A unit of work failed ({type(error).__name__}: {reason_of(error)}); run without a "
             "scheduler to see whether it is the workers' fault."
         )
 
@@ -286,8 +286,3 @@ class Threads(Ahead):
         """Let threads stop at the next event of their unit."""
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

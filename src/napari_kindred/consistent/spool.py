@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import OutputError
+from ..shelf import full
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,10 +40,7 @@ class Spool:
             self._file.seek(0, 2)
             self._file.write(values.astype(np.float16, copy=False).tobytes())
         except OSError as error:
-            raise OutputError(
-                f"The folder for temporary files is full ({error.strerror or error}); make room "
-                "in it, or let TMPDIR name another."
-            ) from error
+            raise full(error) from error
         self._count += 1
 
     def __getitem__(self, number: int) -> NDArray[np.float32]:

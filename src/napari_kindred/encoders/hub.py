@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from ..errors import WeightsError
+from ..errors import WeightsError, reason_of
 from ..weights import cache_dir
 
 Report = Callable[[int, int], None]
@@ -60,11 +60,10 @@ def fetch(
     try:
         return _download(repository, files, progress)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise WeightsError(
-            f"The weights of {name!r} could not be downloaded ({reason}); try again, or get "
-            f"https://huggingface.co/{repository}/resolve/main/{files[0]} on another machine and "
-            f"put it at {str(place_of(repository, files[0]))!r}."
+            f"The weights of {name!r} could not be downloaded ({reason_of(error)}); try again, or "
+            f"get https://huggingface.co/{repository}/resolve/main/{files[0]} on another machine "
+            f"and put it at {str(place_of(repository, files[0]))!r}."
         ) from error
 
 
