@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -42,5 +43,10 @@ def hexadecimal(number: int) -> str:
     The grey blue of :func:`palette` is left out.
     """
     colours = palette()[1:]
-    red, green, blue, _ = colours[number % len(colours)]
+    return as_hex(colours[number % len(colours)])
+
+
+def as_hex(colour: Sequence[float]) -> str:
+    """Return a colour, red, green and blue from 0 to 1, as ``#rrggbb``."""
+    red, green, blue = colour[:3]
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..classes.names import key
+from .command import Command, command_for
 from .layers import KEY, LayerImage, call_lines, in_shape, layer_features
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class Call:
         )
         first = ["import napari_kindred as nk", ""]
         return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
+
+    def command(self, names: Sequence[str]) -> Command:
+        """Return the command line."""
+        if self.meant.kind == "examples" or self.meant.groups:
+            return Command(
+                fault="These names got their meaning in this window; press 'Save …' beside the "
+                "table of classes, choose that file as the vocabulary and run again, and there is "
+                "a command."
+            )
+        if any("," in name for name in names):
+            return Command(fault="A command cannot name a class with a comma; rename it.")
+        words = ["--names", ",".join(names), f"--{self.meant.kind}", self.meant.name]
+        return command_for(self.image, self.config, "classes", "classes", words)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,5 +216,6 @@ def show(layer: Labels, classes: Classes) -> None:
         "colours": list(palette.values()),
         "groups": [[name, list(members)] for name, members in classes.call.meant.groups],
         "python": classes.call.code(classes.result.names),
+        **classes.call.command(classes.result.names).entry(),
     }
     layer.metadata = {**layer.metadata, KEY: entry, STATE: classes}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..classes.result import ClassSegmentation
     from ..classes.vocabulary import Vocabulary
     from ..events import Partial, Progress
+    from .command import Command
     from .layers import LayerImage
     from .meant import Meant
 
@@ -112,6 +113,10 @@ class ClassRun(Run):
     def code(self) -> str:
         """Return the call of this run; see :class:`Run`."""
         return self.call.code(self._names)
+
+    def make_command(self) -> Command:
+        """Work out the command; see :class:`Run`."""
+        return self.call.command(self._names)
 
     def finish(self, result: ClassSegmentation) -> str:
         """Complete the layer, and keep with it what changing it needs."""

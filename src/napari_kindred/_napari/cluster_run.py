@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..movies import ProvisionalFrames
 from .clusters import OPACITY, Clusters, begin, carried_over, colormap, show
+from .command import Command, command_for
 from .layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
 from .run import Run
 
@@ -113,6 +114,16 @@ class ClusterRun(Run):
         """Return the call of this run; see :class:`Run`."""
         return "\n".join([*self._call(), "labels = result.labels"]) + "\n"
 
+    def make_command(self) -> Command:
+        """Work out the command, or the two where a model comes from a layer; see :class:`Run`."""
+        source = self._source.command if self._source is not None else Command()
+        model = f"{source.out.removesuffix('.ome.zarr')}.safetensors" if source.out else self._model
+        words = ["--model", model] if model else []
+        command = command_for(self._image, self._config, self.method, self.suffix, words)
+        if self._source is None:
+            return command
+        return command.after(source.adding("--save-model", model))
+
     def _call(self) -> list[str]:
         if self._source is not None:
             first = [*self._source.call, "model = result.model"]
@@ -131,7 +142,8 @@ class ClusterRun(Run):
                 "sharp."
             )
         text = super().finish(result)
-        came = clusters = begin(result, self._growing.placement.shape, tuple(self._call()))
+        shape = self._growing.placement.shape
+        came = clusters = begin(result, shape, tuple(self._call()), self.command)
         if self._source is not None:
             clusters = carried_over(self._source, clusters)
         assert self.layer is not None  # noqa: S101 - finishing shows the layer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..consistent.levels import lut, relabel
-from ..palette import palette
+from ..palette import as_hex, palette
 from .layers import KEY, in_shape, layer_features
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from ..consistent.result import ClusterSegmentation
+    from .command import Command
 
 STATE = "napari-kindred clusters"
 """Where a layer's ``metadata`` holds its :class:`Clusters`."""
@@ -49,6 +50,8 @@ class Clusters:
         Of the layer, which may have axes of length 1 that the result lacks.
     call : tuple of str
         Lines of Python that compute the result, at its first level.
+    command : Command
+        The command line that does.
     first_level : int
         The level that the run was asked for.
     palette : tuple of int
@@ -64,6 +67,7 @@ class Clusters:
     labels_of_leaves: np.ndarray
     shape: tuple[int, ...]
     call: tuple[str, ...]
+    command: Command
     first_level: int
     palette: tuple[int, ...]
     names: Mapping[Leaves, str] = field(default_factory=dict)
@@ -82,6 +86,10 @@ class Clusters:
     def labels(self) -> list[int]:
         """Return the labels of all clusters, those made background included."""
         return [int(label) for label in np.unique(self.labels_of_leaves) if label > 0]
+
+    def hidden_labels(self) -> list[int]:
+        """Return the labels of the clusters that were made background."""
+        return [label for label in self.labels() if self.hidden(label)]
 
     def hidden(self, label: int) -> bool:
         """Tell whether a cluster was made background."""
@@ -108,7 +116,9 @@ def clusters_of(layer: Any) -> Clusters | None:
     return found if isinstance(found, Clusters) else None
 
 
-def begin(result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, ...]) -> Clusters:
+def begin(
+    result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, ...], command: Command
+) -> Clusters:
     """Take a result as it came from the run.
 
     Parameters
@@ -118,6 +128,8 @@ def begin(result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, 
         Shape of the layer.
     call : tuple of str
         Lines of Python that compute the result.
+    command : Command
+        The command line that does.
     """
     level = result.level
     labels = lut(result.model, level)
@@ -135,7 +147,7 @@ def begin(result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, 
         else:
             palette[leaf] = label
             leading.add(label)
-    return Clusters(result, level, labels, shape, call, level, tuple(palette.tolist()))
+    return Clusters(result, level, labels, shape, call, command, level, tuple(palette.tolist()))
 
 
 def at_level(clusters: Clusters, level: int) -> Clusters:
@@ -245,13 +257,19 @@ def code(clusters: Clusters) -> str:
     lines = list(clusters.call)
     if clusters.level != clusters.first_level:
         lines.append(f"result = result.at_level({clusters.level})")
-    hidden = [label for label in clusters.labels() if clusters.hidden(label)]
-    if hidden:
-        lines.insert(0, "import numpy as np")
-        lines.append(f"labels = np.where(np.isin(result.labels, {hidden}), 0, result.labels)")
-    else:
-        lines.append("labels = result.labels")
-    return "\n".join(lines) + "\n"
+    if clusters.hidden_labels():
+        lines.append(f"result = result.without({clusters.hidden_labels()})")
+    return "\n".join([*lines, "labels = result.labels"]) + "\n"
+
+
+def command(clusters: Clusters) -> Command:
+    """Return the command line that computes what the layer shows."""
+    words = []
+    if clusters.level != clusters.first_level:
+        words += ["--at-level", str(clusters.level)]
+    if clusters.hidden_labels():
+        words += ["--hide", ",".join(map(str, clusters.hidden_labels()))]
+    return clusters.command.adding(*words)
 
 
 def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> None:
@@ -276,8 +294,10 @@ def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> No
         **layer.metadata.get(KEY, {}),
         "level": clusters.level,
         "names": {str(label): clusters.name(label) for label in clusters.labels()},
-        "background": [label for label in clusters.labels() if clusters.hidden(label)],
+        "colours": {str(label): as_hex(clusters.colour(label)) for label in clusters.labels()},
+        "background": clusters.hidden_labels(),
         "python": code(clusters),
+        **command(clusters).entry(),
     }
     layer.metadata = {**layer.metadata, KEY: entry, STATE: clusters}
 

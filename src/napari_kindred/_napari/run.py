@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..results import provenance
+from .command import Command, command_for
 from .layers import KEY, GrowingLabels, LayerImage, layer_options, place_labels, python_call
 
 if TYPE_CHECKING:
@@ -171,6 +173,15 @@ class Run(ABC):
     def code(self) -> str:
         """Return the Python code that computes the result again."""
 
+    @cached_property
+    def command(self) -> Command:
+        """The command line that computes the result again."""
+        return self.make_command()
+
+    def make_command(self) -> Command:
+        """Work out :attr:`command`."""
+        return command_for(self._image, self._config, self.method, self.suffix)
+
     def progress(self, event: Progress) -> str:
         """Return what the job is at, how far it is and how long it may still take."""
         text = self.stages.get(event.what, event.what[:1].upper() + event.what[1:])
@@ -239,7 +250,7 @@ class Run(ABC):
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
         notes = {"notes": list(self._notices)} if self._notices else {}
-        return {**facts, **notes, "python": self.code()}
+        return {**facts, **notes, "python": self.code(), **self.command.entry()}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         options = layer_options(self._growing, self._image.name, entry, self.suffix)
