@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_kindred.consistent import objects
 from napari_kindred.consistent.objects import SMALL, ObjectMemory, Patches, find_patches
 
 KINDS = np.array([0, 1, 1, 2, 2])
@@ -175,13 +177,34 @@ def test_time_runs_both_ways_alike() -> None:
     np.testing.assert_array_equal(decide(frames[::-1])[::-1], decide(frames))
 
 
-def test_memory_grows_with_the_patches_and_not_with_the_tokens() -> None:
-    memory = ObjectMemory(KINDS)
-    for t in range(20):
-        clusters = np.kron(frame_of((t, t, 3, 1)), np.ones((10, 10), np.intp))
-        memory.add(find_patches(KINDS[clusters]), clusters)
-    kept = sum(votes.nbytes for votes in memory._votes) + sum(m.nbytes for m in memory._small)
-    kept += sum(
-        link.data.nbytes + link.indices.nbytes + link.indptr.nbytes for link in memory._links
-    )
-    assert kept < 20 * 200  # bytes; a frame has 160,000 tokens
+def movie_of_flickering_objects(frames: int) -> list[np.ndarray]:
+    random = np.random.default_rng(1)
+    places = [(6 * row + 2, 6 * column + 2) for row in range(6) for column in range(6)]
+    return [
+        frame_of(*((*place, 3, random.integers(1, 5)) for place in places)) for _ in range(frames)
+    ]
+
+
+def test_votes_on_disk_are_counted_as_those_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = movie_of_flickering_objects(8)
+    known = decide(frames)
+    monkeypatch.setattr(objects, "IN_MEMORY", 2000)  # about two frames
+    np.testing.assert_array_equal(decide(frames), known)
+
+
+def test_memory_does_not_grow_with_the_movie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "IN_MEMORY", 10_000)
+    most = {}
+    for count in (20, 80):
+        frames = movie_of_flickering_objects(count)
+        memory = ObjectMemory(KINDS)
+        tracemalloc.start()
+        for clusters in frames:
+            memory.add(find_patches(KINDS[clusters]), clusters)
+        memory.decide()
+        most[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    grown = (most[80] - most[20]) / 60
+    # Of each of its 37 patches a frame leaves three bytes, what is decided, and the name of a file
+    # or two; votes for five labels, twice, and links would be 2,000 bytes.
+    assert grown < 1000

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..features import FeatureCache
+    from ..shelf import Arrays
     from .clip_match import ClipMeaning
     from .result import Threshold
-    from .shelf import Arrays
     from .vocabulary import Vocabulary
 
 CONFIDENCE = 0.7

@@ -16,17 +16,17 @@ from ..images import Frames, is_constant, normalise
 from ..options import with_options
 from ..results import home_for, provenance
 from ..scale import open_workers
+from ..shelf import Shelf
 from .again import opener_of
 from .names import check_names
 from .open_meaning import iter_open_meaning
 from .result import ClassAssembly, ClassSegmentation, Seen, thresholds_of
-from .shelf import Shelf
 
 if TYPE_CHECKING:
+    from ..shelf import Arrays
     from ..units import FrameAt
     from .examples import Example
     from .meaning import Meaning
-    from .shelf import Arrays
     from .vocabulary import Vocabulary
 
 

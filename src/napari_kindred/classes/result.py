@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..columns import write_columns
+from ..columns import read_columns, write_columns
 from ..errors import OptionError
 from ..events import Partial
 from ..growing import Home, tell, where
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from ..shelf import Shelf
     from .meaning import Meaning
     from .resolve import Resolved
-    from .shelf import Shelf
 
 Threshold = float | Literal["auto"]
 
@@ -145,6 +145,37 @@ class ClassSegmentation(Segmentation):
         storage.write_table(table, self.entity_table)
         storage.write_labels(labels, things)
         return storage.save(self, path, overwrite=overwrite)
+
+
+def load_classes(path: Path) -> ClassSegmentation:
+    """Read back what :meth:`ClassSegmentation.save` wrote, all but what another threshold needs.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    parts = storage.load(path)
+    with storage.reading(path):
+        if path.suffix.lower() == ".zarr":
+            import zarr
+
+            root = zarr.open_group(path, mode="r")
+            things, per_frame = (
+                storage.load(path, "labels/entities"),
+                read_columns(root, "per_frame"),
+            )
+        else:
+            labels, table, frames = beside(path)
+            things = {"labels": storage.read_tiff(labels), "table": pd.read_csv(table)}
+            per_frame = pd.read_csv(frames)
+    return ClassSegmentation(
+        **parts,
+        names=tuple(parts["provenance"]["names"]),
+        entities=things["labels"],
+        entity_table=things["table"],
+        per_frame=per_frame,
+    )
 
 
 def beside(path: Path) -> list[Path]:

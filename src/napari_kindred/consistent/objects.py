@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from skimage.measure import label
 
+from ..shelf import Shelf
+
 SMALL = 0.01
 """Patches with less than this share of a frame are objects; larger ones are ground."""
 
@@ -39,6 +41,9 @@ INSIDE = 0.5
 
 PARTS = 0.5
 """Clusters that share so much of the patches they could share are parts of one thing."""
+
+IN_MEMORY = 1 << 23
+"""Bytes of votes, and of what is remembered of them, that are kept in memory; more is on disk."""
 
 Ints = NDArray[np.intp]
 Flags = NDArray[np.bool_]
@@ -80,14 +85,14 @@ class Decisions:
 
     Attributes
     ----------
-    labels : list of ndarray of int, (N,)
+    labels : list of ndarray of int16, (N,)
         For each frame the label of each of its patches, -1 where tokens keep theirs.
     whole : list of ndarray of bool, (N,)
         Whether the patch's rims take that label too.
     rims : ndarray of bool, (n_labels,)
     """
 
-    labels: list[Ints]
+    labels: list[NDArray[np.int16]]
     whole: list[Flags]
     rims: Flags
 
@@ -105,7 +110,7 @@ class Decisions:
 
 
 class ObjectMemory:
-    """Votes of a movie's patches, frame by frame; memory is that of the patches, not the tokens.
+    """Votes of a movie's patches, frame by frame, on disk once they are many.
 
     Parameters
     ----------
@@ -117,9 +122,7 @@ class ObjectMemory:
 
     def __init__(self, kinds: Ints, memory: float = MEMORY) -> None:
         self._kinds, self._memory = kinds, memory
-        self._votes: list[NDArray[np.float32]] = []
-        self._small: list[Flags] = []
-        self._links: list[Any] = []
+        self._seen = Shelf(IN_MEMORY)
         self._last: Patches | None = None
         self._inside, self._border = np.zeros(len(kinds)), np.zeros(len(kinds))
         self._shared = np.zeros((len(kinds), len(kinds)))
@@ -129,30 +132,39 @@ class ObjectMemory:
         count, n = len(patches.sizes), len(self._kinds)
         votes = np.bincount((patches.places * n + labels).ravel(), minlength=count * n)
         shares = votes.reshape(count, n) / patches.sizes[:, None]
-        self._votes.append(shares.astype(np.float32))
-        self._small.append(patches.small)
+        seen = {"votes": shares.astype(np.float32), "small": patches.small}
         inside = votes.reshape(count, n)[patches.small]
         self._shared += np.minimum(inside[:, :, None], inside[:, None]).sum(0)
         here = patches.small[patches.places]
         self._inside += np.bincount(labels[here], minlength=n)
         self._border += np.bincount(labels[here & _at_border(patches.places)], minlength=n)
         if self._last is not None:
-            self._links.append(_overlaps(patches, self._last))
+            link = _overlaps(patches, self._last)
+            seen |= {"data": link.data, "indices": link.indices, "indptr": link.indptr}
+            seen["width"] = np.array(link.shape[1])
+        self._seen.put(len(self._seen), seen)
         self._last = patches
 
     def decide(self) -> Decisions:
         """Decide for each patch of each frame; ground keeps its labels."""
         rims, joined = self._rims()
         parts = self._parts(rims)
-        votes = [(one * ~rims) @ parts for one in self._votes]
-        onward = self._pass(votes, [None, *self._links])
-        back = [None, *(link.T.tocsr() for link in reversed(self._links))]
-        backward = self._pass(votes[::-1], back)[::-1]
-        decided, whole = [], []
-        for one, other, own, small in zip(onward, backward, self._votes, self._small, strict=True):
-            total = one + other
-            decided.append(np.where(small & total.any(1), total.argmax(1), -1))
-            whole.append((own * (rims & joined)).sum(1) > 1 - INSIDE)
+        count, backward = len(self._seen), Shelf(IN_MEMORY)
+        mixed = link = None
+        for number in reversed(range(count)):
+            seen = self._seen.get(number)
+            mixed = self._mix((seen["votes"] * ~rims) @ parts, link, mixed)
+            backward.put(number, {"votes": mixed})
+            link = _link_of(seen)
+            link = None if link is None else link.T.tocsr()
+        decided, whole, mixed = [], [], None
+        for number in range(count):
+            seen = self._seen.get(number)
+            mixed = self._mix((seen["votes"] * ~rims) @ parts, _link_of(seen), mixed)
+            total = mixed + backward.get(number)["votes"]
+            label_of = np.where(seen["small"] & total.any(1), total.argmax(1), -1)
+            decided.append(label_of.astype(np.int16))
+            whole.append((seen["votes"] * (rims & joined)).sum(1) > 1 - INSIDE)
         return Decisions(decided, whole, rims)
 
     def _parts(self, rims: Flags) -> NDArray[np.float32]:
@@ -184,20 +196,25 @@ class ObjectMemory:
                 joined |= mine
         return rims, joined
 
-    def _pass(
-        self, votes: list[NDArray[np.float32]], links: list[Any]
-    ) -> list[NDArray[np.float32]]:
-        """Mix each frame's votes with those remembered of the frame before it in the list."""
-        mixed: list[NDArray[np.float32]] = []
-        for own, link in zip(votes, links, strict=True):
-            now = own.copy()
-            if link is not None:
-                total = np.asarray(link.sum(1)).ravel()
-                known = total > 0
-                before = (link @ mixed[-1])[known] / total[known, None]
-                now[known] = (1 - self._memory) * own[known] + self._memory * before
-            mixed.append(now)
-        return mixed
+    def _mix(
+        self, own: NDArray[np.float32], link: Any, before: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Mix a frame's votes with those remembered of the frame that was gone through before."""
+        now = own.copy()
+        if link is not None:
+            total = np.asarray(link.sum(1)).ravel()
+            known = total > 0
+            remembered = (link @ before)[known] / total[known, None]
+            now[known] = (1 - self._memory) * own[known] + self._memory * remembered
+        return now
+
+
+def _link_of(seen: dict[str, NDArray[Any]]) -> Any:
+    """Return what a frame's patches share with those of the frame before it, None for the first."""
+    if "indptr" not in seen:
+        return None
+    shape = (len(seen["votes"]), int(seen["width"]))
+    return sparse.csr_array((seen["data"], seen["indices"], seen["indptr"]), shape)
 
 
 def _overlaps(now: Patches, before: Patches) -> Any:

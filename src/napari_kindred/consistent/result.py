@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..columns import write_columns
+from ..columns import read_columns, write_columns
 from ..errors import OptionError
 from ..growing import tell, where
 from ..results import Segmentation, home_for, make_labels
 from .levels import lut, relabel
-from .store import write_leaves
+from .store import read_leaves, write_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,6 +145,36 @@ class ClusterSegmentation(Segmentation):
 
     def _pixels(self) -> int:
         return int(np.prod(self.leaves.shape[-2:]))
+
+
+def load_clusters(path: Path) -> ClusterSegmentation | None:
+    """Read back an OME-Zarr that holds leaves and model; None for other results.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    if path.suffix.lower() != ".zarr":
+        return None
+    import zarr
+
+    from .hierarchy import HierarchicalClustering
+
+    parts = storage.load(path)
+    with storage.reading(path):
+        root = zarr.open_group(path, mode="r")
+        found = read_leaves(root, HierarchicalClustering)
+        if found is None:
+            return None
+        leaves, rows, model = found
+        return ClusterSegmentation(
+            **parts,
+            leaves=leaves,
+            model=model,
+            per_frame=read_columns(root, "per_frame"),
+            leaves_per_frame=rows,
+        )
 
 
 def _rows_without(rows: pd.DataFrame, hidden: Sequence[int]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import tempfile
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_kindred.classes.shelf import Shelf
+from napari_kindred.errors import OutputError
+from napari_kindred.shelf import Shelf
 
 
 def folders() -> set[Path]:
@@ -43,3 +45,12 @@ def test_files_appear_only_beyond_the_room_in_memory_and_go_with_the_shelf() -> 
     del shelf
     gc.collect()
     assert folders() == before
+
+
+def test_a_full_disk_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", no_room)
+    with pytest.raises(OutputError, match=r"No space left on device.*TMPDIR"):
+        Shelf(0).put(0, {"a": np.zeros(1, np.uint8)})

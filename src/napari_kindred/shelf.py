@@ -1,4 +1,4 @@
-"""What was found in each frame, kept so that a threshold or a name costs no second look."""
+"""What was found in each frame, kept on disk where it is much, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import OutputError, reason_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = dict[str, NDArray[Any]]
+
+
+def full(error: Exception) -> OutputError:
+    """Return what tells that a temporary file could not be written."""
+    return OutputError(
+        f"The folder for temporary files is full ({reason_of(error)}); make room in it, or let "
+        "TMPDIR name another."
+    )
+
 
 IN_MEMORY = 1 << 28
 """Bytes kept in memory; frames beyond them go to a temporary folder."""
@@ -30,30 +41,42 @@ class Shelf:
     def __init__(self, in_memory: int | None = None) -> None:
         self._room = IN_MEMORY if in_memory is None else in_memory
         self._here: dict[int, Arrays] = {}
-        self._files: dict[int, Path] = {}
+        self._files: set[int] = set()
         self._folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self._here) + len(self._files)
 
     def put(self, number: int, arrays: Arrays) -> None:
-        """Keep a frame's arrays; each number once."""
+        """Keep a frame's arrays; each number once.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full.
+        """
         size = sum(array.nbytes for array in arrays.values())
         if size <= self._room:
             self._room -= size
             self._here[number] = arrays
             return
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
+        try:
+            save_file(arrays, self._file(number))
+        except (OSError, SafetensorError) as error:
+            raise full(error) from error
+        self._files.add(number)
+
+    def _file(self, number: int) -> Path:
         if self._folder is None:
             folder = tempfile.TemporaryDirectory(
                 prefix="napari-kindred-", ignore_cleanup_errors=True
             )
             weakref.finalize(self, folder.cleanup)
             self._folder = Path(folder.name)
-        path = self._folder / f"{number}.safetensors"
-        save_file(arrays, path)
-        self._files[number] = path
+        return self._folder / f"{number}.safetensors"
 
     def get(self, number: int) -> Arrays:
         """Return a frame's arrays."""
@@ -61,4 +84,4 @@ class Shelf:
             return self._here[number]
         from safetensors.numpy import load_file
 
-        return dict(load_file(self._files[number]))
+        return dict(load_file(self._file(number)))
