@@ -13,7 +13,7 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import ImageLabel
 from skimage.measure import regionprops_table
 
-from napari_kindred import arrays, storage
+from napari_kindred import arrays, label_tiff, storage
 from napari_kindred.config import EntityConfig
 from napari_kindred.errors import OutputError
 from napari_kindred.events import Partial
@@ -124,7 +124,7 @@ def test_labels_on_disk_are_saved_like_those_in_memory(
 def test_large_frames_are_written_in_tiles(
     tmp_path: Path, movie_result: Segmentation, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_WHOLE", 1000)
+    monkeypatch.setattr(label_tiff, "_WHOLE", 1000)
     monkeypatch.setattr(storage, "_TILE", 16)
     path = movie_result.save(tmp_path / f"a{suffix}")
     with tifffile.TiffFile(path) as file:
@@ -137,7 +137,7 @@ def test_large_frames_are_written_in_tiles(
 def test_labels_on_disk_are_saved_without_holding_a_frame(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_WHOLE", 1000)
+    monkeypatch.setattr(label_tiff, "_WHOLE", 1000)
     monkeypatch.setattr(arrays, "_BLOCK", 1 << 22)
     labels = make_labels((4000, 4000), in_memory=0)
     labels[1000:1100, 2000:2100] = 7

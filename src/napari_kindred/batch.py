@@ -17,12 +17,13 @@ from .files import list_images, read_image, stem_of
 from .results import Segmentation, provenance
 from .scale import open_workers
 from .storage import (
+    as_csv,
+    as_json,
+    as_tiff,
     check_folder,
     plain,
     refuse_existing,
-    write_json,
-    write_labels,
-    write_table,
+    write_together,
 )
 from .tasks import Report, Task, iter_image, run_task
 
@@ -220,9 +221,9 @@ def _keep(
     if not result.provenance["complete"]:  # a half-done stack would pass for a whole one
         return
     labels, *tables = files
-    for path, table in zip(tables, task.tables(result), strict=True):
-        write_table(path, table)
-    write_labels(labels, result)  # last, so that labels never lie there without the others
+    writers = {path: as_csv(table) for path, table in zip(tables, task.tables(result), strict=True)}
+    # The labels last, so that they never lie there without the others.
+    write_together({**writers, labels: as_tiff(result)})
     log.add(labels.stem, result.provenance)
     outcome.count(result, task.things(result))
 
@@ -302,5 +303,5 @@ class _Log:
 
     def write(self) -> None:
         """Write it down as it is now."""
-        write_json(self.path, self.content)
+        write_together({self.path: as_json(self.content)})
         self._written = time.monotonic()

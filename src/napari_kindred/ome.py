@@ -14,7 +14,7 @@ from .axes import AXES
 _OME_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
 _SHORT_UNITS = {"nm": "nanometer", "mm": "millimeter", "s": "second", "sec": "second"}
 
-_AXIS_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+AXIS_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def label_attributes(
     """Return the metadata of an OME-Zarr 0.5 label image of one resolution, at the path ``0``."""
     entries = []
     for letter, unit in zip(axes, units or ("pixel",) * len(axes), strict=True):
-        axis = {"name": letter.lower(), "type": _AXIS_TYPES[letter]}
+        axis = {"name": letter.lower(), "type": AXIS_TYPES[letter]}
         entries.append(axis if unit == "pixel" else {**axis, "unit": unit})
     steps = [float(step) for step in scale or (1.0,) * len(axes)]
     level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": steps}]}

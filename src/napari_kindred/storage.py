@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
+import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +13,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .arrays import blocks
 from .columns import read_columns, write_columns
 from .errors import OutputError, reason_of
-from .ome import label_attributes
+from .label_tiff import as_ids, places_in, read_tiff, write_tiff
+from .ome import AXIS_TYPES, label_attributes
+from .writing import (
+    Writer,
+    as_csv,
+    as_json,
+    check_folder,
+    is_there,
+    plain,
+    refuse_existing,
+    replacing,
+    write_together,
+)
 
 if TYPE_CHECKING:
     import zarr
 
     from .results import Segmentation
+
+__all__ = [
+    "IN_MEMORY",
+    "KEY",
+    "Writer",
+    "as_csv",
+    "as_json",
+    "as_tiff",
+    "check_folder",
+    "check_output",
+    "copy_labels",
+    "create_labels",
+    "label_chunks",
+    "load",
+    "plain",
+    "read_about",
+    "read_tiff",
+    "reading",
+    "refuse_existing",
+    "replacing",
+    "save",
+    "write_group",
+    "write_together",
+]
 
 IN_MEMORY = 1 << 30
 """Labels of more bytes than this are kept in a zarr array on disk instead of in memory."""
@@ -31,13 +64,9 @@ IN_MEMORY = 1 << 30
 KEY = "napari-kindred"
 """Name of the attribute that holds what OME-Zarr has no place for."""
 
-_LETTERS = "TCZYX"
 
-_WHOLE = 1 << 24
-"""Frames of more pixels than this are written to a TIFF tile by tile instead of as a whole."""
-
-_TILE = 512
-"""Side of these tiles."""
+_LONGEST_TEXT = 64 << 20
+"""Bytes of JSON that a result is believed to have."""
 
 
 def label_chunks(shape: Sequence[int]) -> tuple[int, ...]:
@@ -46,23 +75,6 @@ def label_chunks(shape: Sequence[int]) -> tuple[int, ...]:
     # A block that is written into a large frame touches four squares, decoded all at once.
     side = 1024 if max(height, width) <= 1024 else 512
     return (1,) * (len(shape) - 2) + (max(1, min(height, side)), max(1, min(width, side)))
-
-
-def plain(value: Any) -> Any:
-    """Turn dataclasses, numpy values and paths into what JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def check_output(path: Path, overwrite: bool = False) -> list[Path]:
@@ -92,75 +104,24 @@ def _files_of(path: Path) -> list[Path]:
     return [path, path.with_name(f"{base}.csv"), path.with_name(f"{base}.json")]
 
 
-def check_folder(folder: Path) -> None:
-    """Make a folder where there is none, and check that files can be written into it.
-
-    Raises
-    ------
-    OutputError
-        When they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"Nothing can be written into {str(folder)!r} ({reason_of(error)}); "
-            "choose another folder."
-        ) from error
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise OutputError for a path that exists and may not be replaced."""
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{str(path)!r} is there already; choose another name, or allow overwriting."
-        )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and put it in place of ``path`` when all went well.
-
-    Raises
-    ------
-    OutputError
-        When writing fails, for example on a full disk; ``path`` is then as it was.
-    """
-    # The suffix stays, since writers go by it.
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
-        yield part
-        if path.is_dir():
-            old = path.with_name(f".{os.getpid()}.old.{path.name}")
-            path.rename(old)
-            part.rename(path)
-            shutil.rmtree(old)
-        else:
-            part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {str(path)!r} ({reason_of(error)}); choose another place."
-        ) from error
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-
-
 def save(
     result: Segmentation,
     path: Path,
     overwrite: bool = False,
     more: Callable[[zarr.Group], None] | None = None,
+    others: Mapping[Path, Writer] | None = None,
 ) -> Path:
     """Write a result; see :meth:`napari_kindred.Segmentation.save`.
 
-    ``more`` adds to the group of an OME-Zarr before it is put in its place.
+    ``more`` adds to the group of an OME-Zarr before it is put in its place; ``others`` are written
+    together with a TIFF, which has to be complete or not there at all.
     """
+    fault = _fault_in(result.labels, result.table, _about(result))
+    if fault:
+        raise OutputError(f"The result cannot be written, for {fault}; mend that first.")
     files = check_output(path, overwrite)
+    for other in others or ():
+        refuse_existing(other, overwrite)
     if len(files) == 1:
         import zarr
 
@@ -171,81 +132,21 @@ def save(
                 more(root)
         return path
     labels, table, about = files
-    write_json(about, _about(result))
-    write_table(table, result.table)
-    write_labels(labels, result)  # last, so that labels never lie there without the others
+    # The labels last, so that they never lie there without the others.
+    write_together(
+        {
+            **(others or {}),
+            about: as_json(_about(result)),
+            table: as_csv(result.table),
+            labels: as_tiff(result),
+        }
+    )
     return path
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dictionary as JSON, all of it or nothing."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, all of it or nothing."""
-    with replacing(path) as part:
-        table.to_csv(part, index=False)
-
-
-def write_labels(path: Path, result: Segmentation) -> None:
-    """Write labels as a compressed TIFF frame by frame, uint16 where the ids allow it."""
-    import tifffile
-
-    labels = result.labels
-    largest = max((int(np.asarray(labels[place]).max()) for place in _parts_of(labels)), default=0)
-    dtype = np.dtype(np.uint16 if largest < 2**16 else np.int32)
-    tile = _TILE if labels.shape[-2] * labels.shape[-1] > _WHOLE else None
-    metadata: dict[str, Any] = {"axes": result.axes}
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        for letter, step, unit in _steps(result):
-            key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
-            if unit in _OME_SHORT:
-                metadata |= {key: step, f"{key}Unit": _OME_SHORT[unit]}
-    with replacing(path) as part:
-        tifffile.imwrite(
-            part,
-            _pages_of(labels, dtype, tile),
-            shape=tuple(labels.shape),
-            dtype=dtype,
-            bigtiff=int(np.prod(labels.shape, dtype=np.int64)) * dtype.itemsize > 2**31,
-            tile=None if tile is None else (tile, tile),
-            compression="zlib",
-            photometric="minisblack",
-            metadata=metadata,
-        )
-
-
-_OME_SHORT = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "second": "s"}
-
-
-def _steps(result: Segmentation) -> Iterator[tuple[str, float, str]]:
-    if result.scale is not None:
-        units = result.units or ("pixel",) * len(result.axes)
-        yield from zip(result.axes, result.scale, units, strict=True)
-
-
-def _parts_of(labels: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield places in labels, frame by frame and of large frames block by block."""
-    parts = list(blocks(labels, _LETTERS[-len(labels.shape) :]))
-    for index in np.ndindex(*labels.shape[:-2]):
-        for part in parts:
-            yield *index, *part
-
-
-def _pages_of(labels: Any, dtype: Any, tile: int | None) -> Iterator[np.ndarray]:
-    """Yield what a TIFF is made of: frames, or the tiles of each, a row of them read at a time."""
-    height, width = labels.shape[-2:]
-    for index in np.ndindex(*labels.shape[:-2]):
-        if tile is None:
-            yield np.asarray(labels[index]).astype(dtype, copy=False)
-            continue
-        for top in range(0, height, tile):
-            row = np.asarray(labels[(*index, slice(top, min(top + tile, height)))]).astype(dtype)
-            for left in range(0, width, tile):
-                part = row[:, left : left + tile]
-                yield np.pad(part, [(0, tile - length) for length in part.shape])
+def as_tiff(result: Segmentation) -> Writer:
+    """Return what writes labels as a compressed TIFF, frame by frame."""
+    return lambda path: write_tiff(path, result.labels, result.axes, result.scale, result.units)
 
 
 def _about(result: Segmentation) -> dict[str, Any]:
@@ -289,8 +190,8 @@ def copy_labels(labels: Any, target: zarr.Array[Any]) -> None:
         if chunks[0].is_dir():  # else all of it is background
             shutil.copytree(chunks[0], chunks[1])
         return
-    for place in _parts_of(labels):
-        target[place] = np.asarray(labels[place], dtype=np.int32)
+    for place in places_in(labels):
+        target[place] = as_ids(labels[place])
 
 
 def _chunks_of(labels: Any) -> Path | None:
@@ -320,7 +221,7 @@ def load(path: Path, inside: str = "") -> dict[str, Any]:
 @contextmanager
 def reading(path: Path) -> Iterator[list[Path]]:
     """Give the files of a result; whatever goes wrong with them is said in one sentence."""
-    if not path.exists():
+    if not is_there(path):
         raise OutputError(f"There is no result at {str(path)!r}; check the path.")
     files = _files_of(path)
     try:
@@ -337,8 +238,8 @@ def reading(path: Path) -> Iterator[list[Path]]:
 def _load_zarr(path: Path, inside: str) -> dict[str, Any]:
     import zarr
 
-    root = zarr.open_group(path, mode="r", path=inside)
     about = _about_zarr(path, inside)
+    root = zarr.open_group(path, mode="r", path=inside)
     array: Any = root["0"]
     labels = array[:] if array.nbytes <= IN_MEMORY else array
     return _parts(labels, read_columns(root), about)
@@ -347,6 +248,7 @@ def _load_zarr(path: Path, inside: str) -> dict[str, Any]:
 def _about_zarr(path: Path, inside: str = "") -> Any:
     import zarr
 
+    _refuse_long(path / inside / "zarr.json")
     root = zarr.open_group(path, mode="r", path=inside)
     if KEY not in root.attrs:
         raise OutputError(f"{path.name!r} was not written by napari-kindred; open it as an image.")
@@ -377,16 +279,15 @@ def _load_tiff(path: Path, table: Path, about: Path) -> dict[str, Any]:
     return _parts(read_tiff(path), pd.read_csv(table), content)
 
 
-def read_tiff(path: Path) -> Any:
-    """Read labels from a TIFF, int32."""
-    import tifffile
-
-    return tifffile.imread(path).astype(np.int32, copy=False)
-
-
 def _about_tiff(path: Path, about: Path) -> Any:
     _refuse_missing(path, about)
+    _refuse_long(about)
     return json.loads(about.read_text("utf-8"))
+
+
+def _refuse_long(text: Path) -> None:
+    if text.is_file() and text.stat().st_size > _LONGEST_TEXT:
+        raise ValueError(f"{text.name} has {text.stat().st_size >> 20} MB")
 
 
 def _refuse_missing(path: Path, part: Path) -> None:
@@ -394,6 +295,51 @@ def _refuse_missing(path: Path, part: Path) -> None:
         raise OutputError(f"{path.name!r} lacks its {part.name!r}; put it beside the TIFF.")
 
 
-def _parts(labels: Any, table: pd.DataFrame, about: dict[str, Any]) -> dict[str, Any]:
-    parts = {"labels": labels, "table": table, **about}
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in parts.items()}
+def _parts(labels: Any, table: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a result whose files may hold anything."""
+    fault = _fault_in(labels, table, about)
+    if fault:
+        raise ValueError(fault)
+    scale, units = about["scale"], about["units"]
+    return {
+        "labels": labels,
+        "table": table,
+        "provenance": dict(about["provenance"]),
+        "axes": about["axes"],
+        "scale": None if scale is None else tuple(map(float, scale)),
+        "units": None if units is None else tuple(units),
+    }
+
+
+def _fault_in(labels: Any, table: Any, about: Mapping[str, Any]) -> str:
+    """Return what is wrong with a result, the end of a sentence, or nothing."""
+    axes, scale, units = about["axes"], about["scale"], about["units"]
+    shape = tuple(getattr(labels, "shape", ()))
+    if len(shape) < 2 or np.dtype(labels.dtype).kind not in "bui" or not math.prod(shape):
+        return f"labels are whole numbers in two or more axes, not {_described(labels)}"
+    letters = set(axes) if isinstance(axes, str) else set()
+    if len(letters) != len(shape) or len(axes) != len(shape) or not letters <= set(AXIS_TYPES):
+        return f"the axes {axes!r} do not name the {len(shape)} axes of the labels"
+    if scale is not None and not _is_scale(scale, len(shape)):
+        return f"the scale {scale!r} is not a number above 0 for each of the axes {axes}"
+    named = isinstance(units, list | tuple) and all(isinstance(unit, str) for unit in units)
+    if units is not None and not (named and len(units) == len(shape)):
+        return f"the units {units!r} are not a word for each of the axes {axes}"
+    if not isinstance(table, pd.DataFrame) or not table.columns.is_unique:
+        return "the table is none, or has two columns of one name"
+    return "" if isinstance(about["provenance"], Mapping) else "the provenance is no dictionary"
+
+
+def _described(labels: Any) -> str:
+    if not hasattr(labels, "dtype"):
+        return f"a {type(labels).__name__}"
+    return f"{labels.dtype} of shape {tuple(labels.shape)}"
+
+
+def _is_scale(scale: Any, count: int) -> bool:
+    return (
+        isinstance(scale, list | tuple)
+        and len(scale) == count
+        and all(isinstance(step, int | float | np.number) for step in scale)
+        and all(0 < step < math.inf for step in scale)
+    )

@@ -137,14 +137,13 @@ class ClassSegmentation(Segmentation):
                 storage.write_group(root.create_group("labels/entities"), things)
 
             return storage.save(self, path, overwrite, more)
-        storage.check_output(path, overwrite)
         labels, table, frames = beside(path)
-        for place in (labels, table, frames):
-            storage.refuse_existing(place, overwrite)
-        storage.write_table(frames, self.per_frame)
-        storage.write_table(table, self.entity_table)
-        storage.write_labels(labels, things)
-        return storage.save(self, path, overwrite=overwrite)
+        others = {
+            frames: storage.as_csv(self.per_frame),
+            table: storage.as_csv(self.entity_table),
+            labels: storage.as_tiff(things),
+        }
+        return storage.save(self, path, overwrite, others=others)
 
 
 def load_classes(path: Path) -> ClassSegmentation:

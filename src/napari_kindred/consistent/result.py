@@ -138,10 +138,8 @@ class ClusterSegmentation(Segmentation):
 
             return storage.save(self, path, overwrite, more)
         beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
-        storage.check_output(path, overwrite)
-        storage.refuse_existing(beside, overwrite)
-        storage.write_table(beside, self.per_frame)
-        return storage.save(self, path, overwrite=overwrite)
+        others = {beside: storage.as_csv(self.per_frame)}
+        return storage.save(self, path, overwrite, others=others)
 
     def _pixels(self) -> int:
         return int(np.prod(self.leaves.shape[-2:]))
