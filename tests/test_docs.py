@@ -1,17 +1,25 @@
-"""The pages keep their word: examples run, commands parse, links lead somewhere."""
+"""The pages keep their word: examples run, commands parse, links lead somewhere, sites build."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import napari_kindred
 from napari_kindred.cli import make_parser
 from napari_kindred.samples import open_sample
 
@@ -22,6 +30,9 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "src" / "napari_kindred" / "weights_data").glob("*.md")),
 ]
+
+PEERS = ("laptrack", "napari_animation", "ultrack")
+"""What single examples need, and users may not have."""
 
 
 def name_of(page: Path) -> str:
@@ -57,25 +68,79 @@ def commands(page: Path) -> list[str]:
     ]
 
 
+def peers(code: str) -> set[str]:
+    """Return the peers that an example imports."""
+    return {peer for peer in PEERS if re.search(rf"^(?:from|import) {peer}\b", code, re.M)}
+
+
+def with_peers() -> Iterator[Any]:
+    """Every page with examples, once for each peer that some of its examples need."""
+    for page in filter(lambda page: fenced(page, "python"), PAGES):
+        needed = set().union(*(peers(code) for code in fenced(page, "python")))
+        for peer in sorted(needed) or [""]:
+            # Ultrack leaves its temporary folders to Python's end, which warns of it.
+            left = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+            marks = left if peer == "ultrack" else ()
+            yield pytest.param(page, peer, marks=marks, id=f"{name_of(page)} {peer}".strip())
+
+
 @pytest.fixture
-def names(request: pytest.FixtureRequest) -> dict[str, Any]:
+def names(request: pytest.FixtureRequest, page: Path, peer: str) -> dict[str, Any]:
     """What an example finds when it starts; in napari's console there is a viewer."""
-    if "viewer" not in "".join(fenced(request.getfixturevalue("page"), "python")):
+    if peer:
+        pytest.importorskip(peer)
+    code = "".join(fenced(page, "python"))
+    if "viewer" not in code:
         return {}
     components = pytest.importorskip("napari.components")
-    viewer = components.ViewerModel()
-    viewer.add_image(open_sample("nuclei").data[:1], name="nuclei")
+    films = "napari_animation" in code  # these need a window that draws
+    viewer = request.getfixturevalue("make_napari_viewer")() if films else components.ViewerModel()
+    viewer.add_image(open_sample("nuclei").data[:2], name="nuclei")
     return {"viewer": viewer}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if fenced(p, "python")], ids=name_of)
+@pytest.mark.parametrize(("page", "peer"), with_peers())
 def test_python_examples_run(
-    page: Path, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, peer: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for code in fenced(page, "python"):  # one after the other, as a reader would paste them
+        if peers(code) <= {peer}:
+            exec(compile(code, name_of(page), "exec"), names)  # noqa: S102
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "peer"), [(ROOT / "docs" / "tracking.md", "laptrack")], ids=["laptrack"]
+)
+def test_tracks_of_the_example_follow_the_nuclei(page: Path, names: dict[str, Any]) -> None:
+    for code in fenced(page, "python")[:2]:
         exec(compile(code, name_of(page), "exec"), names)  # noqa: S102
+    truth = np.asarray(open_sample("nuclei").truth[:3])
+    tracked = names["tracked"]
+    followed = right = 0
+    for before, after in pairwise(range(3)):
+        for nucleus in np.intersect1d(truth[before], truth[after])[1:]:
+            first = np.bincount(tracked[before][truth[before] == nucleus]).argmax()
+            then = np.bincount(tracked[after][truth[after] == nucleus]).argmax()
+            followed += 1
+            right += first == then > 0
+    assert followed > 50
+    assert right > 0.9 * followed
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "notebook", "exec"), names)  # noqa: S102
+    assert names["again"].table.equals(names["entities"].table)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +149,16 @@ def test_python_examples_run(
 )
 def test_commands_are_ones_that_the_program_knows(page: Path, command: str) -> None:
     make_parser().parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_extras_that_a_page_installs_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    found = re.findall(r"pip install (?:-e )?[\"']?(?:\.|napari-kindred)\[([\w,]+)\]", text)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert {name for names in found for name in names.split(",")} <= set(extras)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -129,3 +204,49 @@ def test_the_picture_of_the_house_shows_every_part_in_the_order_of_imports() -> 
     ]
     picture = next(block for block in fenced(ROOT / "README.md", "") if "napari_kindred/" in block)
     assert re.findall(r"^  (\w+)/? ", picture, re.M) == there
+
+
+def sentences() -> Iterator[str]:
+    """Every text in the sources; what is put in when it is shown is an ellipsis."""
+    for path in (ROOT / "src" / "napari_kindred").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                yield "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_sentences_of_the_troubleshooting_page_are_shown_somewhere() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    shown = list(sentences())
+    quoted = re.findall(r"“([^”]+)”", page)
+    patterns = {
+        quote: re.compile(".*?".join(map(re.escape, re.split(r"\s*…\s*", quote))), re.DOTALL)
+        for quote in quoted
+    }
+    assert len(patterns) == len(quoted), "a sentence is explained twice"
+    unknown = [q for q, pattern in patterns.items() if not any(map(pattern.search, shown))]
+    assert not unknown
+
+
+def test_the_reference_shows_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    shown = set(re.findall(r"^::: napari_kindred\.(\w+)$", page, re.M))
+    assert shown == set(napari_kindred.__all__) - {"__version__"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    settings = ROOT / "docs" / "website" / "mkdocs.yml"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", settings, "-d", tmp_path]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    for card in ("kindred-entities", "kindred-sam", "microscopy"):
+        assert f"Model card: {card}" in (tmp_path / "models" / f"{card}.html").read_text("utf-8")
+    house = (tmp_path / "contributing.html").read_text("utf-8")
+    parts = re.findall(r"<td><code>(\w+)</code></td>", house)
+    assert parts[:2] == ["errors", "events"]
+    assert parts[-1] == "_napari"
