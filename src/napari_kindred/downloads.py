@@ -12,13 +12,11 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from .aside import Report, listener
 from .errors import WeightsError, reason_of
 
 CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
 """Environment variable that names another folder for downloaded weights."""
-
-Report = Callable[[int, int], None]
-"""Told the bytes done and in total, 0 when that is unknown."""
 
 _BLOCK = 1 << 20
 _LARGEST_FILE = 8 << 30
@@ -97,13 +95,14 @@ def download(wanted: Wanted, progress: Report | None = None) -> None:
     wanted : Wanted
     progress : callable, optional
         Told the bytes done and in total (0 when unknown); what it raises ends the download, which
-        goes on from there another time.
+        goes on from there another time.  The :func:`.aside.listener` when left out.
 
     Raises
     ------
     WeightsError
         When something else comes, or nothing, or there is no place for it.
     """
+    progress = progress or listener()
     name, path, part = wanted.name, wanted.path, wanted.part
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

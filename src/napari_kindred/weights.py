@@ -11,12 +11,15 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from .downloads import CACHE_VARIABLE, Report, Wanted, download, file_sha256, reading
+from .downloads import CACHE_VARIABLE, Wanted, download, file_sha256, reading
 from .errors import WeightsError
+
+if TYPE_CHECKING:
+    from .aside import Report
 
 __all__ = [
     "CACHE_VARIABLE",

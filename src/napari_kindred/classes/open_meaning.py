@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..aside import iter_aside
 from ..class_configs import ClassesConfig, TeachConfig
 from ..errors import OptionError
 from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
@@ -60,7 +62,8 @@ def iter_open_meaning(
             f"Give {given[0]} or {given[1]}, not both: names get their meaning from one of them."
         )
     if clip is not None:
-        return _by_clip(names, clip, config, cache)
+        step = partial(_by_clip, names, clip, config, cache)
+        return (yield from iter_aside(step, "loading the CLIP"))
     if examples is not None:
         from .examples import class_names, read_examples
         from .teach import iter_teach_classes
@@ -71,7 +74,8 @@ def iter_open_meaning(
         vocabulary = yield from iter_teach_classes(
             examples, config=teaching_config(config), cache=cache
         )
-    return _by_vocabulary(names, vocabulary or SHIPPED, config, cache)
+    step = partial(_by_vocabulary, names, vocabulary or SHIPPED, config, cache)
+    return (yield from iter_aside(step, "loading the vocabulary"))
 
 
 def _known(names: Sequence[str], taught: Sequence[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..aside import iter_aside
 from ..class_configs import TeachConfig
 from ..errors import InputError
 from ..events import Event, Notice, Progress, finish, within_stack
@@ -200,8 +202,8 @@ def _iter_kind(
 ) -> Generator[Event, None, tuple[list[Proposals], list[Placed]]]:
     """Find proposals of one kind."""
     total = len(pictures)
-    yield Progress(0, total, "loading the weights", 0, total)
-    proposer = open_proposer(
+    opened = partial(
+        open_proposer,
         kind,
         config.encoder,
         points=config.points,
@@ -209,6 +211,7 @@ def _iter_kind(
         region_size=config.region_size,
         device=config.device,
     )
+    proposer = yield from iter_aside(opened, "loading the weights")
     found = []
     for number, picture in enumerate(pictures):
         yield Progress(number, total, f"looking for {kind}", number, total)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..aside import iter_aside
 from ..config import ConsistentConfig
 from ..events import Event, finish
 from ..features import FeatureCache
@@ -79,9 +81,9 @@ def iter_cluster_stack(
             yield run.note(
                 f"Memory is short: frames are encoded in tiles of {run.how.tile} pixels."
             )
-        yield run.progress(0, "loading the encoder")
         given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
-        run.open(FeatureCache() if cache is None else cache)
+        opened = partial(run.open, FeatureCache() if cache is None else cache)
+        yield from iter_aside(opened, "loading the encoder")
         if given is not None:
             run.check_model(given)
         yield from run.choose_range(given)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from ..aside import Report, listener
 from ..errors import WeightsError, reason_of
 from ..weights import cache_dir
-
-Report = Callable[[int, int], None]
 
 
 def place_of(repository: str, file: str) -> Path:
@@ -47,7 +45,7 @@ def fetch(
     files : tuple of str
         Names of the same weights, the preferred one first.
     progress : callable, optional
-        Told the bytes done and in total.
+        Told the bytes done and in total; the :func:`.aside.listener` when left out.
 
     Raises
     ------
@@ -58,7 +56,7 @@ def fetch(
     if found is not None:
         return found
     try:
-        return _download(repository, files, progress)
+        return _download(repository, files, progress or listener())
     except Exception as error:
         raise WeightsError(
             f"The weights of {name!r} could not be downloaded ({reason_of(error)}); try again, or "
