@@ -125,7 +125,7 @@ def test_large_frames_are_written_in_tiles(
     tmp_path: Path, movie_result: Segmentation, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_tiff, "_WHOLE", 1000)
-    monkeypatch.setattr(storage, "_TILE", 16)
+    monkeypatch.setattr(label_tiff, "_TILE", 16)
     path = movie_result.save(tmp_path / f"a{suffix}")
     with tifffile.TiffFile(path) as file:
         assert file.pages[0].is_tiled
