@@ -147,31 +147,43 @@ def instance_counts(
     found = overlaps(truth, predicted)
     rows = []
     for threshold in thresholds:
-        hits, total = _match(found, threshold)
+        iou = found.iou[match(found, threshold)]
+        hits, total = len(iou), float(iou.sum())
         rows.append((hits, found.count_second - hits, found.count_first - hits, total))
     return np.array(rows, float).reshape(-1, 4)
 
 
-def _match(found: Overlaps, threshold: float) -> tuple[int, float]:
-    """Match at one threshold; returns the number of matched pairs and the sum of their IoU."""
-    good = found.iou >= threshold
+def match(found: Overlaps, threshold: float) -> NDArray[np.int64]:
+    """Match instances one to one, as many as can be and of those the best.
+
+    Parameters
+    ----------
+    found : Overlaps
+    threshold : float
+        The least IoU of a pair.
+
+    Returns
+    -------
+    ndarray of int, shape (M,)
+        Places of the matched pairs in ``found``, ascending.
+    """
+    good = np.flatnonzero(found.iou >= threshold)
     iou = found.iou[good]
     a = np.unique(found.first[good], return_inverse=True)[1]
     b = np.unique(found.second[good], return_inverse=True)[1]
     # Above one half a pair excludes every other; at or below, the few in conflict are assigned.
     conflict = (np.bincount(a)[a] > 1) | (np.bincount(b)[b] > 1) if len(a) else np.zeros(0, bool)
-    hits, total = int((~conflict).sum()), float(iou[~conflict].sum())
+    matched = good[~conflict]
     if conflict.any():
         rows, row = np.unique(a[conflict], return_inverse=True)
         columns, column = np.unique(b[conflict], return_inverse=True)
         gain = np.zeros((len(rows), len(columns)))
         # A pair more counts for more than any sum of IoU could.
         gain[row, column] = iou[conflict] + min(gain.shape) + 1
-        chosen = linear_sum_assignment(gain, maximize=True)
-        matched = gain[chosen] > 0
-        hits += int(matched.sum())
-        total += float((gain[chosen][matched] - min(gain.shape) - 1).sum())
-    return hits, total
+        pairs = np.zeros(gain.shape, bool)
+        pairs[linear_sum_assignment(gain, maximize=True)] = True
+        matched = np.sort(np.concatenate([matched, good[conflict][pairs[row, column]]]))
+    return matched
 
 
 def average_precision(pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, float]:
