@@ -68,6 +68,14 @@ class EntityConfig:
         maximum=4,
         advanced=True,
     )
+    views: int = option(
+        1,
+        "Views",
+        "How many mirrored pictures of each frame the network looks at and agrees on; each more "
+        "finds a little more, and takes as long again.",
+        choices=(1, 2, 4),
+        advanced=True,
+    )
     weights: str = option(
         "kindred-entities",
         "Weights",

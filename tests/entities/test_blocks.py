@@ -40,7 +40,7 @@ class Bright:
 def bright(monkeypatch):
     """Segments as the network's place: connected patches, whose score is their brightness."""
 
-    def iter_dense(network, image, tile):
+    def iter_dense(network, image, tile, views):
         yield Progress(1, 1, "network")
         return image[0, :1].numpy()
 

@@ -289,3 +289,18 @@ def test_finish_returns_what_the_generator_returns(network, discs):
     picture, _ = discs
     job = nk.iter_segment_entities(picture, axes="YX", model=network, scale=1.0)
     assert finish(job).labels.max() == 6
+
+
+@pytest.mark.parametrize(("views", "axes"), [(2, (2, 3)), (4, (2,)), (4, (3,))])
+def test_with_more_views_a_mirrored_picture_is_seen_mirrored(views, axes):
+    network, _ = load_network("kindred-entities")
+    nuclei = np.asarray(open_sample("nuclei").data[0, :192, :224], np.float32)
+    picture = torch.from_numpy(nuclei / nuclei.max())[None, None].expand(1, 3, -1, -1)
+    seen = finish(plane.iter_dense(network, picture, 1024, views))
+    mirrored = finish(plane.iter_dense(network, picture.flip(axes), 1024, views))
+    back = np.flip(mirrored, [axis - 1 for axis in axes]).copy()
+    for axis in axes:
+        back[axis - 1] *= -1  # the way down, or across, to the centre
+    np.testing.assert_allclose(back, seen, atol=1e-4)
+    once = finish(plane.iter_dense(network, picture, 1024))
+    assert np.abs(once - seen).max() > 0.1

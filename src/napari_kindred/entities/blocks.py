@@ -167,7 +167,7 @@ def segment_block(
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step
         image = _scaled(pixels, region, shape, scaled, finer, stored)
-        dense = yield from iter_dense_bounded(network, image, config.tile)
+        dense = yield from iter_dense_bounded(network, image, config.tile, config.views)
         stride = network.config.output_stride
         origin = (scaled[0].start // stride, scaled[1].start // stride)
         lattice = Lattice(source.shape, place.outer, finer, stride, origin)

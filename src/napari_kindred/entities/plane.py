@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,9 @@ HALO = 96
 BLEND = 16
 """Half the width, in pixels, of the strip over which neighbouring tiles pass into each other."""
 
+
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
+"""Axes along which a picture is mirrored for its first, second … view."""
 
 SMALLEST_TILE = 256
 """Tiles are not halved below this side when memory is not enough."""
@@ -62,7 +66,7 @@ def resize_to(pixels: NDArray[np.float32], size: tuple[int, int]) -> torch.Tenso
 
 
 def iter_dense(
-    network: EntityNetwork, image: torch.Tensor, tile: int
+    network: EntityNetwork, image: torch.Tensor, tile: int, views: int = 1
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """Run the network over a plane in overlapping tiles.
 
@@ -71,6 +75,8 @@ def iter_dense(
     image : Tensor, (1, 3, H, W)
     tile : int
         Largest side of a tile, pixels.
+    views : int
+        Of how many mirrored pictures the maps are averaged: 1, 2 or 4.
 
     Returns
     -------
@@ -89,12 +95,23 @@ def iter_dense(
         rows, columns = (slice(s.start * stride, s.stop * stride) for s in part.outer)
         window = pad_to_multiple(image[:, :, rows, columns])
         with inference():
-            maps = network(window.to(device, memory_format=torch.channels_last))
-            dense = torch.cat([m for m in maps if m is not None], 1)[0].float().cpu().numpy()
-        stitcher.add(part, dense)
+            window = window.to(device, memory_format=torch.channels_last)
+            dense = reduce(torch.add, (_seen(network, window, axes) for axes in MIRRORS[:views]))
+        stitcher.add(part, (dense / views).float().cpu().numpy())
         yield Progress(number + 1, len(parts), "network")
     plane: NDArray[np.float32] = stitcher.plane
     return plane
+
+
+def _seen(network: EntityNetwork, window: torch.Tensor, mirrors: tuple[int, ...]) -> torch.Tensor:
+    """Return the maps (C, h, w) of a window as it looks mirrored along some axes."""
+    maps = network(window.flip(mirrors) if mirrors else window)
+    if maps.offset is not None:
+        sign = [-1.0 if axis in mirrors else 1.0 for axis in (-2, -1)]
+        offset = maps.offset * maps.offset.new_tensor(sign)[:, None, None]
+        maps = maps._replace(offset=offset)
+    dense = torch.cat([one for one in maps if one is not None], 1)[0]
+    return dense.flip(mirrors) if mirrors else dense
 
 
 def channels(network: EntityNetwork) -> int:
@@ -126,12 +143,12 @@ def to_maps(dense: NDArray[np.float32], lattice: Lattice) -> decode.Maps:
 
 
 def iter_dense_bounded(
-    network: EntityNetwork, image: torch.Tensor, tile: int
+    network: EntityNetwork, image: torch.Tensor, tile: int, views: int = 1
 ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
     """Run :func:`iter_dense`, with smaller tiles when memory is not enough."""
     return (
         yield from halving(
-            lambda side: iter_dense(network, image, side),
+            lambda side: iter_dense(network, image, side, views),
             tile,
             smallest=SMALLEST_TILE,
             device=next(network.parameters()).device,
@@ -231,7 +248,7 @@ def iter_plane(
     for step in range(config.resolutions):
         finer = scale * 2**step
         image = resize_to(pixels, scaled_shape(shape, finer))
-        dense = yield from iter_dense_bounded(network, image, config.tile)
+        dense = yield from iter_dense_bounded(network, image, config.tile, config.views)
         yield Progress(1, 1, "clustering")
         lattice = Lattice.whole(shape, finer, network.config.output_stride)
         found.append(labels_of(network, dense, lattice, config))
