@@ -54,7 +54,8 @@ def unique_ids(result: Segmentation) -> Segmentation:
     Parameters
     ----------
     result : Segmentation
-        As computed: ids are unique within a frame. A single picture is returned as it is.
+        As computed: ids are unique within a frame. A single picture is returned as it is, and so
+        is a result of unique ids.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def unique_ids(result: Segmentation) -> Segmentation:
         ``id_in_frame``.
     """
     leading = result.labels.shape[:-2]
-    if not leading:
+    if not leading or "id_in_frame" in result.table:
         return result
     import pandas as pd
 
@@ -74,6 +75,25 @@ def unique_ids(result: Segmentation) -> Segmentation:
         tables.append(rows)
     filled = [rows for rows in tables if len(rows)] or tables[:1]
     return replace(result, labels=labels, table=pd.concat(filled, ignore_index=True))
+
+
+def lazily_unique(result: Segmentation) -> Segmentation:
+    """Return the same as :func:`unique_ids`, the labels being a dask array that reads the old."""
+    leading = result.labels.shape[:-2]
+    if not leading or "id_in_frame" in result.table:
+        return result
+    import dask.array as da
+
+    frames = result.table["frame"].to_numpy(int)
+    largest = np.zeros(int(np.prod(leading)), np.int64)
+    np.maximum.at(largest, frames, result.table["index"].to_numpy(int))
+    before = np.concatenate([[0], np.cumsum(largest)[:-1]])
+    table = result.table.copy()
+    table.insert(1, "id_in_frame", table["index"])
+    table["index"] += before[frames]
+    labels = da.asarray(result.labels)
+    counted = labels + before.reshape(*leading, 1, 1).astype(np.int32)
+    return replace(result, labels=da.where(labels > 0, counted, 0), table=table)
 
 
 class Renumbering:
