@@ -74,7 +74,7 @@ def read_image(path: str | Path) -> ImageFile:
         When there is no such file, when it is damaged, or when its format is not supported.
     """
     path = Path(path).absolute()  # as other processes may be told of it
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"There is no file {str(path)!r}; check the path.")
     reader = _READERS.get(_suffix(path))
     if reader is None:
@@ -93,6 +93,14 @@ def read_image(path: str | Path) -> ImageFile:
             "export it again, for example as OME-TIFF."
         ) from error
     return replace(found, path=path)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path leads anywhere; one that cannot be looked at does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or no text for a path
+        return False
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -255,7 +263,8 @@ def _read_picture(path: Path) -> ImageFile:
 
 
 def _read_npy(path: Path) -> ImageFile:
-    return ImageFile(np.load(path, mmap_mode="r", allow_pickle=False), name=stem_of(path))
+    # Unlike np.load, which takes a zip file or a pickle for what its content says.
+    return ImageFile(np.lib.format.open_memmap(path, mode="r"), name=stem_of(path))
 
 
 _READERS: dict[str, Callable[[Path], ImageFile]] = {

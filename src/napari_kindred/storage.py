@@ -15,6 +15,7 @@ import pandas as pd
 
 from .columns import read_columns, write_columns
 from .errors import OutputError, reason_of
+from .files import is_there
 from .label_tiff import as_ids, places_in, read_tiff, write_tiff
 from .ome import AXIS_TYPES, label_attributes
 from .writing import (
@@ -22,7 +23,6 @@ from .writing import (
     as_csv,
     as_json,
     check_folder,
-    is_there,
     plain,
     refuse_existing,
     replacing,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import OutputError, reason_of
+from .files import is_there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +59,6 @@ def check_folder(folder: Path) -> None:
             f"Nothing can be written into {str(folder)!r} ({reason_of(error)}); "
             "choose another folder."
         ) from error
-
-
-def is_there(path: Path) -> bool:
-    """Tell whether a path leads anywhere; one that cannot be looked at does not."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or no text for a path
-        return False
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import is_image, list_images, read_image, stem_of
+from ..files import is_image, is_there, list_images, read_image, stem_of
 from .names import check_names, key, tidy
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def read_examples(folder: str | Path) -> list[Example]:
         When it is laid out in no such way, or a file in it cannot be used.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not (is_there(folder) and folder.is_dir()):
         raise InputError(f"There is no folder {str(folder)!r}; give a folder of examples.")
     tables = {name: folder / f"{name}.csv" for name in ("classes", "index", "points", "boxes")}
     if tables["classes"].exists() and (folder / "labels").is_dir():

@@ -18,7 +18,7 @@ from safetensors.numpy import save as save_tensors
 from ..class_configs import TeachConfig
 from ..errors import KindredError, OutputError, WeightsError
 from ..storage import check_folder, plain, refuse_existing, replacing
-from ..weights import read_header
+from ..weights import read_header, there
 from .mil import UNKNOWN, Bag, Head
 from .names import check_names
 from .proposals import Recipe
@@ -102,9 +102,9 @@ def save(vocabulary: Vocabulary, path: Path, overwrite: bool = False) -> Path:
 def load(name_or_path: str | Path) -> Vocabulary:
     """Read a vocabulary; see :meth:`.Vocabulary.load`."""
     text = str(name_or_path)
-    path = Path(__file__).parents[1] / "weights_data" / SHIPPED[text] if text in SHIPPED else None
-    path = Path(text).expanduser() if path is None else path
-    if not path.is_file():
+    shipped = Path(__file__).parents[1] / "weights_data"
+    path = there(shipped / SHIPPED[text] if text in SHIPPED else text)
+    if path is None:
         raise WeightsError(
             f"There is no vocabulary {text!r}; give the path of a {SUFFIX} file, or the name of "
             f"the shipped one, {', '.join(SHIPPED)}."

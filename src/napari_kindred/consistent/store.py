@@ -21,7 +21,7 @@ from ..storage import (
     plain,
     replacing,
 )
-from ..weights import read_header
+from ..weights import read_header, there
 from .latent import Basis
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _packed(model: HierarchicalClustering) -> bytes:
 
 def load_model(cls: type[Model], path: Path) -> Model:
     """Read a model; see :meth:`.HierarchicalClustering.load`."""
-    if not path.is_file():
+    if there(path) is None:
         raise WeightsError(f"There is no model {str(path)!r}; check the path.")
     about = read_header(path).get("__metadata__", {})
     wrong = WeightsError(

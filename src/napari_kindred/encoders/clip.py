@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..device import select
 from ..errors import OptionError, WeightsError
-from ..weights import file_sha256
+from ..weights import file_sha256, there
 from . import hub
 from .vit import PatchEncoder
 
@@ -216,8 +216,8 @@ def _local(model: str, pretrained: str) -> tuple[Path | None, dict[str, Any]]:
     entry = open_clip.get_pretrained_cfg(model, pretrained)
     if entry:
         return None, dict(entry)
-    path = Path(pretrained).expanduser()
-    if path.is_file():
+    path = there(pretrained)
+    if path is not None:
         return path, {}
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
     raise OptionError(

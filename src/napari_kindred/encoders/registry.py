@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OptionError, WeightsError
-from ..weights import PYTORCH_SUFFIXES, WEIGHTS, is_here
+from ..weights import PYTORCH_SUFFIXES, WEIGHTS, is_here, there
 
 if TYPE_CHECKING:
     import torch
@@ -180,12 +180,12 @@ _PATTERNS = (
 
 def _sam_file(name: str) -> Path:
     """Return the SAM file that a name leads to, which must be there."""
-    path = Path(name).expanduser()
-    if path.suffix.lower() not in SAM_SUFFIXES:
+    if Path(name).suffix.lower() not in SAM_SUFFIXES:
         names = ", ".join([*_FIXED, *(pattern.name for pattern in _PATTERNS)])
         raise OptionError(
             f"There is no encoder {name!r}; use one of {names}, or the path of a SAM checkpoint."
         )
-    if not path.is_file():
+    path = there(name)
+    if path is None:
         raise WeightsError(f"There is no file {name!r}; give the path of a SAM checkpoint.")
     return path
