@@ -2,6 +2,7 @@
 
     python benchmarks/entities_accuracy.py DATA_DIR [--weights NAME_OR_FILE]
     python benchmarks/entities_accuracy.py DATA_DIR --sizes
+    python benchmarks/entities_accuracy.py DATA_DIR --views 2
 
 ``DATA_DIR`` holds one or both of
 
@@ -15,7 +16,8 @@ folder of label TIFFs (kept with ``--keep DIR``), and those are scored: AP at an
 TP / (TP + FP + FN), mSA its mean over IoU 0.50 to 0.95, counts summed over a kind's pictures.
 
 ``--sizes`` rescales pieces of the same pictures until the median diameter is 8 … 120 pixels and
-tells AP50 for each size.  Results of both are kept in ``benchmarks/results``.
+tells AP50 for each size.  ``--views`` looks at mirrored pictures too.  Results of all are kept in
+``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -169,6 +171,19 @@ def sizes(
     return rows
 
 
+def of_views(parts: dict[str, dict]) -> str:
+    """Return the table of accuracy by the number of views."""
+    lines = [
+        "| " + " | ".join(["pictures", *(f"AP50 / mSA, {n} views" for n in parts)]) + " |",
+        "|---|" + "---|" * len(parts),
+    ]
+    for kind in parts["1"]["rows"]:
+        rows = (part["rows"][kind] for part in parts.values())
+        cells = " | ".join(f"{row['AP50']:.3f} / {row['mSA']:.3f}" for row in rows)
+        lines.append(f"| {kind} | {cells} |")
+    return "\n".join([*lines, "", footer(parts["1"])]).replace("1 views", "1 view")
+
+
 def markdown(result: dict) -> dict[str, str]:
     """Return the tables of what has been measured, by name."""
     tables = {}
@@ -185,6 +200,8 @@ def markdown(result: dict) -> dict[str, str]:
                 f"| {row['seconds']:.0f} |"
             )
         tables[NAME] = "\n".join([*lines, "", footer(part)])
+    if "views" in result and "accuracy" in result:
+        tables["entities_views"] = of_views({"1": result["accuracy"], **result["views"]})
     if "sizes" in result:
         part = result["sizes"]
         lines = [
@@ -210,6 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
     parser.add_argument("--weights", default=EntityConfig().weights, metavar="NAME_OR_FILE")
+    parser.add_argument("--views", type=int, default=1, help="of each picture; see the option [1]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sizes", action="store_true", help="accuracy by size instead")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the label TIFFs here")
@@ -218,9 +236,11 @@ def main() -> None:
         "--out", type=Path, help="another JSON file; the pages then stay as they are"
     )
     given = parser.parse_args()
+    if given.sizes and given.views > 1:
+        parser.error("--sizes is measured with one view")
     if given.limit and not given.out:
         parser.error("--limit measures a part only; give --out as well")
-    config = EntityConfig(weights=given.weights, device=given.device)
+    config = EntityConfig(weights=given.weights, views=given.views, device=given.device)
     kinds = {kind: pairs[: given.limit] for kind, pairs in held_out(given.data).items()}
     path = resolve(given.weights)
     part = {
@@ -236,7 +256,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             part["rows"] = accuracy(kinds, config, Path(folder))
     result = measured_before(NAME, given.out)
-    result["sizes" if given.sizes else "accuracy"] = part
+    if given.views > 1:
+        result.setdefault("views", {})[str(given.views)] = part
+    else:
+        result["sizes" if given.sizes else "accuracy"] = part
     keep(NAME, result, markdown(result), given.out)
 
 

@@ -71,8 +71,8 @@ class EntityConfig:
     views: int = option(
         1,
         "Views",
-        "How many mirrored pictures of each frame the network looks at and agrees on; each more "
-        "finds a little more, and takes as long again.",
+        "At how many mirrored pictures of each frame the network looks; 2 is mostly a little more "
+        "accurate than 1, and takes twice as long.",
         choices=(1, 2, 4),
         advanced=True,
     )

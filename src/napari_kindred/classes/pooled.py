@@ -46,7 +46,7 @@ SMALLEST = 3.0
 COMPACTNESS = 0.1
 """How much superpixels prefer being square to following intensities of 0..1."""
 
-IGNORED = ("axes", "channel", "device", "tile")
+IGNORED = ("axes", "channel", "device", "memory", "tile")
 """Entity options that say nothing of what is found in a plane."""
 
 Found = Generator[Progress | Notice, None, Proposals]
