@@ -50,6 +50,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         yield
 
 
+@pytest.fixture
+def preferring() -> Generator[Callable[..., None]]:
+    """Prefer something in this process, as the window's settings do."""
+    from napari_kindred.preferences import Preferences, prefer
+
+    yield lambda **chosen: prefer(Preferences(**chosen))
+    prefer(Preferences())
+
+
 @pytest.fixture(scope="session")
 def client(_own_cache: None) -> Generator[Any]:
     """A client of a Dask cluster of two processes on this machine, one for all tests."""
@@ -168,6 +177,8 @@ def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
     """
     from napari_kindred.results import load_segmentation
 
+    if sys.platform == "win32":
+        pytest.skip("Windows ends a process without telling it")
     movie, out = tmp_path / "movie.tif", tmp_path / "out.tif"
     tifffile.imwrite(movie, np.zeros((50, 20, 30), np.uint8) + np.arange(30))
 

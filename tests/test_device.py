@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,3 +143,26 @@ def test_the_environment_says_what_options_leave_open(monkeypatch: pytest.Monkey
         monkeypatch.setenv("NAPARI_KINDRED_MEMORY", wrong)
         with pytest.raises(OptionError, match="NAPARI_KINDRED_MEMORY"):
             device.memory_budget(None)
+
+
+def test_a_preferred_memory_counts_below_option_and_environment(
+    monkeypatch: pytest.MonkeyPatch, preferring: Callable[..., None]
+) -> None:
+    preferring(memory=3.0)
+    assert device.memory_budget(None) == 3 * 2**30
+    assert device.memory_budget(1) == 2**30
+    monkeypatch.setenv("NAPARI_KINDRED_MEMORY", "2.5")
+    assert device.memory_budget(None) == 2.5 * 2**30
+
+
+def test_a_preferred_device_is_what_auto_takes(
+    monkeypatch: pytest.MonkeyPatch, preferring: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
+    assert device.select().type == "cuda"
+    preferring(device="cpu")
+    assert device.select().type == "cpu"
+    preferring(device="mps")
+    with pytest.raises(OptionError, match="settings"):
+        device.select()
+    assert device.select("cpu").type == "cpu"

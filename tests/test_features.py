@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -246,6 +247,22 @@ def test_the_limit_is_the_environment_s_or_a_tenth_of_the_free_disk(
         monkeypatch.setenv("NAPARI_KINDRED_CACHE_LIMIT", wrong)
         with pytest.raises(OptionError, match=f"'{wrong}' is no number of gigabytes"):
             FeatureCache(folder)
+
+
+def test_a_preferred_folder_and_limit_count_below_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preferring: Callable[..., None]
+) -> None:
+    monkeypatch.delenv("NAPARI_KINDRED_CACHE")
+    preferring(cache_folder=str(tmp_path / "mine"), cache_limit=0.25)
+    cache = FeatureCache()
+    assert (cache.folder, cache.limit) == (tmp_path / "mine" / "features", 250_000_000)
+    preferring(cache_limit=0.0)
+    assert FeatureCache(tmp_path).limit == 0
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path / "other"))
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE_LIMIT", "0.5")
+    preferring(cache_folder=str(tmp_path / "mine"), cache_limit=0.25)
+    cache = FeatureCache()
+    assert (cache.folder, cache.limit) == (tmp_path / "other" / "features", 500_000_000)
 
 
 def test_keys_tell_apart_values_shapes_types_and_settings() -> None:

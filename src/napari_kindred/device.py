@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
-from .errors import KindredError, OptionError
+from .errors import KindredError, OptionError, says_no_memory
 from .events import Notice
+from .preferences import preferences
 
 Result = TypeVar("Result")
 
@@ -49,8 +50,8 @@ def select(name: str | torch.device = "auto") -> torch.device:
     Parameters
     ----------
     name : str or torch.device
-        ``"auto"`` takes the fastest one there is; else ``"cpu"``, ``"mps"``, ``"cuda"`` or
-        ``"cuda:1"``.
+        ``"auto"`` takes the one that :mod:`.preferences` name, else the fastest one there is;
+        others are ``"cpu"``, ``"mps"``, ``"cuda"`` and ``"cuda:1"``.
 
     Raises
     ------
@@ -59,7 +60,14 @@ def select(name: str | torch.device = "auto") -> torch.device:
     """
     kinds = available()
     if name == "auto":
-        return torch.device(kinds[0])
+        name = preferences().device
+        if name == "auto":
+            return torch.device(kinds[0])
+        if name not in kinds:
+            raise OptionError(
+                f"The settings ask for the device {name!r}, which is not available to PyTorch "
+                f"{torch.__version__} on this machine; choose auto or another one in the settings."
+            )
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -93,12 +101,7 @@ def inference() -> Iterator[None]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that the device's memory was not enough."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
-    )
+    return isinstance(error, torch.cuda.OutOfMemoryError) or says_no_memory(error)
 
 
 def release(device: torch.device) -> None:
@@ -168,7 +171,7 @@ def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> i
     ----------
     memory : float or None
         Gigabytes (2**30 bytes) as the user set them; None is what the environment variable
-        ``NAPARI_KINDRED_MEMORY`` says, or half of what is free now.
+        ``NAPARI_KINDRED_MEMORY`` says, else :mod:`.preferences`, else half of what is free now.
     device : str or torch.device
         Of a CUDA device, its own memory; of any other, the machine's, or the container's where
         that has less.
@@ -178,7 +181,8 @@ def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> i
     OptionError
         When the environment variable holds no number above 0.
     """
-    chosen = os.environ.get(MEMORY_VARIABLE, "") if memory is None else memory
+    left_open = os.environ.get(MEMORY_VARIABLE) or preferences().memory
+    chosen = left_open if memory is None else memory
     if chosen:
         try:
             budget = int(float(chosen) * 2**30)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import OptionError
+from .preferences import preferences
 from .weights import cache_dir
 
 if TYPE_CHECKING:
@@ -222,6 +223,9 @@ def _default_limit(folder: Path) -> int:
                 f"{LIMIT:g}, or to 0 to keep nothing."
             )
         return int(limit * 1e9)
+    preferred = preferences().cache_limit
+    if preferred is not None:
+        return int(preferred * 1e9)
     there = next((place for place in (folder, *folder.parents) if place.is_dir()), None)
     try:
         free = shutil.disk_usage(there or os.curdir).free

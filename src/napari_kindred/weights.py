@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 
 from .downloads import CACHE_VARIABLE, Wanted, download, file_sha256, reading
 from .errors import WeightsError
+from .preferences import preferences
 
 if TYPE_CHECKING:
     from .aside import Report
@@ -119,7 +120,7 @@ WEIGHTS: dict[str, Weights] = {
 
 def cache_dir() -> Path:
     """Return the folder of downloaded weights, which need not exist yet."""
-    chosen = os.environ.get(CACHE_VARIABLE)
+    chosen = os.environ.get(CACHE_VARIABLE) or preferences().cache_folder
     if chosen:
         return Path(chosen).expanduser()
     if sys.platform == "win32":

@@ -34,6 +34,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Conversion from CIE-LAB:UserWarning")
 
 
+@pytest.fixture(autouse=True)
+def own_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Path]:
+    """No test reads or changes the settings and options of whoever runs it, or of another test."""
+    from napari import settings
+    from napari_kindred.preferences import Preferences, prefer
+
+    folder = tmp_path_factory.mktemp("settings")
+    monkeypatch.setenv("NAPARI_KINDRED_CONFIG", str(folder))
+    monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    yield folder
+    settings._clear_plugin_settings_cache()
+    prefer(Preferences())
+
+
 class Threshold:
     """Segments by threshold, with the events of the real job.
 

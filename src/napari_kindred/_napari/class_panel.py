@@ -137,6 +137,13 @@ class ClassPanel(Container):
         """What is entered."""
         return "auto" if self.auto.value else round(float(self.slider.value), 4)
 
+    def enter(self, threshold: Any) -> None:
+        """Enter a threshold of an earlier run; anything that is none is "auto"."""
+        number = isinstance(threshold, float) and 0 <= threshold <= 1
+        with self.slider.changed.blocked(), self.auto.changed.blocked():
+            self.auto.value = not number
+            self.slider.value = threshold if number else CONFIDENCE
+
     @property
     def layer(self) -> Any:
         """The layer that is worked on, or None."""

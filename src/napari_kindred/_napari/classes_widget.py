@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,12 @@ class ClassesWidget(StackWidget):
         self.panel.rename.changed.connect(self.show_names)
         self.panel.save.changed.connect(self.save_shown)
         return [self.panel]
+
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options of an earlier run; see :class:`StackWidget`."""
+        super().restore(options)
+        if self.panel.layer is None:  # else the threshold is that layer's
+            self.panel.enter(options.get("threshold"))
 
     def target(self) -> Target:
         """Return the image that examples are marked on.

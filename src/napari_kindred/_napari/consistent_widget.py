@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +108,11 @@ class ConsistentWidget(StackWidget):
         if not self.encoder.usable:
             raise OptionError("Choose an encoder; the line below it says what is known of it.")
         return {"encoder": self.encoder.choice.value}
+
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options of an earlier run; see :class:`StackWidget`."""
+        super().restore(options)
+        self.encoder.choose(str(options.get("encoder", ConsistentConfig().encoder)))
 
     def check(self, *_: Any) -> Any:
         """Check every entry; see :class:`StackWidget`."""

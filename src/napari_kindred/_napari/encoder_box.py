@@ -81,6 +81,11 @@ class EncoderBox:
         """Return what is shown, from top to bottom."""
         return [labelled(self.choice), self.about]
 
+    def choose(self, name: str) -> None:
+        """Choose an encoder as if its name were typed."""
+        self.choice.native.setEditText(name)
+        self._typed()
+
     def _typed(self) -> None:
         """Make what was typed one of the choices, and choose it."""
         text = self.choice.native.currentText().strip()

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from magicgui.widgets.bases import ValueWidget, Widget
 
@@ -180,8 +180,13 @@ class Form:
         }
         self.inputs = {name: make_input(item) for name, item in self._fields.items()}
         self._rows = {name: labelled(widget) for name, widget in self.inputs.items()}
-        advanced = [name for name, item in self._fields.items() if item.metadata.get("advanced")]
-        self._folded: list[Widget] = [*(self._rows[name] for name in advanced), *folded]
+        self._advanced = [
+            name for name, item in self._fields.items() if item.metadata.get("advanced")
+        ]
+        self._folded: list[Widget] = [*(self._rows[name] for name in self._advanced), *folded]
+        self._unfolded = False
+        for name in self._advanced:
+            self.inputs[name].changed.connect(self._entitle)
         self.more = PushButton(text="", tooltip="Options that rarely need a change.")
         self.more.native.setCheckable(True)
         self.more.native.toggled.connect(self.unfold)
@@ -195,7 +200,33 @@ class Form:
         """Show or hide the advanced inputs; to be called once after the rows are laid out."""
         for row in self._folded:
             row.visible = show
-        self.more.text = "▾ Fewer options" if show else "▸ More options"
+        self._unfolded = show
+        self._entitle()
+
+    def _entitle(self, *_: Any) -> None:
+        """Say on the button how many options that it hides are not as usual."""
+        unusual = sum(self._value(name) != self._fields[name].default for name in self._advanced)
+        text = "▾ Fewer options" if self._unfolded else "▸ More options"
+        self.more.text = text + (f" ({unusual} changed)" if unusual else "")
+
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options, and the defaults of those that are not named or cannot be used.
+
+        Parameters
+        ----------
+        options : mapping
+            By field name; of whatever version wrote them.
+        """
+        for name, widget in self.inputs.items():
+            default = self._fields[name].default
+            value = options.get(name, default)
+            alike = isinstance(value, bool) == isinstance(default, bool)
+            single = value is None or isinstance(value, str | int | float)
+            if not (alike and single and self._fits(name, value)):
+                value = default
+            if isinstance(widget, LineEdit):
+                value = "" if value is None else str(value)
+            widget.value = value
 
     def config(self, **others: Any) -> Any:
         """Return the config that is entered; an entry that stands in its way turns red.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from magicgui.widgets import Container
+from magicgui.widgets import Container, PushButton
 
 from ..events import Event
-from .form import Closing, Form, scrolled
+from ..options import changed
+from .form import Closing, Form, row, scrolled
 from .image_box import ImageBox
+from .remembered import recall, remember
 from .run_bar import RunBar, pinned
+from .settings import apply_settings, open_settings
 from .tools import Tools
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from ..results import Segmentation
     from .layers import LayerImage
     from .run import Run, Shown
+
+OF_AN_IMAGE = ("axes", "channel")
+"""Options that say nothing of another image."""
 
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
@@ -52,7 +58,13 @@ class StackWidget(Container):
         self._viewer = viewer
         self._segment = segment
         self.chosen = ImageBox(viewer, self.check)
-        self.form = Form(self.config_class, self.left_out, self.own_options())
+        self.defaults = PushButton(text="Defaults", tooltip="Take back what you changed above.")
+        self.settings = PushButton(
+            text="Settings …",
+            tooltip="Device, memory and the place of kept files, for all widgets and sessions.",
+        )
+        folded = [*self.own_options(), row(self.defaults, self.settings)]
+        self.form = Form(self.config_class, self.left_out, folded)
         self.bar = RunBar(viewer, self.title, self.run_tip, self.ended)
         self.more_tools = Tools(viewer, lambda: self.result, self._code_of_entries, self.bar.say)
         self._name_parts()
@@ -72,8 +84,11 @@ class StackWidget(Container):
         self.bar.settle()
         self._closing = Closing(self.native, self._closed)
         self.native.destroyed.connect(self._abandon)
+        options, damaged = recall(self.title)
+        self.restore(options)
         self.chosen.take_layer()
         self.chosen.take_axes()
+        self.bar.say(" ".join(filter(None, (apply_settings(), damaged))))
 
     def _name_parts(self) -> None:
         """Give what users press and read a name of its own on the widget."""
@@ -87,6 +102,8 @@ class StackWidget(Container):
         self.progress, self.status = self.bar.progress, self.bar.status
         self.table, self.copy = self.more_tools.table, self.more_tools.copy
         self.run.changed.connect(self.start)
+        self.defaults.changed.connect(self.take_defaults)
+        self.settings.changed.connect(lambda: self.bar.say(open_settings()))
 
     # -- what a method's widget says -------------------------------------------------------
 
@@ -177,6 +194,15 @@ class StackWidget(Container):
         place = {"axes": self.chosen.letters, "channel": self.channel.value}
         return self.form.config(**place, **self.entered())
 
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options of an earlier run; what is not among them takes its default."""
+        self.form.restore(options)
+
+    def take_defaults(self, *_: Any) -> None:
+        """Enter the defaults of all options."""
+        self.restore({})
+        self.bar.say("All options are as they came.")
+
     # -- running ---------------------------------------------------------------------------
 
     def start(self, *_: Any) -> None:
@@ -184,6 +210,8 @@ class StackWidget(Container):
         config = self.check()
         if config is None or self.bar.busy or self.known is None:
             return
+        options = changed(config)
+        remember(self.title, {key: options[key] for key in options if key not in OF_AN_IMAGE})
         run = self.run_of(self.image.value, self.known, config)
         self.bar.launch(run, self.job_of(self.known.file, config))
 

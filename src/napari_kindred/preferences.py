@@ -1,0 +1,44 @@
+"""What is used in this process where neither an option nor an environment variable says otherwise.
+
+The window sets it from napari's settings; scripts and the command line leave it as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a user prefers on this machine.
+
+    Attributes
+    ----------
+    device : str
+        Taken for ``"auto"``; ``"auto"`` leaves the fastest.
+    memory : float or None
+        Gigabytes that a job may take; None is half of what is free.
+    cache_folder : str
+        Of downloaded weights and encoded frames; the system's own place when empty.
+    cache_limit : float or None
+        Gigabytes that encoded frames may take; None is a tenth of the free disk, at most 10.
+    """
+
+    device: str = "auto"
+    memory: float | None = None
+    cache_folder: str = ""
+    cache_limit: float | None = None
+
+
+_now = Preferences()
+
+
+def preferences() -> Preferences:
+    """Return what is preferred now."""
+    return _now
+
+
+def prefer(chosen: Preferences) -> None:
+    """Prefer something else from now on, in this process."""
+    global _now
+    _now = chosen
