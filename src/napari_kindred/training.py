@@ -241,7 +241,7 @@ class Run(ABC):
             f"{len(self.examples)} pictures to learn from, {len(self.validation)} to validate on, "
             f"device {self.device}" + (f", going on at step {self.step}" if resumed else "")
         )
-        (self.out / "run.json").write_text(json.dumps(self.describe(), indent=1))
+        (self.out / "run.json").write_text(json.dumps(self.describe(), indent=1), "utf-8")
         return self.run()
 
     def run(self) -> Path:
@@ -280,7 +280,7 @@ class Run(ABC):
             f"{minutes:7.1f} min  step {self.step:6d}  "
             + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
         )
-        with (self.out / "log.csv").open("a", newline="") as file:
+        with (self.out / "log.csv").open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])

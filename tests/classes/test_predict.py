@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import napari_kindred as nk
@@ -217,7 +217,7 @@ def test_whoever_looks_at_the_frames_the_labels_are_the_same(
 
     def kill(event: Any) -> None:
         if scheduler == "a worker dies" and isinstance(event, Partial) and event.index == (0,):
-            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+            psutil.Process(next(iter(client.run(os.getpid).values()))).kill()
 
     alone = finish(run("alone"))
     shared = finish(run("shared", scheduler=client if scheduler != "threads" else scheduler), kill)

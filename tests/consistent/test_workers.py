@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import psutil
 import pytest
 
 from napari_kindred.consistent.predict import cluster_stack, iter_cluster_stack
@@ -85,7 +85,7 @@ def test_on_workers_one_of_which_dies(run: Callable[..., list[Any]], client: Any
     def kill(event: Any) -> None:
         if isinstance(event, Partial) and not seen:
             seen.append(next(iter(client.run(os.getpid).values())))
-            os.kill(seen[0], signal.SIGKILL)
+            psutil.Process(seen[0]).kill()
 
     run(client, report=kill)
     assert seen

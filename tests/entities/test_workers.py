@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import zarr
 
@@ -47,7 +47,7 @@ class Killer:
     def __call__(self, event: Any) -> None:
         if isinstance(event, Partial) and not self.killed:
             self.killed = True
-            os.kill(next(iter(self._client.run(os.getpid).values())), signal.SIGKILL)
+            psutil.Process(next(iter(self._client.run(os.getpid).values()))).kill()
 
 
 def test_frames_in_threads(movie: np.ndarray, alone: Any) -> None:

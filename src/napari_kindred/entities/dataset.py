@@ -73,7 +73,7 @@ def _index(folder: Path) -> dict[str, dict[str, str]]:
     path = folder / "index.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     return {row.get("id") or row.get("name") or "": row for row in rows}
 
