@@ -44,8 +44,11 @@ def test_every_widget_is_found_in_the_layers_menu(manifest: PluginManifest) -> N
 
 
 def test_the_manifest_at_the_root_is_the_packages() -> None:
-    root = Path(__file__).parents[2] / "napari.yaml"
-    assert root.read_text("utf-8") == MANIFEST.read_text("utf-8")
+    root = Path(__file__).parents[2]
+    text = (root / "napari.yaml").read_text("utf-8")
+    # A checkout without symbolic links, as on Windows, has the path in a link's place.
+    followed = text if "\n" in text else (root / text).read_text("utf-8")
+    assert followed == MANIFEST.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", list(SAMPLES))
