@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from . import __version__, storage
+from . import __version__, storage, tabulate
 from .arrays import blocks
 from .events import Partial, Progress
 from .growing import Home, grow, tell, where
@@ -85,6 +85,14 @@ class Segmentation:
             When the path exists, when it cannot be written, or when its suffix is none of these.
         """
         return storage.save(self, Path(path), overwrite=overwrite)
+
+    def table_per(self, per: str | None = None) -> pd.DataFrame:
+        """Return a row per entity, cluster, class or frame; see :func:`.tabulate.table_per`."""
+        return tabulate.table_per(self, per)
+
+    def save_table(self, path: str | Path, per: str | None = None, overwrite: bool = False) -> Path:
+        """Write that as CSV, units in its columns' names; see :func:`.tabulate.save_table`."""
+        return tabulate.save_table(self, Path(path), per, overwrite)
 
 
 def load_segmentation(path: str | Path) -> Segmentation:
@@ -204,7 +212,7 @@ def provenance(
         "channel": image.get("channel"),
         "input": image,
         "weights": dict(weights or {}),
-        "seconds": None if seconds is None else round(seconds, 3),
+        "seconds": None if seconds is None else max(0.0, round(seconds, 3)),
         "device": device,
         "notes": list(notes),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

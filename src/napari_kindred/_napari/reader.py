@@ -35,8 +35,14 @@ def read(path: str | list[str], **_: Any) -> list[LayerData]:
     OutputError
         When one of them is damaged.
     """
+    from napari import current_viewer
+
+    from .edits import watch
     from .saved import layer_data
 
+    viewer = current_viewer()
+    if viewer is not None:
+        watch(viewer.layers)
     places = [result_at(Path(each)) for each in ([path] if isinstance(path, str) else path)]
     return [layer_data(place) for place in places if place is not None]
 

@@ -202,7 +202,7 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     facts = dict(result.provenance)
     look, method = facts.pop(SHOWN, {}), str(facts.get("method"))
     replay = facts.pop(REPLAY, {})
-    if method == "entities":
+    if method == "entities" and not look:  # a layer's ids are unique already
         numbered = unique_ids if isinstance(result.labels, np.ndarray) else lazily_unique
         result = numbered(result)
     image = facts.get("source_layer") or facts.get("image") or path.name.split(".")[0]
@@ -210,7 +210,7 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     options = {
         "name": f"{image} {SUFFIXES.get(method, 'labels')}",
         **{name: value for name, value in look.items() if name in PLACED},
-        "features": class_layers.features(result.table) if len(result.table.columns) else None,
+        "features": _features(result.table),
         "scale": result.scale,
         "units": result.units,
         "axis_labels": tuple(result.axes.lower()),
@@ -227,7 +227,9 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
 def _features(table: pd.DataFrame) -> pd.DataFrame | None:
     """Return a result's table as a layer's features; None where it has no columns."""
     # A CSV cannot tell a column of empty texts from one of missing numbers.
-    texts = {name: table[name].astype(object).fillna("") for name in TEXTS if name in table}
+    texts = {
+        name: table[name].astype(object).fillna("").astype(str) for name in TEXTS if name in table
+    }
     return class_layers.features(table.assign(**texts)) if len(table.columns) else None
 
 
