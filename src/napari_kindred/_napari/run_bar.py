@@ -11,6 +11,7 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 
 from ..events import Event, Notice, Partial, Progress
 from .form import row, say, sentence
+from .keys import CANCEL, RUN, told
 from .worker import Job, as_kindred
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ class RunBar:
         self._job: Job | None = None
         self._why = ""
         self.shown: Shown | None = None
-        self.run = PushButton(text="Run", tooltip=run_tip)
+        self.run = PushButton(text="Run", tooltip=run_tip + told(RUN))
         self.cancel = PushButton(
-            text="Cancel", enabled=False, tooltip="Stop; the frames done so far are kept."
+            text="Cancel",
+            enabled=False,
+            tooltip="Stop; the frames done so far are kept." + told(CANCEL),
         )
         self.progress = ProgressBar(min=0, max=STEPS, value=0)
         self.status = sentence()

@@ -12,6 +12,7 @@ from ..events import Event
 from ..options import changed
 from .form import Closing, Form, row, scrolled
 from .image_box import ImageBox
+from .keys import bind_keys, forget, used
 from .remembered import recall, remember
 from .run_bar import RunBar, pinned
 from .settings import apply_settings, open_settings
@@ -84,6 +85,7 @@ class StackWidget(Container):
         self.bar.settle()
         self._closing = Closing(self.native, self._closed)
         self.native.destroyed.connect(self._abandon)
+        bind_keys(viewer, self)
         options, damaged = recall(self.title)
         self.restore(options)
         self.chosen.take_layer()
@@ -210,6 +212,7 @@ class StackWidget(Container):
         config = self.check()
         if config is None or self.bar.busy or self.known is None:
             return
+        used(self._viewer, self)
         options = changed(config)
         remember(self.title, {key: options[key] for key in options if key not in OF_AN_IMAGE})
         run = self.run_of(self.image.value, self.known, config)
@@ -222,6 +225,7 @@ class StackWidget(Container):
     def _closed(self) -> None:
         """Stop, and keep what is done: the dock was closed, the viewer stays."""
         self.bar.stop()
+        forget(self._viewer, self)
         self.let_go()
 
     def _abandon(self, *_: Any) -> None:

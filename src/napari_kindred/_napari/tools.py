@@ -9,6 +9,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtWidgets import QApplication
 
 from .form import row
+from .keys import NEXT, PREVIOUS, jump, told
 from .layers import KEY
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Tools:
 
     Attributes
     ----------
-    table, copy : PushButton
+    table, copy, previous, next : PushButton
     """
 
     def __init__(
@@ -52,12 +53,23 @@ class Tools:
             text="Copy as Python",
             tooltip="Put the code on the clipboard that computes the selected result again.",
         )
+        self.previous = PushButton(
+            text="◂ Change",
+            tooltip="Go to the previous frame in which a label appears or vanishes."
+            + told(PREVIOUS),
+        )
+        self.next = PushButton(
+            text="Change ▸",
+            tooltip="Go to the next frame in which a label appears or vanishes." + told(NEXT),
+        )
+        self.previous.changed.connect(lambda: jump(viewer, -1))
+        self.next.changed.connect(lambda: jump(viewer, 1))
         self.table.changed.connect(self.show_table)
         self.copy.changed.connect(self.copy_python)
 
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
-        return [row(self.table, self.copy)]
+        return [row(self.table, self.copy), row(self.previous, self.next)]
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
