@@ -188,6 +188,25 @@ def source_of(data: Any) -> Path | None:
     return source if isinstance(source, Path) else None
 
 
+def fault_in_source(data: Any) -> str:
+    """Return what became of an array's file since it was opened, the end of a sentence, or nothing.
+
+    Zarr takes a chunk that is not there for zeros, and a mapped file that became shorter ends the
+    whole program, both without a word.
+    """
+    import zarr
+
+    if isinstance(data, zarr.Array) and isinstance(data.store, zarr.storage.LocalStore):
+        place = Path(data.store.root, data.path)
+        there = any((place / name).is_file() for name in ("zarr.json", ".zarray"))
+        return "" if there else f"{place.name!r} is gone"
+    if _is_mapped(data):
+        path = Path(data.filename)
+        if path.is_file() and path.stat().st_size < data.offset + data.nbytes:
+            return f"{path.name!r} has become shorter"
+    return ""
+
+
 def is_pyramid(image: Any) -> bool:
     """Tell a list of one image's resolutions, finest first, from an array or a list of frames."""
     if not isinstance(image, Sequence) or len(image) < 2:

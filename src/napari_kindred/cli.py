@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from . import __version__
 from . import commands as run
 from .class_configs import ClassesConfig, TeachConfig
 from .config import ConsistentConfig, EntityConfig
-from .errors import KindredError
+from .errors import KindredError, as_sentence, says_no_memory
 from .flags import add_flags
 from .terminal import terminate_like_interrupt
 from .train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
@@ -35,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 1 something is wrong, said in one sentence on stderr; 2 wrong usage; 130 cancelled,
         what was done being kept.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows knows few letters
+            stream.reconfigure(errors="backslashreplace")
     given = make_parser().parse_args(argv)
     try:
         with terminate_like_interrupt():
@@ -47,6 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads along, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one sentence
+        kindred = as_sentence(
+            error,
+            "choose a smaller --tile, or another --device",
+            "the lines above tell where; please report it",
+        )
+        if not says_no_memory(error):
+            traceback.print_exc()
+        print(f"napari-kindred: {kindred}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("napari-kindred: cancelled; what was done is kept.", file=sys.stderr)
         return CANCELLED

@@ -254,7 +254,7 @@ def _tell_failures(outcome: Outcome) -> int:
 
 def _time(outcome: Any) -> str:
     device = outcome.provenance.get("device")
-    return f"{outcome.seconds:.1f} s" + (f" on {device}" if device else "")
+    return f"{max(0.0, outcome.seconds):.1f} s" + (f" on {device}" if device else "")
 
 
 def _view(source: Path, labels: Path) -> int:

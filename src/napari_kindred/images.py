@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from .arrays import (
     as_array,
     blocks,
+    fault_in_source,
     is_portable,
     is_pyramid,
     packed,
@@ -325,11 +327,12 @@ class Frames:
         dict
             ``shape``, ``dtype``, ``axes``, ``channel``, and ``content``: a hash over a sample of
             each frame that was read (of the first, when none was), at the highest resolution
-            that was read.
+            that was read; None where nothing was, and nothing can be read any more.
         """
         seen = [frames._digests for frames in (self, *self._lower) if frames._digests]
         if not seen:
-            self.plane_range(next(self.indices()))
+            with suppress(InputError):  # its source may be gone by now
+                self.plane_range(next(self.indices()))
             seen = [self._digests]
         content = hashlib.sha256()
         for index, digest in sorted(seen[0].items()):
@@ -339,7 +342,7 @@ class Frames:
             "dtype": self.dtype.name,
             "axes": self.axes,
             "channel": self.channel,
-            "content": content.hexdigest(),
+            "content": content.hexdigest() if seen[0] else None,
         }
 
     def _values(self, index: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
@@ -350,13 +353,25 @@ class Frames:
             place["C" if "C" in self.axes else "S"] = self.channel
         picks = tuple(place.get(letter, slice(None)) for letter in self.axes)
         try:
-            values = np.asarray(self._data[picks])
+            fault = fault_in_source(self._data)
+            values = np.asarray(self._data[picks]) if not fault else np.zeros(0)
         except Exception as error:
-            raise InputError(
-                f"{self._name(index)} cannot be read ({reason_of(error)}); check the image's "
-                "source."
-            ) from error
+            raise self._unreadable(index, reason_of(error)) from error
+        expected = self._shape_of(rows, columns)
+        if not fault and (values.shape != expected or values.dtype.kind not in "buif"):
+            fault = f"it gives {values.dtype} of shape {values.shape}, not of shape {expected}"
+        if fault:
+            raise self._unreadable(index, fault)
         return values[..., :3] if self.rgb else values[..., None]
+
+    def _shape_of(self, rows: slice, columns: slice) -> tuple[int, ...]:
+        """Return the shape that part of a frame has in the image."""
+        height, width = self.plane_shape
+        plane = (len(range(height)[rows]), len(range(width)[columns]))
+        return (*plane, self.shape[-1]) if self.rgb else plane
+
+    def _unreadable(self, index: tuple[int, ...], why: str) -> InputError:
+        return InputError(f"{self._name(index)} cannot be read ({why}); check the image's source.")
 
     def _spread(self, values: np.ndarray) -> Spread:
         return Spread() if is_exact(self.dtype) else spread_of(values)

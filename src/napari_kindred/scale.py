@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import KindredError, OptionError, reason_of
+from .errors import KindredError, OptionError, as_sentence, reason_of, says_no_memory
 from .events import Event, Notice
 from .units import Done, Kept, Result, Terms, Tool, Unit, work
 from .workers import Ahead, Here, Threads, Workers
@@ -170,10 +170,16 @@ def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
     OptionError
         When it is none of these, or ``distributed`` is not installed.
     KindredError
-        When no scheduler answers.
+        When no scheduler answers; and where those who work have too little memory.
     """
     with closing(_opened(scheduler, device)) as workers:
-        yield workers
+        try:
+            yield workers
+        except (MemoryError, RuntimeError) as error:
+            if not says_no_memory(error):
+                raise
+            advice = "close other programs, or choose a smaller tile or device='cpu'"
+            raise as_sentence(error, advice, "") from error
 
 
 def _opened(scheduler: Any, device: str) -> Workers:

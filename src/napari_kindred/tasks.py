@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from .errors import KindredError, reason_of
 from .events import Event, Notice, Partial, Progress, finish
 from .files import read_image
 from .images import Frames
@@ -157,7 +158,7 @@ def run_task(
         job.close()
         if so_far.done:
             cancelled = isinstance(error, KeyboardInterrupt)
-            why = "cancelled" if cancelled else str(error) or type(error).__name__
+            why = "cancelled" if cancelled else reason_of(error)
             facts = provenance(
                 method=task.method,
                 config=task.config,
@@ -165,12 +166,29 @@ def run_task(
                 seconds=time.perf_counter() - start,
                 notes=[*_notes(image), f"stopped: {why}"],
                 image=image.name,
-                **task.facts(),
+                **_known(task),
             )
-            keep(so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
+            _keep_surely(keep, so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
         raise
-    keep(result)
+    _keep_surely(keep, result)
     return result
+
+
+def _known(task: Task[Any]) -> dict[str, Any]:
+    """Return the facts of a stopped job, for which some may be gone that it had."""
+    try:
+        return task.facts()
+    except KindredError:
+        return {}
+
+
+def _keep_surely(keep: Callable[[Segmentation], None], result: Segmentation) -> None:
+    """Keep a result; who cancels meanwhile gets what there is, who cancels twice gets nothing."""
+    try:
+        keep(result)
+    except KeyboardInterrupt:
+        keep(result)
+        raise
 
 
 def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:

@@ -13,7 +13,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QThreadPool, QTimer
 
-from ..errors import KindredError
+from ..errors import KindredError, as_sentence
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -44,22 +44,13 @@ class Success:
     result: Any
 
 
-def as_kindred(error: Exception) -> KindredError:
+def as_kindred(error: BaseException) -> KindredError:
     """Turn any exception into one sentence for the user, which names the fix where there is one."""
-    if isinstance(error, KindredError):
-        return error
-    text = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-    if isinstance(error, MemoryError) or "out of memory" in reason.lower():
-        message = (
-            "There is not enough memory; choose a smaller tile under More options, "
-            "or another device."
-        )
-    else:
-        message = f"The job stopped with {reason}; napari's log has the details."
-    kindred = KindredError(message)
-    kindred.__cause__ = error
-    return kindred
+    return as_sentence(
+        error,
+        "choose a smaller tile under More options, or another device",
+        "napari's log has the details",
+    )
 
 
 def _drive(
@@ -72,7 +63,10 @@ def _drive(
     """
     try:
         result = yield from start()
-    except Exception as error:  # whatever it is, the user hears of it
+    except GeneratorExit:
+        raise
+    # Whatever it is, the user hears of it: what ends a program must not end napari from a thread.
+    except BaseException as error:
         if not isinstance(error, KindredError):
             logger.exception("the job stopped with an unexpected error")
         return Failure(as_kindred(error))
