@@ -246,6 +246,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for card in ("kindred-entities", "kindred-sam", "microscopy"):
         assert f"Model card: {card}" in (tmp_path / "models" / f"{card}.html").read_text("utf-8")
+    reference = (tmp_path / "api.html").read_text("utf-8")
+    assert "Raises" in reference
+    assert ":func:" not in reference
     house = (tmp_path / "contributing.html").read_text("utf-8")
     parts = re.findall(r"<td><code>(\w+)</code></td>", house)
     assert parts[:2] == ["errors", "events"]

@@ -48,6 +48,12 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     return text.replace("<!-- the house -->", house()) if "<!-- the house -->" in text else text
 
 
+def on_page_content(html: str, **_: object) -> str:
+    """Show the docstrings' references, written for Sphinx, as the names that they lead to."""
+    role = r":(?:class|data|func|meth|mod):<code>~?(?:[a-z_]\w*\.|\.)*([\w.]+)</code>"
+    return re.sub(role, r"<code>\1</code>", html)
+
+
 def house() -> str:
     """Return the table of the package's parts, in the order in which they may import each other."""
     rules = ast.parse((ROOT / "tests" / "test_architecture.py").read_text("utf-8"))
