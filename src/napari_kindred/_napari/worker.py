@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -82,6 +83,11 @@ class _Worker(GeneratorWorker):
             return super().work()
         finally:
             self._gen.close()
+
+    def run(self) -> None:
+        """Run it, and say nothing at its end where Python is about to end too; see the above."""
+        with suppress(RuntimeError):  # its signals are gone by then
+            super().run()
 
     def _relay_warning(self, shown: tuple[Any, ...]) -> None:
         """Log what libraries warn of; what concerns the user arrives as an event."""
