@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_kindred.class_configs import ClassesConfig, TeachConfig
@@ -38,7 +40,13 @@ def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(config: typ
         ({"min_area": 2.5}, "whole number"),
         ({"min_area": True}, "whole number"),
         ({"threshold": "high"}, "must be a number"),
-        ({"threshold": float("nan")}, "at least"),
+        ({"threshold": float("nan")}, "must be a number"),
+        ({"memory": float("inf")}, "must be a number"),
+        ({"min_area": 2**31}, "at most"),
+        ({"fill_holes": "yes"}, "True or False"),
+        ({"axes": 3}, "must be text"),
+        ({"device": ["cpu"]}, "must be text"),
+        ({"threshold": np.arange(2000).reshape(2, 1000)}, "must be a number"),
         ({"scale": "big"}, "must be a number"),
         ({"device": "tpu"}, "auto, cpu, cuda, mps"),
     ],
@@ -49,11 +57,27 @@ def test_a_wrong_value_is_refused_naming_the_option(options: dict, complaint: st
     assert next(iter(options)) in str(caught.value)
 
 
+def test_numbers_of_numpy_and_paths_become_python_s() -> None:
+    config = EntityConfig(
+        min_area=np.int64(5), threshold=np.float32(0.5), fill_holes=np.True_, weights=Path("a.b")
+    )
+    assert config == EntityConfig(min_area=5, threshold=0.5, fill_holes=True, weights="a.b")
+    assert [type(getattr(config, name)) for name in ("min_area", "threshold", "weights")] == [
+        int, float, str,
+    ]  # fmt: skip
+
+
+def test_a_config_of_another_method_is_refused() -> None:
+    for config in (ConsistentConfig(), {"threshold": 0.5}, EntityConfig):
+        with pytest.raises(OptionError, match="is no EntityConfig"):
+            with_options(EntityConfig, config, {})
+
+
 def test_options_replace_those_of_a_config_and_unknown_ones_are_refused() -> None:
-    config = with_options(EntityConfig(min_area=5), {"threshold": 0.3})
+    config = with_options(EntityConfig, EntityConfig(min_area=5), {"threshold": 0.3})
     assert (config.min_area, config.threshold) == (5, 0.3)
     with pytest.raises(OptionError, match="'diametre'; the options are axes, channel"):
-        with_options(config, {"diametre": 30})
+        with_options(EntityConfig, config, {"diametre": 30})
 
 
 def test_only_what_was_changed_is_replayed() -> None:

@@ -9,10 +9,21 @@ by default).
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
+import os
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import OptionError
+
+Config = TypeVar("Config")
+
+LARGEST = 2**31 - 1
+"""Of numbers whose option sets no other limit; more is beyond some library's integers."""
+
+LONGEST = 60
+"""Characters of a wrong value that are shown."""
 
 
 def option(default: Any, label: str, help: str, **more: Any) -> Any:
@@ -27,7 +38,9 @@ def inherited(config: type, name: str, default: Any) -> Any:
 
 
 def check(config: Any) -> None:
-    """Check every field of a config against its declared range.
+    """Check every field of a config against its declared type and range.
+
+    Numbers of numpy become Python's, and paths text, so that a config can be written down.
 
     Raises
     ------
@@ -35,25 +48,58 @@ def check(config: Any) -> None:
         Naming the option, its value and what it may be.
     """
     for item in dataclasses.fields(config):
-        value, meta = getattr(config, item.name), item.metadata
-        if (value is None and "None" in item.type) or (value == "auto" and "auto" in item.type):
+        value, kind = getattr(config, item.name), str(item.type)
+        is_auto = isinstance(value, str) and value == "auto"
+        if (value is None and "None" in kind) or (is_auto and "auto" in kind):
             continue
-        if item.type in ("int", "int | None", "int | Literal['auto']") and (
-            isinstance(value, bool) or not isinstance(value, int)
-        ):
-            word = " or 'auto'" if "auto" in str(item.type) else ""
-            raise OptionError(f"{item.name}={value!r} must be a whole number{word}.")
-        numeric = "minimum" in meta or "maximum" in meta
-        if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise OptionError(f"{item.name}={value!r} must be a number.")
-        if "minimum" in meta and not value >= meta["minimum"]:
-            raise OptionError(f"{item.name}={value!r} must be at least {meta['minimum']}.")
-        if "maximum" in meta and not value <= meta["maximum"]:
-            raise OptionError(f"{item.name}={value!r} must be at most {meta['maximum']}.")
-        if "choices" in meta and value not in meta["choices"]:
-            raise OptionError(
-                f"{item.name}={value!r} must be one of {', '.join(map(str, meta['choices']))}."
-            )
+        fault = _fault_in(item, kind, value)
+        if fault:
+            raise OptionError(f"{item.name}={shown(value)} must be {fault}.")
+        if not isinstance(value, bool | int | float | str):
+            object.__setattr__(config, item.name, _python_of(kind, value))
+
+
+def _python_of(kind: str, value: Any) -> bool | int | float | str:
+    """Return a value that is none of Python's own as one."""
+    if kind.startswith("int"):
+        return int(value)
+    if kind.startswith("float"):
+        return float(value)
+    return bool(value) if kind.startswith("bool") else os.fspath(value)
+
+
+def _fault_in(item: dataclasses.Field[Any], kind: str, value: Any) -> str:
+    """Return what the value of an option must be, and is not."""
+    meta = item.metadata
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    or_word = " or 'auto'" if "auto" in kind else ""
+    if kind.startswith("int") and not (number and isinstance(value, numbers.Integral)):
+        return f"a whole number{or_word}"
+    if kind.startswith("float") and not (number and -math.inf < value < math.inf):
+        return f"a number{or_word}"
+    if kind.startswith("bool") and type(value).__name__ not in ("bool", "bool_"):
+        return "True or False"
+    if kind.startswith("str") and not isinstance(value, str | os.PathLike):
+        return "text"
+    if kind.startswith(("int", "float")):
+        low, high = meta.get("minimum"), meta.get("maximum", LARGEST)
+        if low is not None and value < low:
+            return f"at least {low}"
+        if value > high:
+            return f"at most {high}"
+    if "choices" in meta and not any(_is(value, choice) for choice in meta["choices"]):
+        return f"one of {', '.join(map(str, meta['choices']))}"
+    return ""
+
+
+def _is(value: Any, choice: Any) -> bool:
+    return isinstance(value, str) == isinstance(choice, str) and bool(value == choice)
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is shown in a sentence, on one line and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def changed(config: Any) -> dict[str, Any]:
@@ -65,16 +111,29 @@ def changed(config: Any) -> dict[str, Any]:
     }
 
 
-def with_options(config: Any, options: dict[str, Any]) -> Any:
-    """Return ``config`` with ``options`` replaced.
+def with_options(kind: type[Config], config: Config | None, options: dict[str, Any]) -> Config:
+    """Return a config with options replaced.
+
+    Parameters
+    ----------
+    kind : type
+        The config's class.
+    config : dataclass, optional
+        The defaults when left out.
+    options : dict
+        Values by name.
 
     Raises
     ------
     OptionError
-        For a name that is no option, listing those that are.
+        For a config of another class, or a name that is no option, listing those that are.
     """
-    names = [item.name for item in dataclasses.fields(config)]
+    if config is not None and not isinstance(config, kind):
+        raise OptionError(f"config={shown(config)} is no {kind.__name__}; give one of these.")
+    known: Any = kind() if config is None else config
+    names = [item.name for item in dataclasses.fields(known)]
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise OptionError(f"Unknown option {unknown[0]!r}; the options are {', '.join(names)}.")
-    return dataclasses.replace(config, **options)
+    replaced: Config = dataclasses.replace(known, **options)
+    return replaced

@@ -64,7 +64,7 @@ def iter_segment_classes(
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
     """
     start = time.perf_counter()
-    config = with_options(config or ClassesConfig(), options)
+    config = with_options(ClassesConfig, config, options)
     names = check_names(names)
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []

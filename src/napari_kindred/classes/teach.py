@@ -57,7 +57,7 @@ def iter_teach_classes(
     Same as :func:`teach_classes`, as a generator: yields :class:`~napari_kindred.events.Progress`
     and :class:`~napari_kindred.events.Notice`; returns the :class:`.Vocabulary`.
     """
-    config = with_options(config or TeachConfig(), options)
+    config = with_options(TeachConfig, config, options)
     cache = FeatureCache() if cache is None else cache
     if isinstance(examples, str | Path):
         examples = read_examples(examples)

@@ -67,7 +67,7 @@ def iter_cluster_stack(
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
     """
     start = time.perf_counter()
-    config = with_options(config or ConsistentConfig(), options)
+    config = with_options(ConsistentConfig, config, options)
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
     with (
         open_workers(scheduler, config.device) as workers,

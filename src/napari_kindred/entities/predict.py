@@ -50,7 +50,7 @@ def iter_segment_entities(
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
     """
     start = time.perf_counter()
-    config = with_options(config or EntityConfig(), options)
+    config = with_options(EntityConfig, config, options)
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
