@@ -38,6 +38,7 @@ def test_every_widget_is_found_in_the_layers_menu(manifest: PluginManifest) -> N
     assert found == {
         "napari/layers/segment": ["napari-kindred.entities", "napari-kindred.consistent"],
         "napari/layers/classify": ["napari-kindred.classes"],
+        "napari/layers/measure": ["napari-kindred.compare"],
     }
     widgets = [widget.command for widget in manifest.contributions.widgets]
     assert widgets == [command for commands in found.values() for command in commands]

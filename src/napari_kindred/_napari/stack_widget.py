@@ -83,6 +83,7 @@ class StackWidget(Container):
         self.native.layout().addWidget(self._pinned.native)
         self.form.unfold(False)
         self.bar.settle()
+        self.more_tools.keep.settle()
         self._closing = Closing(self.native, self._closed)
         self.native.destroyed.connect(self._abandon)
         bind_keys(viewer, self)
@@ -226,11 +227,13 @@ class StackWidget(Container):
         """Stop, and keep what is done: the dock was closed, the viewer stays."""
         self.bar.stop()
         forget(self._viewer, self)
+        self.more_tools.keep.abandon()
         self.let_go()
 
     def _abandon(self, *_: Any) -> None:
         """Stop and touch nothing: the window is going away."""
         self.bar.abandon()
+        self.more_tools.keep.abandon()
         self.let_go()
 
     # -- afterwards ------------------------------------------------------------------------

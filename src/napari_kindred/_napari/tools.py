@@ -9,6 +9,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtWidgets import QApplication
 
 from .form import row
+from .keep_box import KeepBox
 from .keys import NEXT, PREVIOUS, jump, told
 from .layers import KEY
 
@@ -36,6 +37,7 @@ class Tools:
     Attributes
     ----------
     table, copy, previous, next : PushButton
+    keep : KeepBox
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Tools:
             text="Change ▸",
             tooltip="Go to the next frame in which a label appears or vanishes." + told(NEXT),
         )
+        self.keep = KeepBox(viewer, result, say)
         self.previous.changed.connect(lambda: jump(viewer, -1))
         self.next.changed.connect(lambda: jump(viewer, 1))
         self.table.changed.connect(self.show_table)
@@ -69,7 +72,12 @@ class Tools:
 
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
-        return [row(self.table, self.copy), row(self.previous, self.next)]
+        return [
+            row(self.copy, self.keep.command),
+            row(self.table, self.keep.export, self.keep.save),
+            row(self.previous, self.next),
+            self.keep.plot_row(),
+        ]
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
@@ -86,7 +94,8 @@ class Tools:
         code = self.python()
         if code:
             QApplication.clipboard().setText(code)
-            self._say("The code is on the clipboard; paste it into napari's console.")
+            painted = self.keep.painted_note()
+            self._say(f"The code is on the clipboard; paste it into napari's console.{painted}")
         else:
             self._say("There is nothing to copy yet: choose an image and valid options.")
 
