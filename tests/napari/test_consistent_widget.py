@@ -81,7 +81,7 @@ def test_clusters_are_a_number_or_auto(
     for text in ("1", "some", "2.5"):
         entry.value = text
         assert not widget.run.enabled
-        assert "n_clusters=" in widget.about.value
+        assert "Clusters: " in widget.about.value
 
 
 # -- a run -----------------------------------------------------------------------------------

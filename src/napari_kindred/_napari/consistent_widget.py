@@ -87,7 +87,10 @@ class ConsistentWidget(StackWidget):
     def own_outputs(self) -> list[Widget]:
         """Return what there is to do with clusters; see :class:`StackWidget`."""
         self.panel = ClusterPanel(self.bar.say, partial(keep_copy, self._viewer))
-        self.apply = PushButton(text="Apply to the image above")
+        self.apply = PushButton(
+            text="Apply to the image above",
+            tooltip="Label the image that is chosen above by the clusters that are selected.",
+        )
         self.save = PushButton(
             text="Save model …",
             tooltip="Save what these clusters are, to label other movies of the same kind by it.",

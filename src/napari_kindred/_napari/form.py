@@ -244,7 +244,16 @@ class Form:
         values = {name: self._value(name) for name in self.inputs}
         for name, widget in self.inputs.items():
             mark(widget, wrong=not self._fits(name, values[name]))
-        return self._config_class(**values, **others)
+        try:
+            return self._config_class(**values, **others)
+        except OptionError as error:
+            raise OptionError(self._worded(str(error))) from error
+
+    def _worded(self, text: str) -> str:
+        """Return a sentence about an option with the name that it has on the form."""
+        name, equals, rest = text.partition("=")
+        item = self._fields.get(name)
+        return f"{item.metadata['label']}: {rest}" if equals and item else text
 
     def _fits(self, name: str, value: Any) -> bool:
         try:

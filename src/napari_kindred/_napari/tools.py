@@ -56,12 +56,12 @@ class Tools:
             tooltip="Put the code on the clipboard that computes the selected result again.",
         )
         self.previous = PushButton(
-            text="◂ Change",
+            text="◂ Previous change",
             tooltip="Go to the previous frame in which a label appears or vanishes."
             + told(PREVIOUS),
         )
         self.next = PushButton(
-            text="Change ▸",
+            text="Next change ▸",
             tooltip="Go to the next frame in which a label appears or vanishes." + told(NEXT),
         )
         self.keep = KeepBox(viewer, result, say)
