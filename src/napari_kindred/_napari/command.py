@@ -56,9 +56,7 @@ class Command:
 
     def entry(self) -> dict[str, Any]:
         """Return it as a layer's metadata keep it."""
-        if self.fault:
-            return {"no_command": self.fault}
-        return {"command": [list(line) for line in self.lines]}
+        return {"command": [list(line) for line in self.lines], "no_command": self.fault}
 
 
 def text_of(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -106,7 +106,8 @@ def show_change(viewer: Any, layer: Any, row: Any) -> None:
     shape = level_0(layer).shape
     place = [*np.unravel_index(int(row["frame"]), shape[:-2] or (1,))][: len(shape) - 2]
     world = layer.data_to_world([*place, row["y"], row["x"]])
-    viewer.camera.center = (0.0, float(world[-2]), float(world[-1]))
+    scene = getattr(viewer, "scene", viewer)  # where napari 0.9 keeps its camera
+    scene.camera.center = (0.0, float(world[-2]), float(world[-1]))
 
 
 def show_frame(viewer: Any, layer: Any, frame: int) -> None:

@@ -245,10 +245,9 @@ class KeepBox:
         )
 
     def _drawn(self, chart: Chart | None) -> None:
-        self._row.visible = chart is not None and bool(chart.curves)
-        if chart is not None:
-            self.plot.show_chart(chart)
-            self._show_frame()
+        self.plot.show_chart(chart or Chart(()))
+        self._row.visible = bool(self.plot.chart.curves)
+        self._show_frame()
 
     def _leading(self) -> list[tuple[int, int]]:
         """Return the viewer's axes along which the result has frames, and how many."""
@@ -258,7 +257,7 @@ class KeepBox:
         return [(axis + offset, size) for axis, size in sizes if size > 1]
 
     def _show_frame(self, *_: Any) -> None:
-        if self._followed is None or not self._row.visible:
+        if self._followed is None or not self.plot.chart.curves:
             return
         axes = self._leading()
         point = self._followed.world_to_data(self._viewer.dims.point[-self._followed.ndim :])

@@ -28,13 +28,20 @@ class Plot(QWidget):
     ----------
     go_to : callable
         Called with the number of the frame that was clicked on.
+
+    Attributes
+    ----------
+    chart : Chart
+        What is drawn.
+    frame : int
+        The one that is marked.
     """
 
     def __init__(self, go_to: Callable[[int], None]) -> None:
         super().__init__()
         self._go_to = go_to
-        self._chart = Chart(())
-        self._frame = 0
+        self.chart = Chart(())
+        self.frame = 0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
 
@@ -44,15 +51,15 @@ class Plot(QWidget):
 
     def show_chart(self, chart: Chart) -> None:
         """Draw another chart."""
-        self._chart = chart
+        self.chart = chart
         names = ", ".join(curve.name for curve in chart.curves if curve.name)
         self.setToolTip(f"{chart.y} of {names}" if names else chart.y)
         self.update()
 
     def show_frame(self, frame: int) -> None:
         """Mark the frame that is looked at."""
-        if frame != self._frame:
-            self._frame = frame
+        if frame != self.frame:
+            self.frame = frame
             self.update()
 
     # -- where things are ------------------------------------------------------------------
@@ -63,19 +70,19 @@ class Plot(QWidget):
 
     def place_of(self, frame: float, value: float) -> QPointF:
         """Return where in the widget a value lies."""
-        inner, last = self._inner, max(1, self._chart.frames - 1)
+        inner, last = self._inner, max(1, self.chart.frames - 1)
         x = inner.left() + inner.width() * frame / last
-        return QPointF(x, inner.bottom() - inner.height() * value / self._chart.top)
+        return QPointF(x, inner.bottom() - inner.height() * value / self.chart.top)
 
     def frame_at(self, x: float) -> int:
         """Return the frame that lies nearest to a place in the widget."""
-        inner, last = self._inner, self._chart.frames - 1
+        inner, last = self._inner, self.chart.frames - 1
         share = (x - inner.left()) / max(1.0, inner.width())
         return int(min(max(round(share * last), 0), max(last, 0)))
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Go to the frame that is clicked on."""
-        if event is not None and self._chart.frames:
+        if event is not None and self.chart.frames:
             self._go_to(self.frame_at(event.position().x()))
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -93,18 +100,18 @@ class Plot(QWidget):
         font.setPointSizeF(max(6.0, font.pointSizeF() * 0.8))
         painter.setFont(font)
         self._draw_axes(painter, text)
-        if self._chart.frames:
+        if self.chart.frames:
             text.setAlpha(140)
             painter.setPen(QPen(text, 1, Qt.PenStyle.DashLine))
             painter.drawLine(
-                self.place_of(self._frame, 0), self.place_of(self._frame, self._chart.top)
+                self.place_of(self.frame, 0), self.place_of(self.frame, self.chart.top)
             )
-        for curve in self._chart.curves:
+        for curve in self.chart.curves:
             self._draw_curve(painter, curve)
         painter.end()
 
     def _draw_axes(self, painter: QPainter, text: QColor) -> None:
-        chart, inner = self._chart, self._inner
+        chart, inner = self.chart, self._inner
         faint = QColor(text)
         faint.setAlpha(50)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..events import Progress, finish
+from ..native import load_triton_apart
 from .mil import (
     NOTHING,
     UNKNOWN,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..class_configs import TeachConfig
+
+load_triton_apart()  # torch's optimizers bring it along
 
 SMALLEST = 1e-6
 """Values of embeddings that deviate by less than this are all the same."""
