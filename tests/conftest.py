@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from napari_kindred.results import Segmentation
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):  # workers share the processors
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("CI") or reporter is None:
@@ -43,10 +49,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """No test reads or fills the cache of whoever runs it."""
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """No test reads or fills the cache of whoever runs it, or sees the files of tests beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = str(tmp_path_factory.mktemp("tmp"))
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
         yield
 
 
@@ -60,7 +69,7 @@ def preferring() -> Generator[Callable[..., None]]:
 
 
 @pytest.fixture(scope="session")
-def client(_own_cache: None) -> Generator[Any]:
+def client(_own_folders: None) -> Generator[Any]:
     """A client of a Dask cluster of two processes on this machine, one for all tests."""
     from distributed import Client, LocalCluster
 
