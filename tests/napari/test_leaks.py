@@ -1,0 +1,155 @@
+"""Widgets that are opened and closed, and runs, leave nothing: no widget, thread, file, memory.
+
+A few rounds in every test run; 50, as ``KINDRED_FUZZ=nightly``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import psutil
+import pytest
+from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_kindred._napari.classes_widget import ClassesWidget
+from napari_kindred._napari.consistent_widget import ConsistentWidget
+from napari_kindred._napari.entities_widget import EntitiesWidget
+
+ROUNDS = 50 if os.environ.get("KINDRED_FUZZ") == "nightly" else 3
+
+SLACK = 100
+"""Objects per round that may stay: napari and Qt for Python keep some of their own.
+
+A widget is made of thousands; a layer that is kept, of a thousand and more.
+"""
+
+collect = gc.collect
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What there is of everything that could be left behind."""
+
+    widgets: int
+    callbacks: int
+    threads: int
+    files: int
+    objects: int
+
+
+def settle() -> None:
+    """Let Qt delete what it was told to delete, and Python what nobody holds."""
+    QThreadPool.globalInstance().waitForDone(5000)
+    for _ in range(2):
+        QApplication.processEvents()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        collect()
+
+
+def traces(viewer: Any) -> Traces:
+    settle()
+    # Callbacks of what is gone are forgotten when they would be called the next time.
+    passing = viewer.add_image(np.zeros((2, 4, 4), np.uint8), name="passing")
+    passing.name = "renamed"
+    viewer.layers.reverse()
+    viewer.layers.reverse()
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.set_current_step(0, 0)
+    viewer.layers.remove(passing)
+    settle()
+    process = psutil.Process()
+    emitters = (
+        *viewer.layers.events.emitters.values(),
+        *viewer.layers.selection.events.emitters.values(),
+        *viewer.dims.events.emitters.values(),
+    )
+    return Traces(
+        widgets=len(QApplication.allWidgets()),
+        callbacks=sum(len(emitter.callbacks) for emitter in emitters),
+        threads=threading.active_count(),
+        files=process.num_handles() if os.name == "nt" else process.num_fds(),
+        objects=len(gc.get_objects()),
+    )
+
+
+def check_nothing_stays(before: Traces, after: Traces) -> None:
+    assert after.widgets <= before.widgets
+    assert after.callbacks <= before.callbacks
+    assert after.threads <= before.threads
+    assert after.files <= before.files + 2  # once in a while a library opens one for good
+    assert after.objects - before.objects < SLACK * ROUNDS
+
+
+@pytest.fixture(autouse=True)
+def _seldom_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only collect what nobody holds when the traces are read: napari does with every layer."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
+
+
+@pytest.fixture
+def image(viewer: Any, movie: np.ndarray) -> Any:
+    return viewer.add_image(movie, name="discs", axis_labels=("t", "y", "x"))
+
+
+@pytest.mark.parametrize("kind", [EntitiesWidget, ConsistentWidget, ClassesWidget])
+def test_a_widget_that_is_closed_leaves_nothing(
+    viewer: Any,
+    image: Any,
+    threshold: Any,
+    greys: Any,
+    brightness: Any,
+    until: Callable[..., None],
+    kind: type,
+) -> None:
+    job = {EntitiesWidget: threshold, ConsistentWidget: greys, ClassesWidget: brightness}[kind]
+
+    def open_and_close() -> ref[Any]:
+        widget = kind(viewer, segment=job)
+        dock = viewer.window.add_dock_widget(widget, name=kind.__name__)
+        if kind is ClassesWidget:
+            until(lambda: widget.meaning.vocabulary.vocabulary is not None)
+        dock.destroyOnClose()
+        return ref(widget)
+
+    open_and_close()  # what is loaded once, is loaded
+    before = traces(viewer)
+    closed = [open_and_close() for _ in range(ROUNDS)]
+    after = traces(viewer)
+    assert not [widget for widget in closed if widget() is not None]
+    check_nothing_stays(before, after)
+
+
+@pytest.mark.parametrize("name", ["entities_widget", "consistent_widget", "classes_widget"])
+def test_a_run_whose_result_is_removed_leaves_nothing(
+    viewer: Any,
+    image: Any,
+    labels_layers: Callable[[], list[Any]],
+    request: pytest.FixtureRequest,
+    until: Callable[..., None],
+    name: str,
+) -> None:
+    widget = request.getfixturevalue(name)
+    if name == "classes_widget":
+        widget.names.names = ("bright",)
+
+    def run_and_remove() -> ref[Any]:
+        widget.run.native.click()
+        until(lambda: widget.run.enabled and not widget.cancel.enabled)
+        (layer,) = labels_layers()
+        viewer.layers.remove(layer)
+        return ref(layer)
+
+    run_and_remove()  # the widget remembers its last result
+    before = traces(viewer)
+    removed = [run_and_remove() for _ in range(ROUNDS)]
+    after = traces(viewer)
+    assert sum(layer() is not None for layer in removed) <= 1
+    check_nothing_stays(before, after)
