@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,10 +88,15 @@ class KeepBox:
         self._timer.setInterval(REST)
         self._timer.timeout.connect(self.draw)
         watch(viewer.layers)
-        viewer.layers.selection.events.active.connect(self._take)
-        viewer.layers.events.removed.connect(self._take)
-        viewer.layers.events.inserted.connect(self._take)
-        viewer.dims.events.current_step.connect(self._show_frame)
+        layers = viewer.layers
+        self._heard = [
+            (layers.selection.events.active, self._take),
+            (layers.events.removed, self._take),
+            (layers.events.inserted, self._take),
+            (viewer.dims.events.current_step, self._show_frame),
+        ]
+        for emitter, callback in self._heard:
+            emitter.connect(callback)
 
     def plot_row(self) -> Container:
         """Return the row of the plot, hidden while there is nothing to plot."""
@@ -218,9 +224,13 @@ class KeepBox:
             self._followed = None
 
     def abandon(self) -> None:
-        """Let go of everything: the window is going away."""
+        """Let go of everything: the dock or the window is going away."""
+        for emitter, callback in self._heard:
+            emitter.disconnect(callback)
+        self._heard = []
         self.release()
-        self._timer.stop()
+        with suppress(RuntimeError):  # Qt may have deleted it already
+            self._timer.stop()
         if self._job is not None:
             self._job.abandon()
 
@@ -274,7 +284,10 @@ class KeepBox:
 
 def _is_countable(layer: Any) -> bool:
     """Tell whether a result has frames that can be counted anew in no time."""
-    if layer.multiscale or frames_of(layer) < 2 or layer.metadata[KEY].get("method") == "entities":
+    entry = layer.metadata[KEY]
+    if layer.multiscale or frames_of(layer) < 2 or entry.get("method") == "entities":
+        return False
+    if not entry.get("complete"):  # it is still growing
         return False
     return bool(np.prod(layer.data.shape, dtype=np.int64) <= COUNTED)
 
