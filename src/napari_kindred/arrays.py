@@ -40,6 +40,14 @@ def as_array(image: Any) -> Any:
             raise InputError(
                 f"A {type(image).__name__} is no image; give a numpy, dask or zarr array."
             ) from error
+    if any(size != size for size in image.shape):  # NaN, as dask has it
+        raise InputError(
+            "The image does not know its own size; call its compute_chunk_sizes() first."
+        )
+    if np.ma.is_masked(image):
+        raise InputError(
+            "Some of the image's values are masked; say what they are, for example image.filled(0)."
+        )
     try:
         dtype = np.dtype(image.dtype)
     except TypeError as error:

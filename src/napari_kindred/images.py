@@ -101,7 +101,8 @@ class Frames:
         self.channel = channel
         self.rgb = "S" in axes and channel is None
         self.shape: tuple[int, ...] = tuple(int(size) for size in data.shape)
-        self.dtype = np.dtype(data.dtype)
+        # The longest floats are read as doubles, beyond whose range a value is infinite.
+        self.dtype = np.dtype(data.dtype if data.dtype != np.longdouble else np.float64)
         size = dict(zip(axes, self.shape, strict=True))
         self.leading_axes = "".join(letter for letter in axes if letter in "TZ")
         self.leading_shape = tuple(size[letter] for letter in self.leading_axes)
@@ -362,6 +363,9 @@ class Frames:
             fault = f"it gives {values.dtype} of shape {values.shape}, not of shape {expected}"
         if fault:
             raise self._unreadable(index, fault)
+        if values.dtype == np.longdouble:
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float64)
         return values[..., :3] if self.rgb else values[..., None]
 
     def _shape_of(self, rows: slice, columns: slice) -> tuple[int, ...]:

@@ -55,7 +55,7 @@ def check(config: Any) -> None:
         fault = _fault_in(item, kind, value)
         if fault:
             raise OptionError(f"{item.name}={shown(value)} must be {fault}.")
-        if not isinstance(value, bool | int | float | str):
+        if value is not None and type(value) not in (bool, int, float, str):
             object.__setattr__(config, item.name, _python_of(kind, value))
 
 
@@ -65,7 +65,7 @@ def _python_of(kind: str, value: Any) -> bool | int | float | str:
         return int(value)
     if kind.startswith("float"):
         return float(value)
-    return bool(value) if kind.startswith("bool") else os.fspath(value)
+    return bool(value) if kind.startswith("bool") else str(os.fsdecode(value))
 
 
 def _fault_in(item: dataclasses.Field[Any], kind: str, value: Any) -> str:

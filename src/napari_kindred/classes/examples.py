@@ -68,6 +68,23 @@ class Example:
     complete: bool = False
     source: str = "example"
 
+    def __post_init__(self) -> None:
+        names: Any = self.names
+        if isinstance(names, str):  # whose letters would be taken for names
+            object.__setattr__(self, "names", (names,))
+        for name, fits, what in (
+            ("names", _is_words(self.names), "a list of names"),
+            ("points", _is_table(self.points, str), "a list of points (y, x) for each name"),
+            ("boxes", _is_table(self.boxes, str), "a list of boxes (y0, x0, y1, x1) for each name"),
+            (
+                "label_names",
+                _is_table(self.label_names, int) and _is_words([*self.label_names.values()]),
+                "a name for each number",
+            ),
+        ):
+            if not fits:
+                raise InputError(f"The {name} of the example {self.source!r} must be {what}.")
+
     @property
     def marked(self) -> bool:
         """Whether anything in the picture is marked."""
@@ -78,6 +95,15 @@ class Example:
         for name in (*self.names, *self.points, *self.boxes, *self.label_names.values()):
             if not is_background(name):
                 yield name
+
+
+def _is_words(names: Any) -> bool:
+    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+
+
+def _is_table(table: Any, kind: type) -> bool:
+    kinds = (int, np.integer) if kind is int else (kind,)
+    return isinstance(table, Mapping) and all(isinstance(name, kinds) for name in table)
 
 
 def is_background(name: str) -> bool:
@@ -145,7 +171,10 @@ def check_marks(example: Example, shape: tuple[int, int]) -> None:
                 )
     if example.labels is None:
         return
-    labels = np.asarray(example.labels)
+    try:
+        labels = np.asarray(example.labels)
+    except ValueError:  # rows of unlike lengths
+        labels = np.zeros(0)
     if labels.shape != shape or labels.dtype.kind not in "bui":
         raise InputError(
             f"The labels of {example.source!r} are {labels.dtype} of shape {labels.shape}; whole "

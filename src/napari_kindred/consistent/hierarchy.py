@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..storage import plain
 from . import latent
 from .latent import Basis, fit_basis, fit_centres, nearest, squared_distances
-from .look import first_look, flattened, halved, look_at
+from .look import as_tokens, first_look, flattened, halved, look_at
 from .tree import best_count, cut, grow_leaves, ward_merges
 
 if TYPE_CHECKING:
@@ -134,9 +134,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             When a parameter has a value that it cannot take.
         """
         self.reset()
-        if self.preset == "default" and isinstance(frames, np.ndarray | list | tuple):
-            self.look([frames[i] for i in look_at(len(frames))])
-        for batch in _batches(frames, self.batch_size):
+        movie = _movie(frames)
+        if self.preset == "default" and isinstance(movie, np.ndarray | list | tuple) and len(movie):
+            self.look(_alike(movie[i] for i in look_at(len(movie))))
+        for batch in _batches(movie, self.batch_size):
             self.partial_fit(batch)
         return self.finish()
 
@@ -176,7 +177,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Cluster one more batch, (B, h, w, D); :meth:`finish` makes its clusters the movie's."""
         if not hasattr(self, "_prototypes"):
             self.reset()
-        frames = [np.asarray(frame, np.float32) for frame in batch]
+        frames = _alike(batch)
         if self.preset == "default":
             if self.basis_ is None:
                 self.look(frames)
@@ -304,6 +305,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if getattr(self, "basis_", None) is None:
             raise InputError("There is nothing to project with yet: give it frames first.")
         basis: Basis = self.basis_  # type: ignore[assignment]
+        if np.shape(tokens)[-1:] != basis.mean.shape:
+            raise InputError(f"Tokens must have {len(basis.mean)} values, as at first.")
         return basis.reduce(np.asarray(tokens, np.float32))
 
     def predict(self, frames: Iterable[Floats]) -> NDArray[np.int32]:
@@ -321,11 +324,17 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "centres_"):
             raise InputError("The model is not fitted; call fit first, or load one.")
         numbers = self.numbers_
-        return np.stack([numbers[nearest(self.reduce(frame), self.centres_)] for frame in frames])
+        labels = [
+            numbers[nearest(self.reduce(as_tokens(frame)), self.centres_)] for frame in frames
+        ]
+        if len({frame.shape for frame in labels}) != 1:
+            raise InputError("Give at least one frame, and all of one size.")
+        return np.stack(labels)
 
     def fit_predict(self, frames: Iterable[Floats], y: object = None) -> NDArray[np.int32]:  # noqa: ARG002
         """Cluster a movie and return the labels of its tokens, (T, h, w) int32."""
-        frames = frames if isinstance(frames, np.ndarray | list | tuple) else list(frames)
+        movie = _movie(frames)
+        frames = movie if isinstance(movie, np.ndarray | list | tuple) else list(movie)
         self.fit(frames)
         if self._reassigns():
             return self.predict(frames)
@@ -366,6 +375,21 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         from .store import load_model
 
         return load_model(cls, Path(path))
+
+
+def _movie(frames: Any) -> Any:
+    """Return the frames of a movie; raises InputError for what is none."""
+    if not isinstance(frames, Iterable) or (isinstance(frames, np.ndarray) and frames.ndim < 2):
+        raise InputError("The frames of a movie are an array (T, h, w, D), or one by one.")
+    return frames
+
+
+def _alike(frames: Iterable[Any]) -> list[Floats]:
+    """Return the tokens of frames, which must have one shape."""
+    made: list[Floats] = []
+    for frame in frames:
+        made.append(as_tokens(frame, made[0].shape if made else None))
+    return made
 
 
 def _batches(frames: Iterable[Floats], size: int) -> Iterator[list[Floats]]:

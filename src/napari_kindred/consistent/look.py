@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .spool import Spool
 
     Halves = NDArray[np.float16]
+
+
+LARGEST = 1e4
+"""Of a token's values; they are kept in half precision, which ends at 65,504."""
 
 
 def look_at(count: int, looks: int = 6) -> list[int]:
@@ -46,17 +50,52 @@ def first_look(frames: Sequence[Floats] | Spool, n_components: int) -> tuple[Bas
         [sample(flattened(frames[i]), share, random) for i in range(len(frames))]
     )
     basis = fit_basis(tokens, n_components)
-    return basis, basis.reduce(tokens).astype(np.float16)
+    return basis, _short(basis.reduce(tokens))
 
 
 def halved(values: Floats) -> Floats:
     """Return values rounded to half precision, in single precision."""
-    return values.astype(np.float16).astype(np.float32)
+    return _short(values).astype(np.float32)
+
+
+def _short(values: Floats) -> Halves:
+    most = np.finfo(np.float16).max
+    return np.clip(values, -most, most).astype(np.float16)
+
+
+def as_tokens(frame: Any, like: tuple[int, ...] | None = None) -> Floats:
+    """Return the tokens (h, w, D) of a frame in single precision.
+
+    Parameters
+    ----------
+    frame : array-like
+    like : tuple of int, optional
+        Shape that it must have.
+
+    Raises
+    ------
+    InputError
+        When they are something else.
+    """
+    kind: str = ""
+    try:
+        tokens = np.asarray(frame)
+        kind = tokens.dtype.kind
+    except (TypeError, ValueError):  # rows of unlike lengths
+        tokens = np.zeros(0)
+    # Written so that NaN is refused as well.
+    sound = kind in ("b", "u", "i", "f") and tokens.ndim == 3 and tokens.size > 0
+    if not (sound and tokens.max() <= LARGEST and tokens.min() >= -LARGEST):
+        raise InputError(
+            f"The tokens of a frame must be numbers up to {LARGEST:g} of shape (h, w, D)."
+        )
+    tokens = tokens.astype(np.float32, copy=False)
+    if like is not None and tokens.shape != like:
+        raise InputError(f"A frame has tokens {tokens.shape}, another {like}; give frames alike.")
+    return tokens
 
 
 def flattened(frame: Floats) -> Floats:
     """Return the tokens (h, w, D) of a frame as (N, D), single precision."""
     tokens = np.asarray(frame, np.float32)
-    if tokens.ndim < 2:
-        raise InputError(f"Tokens of a frame must be (h, w, D), not {tokens.shape}.")
     return tokens.reshape(-1, tokens.shape[-1])
