@@ -90,7 +90,7 @@ def test_names_that_cannot_be_looked_for_get_one_sentence_and_run_is_off(
 
 def test_without_an_image_it_offers_the_samples(widget: ClassesWidget) -> None:
     widget.names.names = ALL
-    assert "Open Sample" in widget.about.value
+    assert "try a sample" in widget.about.value
     assert not widget.run.enabled
 
 

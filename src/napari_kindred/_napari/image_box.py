@@ -81,7 +81,10 @@ class ImageBox:
         return button
 
     def _open(self, name: str, *_: Any) -> None:
-        self._viewer.open_sample(PLUGIN, name)
+        try:
+            self._viewer.open_sample(PLUGIN, name)
+        except KindredError as error:
+            self.about.value = str(error)
 
     def _layers(self, *_: Any) -> list[tuple[str, Image]]:
         return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
