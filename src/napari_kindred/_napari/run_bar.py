@@ -102,6 +102,7 @@ class RunBar:
             on_start=partial(self._begun, shown),
             on_wait=self._waiting,
         )
+        self.run.enabled = False  # a check may have come in between, as the job was made
 
     def stop(self, *_: Any) -> None:
         """Ask the job to stop; what is done stays."""
