@@ -215,8 +215,23 @@ def test_one_channel_of_a_file_is_found_again(
 
 
 def test_a_command_after_another_that_cannot_be_is_none() -> None:
-    assert Command((("a",),)).after(Command(fault="No.")).entry() == {"no_command": "No."}
+    assert Command((("a",),)).after(Command(fault="No.")) == Command(fault="No.")
     assert Command((("b",),)).after(Command((("a",),))).lines == (("a",), ("b",))
+
+
+def test_a_second_run_leaves_the_first_result_as_it_was(
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+) -> None:
+    viewer.add_image(movie[0], name="discs")
+    first = run()
+    first.paint((5, 5), 9)
+    before, features = first.data.copy(), first.features.copy()
+    widget.form.inputs["min_area"].value = 20
+    second = run()
+    assert [layer.name for layer in viewer.layers[1:]] == ["discs entities", "discs entities [1]"]
+    assert second is not first
+    np.testing.assert_array_equal(first.data, before)
+    pd.testing.assert_frame_equal(first.features, features)
 
 
 # -- files and tables -------------------------------------------------------------------------
@@ -283,7 +298,7 @@ def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
     qtbot.mouseClick(keep.plot, Qt.MouseButton.LeftButton, pos=place.toPoint())
     assert viewer.dims.point[0] == 60
     viewer.dims.set_point(0, 90)
-    assert keep.plot._frame == 3
+    assert keep.plot.frame == 3
     layer.fill((1, *np.argwhere(np.asarray(layer.data[1]))[0]), 0)
     until(lambda: keep.plot.chart.curves[0].values.tolist() == [6, 5, 6, 5])
 
