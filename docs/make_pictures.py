@@ -4,12 +4,15 @@
 
 Opens a shipped sample, presses Run in the dock widget, waits for the result and saves the window;
 then the same for every image named; then the same with the widget for clusters, for the sample
-and for a folder with the frames of a movie; then with the widget for classes, for a blood smear.
+and for a folder with the frames of a movie; then with the widget for classes, for a blood smear;
+then two results are compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +28,7 @@ PLUGIN = "napari-kindred"
 MOST_BYTES = 400_000
 MOST_BYTES_OF_CLUSTERS = 200_000
 MOST_BYTES_OF_PHOTOS = 700_000
-WIDGETS = ("entities", "clusters", "classes")
+WIDGETS = ("entities", "clusters", "classes", "results")
 BLOOD = ("red blood cell", "white blood cell", "platelet")
 
 
@@ -202,6 +205,36 @@ def spots(mask: np.ndarray, count: int) -> np.ndarray:
     return peak_local_max(depth, min_distance=12, num_peaks=count)
 
 
+def results_compared(out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save what another scale changes in the first frames of the sample."""
+    from napari_kindred.samples import open_sample
+
+    sample = open_sample("nuclei")
+    viewer.add_image(
+        sample.data[:2],
+        name="nuclei",
+        scale=sample.scale,
+        units=sample.units,
+        axis_labels=("t", "y", "x"),
+    )
+    brighten(viewer)
+    for scale in ("auto", "0.4"):
+        widget.form.inputs["scale"].value = scale
+        segment(widget)
+    results = [layer for layer in viewer.layers if layer.name.startswith("nuclei entities")]
+    _, compare = viewer.window.add_plugin_dock_widget(PLUGIN, "Compare results", tabify=True)
+    compare.first.value, compare.second.value = results[0], results[1]
+    compare.same.value = 0.8
+    compare.compare.native.click()
+    wait(lambda: compare.changes is not None, 300)
+    compare.go_on()
+    for layer in results:
+        layer.visible = False
+    viewer.dims.set_current_step(0, 0)
+    viewer.reset_view(margin=0.01)
+    save(viewer, out / "results-compared.png")
+
+
 def name_nuclei(viewer: Viewer, widget: Any) -> None:
     """Do what the page tells: the coarse level, its background away, then as fine as before."""
     panel, level = widget.panel, widget.panel.level.value
@@ -237,6 +270,7 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=(1366, 740), metavar=("W", "H"))
     parser.add_argument("--weights", help="other weights than the shipped ones")
     arguments = parser.parse_args()
+    os.environ["NAPARI_KINDRED_CONFIG"] = tempfile.mkdtemp()  # no options of earlier runs
     wanted = [arguments.only] if arguments.only else WIDGETS
     size, out = tuple(arguments.size), arguments.out
     if "entities" in wanted:
@@ -261,6 +295,10 @@ def main() -> None:
     if "classes" in wanted and arguments.smear:
         viewer, widget = open_viewer(size, name="Classes by name")
         classes_of_smear(arguments.smear, out, viewer, widget)
+        viewer.close()
+    if "results" in wanted:
+        viewer, widget = open_viewer(size, arguments.weights)
+        results_compared(out, viewer, widget)
         viewer.close()
 
 
