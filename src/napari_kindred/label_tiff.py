@@ -77,10 +77,14 @@ def write_tiff(
     Raises
     ------
     OutputError
-        When an id is too large.
+        When an id is too large, or the labels are too narrow.
     """
     import tifffile
 
+    # Pages that are one pixel wide are taken for something else; arrays of them in plain TIFFs not.
+    narrow, is_ome = labels.shape[-1] == 1, path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    if narrow and is_ome:
+        raise OutputError("OME-TIFF holds no labels one pixel wide; name the file .tif instead.")
     lowest = highest = 0
     for place in places_in(labels):
         ids = as_ids(labels[place])
@@ -88,14 +92,14 @@ def write_tiff(
     dtype = np.dtype(np.uint16 if lowest == 0 and highest < 2**16 else np.int32)
     tile = _TILE if labels.shape[-2] * labels.shape[-1] > _WHOLE else None
     metadata: dict[str, Any] = {"axes": axes}
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")) and scale is not None:
+    if is_ome and scale is not None:
         for letter, step, unit in zip(axes, scale, units or ("pixel",) * len(axes), strict=True):
             key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
             if unit in _SHORT_UNITS:
                 metadata |= {key: step, f"{key}Unit": _SHORT_UNITS[unit]}
     tifffile.imwrite(
         path,
-        _pages_of(labels, dtype, tile),
+        as_ids(labels).astype(dtype) if narrow else _pages_of(labels, dtype, tile),
         shape=tuple(labels.shape),
         dtype=dtype,
         bigtiff=int(np.prod(labels.shape, dtype=np.int64)) * dtype.itemsize > 2**31,

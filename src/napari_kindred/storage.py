@@ -152,6 +152,7 @@ def as_tiff(result: Segmentation) -> Writer:
 def _about(result: Segmentation) -> dict[str, Any]:
     return {
         "axes": result.axes,
+        "shape": getattr(result.labels, "shape", None),
         "scale": result.scale,
         "units": result.units,
         "provenance": result.provenance,
@@ -276,7 +277,16 @@ def read_about(path: Path) -> dict[str, Any]:
 def _load_tiff(path: Path, table: Path, about: Path) -> dict[str, Any]:
     _refuse_missing(path, table)
     content = _about_tiff(path, about)
-    return _parts(read_tiff(path), pd.read_csv(table), content)
+    labels = read_tiff(path)
+    # A TIFF may leave out axes of length 1.
+    shape = content.get("shape", (1,) * (len(content["axes"]) - labels.ndim) + labels.shape)
+    return _parts(labels.reshape(shape), _read_csv(table), content)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if path.read_bytes() in (b"\n", b"\r\n"):  # a table without columns
+        return pd.DataFrame()
+    return pd.read_csv(path, skip_blank_lines=False)
 
 
 def _about_tiff(path: Path, about: Path) -> Any:
