@@ -1,0 +1,140 @@
+"""What goes wrong under the window: one sentence, other layers untouched, the next run works."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_kindred._napari import run as run_module
+from napari_kindred._napari import run_bar
+from napari_kindred._napari.layers import KEY
+
+if TYPE_CHECKING:
+    from napari_kindred._napari.entities_widget import EntitiesWidget
+
+
+class MuteError(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.fixture
+def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
+    return entities_widget
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA error:\n  no kernel"), "RuntimeError: CUDA error: no kernel"),
+        (StopIteration(3), "StopIteration"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(1), "SystemExit"),
+        (MuteError(), "MuteError"),
+    ],
+)
+def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    run: Any,
+    movie: np.ndarray,
+    error: BaseException,
+    words: str,
+) -> None:
+    image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
+    before, state = image.data.copy(), dict(image.metadata)
+    threshold.errors[2] = error
+    run()
+    assert words in widget.status.value
+    assert "\n" not in widget.status.value
+    assert "2 of 4 frames are kept" in widget.status.value
+    (kept,) = labels_layers()
+    assert kept.metadata[KEY]["complete"] is False
+    threshold.errors.clear()
+    run()
+    assert labels_layers()[-1].metadata[KEY]["complete"] is True
+    np.testing.assert_array_equal(image.data, before)
+    assert dict(image.metadata) == state
+
+
+def test_frames_done_before_the_image_s_file_goes_away_are_kept(
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    threshold: Any,
+    run: Any,
+    until: Any,
+    movie: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "movie.zarr"
+    lazy = zarr.create_array(path, data=movie, chunks=(1, *movie.shape[1:]))
+    viewer.add_image(lazy, axis_labels=("t", "y", "x"), contrast_limits=(0, 255))
+    gate = threshold.gates[2] = threading.Event()
+    widget.run.native.click()
+    until(lambda: bool(labels_layers()))
+    shutil.rmtree(path)
+    gate.set()
+    until(lambda: widget.run.enabled and not widget.cancel.enabled)
+    assert "'movie.zarr' is gone" in widget.status.value
+    assert "2 of 4 frames are kept" in widget.status.value
+    assert len(np.unique(labels_layers()[0].data[1])) == 7
+
+
+@pytest.mark.parametrize("moment", ["add", "finish"])
+def test_an_error_while_the_layer_is_shown_is_one_sentence_and_the_next_run_works(
+    viewer: Any,
+    labels_layers: Any,
+    widget: EntitiesWidget,
+    run: Any,
+    movie: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the canvas is lost")
+
+    viewer.add_image(movie, axis_labels=("t", "y", "x"))
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.Run, moment, fail)
+        run()
+    assert "the canvas is lost" in widget.status.value
+    assert "\n" not in widget.status.value
+    run()
+    assert labels_layers()[-1].metadata[KEY]["complete"] is True
+
+
+def test_a_clock_that_jumps_shows_no_nonsense(
+    viewer: Any,
+    widget: EntitiesWidget,
+    run: Any,
+    movie: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    say = run_bar.RunBar.say
+    for step in (-3600.0, 1e12):
+        clock = itertools.count(1e6, step)
+        monkeypatch.setattr(run_module, "monotonic", lambda clock=clock: next(clock))
+
+        def heard(self: Any, text: str, **more: Any) -> None:
+            said.append(text)
+            say(self, text, **more)
+
+        monkeypatch.setattr(run_bar.RunBar, "say", heard)
+        viewer.add_image(movie, axis_labels=("t", "y", "x"))
+        run()
+        assert "Found" in widget.status.value
+    assert said
+    assert not [text for text in said if "-" in text or "inf" in text or "nan" in text]
