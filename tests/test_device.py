@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -166,3 +167,15 @@ def test_a_preferred_device_is_what_auto_takes(
     with pytest.raises(OptionError, match="settings"):
         device.select()
     assert device.select("cpu").type == "cpu"
+
+
+@pytest.mark.skipif(device._trimmer() is None, reason="this allocator gives back by itself")
+def test_what_was_freed_between_what_is_kept_goes_back_to_the_system() -> None:
+    process = psutil.Process()
+    blocks = [bytearray(b"x" * (1 << 16)) for _ in range(1024)]
+    kept = blocks[::64]
+    blocks.clear()
+    before = process.memory_info().rss
+    device.trim()
+    assert before - process.memory_info().rss > 32 << 20
+    assert all(set(block) == {ord("x")} for block in kept)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..device import trim
 from ..encoders.registry import open_encoder
 from ..errors import InputError, OptionError
 from ..events import Event, Notice, Partial, Progress
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from ..workers import Job, Workers
     from .hierarchy import HierarchicalClustering
     from .latent import Basis
+
+TRIMMED = 16
+"""Frames after which freed memory is given back, where they come one by one."""
 
 LABELLING = 0.3
 """What labelling a frame costs, compared with encoding it; for the progress bar only."""
@@ -224,6 +228,7 @@ class Run:
                     yield self._provisional(first + place, model, reduced, grey)
             else:
                 model.partial_fit(batch)
+            trim()
             yield self.progress(self._passed, "clustering", first + len(batch))
         yield self.progress(count, "clustering", count)
         model.finish()
@@ -294,6 +299,8 @@ class Run:
         for self._finished, job in enumerate(jobs):
             kept, _ = yield from job
             self._keep(kept)
+            if self._finished % TRIMMED == 0:
+                trim()
 
     # -- second pass ------------------------------------------------------------------------
 
@@ -318,6 +325,8 @@ class Run:
             )
             labels = assembly.add(index, leaves, frame.grey)
             yield Partial(index, labels, assembly.last_rows(), frame.note)
+            if number % TRIMMED == 0:
+                trim()
             done = count + LABELLING * (0.3 + 0.7 * (number + 1) / count) * count
             yield self.progress(done, "labelling", number + 1)
         return assembly
