@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RELEASE = 700
+RELEASE = 400
 """Milliseconds after which a job that was cancelled is no longer waited for."""
 
 STEPS = 1000
