@@ -20,6 +20,7 @@ from qtpy.QtCore import QEvent, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_kindred._napari.classes_widget import ClassesWidget
+from napari_kindred._napari.compare_widget import CompareWidget
 from napari_kindred._napari.consistent_widget import ConsistentWidget
 from napari_kindred._napari.entities_widget import EntitiesWidget
 
@@ -99,7 +100,7 @@ def image(viewer: Any, movie: np.ndarray) -> Any:
     return viewer.add_image(movie, name="discs", axis_labels=("t", "y", "x"))
 
 
-@pytest.mark.parametrize("kind", [EntitiesWidget, ConsistentWidget, ClassesWidget])
+@pytest.mark.parametrize("kind", [EntitiesWidget, ConsistentWidget, ClassesWidget, CompareWidget])
 def test_a_widget_that_is_closed_leaves_nothing(
     viewer: Any,
     image: Any,
@@ -109,10 +110,11 @@ def test_a_widget_that_is_closed_leaves_nothing(
     until: Callable[..., None],
     kind: type,
 ) -> None:
-    job = {EntitiesWidget: threshold, ConsistentWidget: greys, ClassesWidget: brightness}[kind]
+    jobs = {EntitiesWidget: threshold, ConsistentWidget: greys, ClassesWidget: brightness}
+    job = {"segment": jobs[kind]} if kind in jobs else {}
 
     def open_and_close() -> ref[Any]:
-        widget = kind(viewer, segment=job)
+        widget = kind(viewer, **job)
         dock = viewer.window.add_dock_widget(widget, name=kind.__name__)
         if kind is ClassesWidget:
             until(lambda: widget.meaning.vocabulary.vocabulary is not None)
