@@ -62,7 +62,10 @@ class ClusterPanel(Container):
             label="Name", tooltip="Name this cluster; the layer's features keep it."
         )
         self.colour = PushButton(text="Colour …", tooltip="Choose the colour of this cluster.")
-        self.background = PushButton(text="Make background")
+        self.background = PushButton(
+            text="Make background",
+            tooltip="Hide this cluster and give its pixels label 0, or take that back.",
+        )
         buttons = row(self.colour, self.background)
         self.about = sentence()
         level = labelled(self.level)
