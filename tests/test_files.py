@@ -11,6 +11,7 @@ from ome_zarr_models import open_ome_zarr
 
 from napari_kindred.errors import InputError
 from napari_kindred.files import list_images, read_image, stem_of
+from napari_kindred.ome import label_attributes
 
 MOVIE = np.random.default_rng(0).integers(0, 255, (5, 20, 30)).astype("uint8")
 
@@ -227,3 +228,36 @@ def test_an_image_of_one_resolution_has_no_levels(tmp_path: Path) -> None:
     ome_zarr(tmp_path / "a.ome.zarr", 3)
     assert read_image(tmp_path / "a.tif").levels == ()
     assert read_image(tmp_path / "a.ome.zarr").levels == ()
+
+
+@pytest.mark.parametrize("size", ["inf", "nan", "-1", "0", "wide", "1e999"])
+def test_a_pixel_size_that_cannot_be_is_left_out(tmp_path: Path, size: str) -> None:
+    path = tmp_path / "a.ome.tif"
+    about = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=about)
+    text = tifffile.tiffcomment(path).replace('PhysicalSizeX="0.5"', f'PhysicalSizeX="{size}"')
+    tifffile.tiffcomment(path, text.encode())
+    assert read_image(path).scale == (0.25, 1.0)
+
+
+@pytest.mark.parametrize(
+    "about", [{"unit": "um", "spacing": np.nan}, {"finterval": -1.0}, {"finterval": np.inf}]
+)
+def test_a_step_of_imagej_that_cannot_be_is_left_out(tmp_path: Path, about: dict) -> None:
+    path = tmp_path / "a.tif"
+    stack = np.zeros((3, 8, 8), np.uint8)
+    axes = "ZYX" if "spacing" in about else "TYX"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": axes, **about})
+    assert (read_image(path).scale or (1.0,))[0] == 1.0
+
+
+@pytest.mark.parametrize("step", [0.0, -0.5])
+def test_a_scale_of_a_zarr_that_cannot_be_is_left_out_with_a_note(
+    tmp_path: Path, step: float
+) -> None:
+    group = zarr.create_group(tmp_path / "a.ome.zarr")
+    group.create_array("0", data=np.zeros((8, 8), np.uint8))
+    group.attrs["ome"] = label_attributes("YX", (step, 0.5), None)
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert (image.axes, image.scale) == ("YX", None)
+    assert "so its pixel sizes are not known" in image.note

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError, reason_of
-from .ome import known_axes, ome_attributes, read_multiscale, sizes_of_xml, unit_of
+from .ome import known_axes, ome_attributes, read_multiscale, size_of, sizes_of_xml, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +206,13 @@ def _imagej_sizes(tif: Any) -> dict[str, tuple[float, str]]:
     sizes = {}
     for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
         found = tif.pages[0].tags.get(tag)
-        if found is not None and unit != "pixel" and found.value[0] > 0:
+        if found is not None and unit != "pixel" and min(found.value) > 0:
             sizes[letter] = (found.value[1] / found.value[0], unit)
-    if about.get("spacing") and unit != "pixel":
-        sizes["Z"] = (abs(float(about["spacing"])), unit)
-    if about.get("finterval"):
-        sizes["T"] = (float(about["finterval"]), unit_of(about.get("tunit", "s")))
-    return sizes
+    spacing = about.get("spacing")
+    if unit != "pixel" and isinstance(spacing, int | float):
+        sizes["Z"] = (size_of(abs(spacing)), unit)
+    sizes["T"] = (size_of(about.get("finterval")), unit_of(about.get("tunit", "s")))
+    return {letter: size for letter, size in sizes.items() if size[0]}
 
 
 def _read_zarr(path: Path) -> ImageFile:
@@ -243,7 +243,7 @@ def _read_multiscale(group: Any, about: dict[str, Any], version: str, path: Path
     if fault:
         note = (
             f"The metadata of {path.name!r} breaks the rules of OME-Zarr {version} ({fault}), so "
-            "its axes and pixel sizes are not known."
+            f"its {'axes and ' if found.axes is None else ''}pixel sizes are not known."
         )
     data, more = levels[0], levels if len(levels) > 1 else ()
     if found.axes is None or len(found.axes) != data.ndim:

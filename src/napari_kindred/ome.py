@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,13 +61,22 @@ def sizes_of_xml(xml: str) -> dict[str, tuple[float, str]]:
     if pixels is None:
         return {}
     for letter in "XYZ":
-        value = pixels.get(f"PhysicalSize{letter}")
-        if value and float(value) > 0:
-            sizes[letter] = (float(value), unit_of(pixels.get(f"PhysicalSize{letter}Unit", "µm")))
-    value = pixels.get("TimeIncrement")
-    if value and float(value) > 0:
-        sizes["T"] = (float(value), unit_of(pixels.get("TimeIncrementUnit", "s")))
+        value = size_of(pixels.get(f"PhysicalSize{letter}"))
+        if value:
+            sizes[letter] = (value, unit_of(pixels.get(f"PhysicalSize{letter}Unit", "µm")))
+    value = size_of(pixels.get("TimeIncrement"))
+    if value:
+        sizes["T"] = (value, unit_of(pixels.get("TimeIncrementUnit", "s")))
     return sizes
+
+
+def size_of(value: Any) -> float:
+    """Return the size of a step as a file tells it; 0 where that is none."""
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return size if 0 < size < math.inf else 0.0
 
 
 def ome_attributes(group: Any) -> tuple[dict[str, Any], str]:
@@ -122,6 +132,8 @@ def read_multiscale(about: dict[str, Any], version: str) -> tuple[Multiscale, st
     ):
         scale *= getattr(step, "scale", 1.0)
     units = tuple(unit_of(axis.unit) for axis in found.axes)
+    if not all(map(size_of, scale.tolist())):
+        return Multiscale(paths, axes), "a scale is not above 0"
     return Multiscale(paths, axes, tuple(scale.tolist()), units), ""
 
 
