@@ -363,7 +363,8 @@ def test_info_tells_it_of_every_kind_of_result_without_reading_its_labels(
     capsys.readouterr()
     for place in {out or tmp_path / "results" / name, written.parent if out is None else out}:
         assert cli.main(["info", str(place)]) == 0
-        assert json.loads(capsys.readouterr().out)["config"]["min_area"] == 77
+        told = json.loads(capsys.readouterr().out)
+        assert told.get("provenance", told)["config"]["min_area"] == 77
 
 
 def test_info_names_what_to_give_instead_of_a_folder_without_or_with_many_results(

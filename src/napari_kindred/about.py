@@ -120,12 +120,11 @@ def of_file(path: Path) -> Iterator[str]:
 
 def _only_result(folder: Path) -> Path:
     """Return the result in a folder, as a movie's, where there is no more than one."""
-    ends = (".ome.zarr", ".tif", ".tiff")
     found = [
         path
         for path in sorted(folder.iterdir())
-        if path.name.lower().endswith(ends)
-        and (path.is_dir() or path.with_suffix(".json").exists())
+        if path.name.lower().endswith((".ome.zarr", ".tif", ".tiff"))
+        and (path.is_dir() or (folder / f"{path.stem.removesuffix('.ome')}.json").exists())
     ]
     if len(found) != 1:
         how = "more than one result" if found else "no result"
