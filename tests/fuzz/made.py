@@ -116,10 +116,9 @@ class Recipe:
         elif self.container == "unknown chunks":
             flat = da.from_array(array.reshape(-1), chunks=7)
             return flat[flat == flat]
-        elif self.container == "zarr" and array.dtype.kind in "buif" and array.size:
-            dtype = array.dtype if array.dtype != np.longdouble else np.dtype("f8")
+        elif self.container == "zarr" and array.size and self.dtype in NUMBERS[:-1]:
             chunks = tuple(max(1, size // 2) for size in array.shape)
-            return zarr.create_array({}, data=array.astype(dtype), chunks=chunks)
+            return zarr.create_array({}, data=array, chunks=chunks)
         elif self.container in ("masked", "partly masked"):
             return np.ma.masked_array(array, np.indices(array.shape).sum(0) % 5 == 0) if (
                 self.container == "partly masked"
