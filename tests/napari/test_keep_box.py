@@ -160,7 +160,7 @@ def test_the_copied_command_computes_the_same_classes(
         widget.panel.make_one(["dim", "bright"], "odd")
         until(lambda: layer.data.max() == 1, timeout=60000)
         widget.more_tools.keep.command.native.click()
-        assert "press 'Save …'" in widget.status.value
+        assert "press 'Save vocabulary …'" in widget.status.value
         return
     np.testing.assert_array_equal(copied().data, layer.data)
 

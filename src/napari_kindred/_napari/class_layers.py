@@ -57,9 +57,9 @@ class Call:
         """Return the command line."""
         if self.meant.kind == "examples" or self.meant.groups:
             return Command(
-                fault="These names got their meaning in this window; press 'Save …' beside the "
-                "table of classes, choose that file as the vocabulary and run again, and there is "
-                "a command."
+                fault="These names got their meaning in this window; press 'Save vocabulary …' "
+                "beside the table of classes, choose that file as the vocabulary and run again, "
+                "and there is a command."
             )
         if any("," in name for name in names):
             return Command(fault="A command cannot name a class with a comma; rename it.")

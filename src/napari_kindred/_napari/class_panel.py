@@ -106,7 +106,8 @@ class ClassPanel(Container):
             tooltip="Look for the names that are written above instead; nothing is encoded again.",
         )
         self.save = PushButton(
-            text="Save …", tooltip="Save the vocabulary that knows these classes, regrouped or not."
+            text="Save vocabulary …",
+            tooltip="Save what knows these classes, regrouped or not, for other images.",
         )
         self._tools = row(self.group, self.rename, self.save)
         self.extend([sure, self._legend, self._tools])

@@ -82,7 +82,8 @@ class ExamplesBox:
             text="Learn", tooltip="Learn from the examples, and measure how well that goes."
         )
         self.save = PushButton(
-            text="Save …", tooltip="Save what was learnt as a vocabulary, for other images."
+            text="Save vocabulary …",
+            tooltip="Save what was learnt as a vocabulary, for other images.",
         )
         self.about = sentence()
         self.collect.changed.connect(self.take_layer)
