@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
+from magicgui.widgets import Container, PushButton
+from qtpy.QtWidgets import QScrollArea
 
-from napari_kindred._napari.form import Form
+from napari_kindred._napari.form import Form, scrolled
 from napari_kindred.config import EntityConfig
 from napari_kindred.errors import OptionError
 from napari_kindred.options import check, option
@@ -64,3 +66,13 @@ def test_fields_left_out_are_given_by_the_caller(qapp: Any) -> None:
     form = Form(EntityConfig, leave_out=("axes", "channel"))
     assert "axes" not in form.inputs
     assert form.config(axes="YX", channel=None) == EntityConfig(axes="YX")
+
+
+def test_what_scrolls_becomes_as_wide_as_what_comes_into_it(qapp: Any, qtbot: Any) -> None:
+    outer, button = Container(labels=False), PushButton(text="short")
+    inner = scrolled(outer, [button])
+    qtbot.addWidget(outer.native)
+    outer.show()
+    (area,) = outer.native.findChildren(QScrollArea)
+    button.text = "a text that is much longer than the one before, " * 3
+    qtbot.waitUntil(lambda: area.viewport().width() >= inner.native.minimumSizeHint().width() > 400)

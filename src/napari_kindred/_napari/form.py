@@ -108,6 +108,26 @@ def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container
     return side
 
 
+class Scrolled(QScrollArea):
+    """Scrolls up and down only, and is never narrower than what is inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def fit(self) -> None:
+        """Become as wide as what is inside needs by now."""
+        self.setMinimumWidth(self.widget().minimumSizeHint().width() + SCROLL_BAR)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Follow what is inside; every event goes on its way."""
+        if event.type() == QEvent.Type.LayoutRequest and watched is self.widget():
+            self.fit()
+        return bool(super().eventFilter(watched, event))
+
+
 def scrolled(outer: Container, rows: list[Widget]) -> Container:
     """Put rows into a container so that they scroll where the screen is too low for them.
 
@@ -115,12 +135,9 @@ def scrolled(outer: Container, rows: list[Widget]) -> Container:
     """
     inner = Container(widgets=rows, labels=False)
     inner.native.layout().addStretch(1)
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area = Scrolled()
     area.setWidget(inner.native)
-    area.setMinimumWidth(inner.native.minimumSizeHint().width() + SCROLL_BAR)
+    area.fit()
     outer.native.layout().addWidget(area)
     return inner
 
