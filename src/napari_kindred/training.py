@@ -249,6 +249,7 @@ class Run(ABC):
         try:
             self._train()
         finally:  # a cancelled run too is gone on with where it stopped
+            torch.set_flush_denormal(False)  # for what else this process computes
             self.save()
         if self.validation:
             self._log(self.validate())

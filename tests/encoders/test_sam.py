@@ -20,7 +20,7 @@ from segment_anything.modeling import (
 )
 from torch.nn import functional as F
 
-from napari_kindred import weights
+from napari_kindred import downloads, weights
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
@@ -265,7 +265,7 @@ def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monke
 @pytest.mark.parametrize("name", ["sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm"])
 def test_offline_it_says_which_file_to_put_where(name, tmp_path, monkeypatch):
     monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(weights, "urlopen", no_network)
+    monkeypatch.setattr(downloads, "urlopen", no_network)
     with pytest.raises(WeightsError) as caught:
         open_encoder(name, device="cpu")
     assert WEIGHTS[name].source in str(caught.value)

@@ -93,6 +93,10 @@ def steps(data, out, config=SHORT, kind=Trainer):
     return kind(load_examples([data], "train"), [], out, config, silent)
 
 
+def test_after_a_run_the_smallest_floats_are_numbers_again(trained):
+    assert torch.tensor(1e-40) * 0.5 > 0
+
+
 def test_a_run_writes_checkpoint_weights_log_and_description(trained, data):
     out, path, _ = trained
     assert path == out / "best.safetensors"
