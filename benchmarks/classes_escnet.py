@@ -41,7 +41,7 @@ from napari_kindred.classes.clip_text import TEMPLATES
 from napari_kindred.classes.escnet.dataset import NOTHING, crop_of, load_class_data
 from napari_kindred.classes.escnet.train_escnet import EscTrainer, score_classes
 from napari_kindred.train_configs import EscTrainConfig
-from napari_kindred.training import prepare
+from napari_kindred.training import prepared
 
 if TYPE_CHECKING:
     from napari_kindred.entities.dataset import Example
@@ -204,11 +204,11 @@ def run(folder: Path, config: EscTrainConfig, seeds: int, clip_steps: int, only:
                     continue
                 own = replace(config, seed=seed, clip=f"{MODEL}/{file}", **parts)
                 start = time.perf_counter()
-                out = prepare(Path(place) / f"{seed}_{len(rows)}", 0)
-                trainer = EscTrainer(data, out, own, say=lambda _: None)
-                while trainer.share_done() < 1:
-                    terms = trainer.train_step()
-                scores = score_classes(trainer.meaning(), data.validation, data.names)
+                with prepared(Path(place) / f"{seed}_{len(rows)}", 0) as out:
+                    trainer = EscTrainer(data, out, own, say=lambda _: None)
+                    while trainer.share_done() < 1:
+                        terms = trainer.train_step()
+                    scores = score_classes(trainer.meaning(), data.validation, data.names)
                 seconds = time.perf_counter() - start
                 rows.append({
                     "variant": name, "seed": seed, "seconds": round(seconds, 1),

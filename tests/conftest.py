@@ -59,14 +59,6 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _smallest_floats() -> Generator[None]:
-    """A training that was refused leaves the processor as it had set it up."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
-
-
 @pytest.fixture
 def preferring() -> Generator[Callable[..., None]]:
     """Prefer something in this process, as the window's settings do."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_kindred.errors import WeightsError
-from napari_kindred.train_configs import RunConfig
-from napari_kindred.training import Run, prepare
+from napari_kindred.classes.escnet.train_escnet import train_escnet
+from napari_kindred.classes.train_sam import train_sam
+from napari_kindred.entities.train import train
+from napari_kindred.errors import InputError, OutputError, WeightsError
+from napari_kindred.train_configs import (
+    EscTrainConfig,
+    RunConfig,
+    SamTrainConfig,
+    TrainConfig,
+)
+from napari_kindred.training import Run, prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,6 @@ class LineRun(Run):
         self.force, self.scores, self.written = force, [0.0], []
         config = RunConfig(minutes=1e6, device="cpu", weight_decay=0.0, **options)
         points = [Point("b"), Point("a"), Point("b")]
-        out = prepare(out, 0)
         super().__init__(
             Line(), groups, points, validation, "hash", out, config, self.hear, clip=clip
         )
@@ -143,3 +152,44 @@ def test_a_step_whose_loss_is_no_number_changes_nothing(tmp_path: Path) -> None:
     run.run()
     assert run.step == 5
     assert [float(v) for v in run.network.state_dict().values()] == [0.0, 0.0]
+
+
+def process() -> tuple[bool, int]:
+    """Whether the smallest floats count as numbers, and how many threads torch has."""
+    return bool((torch.full((), 1e-310, dtype=torch.float64) * 1) > 0), torch.get_num_threads()
+
+
+def test_training_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    kept, threads = process()
+    assert kept
+    with prepared(tmp_path / "finished", threads + 2) as out:
+        LineRun(out, both, max_steps=2).go()
+        assert process() == (False, threads + 2)
+    assert process() == (True, threads)
+    with suppress(KeyboardInterrupt), prepared(tmp_path / "stopped", threads + 2):
+        raise KeyboardInterrupt
+    assert process() == (True, threads)
+
+
+def test_training_within_training_leaves_it_set_up(tmp_path: Path) -> None:
+    with prepared(tmp_path, 0):
+        before = process()
+        with prepared(tmp_path / "inner", 0):
+            pass
+        assert process() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [(train, TrainConfig), (train_sam, SamTrainConfig), (train_escnet, EscTrainConfig)],
+)
+def test_a_refused_training_leaves_the_process_as_it_was(
+    method: Callable[..., Path], config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    before = process()
+    with pytest.raises(InputError):
+        method(tmp_path / "no data", tmp_path / "out", config(threads=before[1] + 2))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        method(tmp_path / "no data", tmp_path / "file", config(threads=before[1] + 2))
+    assert process() == before

@@ -10,9 +10,11 @@ import csv
 import dataclasses
 import json
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,7 +62,7 @@ class Run(ABC):
         Hash of the data, so that a run is not gone on with on others.
     out : Path
         Folder for ``last.pt`` (to go on from), ``last.safetensors``, ``best.safetensors``,
-        ``log.csv`` and ``run.json``; see :func:`prepare`.
+        ``log.csv`` and ``run.json``; see :func:`prepared`.
     config : RunConfig
     say : callable
         Gets one line of text now and then.
@@ -249,7 +251,6 @@ class Run(ABC):
         try:
             self._train()
         finally:  # a cancelled run too is gone on with where it stopped
-            torch.set_flush_denormal(False)  # for what else this process computes
             self.save()
         if self.validation:
             self._log(self.validate())
@@ -287,8 +288,17 @@ class Run(ABC):
                 writer.writerow([self.step, round(minutes, 2), name, value])
 
 
-def prepare(out: str | Path, threads: int) -> Path:
-    """Make a run's folder, which is returned, and set torch up for training.
+@contextmanager
+def prepared(out: str | Path, threads: int) -> Iterator[Path]:
+    """Make a run's folder, which is given, and have torch set up for training meanwhile.
+
+    Afterwards torch is as it was, but for its own worker threads that were started meanwhile.
+
+    Parameters
+    ----------
+    out : path
+    threads : int
+        That torch computes with; 0 for as many as it does already.
 
     Raises
     ------
@@ -297,8 +307,14 @@ def prepare(out: str | Path, threads: int) -> Path:
     """
     out = Path(out)
     check_folder(out)
+    flushed, before = sys.float_info.min / 2 == 0, torch.get_num_threads()
     # Kernels' tails give denormal numbers, on which a CPU is a hundred times slower.
     torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
-    return out
+    try:
+        yield out
+    finally:
+        torch.set_flush_denormal(flushed)
+        if threads:
+            torch.set_num_threads(before)

@@ -23,7 +23,6 @@ from napari_kindred.entities.augment import IGNORE
 from napari_kindred.entities.dataset import data_hash, load_examples
 from napari_kindred.errors import InputError, OptionError, OutputError, WeightsError
 from napari_kindred.train_configs import SamTrainConfig
-from napari_kindred.training import prepare
 
 SHORT = SamTrainConfig(
     minutes=1e6,
@@ -54,7 +53,7 @@ def silent(line):
 
 def start(data, out, config=SHORT, kind=SamTrainer, validation=()):
     """Return a trainer on the drawn data; its folder made."""
-    prepare(out, 0)
+    out.mkdir(exist_ok=True)
     return kind(load_examples([data], "train"), list(validation), out, config, silent)
 
 

@@ -21,7 +21,7 @@ from ..entities.augment import IGNORE, draw_crop
 from ..entities.dataset import Example, data_hash, group_weights, load_splits
 from ..errors import WeightsError
 from ..train_configs import SamTrainConfig
-from ..training import Run, Say, prepare
+from ..training import Run, Say, prepared
 from .promptable import ask, embed, load_sam, new_sam, save_sam, shapes
 from .prompts import Questions, draw_corrections, draw_questions
 from .sam_losses import DenseHead, answer_loss, dense_loss
@@ -283,5 +283,5 @@ def train_sam(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or SamTrainConfig()
-    out = prepare(out, config.threads)
-    return SamTrainer(*load_splits(data), out, config, say).go()
+    with prepared(out, config.threads) as folder:
+        return SamTrainer(*load_splits(data), folder, config, say).go()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..train_configs import TrainConfig
-from ..training import Run, Say, prepare
+from ..training import Run, Say, prepared
 from .augment import draw_crop
 from .checkpoint import load_network, save_weights
 from .dataset import Example, data_hash, group_weights, load_splits
@@ -184,5 +184,5 @@ def train(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or TrainConfig()
-    out = prepare(out, config.threads)
-    return Trainer(*load_splits(data), out, config, say).go()
+    with prepared(out, config.threads) as folder:
+        return Trainer(*load_splits(data), folder, config, say).go()

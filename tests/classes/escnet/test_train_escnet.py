@@ -19,7 +19,6 @@ from napari_kindred.classes.escnet.train_escnet import EscTrainer, begin, score_
 from napari_kindred.errors import OptionError, WeightsError
 from napari_kindred.events import Progress, finish
 from napari_kindred.train_configs import EscTrainConfig
-from napari_kindred.training import prepare
 
 
 @pytest.fixture
@@ -45,7 +44,8 @@ def config(colour_clip, sam_file):
 
 
 def start(data, out, config, kind=EscTrainer):
-    return kind(load_class_data(data), prepare(out, 0), config, lambda line: None)
+    out.mkdir(exist_ok=True)
+    return kind(load_class_data(data), out, config, lambda line: None)
 
 
 @pytest.fixture

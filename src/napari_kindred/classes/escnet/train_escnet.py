@@ -18,7 +18,7 @@ from ...errors import OptionError
 from ...events import finish
 from ...metrics import mean_iou
 from ...train_configs import EscTrainConfig
-from ...training import Run, Say, prepare
+from ...training import Run, Say, prepared
 from ...weights import file_sha256, resolve
 from ..clip_match import CONTRAST, contrast_beside
 from ..clip_text import ClipTexts
@@ -65,7 +65,7 @@ class EscTrainer(Run):
     ----------
     data : ClassData
     out : Path
-        Folder made by :func:`napari_kindred.training.prepare`.
+        Folder made by :func:`napari_kindred.training.prepared`.
     config : EscTrainConfig
     say : callable
         Gets one line of text now and then.
@@ -297,5 +297,5 @@ def train_escnet(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or EscTrainConfig()
-    folder = prepare(out, config.threads)
-    return EscTrainer(load_class_data(data), folder, config, say).go()
+    with prepared(out, config.threads) as folder:
+        return EscTrainer(load_class_data(data), folder, config, say).go()
