@@ -12,6 +12,7 @@ import numpy as np
 from ..events import Progress
 from ..tabulate import SHORT, UNCALIBRATED, areas_per_frame, entities_per_frame
 from . import class_layers, clusters
+from .bare import level_0
 from .layers import KEY, axis_letters
 from .saved import table_of
 
@@ -132,8 +133,7 @@ def chart_of(layer: Labels) -> Chart | None:
 def iter_chart(layer: Labels) -> Generator[Progress, None, Chart | None]:
     """Return the chart of a result, its pixels counted; to be called beside the window."""
     yield Progress(0, 1, "counting")
-    data = layer.data[0] if layer.multiscale else layer.data
-    return _of_areas(layer, areas_per_frame(data)) if frames_of(layer) > 1 else None
+    return _of_areas(layer, areas_per_frame(level_0(layer))) if frames_of(layer) > 1 else None
 
 
 def frames_of(layer: Labels) -> int:

@@ -11,6 +11,7 @@ from napari.layers import Labels, Points, Shapes
 
 from ..classes.names import key
 from ..errors import InputError
+from .bare import level_0
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -262,7 +263,7 @@ def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, Marks]:
 
     index, corners = _corners(layer, target)
     level = "[0]" if layer.multiscale else ""
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = level_0(layer)
     leading = tuple(round(at) for at in corners[0][:-2])
     if not all(0 <= at < size for at, size in zip(leading, data.shape, strict=False)):
         return index, Marks()

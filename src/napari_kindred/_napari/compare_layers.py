@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..changes import KINDS, outlines
+from .bare import level_0
 from .class_layers import colormap
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ COLOURS = ("#ffb000", "#ff4fa3", "#00d5e0")
 
 LINES = 256
 """Pixels of a picture's side for each of which lines are one pixel wide."""
-
-
-def level_0(layer: Any) -> Any:
-    """Return a layer's labels at full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def is_comparison(layer: Any) -> bool:

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from ..changes import CHANGED, KINDS, ONLY_A, SAME, iter_compare
 from ..events import Progress
-from .compare_layers import COLOURS, add_outlines, is_comparison, level_0, show_change
+from .bare import bare, level_0
+from .compare_layers import COLOURS, add_outlines, is_comparison, show_change
 from .form import Closing, labelled, native_row, row, say, scrolled, sentence
 from .layers import KEY
 from .worker import Job
@@ -264,7 +265,7 @@ class CompareWidget(Container):
     # -- keys, and the end -----------------------------------------------------------------
 
     def _bind(self) -> None:
-        viewer = getattr(self._viewer, "__wrapped__", self._viewer)
+        viewer = bare(self._viewer)
         for key, action in ((NEXT, self.go_on), (PREVIOUS, self.go_back)):
             with suppress(ValueError):  # a key that somebody has bound before stays theirs
                 viewer.bind_key(key, action)
@@ -272,7 +273,7 @@ class CompareWidget(Container):
 
     def _let_go(self) -> None:
         """Give the keys back: the dock was closed, the viewer stays."""
-        viewer = getattr(self._viewer, "__wrapped__", self._viewer)
+        viewer = bare(self._viewer)
         while self._bound:
             viewer.bind_key(self._bound.pop(), None)
         self._abandon()

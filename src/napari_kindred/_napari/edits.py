@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import KindredError
 from ..images import Frames
 from . import clusters
+from .bare import bare
 from .edited import Delta, edited
 from .layers import KEY, axis_letters, read_layer
 
@@ -68,7 +69,7 @@ def watch(layers: Any) -> None:
     layers : LayerList
         Of a viewer; doing it twice changes nothing.
     """
-    layers = _bare(layers)
+    layers = bare(layers)
     layers.events.inserted.connect(_inserted)
     for layer in layers:
         _attach(layer, layers)
@@ -79,14 +80,9 @@ def _inserted(event: Any) -> None:
 
 
 def _attach(layer: Any, layers: Any) -> None:
-    layer = _bare(layer)
+    layer = bare(layer)
     if KEY in layer.metadata and hasattr(layer, "selected_label") and layer not in _WATCHED:
         _WATCHED[layer] = Edits(layer, layers)
-
-
-def _bare(thing: Any) -> Any:
-    """Return what is behind the proxy that napari hands to plugins."""
-    return getattr(thing, "__wrapped__", thing)
 
 
 class Edits:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QListWidget, QSizePolicy
 
 from ..classes.names import check_names
 from ..errors import KindredError, OptionError
+from .bare import bare
 from .collect import Collected, Target, collect, together
 from .example_code import examples_of
 from .form import labelled, native_row, row, say, sentence
@@ -58,7 +59,7 @@ class ExamplesBox:
         self, viewer: Any, target: Callable[[], Target], on_change: Callable[[], Any]
     ) -> None:
         self._viewer, self._target, self._on_change = viewer, target, on_change
-        self._session = getattr(viewer, "__wrapped__", viewer)
+        self._session = bare(viewer)
         self._learnt: tuple[Key, Vocabulary] | None = None
         self.name = LineEdit(
             label="Class",

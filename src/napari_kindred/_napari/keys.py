@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Labels
 
 from ..jumps import iter_next_jump
+from .bare import bare, level_0
 from .worker import Job
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def bind_keys(viewer: Any, widget: StackWidget) -> None:
 
     A key that somebody has bound before stays theirs.
     """
-    viewer = _behind(viewer)
+    viewer = bare(viewer)
     if viewer not in _widgets:
         _widgets[viewer] = []
         actions: dict[str, Callable[[Any], None]] = {
@@ -50,21 +51,16 @@ def bind_keys(viewer: Any, widget: StackWidget) -> None:
 
 def used(viewer: Any, widget: StackWidget) -> None:
     """Let the keys work on this widget from now on."""
-    viewer = _behind(viewer)
+    viewer = bare(viewer)
     others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
     _widgets[viewer] = [*others, ref(widget)]
 
 
 def forget(viewer: Any, widget: StackWidget) -> None:
     """Let the keys work on the others: this one was closed."""
-    viewer = _behind(viewer)
+    viewer = bare(viewer)
     known = _widgets.get(viewer, [])
     known[:] = [kept for kept in known if kept() not in (None, widget)]
-
-
-def _behind(viewer: Any) -> Any:
-    """Return the viewer itself, which is the same behind every plugin's proxy."""
-    return getattr(viewer, "__wrapped__", viewer)
 
 
 def _open(viewer: Any) -> list[StackWidget]:
@@ -106,14 +102,13 @@ def jump(viewer: Any, step: int) -> None:
     viewer : napari.viewer.Viewer
     step : {1, -1}
     """
-    viewer = _behind(viewer)
+    viewer = bare(viewer)
     layer = _labels(viewer)
     axis = None if layer is None else frame_axis(layer)
     if layer is None or axis is None:
         viewer.status = "Select a Labels layer with frames to go from change to change."
         return
-    data = layer.data[0] if layer.multiscale else layer.data
-    frames = _Frames(data, axis)
+    frames = _Frames(level_0(layer), axis)
     now = round(float(layer.world_to_data(viewer.dims.point)[axis]))
     Job(
         lambda: iter_next_jump(frames, min(max(now, 0), frames.shape[0] - 1), step),
@@ -127,7 +122,7 @@ def jump(viewer: Any, step: int) -> None:
 
 def frame_axis(layer: Labels) -> int | None:
     """Return the first axis of a layer along which there are frames, None where there are none."""
-    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    shape = level_0(layer).shape
     return next((axis for axis, size in enumerate(shape[:-2]) if size > 1), None)
 
 

@@ -15,6 +15,7 @@ from ..files import ImageFile
 from ..numbering import count_on
 from ..options import changed
 from ..results import empty_table, make_labels, put_labels, within
+from .bare import level_0
 from .lower import LowerLabels
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
     InputError
         When no image has as many axes as this layer.
     """
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = level_0(layer)
     letters = axis_letters(layer.axis_labels)
     if not letters and len(dims_labels) == layer.ndim:
         letters = axis_letters(dims_labels)
@@ -169,7 +170,7 @@ def place_labels(layer: Image, axes: str) -> Placement:
     letters = axes[:-1] if layer.rgb else axes
     first = min(letters.index(letter) for letter in letters if letter in "TZYX")
     letters, keep = letters[first:], list(range(first, len(letters)))
-    size = (layer.data[0] if layer.multiscale else layer.data).shape
+    size = level_0(layer).shape
     shape, scale, translate = [], [], []
     for letter, axis in zip(letters, keep, strict=True):
         step, start = float(layer.scale[axis]), float(layer.translate[axis])

@@ -1,0 +1,15 @@
+"""What is behind napari's proxies, and below its lower resolutions. Free of Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def bare(thing: Any) -> Any:
+    """Return what is behind the proxy that napari hands to plugins, a new one each time."""
+    return getattr(thing, "__wrapped__", thing)
+
+
+def level_0(layer: Any) -> Any:
+    """Return a layer's data at full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
