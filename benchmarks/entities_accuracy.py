@@ -35,12 +35,13 @@ from skimage.transform import resize
 from tables import keep, measured_before
 
 from napari_kindred import EntityConfig, batch, segment_entities
+from napari_kindred.downloads import file_sha256
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.dataset import median_diameter
 from napari_kindred.images import list_images, read_image
 from napari_kindred.metrics import THRESHOLDS, average_precision, instance_counts
 from napari_kindred.tasks import EntityTask
-from napari_kindred.weights import file_sha256, resolve
+from napari_kindred.weights import resolve
 
 NAME = "entities_accuracy"
 

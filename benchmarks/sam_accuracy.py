@@ -24,8 +24,9 @@ from tables import keep
 
 from napari_kindred.classes.promptable import load_sam
 from napari_kindred.classes.validate_sam import middle, score_picture
+from napari_kindred.downloads import file_sha256
 from napari_kindred.entities.dataset import load_examples
-from napari_kindred.weights import file_sha256, resolve
+from napari_kindred.weights import resolve
 
 NAME = "sam_accuracy"
 SETS = ("dsb2018", "usiigaci_phase", "laptrack_phase", "laptrack_fluo")

@@ -20,9 +20,10 @@ from typing import Any
 
 from napari_kindred.class_configs import ClassesConfig, TeachConfig
 from napari_kindred.config import ConsistentConfig, EntityConfig
+from napari_kindred.downloads import file_sha256
 from napari_kindred.options import changed
 from napari_kindred.train_configs import EscTrainConfig, TrainConfig
-from napari_kindred.weights import file_sha256, resolve
+from napari_kindred.weights import resolve
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

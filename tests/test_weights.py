@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from napari_kindred import weights
+from napari_kindred import downloads
+from napari_kindred.downloads import file_sha256
 from napari_kindred.errors import WeightsError
-from napari_kindred.weights import WEIGHTS, Weights, cache_dir, file_sha256, read_header, resolve
+from napari_kindred.weights import WEIGHTS, Weights, cache_dir, read_header, resolve
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -129,7 +130,7 @@ def test_another_file_at_the_address_is_not_kept(
 
 def test_the_cache_folder_can_be_chosen(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir() == own_cache
-    monkeypatch.delenv(weights.CACHE_VARIABLE)
+    monkeypatch.delenv(downloads.CACHE_VARIABLE)
     assert cache_dir().name == "napari-kindred"
 
 

@@ -59,7 +59,8 @@ def clear_cache() -> str:
 
 
 def _weights(told_later: set[str]) -> Iterator[str]:
-    from .weights import WEIGHTS, cache_dir, file_sha256, resolve
+    from .downloads import file_sha256
+    from .weights import WEIGHTS, cache_dir, resolve
 
     for name, entry in WEIGHTS.items():
         if name in told_later:

@@ -16,16 +16,9 @@ from .events import finish
 from .files import list_images, read_image, stem_of
 from .results import Segmentation, provenance
 from .scale import open_workers
-from .storage import (
-    as_csv,
-    as_json,
-    as_tiff,
-    check_folder,
-    plain,
-    refuse_existing,
-    write_together,
-)
+from .storage import as_tiff
 from .tasks import Report, Task, iter_image, run_task
+from .writing import as_csv, as_json, check_folder, plain, refuse_existing, write_together
 
 PROVENANCE = "provenance.json"
 """Name of the file that tells how the results of a folder came about."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .results import Assembly, Segmentation
-from .storage import refuse_existing
 from .tasks import Task
+from .writing import refuse_existing
 
 if TYPE_CHECKING:
     import pandas as pd

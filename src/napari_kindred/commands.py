@@ -121,8 +121,8 @@ def demo(given: argparse.Namespace) -> int:
     from .images import Frames, read_image
     from .overview import draw_overview
     from .results import load_segmentation
-    from .storage import check_folder, replacing
     from .tasks import EntityTask
+    from .writing import check_folder, replacing
 
     out = given.out or _free_name(Path("napari-kindred-demo"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -15,7 +15,8 @@ import numpy as np
 from .columns import write_columns
 from .files import is_image, stem_of
 from .ome import label_attributes
-from .storage import KEY, create_labels, plain
+from .storage import KEY, create_labels
+from .writing import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,9 @@ from .files import is_image, read_image
 from .numbering import Renumbering
 from .results import Segmentation, make_labels
 from .sequences import read_folder
-from .storage import check_folder, check_output, refuse_existing
+from .storage import check_output
 from .tasks import Report, Task, run_task
+from .writing import check_folder, refuse_existing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from . import __version__, storage, tabulate
 from .arrays import blocks
 from .events import Partial, Progress
 from .growing import Home, grow, tell, where
-from .storage import plain
+from .writing import plain
 
 if TYPE_CHECKING:
     from .images import Frames

@@ -34,30 +34,6 @@ if TYPE_CHECKING:
 
     from .results import Segmentation
 
-__all__ = [
-    "IN_MEMORY",
-    "KEY",
-    "Writer",
-    "as_csv",
-    "as_json",
-    "as_tiff",
-    "check_folder",
-    "check_output",
-    "copy_labels",
-    "create_labels",
-    "label_chunks",
-    "load",
-    "plain",
-    "read_about",
-    "read_tiff",
-    "reading",
-    "refuse_existing",
-    "replacing",
-    "save",
-    "write_group",
-    "write_together",
-]
-
 IN_MEMORY = 1 << 30
 """Labels of more bytes than this are kept in a zarr array on disk instead of in memory."""
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from .downloads import file_sha256
 from .errors import KindredError, reason_of
 from .events import Event, Notice, Partial, Progress, finish
 from .files import read_image
 from .images import Frames
 from .results import Assembly, Segmentation, provenance
 from .storage import check_output
-from .weights import file_sha256, resolve
+from .weights import resolve
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .device import select
 from .errors import OptionError, WeightsError
-from .storage import check_folder
+from .writing import check_folder
 
 if TYPE_CHECKING:
     from .train_configs import RunConfig

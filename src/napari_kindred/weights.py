@@ -22,20 +22,6 @@ from .preferences import preferences
 if TYPE_CHECKING:
     from .aside import Report
 
-__all__ = [
-    "CACHE_VARIABLE",
-    "PYTORCH_SUFFIXES",
-    "WEIGHTS",
-    "Weights",
-    "cache_dir",
-    "file_sha256",
-    "is_here",
-    "place_of",
-    "read_header",
-    "resolve",
-    "there",
-]
-
 PYTORCH_SUFFIXES = (".pth", ".pt")
 """Endings of files written by ``torch.save``."""
 

@@ -12,10 +12,10 @@ import torch
 from napari_kindred.classes import clip_match
 from napari_kindred.classes.clip_match import ClipMeaning, contrast_beside, cut_out
 from napari_kindred.classes.masks import Masks
+from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders.clip import load_clip
 from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.events import Notice, Progress, finish
-from napari_kindred.weights import file_sha256
 
 PLAIN = ("{}",)
 
@@ -172,14 +172,14 @@ def test_pictures_and_masks_that_do_not_go_together_are_refused(meaning, picture
 
 
 def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_path, monkeypatch):
-    from napari_kindred import weights
+    from napari_kindred import downloads
     from napari_kindred.encoders import hub
 
     def refuse(*args, **options):
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "urlopen", refuse)
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsError, match="on another machine and put it at") as caught:
         ClipMeaning("ViT-B-16/laion2b_s34b_b88k", device="cpu")
     assert "open_clip_model.safetensors" in str(caught.value)

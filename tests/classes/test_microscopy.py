@@ -10,8 +10,8 @@ import pytest
 import napari_kindred
 from napari_kindred.classes.proposals import open_proposer
 from napari_kindred.classes.vocabulary import Vocabulary
+from napari_kindred.downloads import file_sha256
 from napari_kindred.errors import OptionError
-from napari_kindred.weights import file_sha256
 
 FOLDER = Path(napari_kindred.__file__).parent / "weights_data"
 

@@ -21,10 +21,11 @@ from napari_kindred.classes.promptable import (
     save_sam,
     shapes,
 )
+from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
 from napari_kindred.errors import WeightsError
-from napari_kindred.weights import file_sha256, read_header
+from napari_kindred.weights import read_header
 
 TINY = shapes(side=64, patch=8, width=32, depth=2, heads=2, window=2)
 

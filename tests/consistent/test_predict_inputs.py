@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from napari_kindred import downloads, weights
+from napari_kindred import downloads
 from napari_kindred.consistent.hierarchy import HierarchicalClustering
 from napari_kindred.consistent.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.encoders import hub
@@ -288,7 +288,7 @@ def test_an_encoder_that_is_not_on_this_machine_is_named(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no network")
 
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(hub, "urlopen", refuse)
     monkeypatch.setattr(downloads, "urlopen", refuse)
     assert complaint in said(kind, movie.pixels, encoder=encoder, **SIX)

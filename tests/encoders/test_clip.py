@@ -10,13 +10,13 @@ import open_clip
 import pytest
 import torch
 
-from napari_kindred import weights
+from napari_kindred import downloads
+from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders import hub
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.errors import OptionError, WeightsError
 from napari_kindred.events import finish
-from napari_kindred.weights import file_sha256
 
 TINY = {
     "embed_dim": 24,
@@ -45,7 +45,7 @@ def cache(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "urlopen", refuse)
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture

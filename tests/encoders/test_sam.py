@@ -20,7 +20,7 @@ from segment_anything.modeling import (
 )
 from torch.nn import functional as F
 
-from napari_kindred import downloads, weights
+from napari_kindred import downloads
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
@@ -245,10 +245,10 @@ def test_files_of_training_scripts_and_safetensors_are_read_too(sam, file, tmp_p
 
 
 def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monkeypatch):
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
     entry = Weights(
         file.as_uri(),
-        weights.file_sha256(file),
+        downloads.file_sha256(file),
         0,  # the publisher does not say how large it is
         "Apache-2.0",
         "a test",
@@ -264,7 +264,7 @@ def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monke
 
 @pytest.mark.parametrize("name", ["sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm"])
 def test_offline_it_says_which_file_to_put_where(name, tmp_path, monkeypatch):
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(downloads, "urlopen", no_network)
     with pytest.raises(WeightsError) as caught:
         open_encoder(name, device="cpu")

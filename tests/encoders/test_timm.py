@@ -12,13 +12,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from napari_kindred import weights
+from napari_kindred import downloads
+from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders import hub
 from napari_kindred.encoders.grid import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.errors import OptionError, WeightsError
 from napari_kindred.events import finish
-from napari_kindred.weights import file_sha256
 
 TRANSFORMERS = ["test_vit.r160_in1k", "test_vit3.r160_in1k"]
 CONVOLUTIONAL = ["test_convnext.r160_in1k", "test_resnet.r160_in1k"]
@@ -26,7 +26,7 @@ CONVOLUTIONAL = ["test_convnext.r160_in1k", "test_resnet.r160_in1k"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

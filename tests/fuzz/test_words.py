@@ -21,8 +21,8 @@ from napari_kindred.classes.names import check_names, key
 from napari_kindred.config import ConsistentConfig, EntityConfig
 from napari_kindred.errors import KindredError
 from napari_kindred.options import changed, with_options
-from napari_kindred.storage import plain
 from napari_kindred.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from napari_kindred.writing import plain
 
 CONFIGS = (EntityConfig, ConsistentConfig, ClassesConfig, TeachConfig, TrainConfig, SamTrainConfig,
            EscTrainConfig)  # fmt: skip

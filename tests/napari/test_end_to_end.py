@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from napari_kindred._napari.layers import KEY
+from napari_kindred.downloads import file_sha256
 from napari_kindred.entities.predict import segment_entities
 from napari_kindred.numbering import unique_ids
-from napari_kindred.weights import file_sha256, resolve
+from napari_kindred.weights import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path

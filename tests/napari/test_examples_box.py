@@ -10,9 +10,9 @@ import pytest
 from napari_kindred._napari.class_layers import classes_of
 from napari_kindred._napari.example_code import example_lines, examples_of
 from napari_kindred._napari.layers import KEY
+from napari_kindred.downloads import CACHE_VARIABLE
 from napari_kindred.encoders import hub
 from napari_kindred.samples import open_sample
-from napari_kindred.weights import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

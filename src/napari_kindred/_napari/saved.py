@@ -15,7 +15,8 @@ from ..errors import OptionError, OutputError
 from ..numbering import lazily_unique, unique_ids
 from ..palette import as_hex
 from ..results import Segmentation, load_segmentation, provenance
-from ..storage import plain, read_about
+from ..storage import read_about
+from ..writing import plain
 from . import class_layers, clusters
 from .command import Command
 from .layers import KEY, axis_letters, in_shape

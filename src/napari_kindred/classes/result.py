@@ -14,7 +14,9 @@ from ..columns import read_columns, write_columns
 from ..errors import OptionError
 from ..events import Partial
 from ..growing import Home, tell, where
+from ..label_tiff import read_tiff
 from ..results import Segmentation, make_labels, measure
+from ..writing import as_csv
 from .names import check_names
 from .tables import sum_classes
 
@@ -139,8 +141,8 @@ class ClassSegmentation(Segmentation):
             return storage.save(self, path, overwrite, more)
         labels, table, frames = beside(path)
         others = {
-            frames: storage.as_csv(self.per_frame),
-            table: storage.as_csv(self.entity_table),
+            frames: as_csv(self.per_frame),
+            table: as_csv(self.entity_table),
             labels: storage.as_tiff(things),
         }
         return storage.save(self, path, overwrite, others=others)
@@ -166,7 +168,7 @@ def load_classes(path: Path) -> ClassSegmentation:
             )
         else:
             labels, table, frames = beside(path)
-            things = {"labels": storage.read_tiff(labels), "table": pd.read_csv(table)}
+            things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
             per_frame = pd.read_csv(frames)
     return ClassSegmentation(
         **parts,

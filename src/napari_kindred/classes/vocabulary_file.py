@@ -17,8 +17,8 @@ from safetensors.numpy import save as save_tensors
 
 from ..class_configs import TeachConfig
 from ..errors import KindredError, OutputError, WeightsError
-from ..storage import check_folder, plain, refuse_existing, replacing
 from ..weights import read_header, there
+from ..writing import check_folder, plain, refuse_existing, replacing
 from .mil import UNKNOWN, Bag, Head
 from .names import check_names
 from .proposals import Recipe

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 
 from ..config import ConsistentConfig
 from ..errors import InputError
-from ..storage import plain
+from ..writing import plain
 from . import latent
 from .latent import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .look import as_tokens, first_look, flattened, halved, look_at

@@ -14,6 +14,7 @@ from ..columns import read_columns, write_columns
 from ..errors import OptionError
 from ..growing import tell, where
 from ..results import Segmentation, home_for, make_labels
+from ..writing import as_csv
 from .levels import lut, relabel
 from .store import read_leaves, write_leaves
 
@@ -138,7 +139,7 @@ class ClusterSegmentation(Segmentation):
 
             return storage.save(self, path, overwrite, more)
         beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
-        others = {beside: storage.as_csv(self.per_frame)}
+        others = {beside: as_csv(self.per_frame)}
         return storage.save(self, path, overwrite, others=others)
 
     def _pixels(self) -> int:

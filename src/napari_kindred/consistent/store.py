@@ -13,15 +13,9 @@ from safetensors.numpy import load_file, save
 
 from ..columns import read_columns, write_columns
 from ..errors import InputError, OptionError, OutputError, WeightsError
-from ..storage import (
-    IN_MEMORY,
-    check_folder,
-    copy_labels,
-    create_labels,
-    plain,
-    replacing,
-)
+from ..storage import IN_MEMORY, copy_labels, create_labels
 from ..weights import read_header, there
+from ..writing import check_folder, plain, replacing
 from .latent import Basis
 
 if TYPE_CHECKING:

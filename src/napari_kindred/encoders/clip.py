@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..device import select
+from ..downloads import file_sha256
 from ..errors import OptionError, WeightsError
-from ..weights import file_sha256, there
+from ..weights import there
 from . import hub
 from .vit import PatchEncoder
 

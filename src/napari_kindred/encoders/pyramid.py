@@ -199,8 +199,8 @@ def open_efficientnet(stride: int, device: str | torch.device) -> Encoder:
     """
     import timm
 
+    from ..downloads import file_sha256
     from ..entities.network import imagenet_file, load_efficientnet
-    from ..weights import file_sha256
 
     chosen = select(device)
     file: Path = imagenet_file()

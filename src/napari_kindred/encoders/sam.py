@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..device import inference, select
+from ..downloads import file_sha256
 from ..errors import InputError, WeightsError
-from ..weights import WEIGHTS, file_sha256, resolve
+from ..weights import WEIGHTS, resolve
 from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .sam_shapes import SamShapes, read_shapes
 from .tensors import read_tensors

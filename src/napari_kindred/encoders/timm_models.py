@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..device import select
+from ..downloads import file_sha256
 from ..errors import OptionError, WeightsError
-from ..weights import file_sha256
 from . import hub
 from .pyramid import Level, PyramidEncoder, check_stride, named_by_stride, ready
 from .vit import PatchEncoder

@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..config import NetworkConfig
+from ..downloads import file_sha256
 from ..errors import KindredError, WeightsError
-from ..weights import file_sha256, resolve
+from ..weights import resolve
 from .bands import make_ready
 from .network import EntityNetwork
 

@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...downloads import file_sha256
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import SamShapes
 from ...errors import KindredError, WeightsError
-from ...weights import file_sha256, read_header, resolve
+from ...weights import read_header, resolve
 from .clip_dense import DenseClip
 from .network import EscNet, EscShape
 

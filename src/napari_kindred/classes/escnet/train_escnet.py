@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...downloads import file_sha256
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import read_shapes
 from ...errors import OptionError
@@ -19,7 +20,7 @@ from ...events import finish
 from ...metrics import mean_iou
 from ...train_configs import EscTrainConfig
 from ...training import Run, Say, prepared
-from ...weights import file_sha256, resolve
+from ...weights import resolve
 from ..clip_match import CONTRAST, contrast_beside
 from ..clip_text import ClipTexts
 from ..promptable import load_sam, new_sam, shapes

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...device import inference, is_out_of_memory, select
+from ...downloads import file_sha256
 from ...encoders.base import fitted_shape
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam import SamEncoder
@@ -24,7 +25,7 @@ from ...encoders.sam_shapes import read_shapes
 from ...errors import KindredError
 from ...events import Progress
 from ...tiling import Stitcher, tiles
-from ...weights import file_sha256, resolve
+from ...weights import resolve
 from ..clip_match import CONTRAST, contrast_beside
 from ..clip_text import TEMPLATES, ClipTexts
 from ..promptable import load_sam
