@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from napari_kindred.class_configs import TeachConfig
+from napari_kindred.classes import train_head as train_head_module
 from napari_kindred.classes.mil import NOTHING, UNKNOWN, UNMARKED, Bag
 from napari_kindred.classes.train_head import instance_weights, iter_train_head, train_head
 from napari_kindred.errors import InputError
 from napari_kindred.events import Progress
 
 QUICK = TeachConfig(hidden=128)
+
+FEW = TeachConfig(steps=30, distillation=0.0)
 
 EMPTY = Bag(np.zeros((0, 8), np.float32), np.zeros(0, np.int16), None, np.ones(2, bool))
 
@@ -109,6 +115,26 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another(named: list[
     assert np.array_equal(first, second)
     other = train_head(named, 2, TeachConfig(steps=5, hidden=16, seed=1)).probabilities(values)
     assert not np.array_equal(first, other)
+
+
+def test_a_step_takes_one_thread_and_the_others_are_given_back_before_the_next_event(
+    named: list[Bag], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, step = [], train_head_module._loss
+
+    def watched(*given: Any) -> torch.Tensor:
+        taken.append(torch.get_num_threads())
+        return step(*given)
+
+    monkeypatch.setattr(train_head_module, "_loss", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        seen = [torch.get_num_threads() for _ in iter_train_head(named, 2, FEW)]
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [3] * 3
+    assert taken == [1] * 30
 
 
 def test_pictures_with_many_masks_and_many_marks_are_drawn_from() -> None:

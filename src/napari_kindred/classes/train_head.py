@@ -5,7 +5,8 @@ U-SAM, section 3.5 and 4.  Seconds on a CPU, since masks were turned into vector
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,22 @@ DROPPED = 0.3
 
 RELIABLE = 0.5
 """Share of the unmarked masks, those least like any marked one, that speak for background."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, not to be held across a ``yield``.
+
+    The steps are so small that several threads gain little, and where other work keeps the cores
+    busy they wait for each other ten times as long as one alone takes.  What is learnt does not
+    depend on how many cores there are then.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -224,14 +241,15 @@ def iter_train_head(
     InputError
         When there is nothing to learn from.
     """
-    lesson, nothing = prepare(bags, classes, config.unmarked)
+    with one_thread():
+        lesson, nothing = prepare(bags, classes, config.unmarked)
     total = config.steps * (2 if config.distillation and len(lesson.bags) else 1)
     shape = (classes, nothing)
     none_bad = torch.zeros(len(lesson.embeddings), dtype=torch.bool)
     teacher = yield from _fit(lesson, none_bad, shape, config, (0, total))
     if not config.distillation or not lesson.bags:
         return teacher
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         logits = torch.cat([teacher(part) for part in torch.split(lesson.embeddings, 4096)])
     bad = lesson.open & bad_masks(logits, lesson.allowed, config.uncertain)
     if not bad.any():
@@ -257,18 +275,20 @@ def _fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=chance)))
         head = Head(lesson.embeddings.shape[1], *shape, config.hidden)
-    head.mean.copy_(lesson.embeddings.mean(0))
-    spread = lesson.embeddings.std(0, correction=0)
-    head.scale.copy_(torch.where(spread > SMALLEST, spread, 1.0))
-    ready = head.standardise(lesson.embeddings)
+    with one_thread():
+        head.mean.copy_(lesson.embeddings.mean(0))
+        spread = lesson.embeddings.std(0, correction=0)
+        head.scale.copy_(torch.where(spread > SMALLEST, spread, 1.0))
+        ready = head.standardise(lesson.embeddings)
     optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
     for step in range(config.steps):
         if step % 10 == 0:
             yield Progress(done + step, total, "learning")
-        optimiser.zero_grad(set_to_none=True)
-        loss = _loss(head, ready, lesson, bad, config, chance)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        with one_thread():
+            optimiser.zero_grad(set_to_none=True)
+            loss = _loss(head, ready, lesson, bad, config, chance)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
     return head.eval()
 
 
