@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,23 @@ def preferring() -> Generator[Callable[..., None]]:
 
     yield lambda **chosen: prefer(Preferences(**chosen))
     prefer(Preferences())
+
+
+@contextmanager
+def _files_up_to(count: int) -> Generator[None]:
+    """Let no file grow beyond so many bytes, as where a disk has no room for more."""
+    resource: Any = pytest.importorskip("resource", reason="Windows has no such limit")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def files_up_to() -> Callable[[int], AbstractContextManager[None]]:
+    return _files_up_to
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -152,6 +153,37 @@ def test_a_step_whose_loss_is_no_number_changes_nothing(tmp_path: Path) -> None:
     run.run()
     assert run.step == 5
     assert [float(v) for v in run.network.state_dict().values()] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint(
+    tmp_path: Path, files_up_to: Any, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    LineRun(tmp_path, both, max_steps=2).go()
+    names, before = {*tmp_path.iterdir()}, (tmp_path / "last.pt").read_bytes()
+    again = LineRun(tmp_path, both, max_steps=4)
+    if stopped:
+        monkeypatch.setattr(again, "loss", Mock(side_effect=KeyboardInterrupt))
+    with (
+        files_up_to(len(before) // 2),
+        pytest.raises(OutputError, match=r"Cannot write .*last\.pt' \(File too large\); choose"),
+    ):
+        again.go()
+    assert {*tmp_path.iterdir()} == names
+    assert (tmp_path / "last.pt").read_bytes() == before
+    gone_on = LineRun(tmp_path, both, max_steps=4)
+    gone_on.go()
+    assert "going on at step 2" in gone_on.lines[0]
+
+
+def test_a_description_or_a_log_without_room_is_said(tmp_path: Path, files_up_to: Any) -> None:
+    run = LineRun(tmp_path, both, max_steps=2, validation=(Point("a"),))
+    with files_up_to(0), pytest.raises(OutputError, match=r"Cannot write .*run\.json"):
+        run.go()
+    assert not [*tmp_path.iterdir()]
+    run.validate()
+    with files_up_to(0), pytest.raises(OutputError, match=r"Cannot write .*log\.csv"):
+        run._log({"right": 0.5})
 
 
 def process() -> tuple[bool, int]:

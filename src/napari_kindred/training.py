@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .device import select
 from .errors import OptionError, WeightsError
-from .writing import check_folder
+from .writing import check_folder, replacing, told
 
 if TYPE_CHECKING:
     from .train_configs import RunConfig
@@ -171,7 +171,13 @@ class Run(ABC):
         }
 
     def save(self) -> None:
-        """Write ``last.pt`` and ``last.safetensors``, each in one piece."""
+        """Write ``last.pt`` and ``last.safetensors``, each in one piece.
+
+        Raises
+        ------
+        OutputError
+            When there is no room for one, which is then as it was.
+        """
         state = {
             "network": self.tensors(),
             "average": self.average,
@@ -183,9 +189,13 @@ class Run(ABC):
             "data": self.data,
             "config": json.dumps(dataclasses.asdict(self.config)),
         }
-        part = self.out / "last.pt.part"
-        torch.save(state, part)
-        part.replace(self.out / "last.pt")
+        with replacing(self.out / "last.pt") as part, part.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch hides what the disk said
+                    raise error.__context__ from None
+                raise
         self.write(self.out / "last.safetensors", self.describe())
 
     def resume(self) -> bool:
@@ -243,7 +253,8 @@ class Run(ABC):
             f"{len(self.examples)} pictures to learn from, {len(self.validation)} to validate on, "
             f"device {self.device}" + (f", going on at step {self.step}" if resumed else "")
         )
-        (self.out / "run.json").write_text(json.dumps(self.describe(), indent=1), "utf-8")
+        with replacing(self.out / "run.json") as part:
+            part.write_text(json.dumps(self.describe(), indent=1), "utf-8")
         return self.run()
 
     def run(self) -> Path:
@@ -282,7 +293,8 @@ class Run(ABC):
             f"{minutes:7.1f} min  step {self.step:6d}  "
             + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
         )
-        with (self.out / "log.csv").open("a", newline="", encoding="utf-8") as file:
+        log = self.out / "log.csv"
+        with told(log), log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])

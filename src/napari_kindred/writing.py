@@ -81,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # The suffix stays, since writers go by it.
     part = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
-        with _told(path):
+        with told(path):
             yield part
             _put_in_place(part, path)
     finally:
@@ -89,8 +89,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell what cannot be written, and why."""
+def told(path: Path) -> Iterator[None]:
+    """Tell what cannot be written, and why.
+
+    Raises
+    ------
+    OutputError
+        In place of any OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -133,7 +139,7 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
     with ExitStack() as stack:
         parts = {path: stack.enter_context(replacing(path)) for path in reversed([*writers])}
         for path, write in writers.items():
-            with _told(path):
+            with told(path):
                 write(parts[path])
 
 

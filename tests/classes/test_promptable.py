@@ -24,7 +24,7 @@ from napari_kindred.classes.promptable import (
 from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
-from napari_kindred.errors import WeightsError
+from napari_kindred.errors import OutputError, WeightsError
 from napari_kindred.weights import read_header
 
 TINY = shapes(side=64, patch=8, width=32, depth=2, heads=2, window=2)
@@ -56,6 +56,14 @@ def test_the_model_is_small_enough_to_ship(tmp_path):
     assert (tmp_path / "sam.safetensors").stat().st_size < 16_000_000
     with torch.no_grad():
         assert sam.image_encoder(torch.zeros(1, 3, 256, 256)).shape == (1, 256, 32, 32)
+
+
+def test_a_disk_without_room_leaves_the_earlier_file(sam, file, files_up_to):
+    names, before = {*file.parent.iterdir()}, file.read_bytes()
+    with files_up_to(1000), pytest.raises(OutputError, match=r"Cannot write .* choose another"):
+        save_sam(sam, file, {})
+    assert {*file.parent.iterdir()} == names
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("sizes", [shapes(), shapes(side=64, width=32, depth=4, heads=2, window=2)])

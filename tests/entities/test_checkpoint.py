@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from napari_kindred.config import NetworkConfig
 from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
 from napari_kindred.entities.network import EntityNetwork
-from napari_kindred.errors import WeightsError
+from napari_kindred.errors import OutputError, WeightsError
 
 CONFIG = NetworkConfig(encoder="test_resnet", width=16, features="both", content_dim=5)
 
@@ -47,6 +47,14 @@ def refused(path):
     assert "\n" not in text
     assert path.name in text
     return text
+
+
+def test_a_disk_without_room_leaves_the_earlier_file(network, saved, files_up_to):
+    names, before = {*saved.parent.iterdir()}, saved.read_bytes()
+    with files_up_to(1000), pytest.raises(OutputError, match=r"Cannot write .* choose another"):
+        save_weights(network, saved, {})
+    assert {*saved.parent.iterdir()} == names
+    assert saved.read_bytes() == before
 
 
 def test_a_network_comes_back_as_half_precision_keeps_it(network, saved):

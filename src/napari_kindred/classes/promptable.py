@@ -21,6 +21,7 @@ from ..encoders.sam import build, check_installed
 from ..encoders.sam_shapes import SamShapes, read_shapes
 from ..encoders.tensors import read_tensors
 from ..weights import read_header, resolve
+from ..writing import replacing
 
 FORMAT = "napari-kindred sam 1"
 
@@ -121,6 +122,11 @@ def save_sam(sam: Any, path: str | Path, info: dict[str, Any]) -> None:
         A ``.safetensors`` file.
     info : dict
         What is told about its making; anything that JSON can hold.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written; what was there is then as it was.
     """
     path = Path(path)
     tensors = {
@@ -132,9 +138,8 @@ def save_sam(sam: Any, path: str | Path, info: dict[str, Any]) -> None:
         "shapes": json.dumps(dataclasses.asdict(read_shapes(tensors, path.name))),
         "info": json.dumps(info),
     }
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
 
 
 def load_sam(path: str | Path) -> tuple[Any, dict[str, Any]]:

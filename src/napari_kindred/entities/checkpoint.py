@@ -15,6 +15,7 @@ from ..config import NetworkConfig
 from ..downloads import file_sha256
 from ..errors import KindredError, WeightsError
 from ..weights import resolve
+from ..writing import replacing
 from .bands import make_ready
 from .network import EntityNetwork
 
@@ -22,7 +23,13 @@ FORMAT = "napari-kindred entities 1"
 
 
 def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any]) -> None:
-    """Write a network in half precision, in one piece, with ``info`` in the file's header."""
+    """Write a network in half precision, in one piece, with ``info`` in the file's header.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written; what was there is then as it was.
+    """
     path = Path(path)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -34,9 +41,8 @@ def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any])
         "network": json.dumps(dataclasses.asdict(network.config)),
         "info": json.dumps(info),
     }
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
 
 
 def load_network(

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_kindred import cli
-from napari_kindred.classes.escnet.checkpoint import is_esc, load_esc
+from napari_kindred.classes.escnet.checkpoint import is_esc, load_esc, save_esc
 from napari_kindred.classes.escnet.dataset import load_class_data
 from napari_kindred.classes.escnet.predict import open_esc
 from napari_kindred.classes.escnet.train_escnet import EscTrainer, begin, score_classes
-from napari_kindred.errors import OptionError, WeightsError
+from napari_kindred.errors import OptionError, OutputError, WeightsError
 from napari_kindred.events import Progress, finish
 from napari_kindred.train_configs import EscTrainConfig
 
@@ -113,6 +113,14 @@ def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, 
     assert found.shape == (2, 40, 56)
     assert found.dtype == np.float32
     assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_disk_without_room_leaves_the_earlier_file(trained, files_up_to):
+    pupil, names, before = load_esc(trained)[0], {*trained.parent.iterdir()}, trained.read_bytes()
+    with files_up_to(1000), pytest.raises(OutputError, match=r"Cannot write .* choose another"):
+        save_esc(pupil, trained, {})
+    assert {*trained.parent.iterdir()} == names
+    assert trained.read_bytes() == before
 
 
 def test_names_in_another_order_give_the_same_maps_and_grey_pictures_do(trained):

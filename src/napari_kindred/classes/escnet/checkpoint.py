@@ -20,6 +20,7 @@ from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import SamShapes
 from ...errors import KindredError, WeightsError
 from ...weights import read_header, resolve
+from ...writing import replacing
 from .clip_dense import DenseClip
 from .network import EscNet, EscShape
 
@@ -57,6 +58,11 @@ def save_esc(pupil: Pupil, path: str | Path, info: dict[str, Any]) -> None:
     info : dict
         ``clip`` with its ``name`` and ``sha256``; ``side``; ``contrast``; what else is told about
         its making.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written; what was there is then as it was.
     """
     path = Path(path)
     tensors = {}
@@ -68,9 +74,8 @@ def save_esc(pupil: Pupil, path: str | Path, info: dict[str, Any]) -> None:
         "shape": json.dumps(dataclasses.asdict(pupil.network.shape)),
         "info": json.dumps(info),
     }
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
 
 
 def is_esc(path: Path) -> bool:
