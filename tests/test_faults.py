@@ -23,6 +23,7 @@ import torch
 import zarr
 
 import napari_kindred as nk
+from mute import MuteError
 from napari_kindred import cli
 from napari_kindred.batch import process_file, process_folder
 from napari_kindred.config import EntityConfig
@@ -32,14 +33,6 @@ from napari_kindred.events import Event, Partial
 from napari_kindred.files import ImageFile, read_image
 from napari_kindred.results import Segmentation, load_segmentation
 from napari_kindred.tasks import EntityTask, run_task
-
-
-class MuteError(Exception):
-    """Cannot even say what it is."""
-
-    def __str__(self) -> str:
-        raise ValueError("no words")
-
 
 METHODS: dict[str, Callable[[Any], Segmentation]] = {
     "entities": lambda image: nk.segment_entities(image, scale=1.0, axes="YX"),

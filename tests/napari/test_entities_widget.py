@@ -185,40 +185,6 @@ def test_cancel_before_the_first_frame_leaves_no_layer(
     assert "nothing to keep" in widget.status.value
 
 
-def test_a_runtime_error_in_the_job_is_shown_and_run_works_again(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    run: Any,
-    movie: np.ndarray,
-) -> None:
-    threshold.errors[0] = RuntimeError("CUDA error: an illegal memory access")
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    run()
-    assert "illegal memory access" in widget.status.value
-    assert labels_layers() == []
-    threshold.errors.clear()
-    run()
-    assert len(labels_layers()) == 1
-
-
-def test_an_error_halfway_keeps_the_frames_before_it(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    run: Any,
-    movie: np.ndarray,
-) -> None:
-    threshold.errors[3] = MemoryError()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    run()
-    assert "smaller tile" in widget.status.value
-    assert "3 of 4 frames are kept" in widget.status.value
-    assert "smaller tile" in labels_layers()[0].metadata[KEY]["stopped"]
-
-
 def test_what_the_job_says_of_a_frame_is_shown(
     viewer: Any, labels_layers: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
 ) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
+from mute import MuteError
 from napari_kindred._napari import run as run_module
 from napari_kindred._napari import run_bar
 from napari_kindred._napari.layers import KEY
@@ -20,26 +21,20 @@ if TYPE_CHECKING:
     from napari_kindred._napari.entities_widget import EntitiesWidget
 
 
-class MuteError(Exception):
-    """Cannot even say what it is."""
-
-    def __str__(self) -> str:
-        raise ValueError("no words")
-
-
 @pytest.fixture
 def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
     return entities_widget
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("place", "error", "words"),
     [
-        (RuntimeError("CUDA error:\n  no kernel"), "RuntimeError: CUDA error: no kernel"),
-        (StopIteration(3), "StopIteration"),
-        (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (SystemExit(1), "SystemExit"),
-        (MuteError(), "MuteError"),
+        (0, RuntimeError("CUDA error:\n  no kernel"), "RuntimeError: CUDA error: no kernel"),
+        (2, StopIteration(3), "StopIteration"),
+        (2, KeyboardInterrupt(), "KeyboardInterrupt"),
+        (2, SystemExit(1), "SystemExit"),
+        (2, MuteError(), "MuteError"),
+        (3, MemoryError(), "smaller tile"),
     ],
 )
 def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
@@ -49,18 +44,21 @@ def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
     threshold: Any,
     run: Any,
     movie: np.ndarray,
+    place: int,
     error: BaseException,
     words: str,
 ) -> None:
     image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     before, state = image.data.copy(), dict(image.metadata)
-    threshold.errors[2] = error
+    threshold.errors[place] = error
     run()
     assert words in widget.status.value
     assert "\n" not in widget.status.value
-    assert "2 of 4 frames are kept" in widget.status.value
-    (kept,) = labels_layers()
-    assert kept.metadata[KEY]["complete"] is False
+    assert (f"{place} of 4 frames are kept" in widget.status.value) == (place > 0)
+    assert len(labels_layers()) == (place > 0)
+    for kept in labels_layers():
+        assert kept.metadata[KEY]["complete"] is False
+        assert words in kept.metadata[KEY]["stopped"]
     threshold.errors.clear()
     run()
     assert labels_layers()[-1].metadata[KEY]["complete"] is True
