@@ -108,7 +108,6 @@ def test_ratios_are_taken_round_by_round(peers: ModuleType) -> None:
 def test_a_plot_of_the_same_numbers_is_the_same_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(BENCHMARKS)
     import plots
 
