@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 RING = 6.0
 """Width of the ring around an entity, in pixels of the picture as the network looks at it."""
 
-DUPLICATE = 0.8
-"""An entity seen at another scale that shares more than this (IoU) with one is the same."""
-
 REGION = 12.0
 """Side of a region unless told otherwise: three of the encoder's tokens."""
 

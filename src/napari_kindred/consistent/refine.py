@@ -71,32 +71,6 @@ def refine_none(
     return fine
 
 
-def upsample_membership(
-    membership: NDArray[np.float32], step: tuple[float, float], shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Interpolate memberships bilinearly, constant beyond the outermost tokens' centres.
-
-    Parameters
-    ----------
-    membership : ndarray of float32, shape (h, w, K)
-        Soft assignment of each token; token (i, j) has its centre at pixel
-        ``((i + .5) * step_y - .5, (j + .5) * step_x - .5)``.
-    step : tuple of two floats
-        Pixels per token, (step_y, step_x).
-    shape : tuple of int
-        Height and width of the frame.
-
-    Returns
-    -------
-    ndarray of float32, shape (H, W, K)
-        Sums to 1 over the last axis where ``membership`` does.
-    """
-    _check_membership(membership)
-    planes = torch.from_numpy(np.ascontiguousarray(membership.transpose(2, 0, 1), np.float32))
-    fine = _stretch(planes, 0, (0, shape[0]), step, shape[1])
-    return np.ascontiguousarray(fine.numpy().transpose(1, 2, 0))
-
-
 def refine_edges(
     membership: NDArray[np.float32],
     pixels: NDArray[np.float32],
@@ -138,7 +112,8 @@ def refine_edges(
     Works in bands of rows, one cluster after the other: beyond the result itself, memory grows
     with the number of tokens and the width of the frame, not with pixels times clusters.
     """
-    _check_membership(membership)
+    if membership.ndim != 3 or 0 in membership.shape:
+        raise InputError(f"Memberships must be (h, w, K) and not empty, not {membership.shape}.")
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise InputError(f"A frame must be (H, W, C) and not empty, not {pixels.shape}.")
     if radius < 1:
@@ -164,11 +139,6 @@ def refine_edges(
             lines = _fit(soft, means[:, rows], radius, eps)
         labels[slice(*band)] = kept[_strongest(lines, colours, rows.start, band, step)].numpy()
     return labels
-
-
-def _check_membership(membership: NDArray[np.float32]) -> None:
-    if membership.ndim != 3 or 0 in membership.shape:
-        raise InputError(f"Memberships must be (h, w, K) and not empty, not {membership.shape}.")
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
