@@ -11,6 +11,7 @@ import torch
 
 from napari_kindred.classes import clip_match
 from napari_kindred.classes.clip_match import ClipMeaning, contrast_beside, cut_out
+from napari_kindred.classes.closed import ClosedClip
 from napari_kindred.classes.masks import Masks
 from napari_kindred.downloads import file_sha256
 from napari_kindred.encoders.clip import load_clip
@@ -46,6 +47,15 @@ def test_every_mask_gets_the_name_of_its_colour(meaning, picture):
     scores = meaning.scores(vectors, ["blue", "red", "green"])
     assert scores[:3].argmax(1).tolist() == [1, 2, 0]
     assert (scores[:3].max(1) > 0.7).all(), "the paper's threshold"
+
+
+def test_what_is_kept_of_it_scores_the_same_without_it(meaning, picture):
+    vectors, names = meaning.embed(*picture), ["blue", "red"]
+    kept = ClosedClip(meaning.identity(), *meaning.texts_of(names))
+    # A word that was not kept, the last one, opens the same CLIP again.
+    for words in (names, ["red"], ["green"]):
+        np.testing.assert_array_equal(kept.scores(vectors, words), meaning.scores(vectors, words))
+    assert kept.texts_of(["green"])[0] == ["green", "background"]
 
 
 def test_a_single_name_does_not_fit_everything(meaning, picture):

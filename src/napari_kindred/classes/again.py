@@ -13,6 +13,7 @@ from .proposals import Recipe, reopen_proposer
 
 if TYPE_CHECKING:
     from ..features import FeatureCache
+    from .clip_match import ClipMeaning
     from .meaning import Meaning
     from .vocabulary import Vocabulary
 
@@ -28,7 +29,7 @@ def opener_of(meaning: Meaning, device: str) -> Callable[[], Meaning]:
         As in the run's options.
     """
     if isinstance(meaning, MapMeaning):
-        return partial(_map, meaning.identity(), meaning.names, meaning.threshold, device)
+        return partial(reopen_map, meaning.identity(), meaning.names, meaning.threshold, device)
     if isinstance(meaning, VocabularyMeaning):
         return partial(_vocabulary, *_masks(meaning), meaning.vocabulary, device)
     if isinstance(meaning, ClipMaskMeaning):
@@ -69,19 +70,37 @@ def _clip(
     known: dict[str, Any],
     device: str,
 ) -> Meaning:
+    proposer = reopen_proposer(recipe, device=device)
+    return ClipMaskMeaning(proposer, cache, nms_box, nms_mask, reopen_clip(known, device))
+
+
+def reopen_clip(known: dict[str, Any], device: str) -> ClipMeaning:
+    """Open a CLIP of this identity.
+
+    Raises
+    ------
+    KindredError
+        When it is not on this machine, or has other weights here.
+    """
     from .clip_match import ClipMeaning
 
-    proposer = reopen_proposer(recipe, device=device)
     clip = ClipMeaning(
         known["clip"], device=device, templates=known["templates"], contrast=known["contrast"]
     )
     _check(known, clip.identity(), "sha256")
-    return ClipMaskMeaning(proposer, cache, nms_box, nms_mask, clip)
+    return clip
 
 
-def _map(
+def reopen_map(
     identity: dict[str, Any], names: tuple[str, ...], threshold: float, device: str
-) -> Meaning:
+) -> MapMeaning:
+    """Open a network of this identity, to be asked for names.
+
+    Raises
+    ------
+    KindredError
+        When it is not on this machine, or has other weights here.
+    """
     weights = absolute(identity["weights"]["name"])
     if identity["network"] == "ESC-Net":
         from .escnet.predict import open_esc

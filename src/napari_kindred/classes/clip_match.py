@@ -170,11 +170,14 @@ class ClipMeaning:
             Probabilities: the softmax of the cosines with CLIP's own factor, over the names and
             the contrast.
         """
-        others = contrast_beside(names, self.contrast)
-        texts = self._texts.embed([*names, *others])
-        vectors = torch.from_numpy(np.asarray(embeddings, np.float32)).to(texts.device)
-        chances = (self._texts.sharpness * vectors @ texts.T).softmax(1)[:, : len(names)]
-        return np.asarray(chances.cpu().numpy(), np.float32)
+        texts = self._texts.embed([*names, *contrast_beside(names, self.contrast)])
+        return chances(embeddings, texts, self._texts.sharpness, len(names))
+
+    def texts_of(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.float32], float]:
+        """Return what :func:`chances` takes for these names, to be kept: words, vectors, factor."""
+        words = [*names, *contrast_beside(names, self.contrast)]
+        texts = self._texts.embed(words).cpu().numpy()
+        return words, np.asarray(texts, np.float32), self._texts.sharpness
 
     def _normalised(self, pixels: NDArray[np.float32]) -> Tensor:
         """Return a picture as CLIP's own zero mean and unit deviation, (3, H, W)."""
@@ -185,6 +188,19 @@ class ClipMeaning:
             torch.tensor(v).view(3, 1, 1) for v in (self._clip.mean, self._clip.deviation)
         )
         return (planes.clamp(0, 1).expand(3, -1, -1) - mean) / deviation
+
+
+def chances(
+    embeddings: NDArray[np.float32],
+    texts: NDArray[np.float32] | Tensor,
+    sharpness: float,
+    count: int,
+) -> NDArray[np.float32]:
+    """Return the softmax of cosines, times CLIP's own factor, of the first ``count`` texts."""
+    words = torch.as_tensor(texts)
+    vectors = torch.from_numpy(np.asarray(embeddings, np.float32)).to(words.device)
+    every = (sharpness * vectors @ words.T).softmax(1)[:, :count]
+    return np.asarray(every.cpu().numpy(), np.float32)
 
 
 def contrast_beside(names: Sequence[str], contrast: Sequence[str]) -> list[str]:

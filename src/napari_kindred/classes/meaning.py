@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..features import FeatureCache
     from ..shelf import Arrays
     from .clip_match import ClipMeaning
+    from .closed import ClosedClip
     from .result import Threshold
     from .vocabulary import Vocabulary
 
@@ -185,7 +186,7 @@ class VocabularyMeaning(MaskMeaning):
 class ClipMaskMeaning(MaskMeaning):
     """Names that CLIP compares with what lies under a mask (U-SAM's baseline SAM+CLIP)."""
 
-    clip: ClipMeaning
+    clip: ClipMeaning | ClosedClip
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return colours in order; CLIP takes every name."""

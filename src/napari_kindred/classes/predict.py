@@ -20,7 +20,8 @@ from ..shelf import Shelf
 from .again import opener_of
 from .names import check_names
 from .open_meaning import iter_open_meaning
-from .result import ClassAssembly, ClassSegmentation, Seen, thresholds_of
+from .result import ClassAssembly, ClassSegmentation, thresholds_of
+from .seen import Seen
 
 if TYPE_CHECKING:
     from ..shelf import Arrays

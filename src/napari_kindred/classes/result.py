@@ -18,6 +18,7 @@ from ..label_tiff import read_tiff
 from ..results import Segmentation, make_labels, measure
 from ..writing import as_csv
 from .names import check_names
+from .seen import NOT_KEPT, Seen, read_seen, write_seen
 from .tables import sum_classes
 
 if TYPE_CHECKING:
@@ -26,33 +27,9 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from ..shelf import Shelf
-    from .meaning import Meaning
     from .resolve import Resolved
 
 Threshold = float | Literal["auto"]
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What was found in the frames of an image, before names and thresholds decide.
-
-    Attributes
-    ----------
-    meaning : Meaning
-        What gives names their meaning.
-    shelf : Shelf
-        What it found, by the frame's number.
-    indices : tuple
-        The frames' positions on the leading axes, in the order of their numbers.
-    shape : tuple of int
-        Of the labels of all frames.
-    """
-
-    meaning: Meaning
-    shelf: Shelf
-    indices: tuple[tuple[int, ...], ...]
-    shape: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +51,10 @@ class ClassSegmentation(Segmentation):
     per_frame : DataFrame
         A row per class and frame: ``index``, ``name``, ``frame``, ``area``, ``share``,
         ``count``, ``mean_score``.
+    seen : Seen or None
+        What was found in the frames, from which threshold and names can be changed.
+    fixed : str
+        Why they cannot, one sentence, where it is None.
     """
 
     names: tuple[str, ...] = ()
@@ -81,6 +62,7 @@ class ClassSegmentation(Segmentation):
     entity_table: pd.DataFrame = field(default_factory=pd.DataFrame)
     per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     seen: Seen | None = None
+    fixed: str = NOT_KEPT
 
     def at_threshold(self, threshold: Threshold) -> ClassSegmentation:
         """Return the same image at another threshold; nothing is looked at again.
@@ -104,7 +86,7 @@ class ClassSegmentation(Segmentation):
 
     def _again(self, names: tuple[str, ...], threshold: Threshold) -> ClassSegmentation:
         if self.seen is None:
-            raise OptionError("This result was read from disk; run again to change it.")
+            raise OptionError(self.fixed)
         seen = self.seen
         colours = seen.meaning.check(names)
         thresholds = seen.meaning.thresholds(names, threshold)
@@ -126,7 +108,9 @@ class ClassSegmentation(Segmentation):
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 
         Beside a ``NAME.tif`` go ``NAME.entities.tif``, ``NAME.entities.csv`` and
-        ``NAME.frames.csv``; an OME-Zarr holds them as ``labels/entities`` and ``per_frame``.
+        ``NAME.frames.csv``; an OME-Zarr holds them as ``labels/entities`` and ``per_frame``, and
+        up to 128 MB of what was found in the frames, so that napari can still change threshold
+        and names.
         """
         path = Path(path)
         things = Segmentation(
@@ -137,6 +121,8 @@ class ClassSegmentation(Segmentation):
             def more(root: zarr.Group) -> None:
                 write_columns(root, self.per_frame, "per_frame")
                 storage.write_group(root.create_group("labels/entities"), things)
+                if self.seen is not None:
+                    write_seen(root, self.seen, self.names)
 
             return storage.save(self, path, overwrite, more)
         labels, table, frames = beside(path)
@@ -149,7 +135,9 @@ class ClassSegmentation(Segmentation):
 
 
 def load_classes(path: Path) -> ClassSegmentation:
-    """Read back what :meth:`ClassSegmentation.save` wrote, all but what another threshold needs.
+    """Read back what :meth:`ClassSegmentation.save` wrote.
+
+    Where what was found in the frames is damaged, all else is there.
 
     Raises
     ------
@@ -157,6 +145,7 @@ def load_classes(path: Path) -> ClassSegmentation:
         When there is no result at this path, or when it is damaged.
     """
     parts = storage.load(path)
+    seen, fixed = None, NOT_KEPT
     with storage.reading(path):
         if path.suffix.lower() == ".zarr":
             import zarr
@@ -166,6 +155,7 @@ def load_classes(path: Path) -> ClassSegmentation:
                 storage.load(path, "labels/entities"),
                 read_columns(root, "per_frame"),
             )
+            seen, fixed = read_seen(root, parts["labels"].shape)
         else:
             labels, table, frames = beside(path)
             things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
@@ -176,6 +166,8 @@ def load_classes(path: Path) -> ClassSegmentation:
         entities=things["labels"],
         entity_table=things["table"],
         per_frame=per_frame,
+        seen=seen,
+        fixed=fixed,
     )
 
 
