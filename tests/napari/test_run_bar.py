@@ -47,6 +47,13 @@ def halfway(
     return image
 
 
+@pytest.fixture
+def waiting(halfway: Any, consistent_widget: ConsistentWidget) -> ConsistentWidget:
+    """Another widget, in which Run was pressed meanwhile."""
+    consistent_widget.run.native.click()
+    return consistent_widget
+
+
 class Deaf:
     """A job that yields once and then listens to nobody, until its gate is opened."""
 
@@ -73,38 +80,30 @@ def deaf(widget: EntitiesWidget) -> Generator[Deaf]:
 
 
 def test_a_second_run_waits_for_the_first_and_then_begins(
-    halfway: Any,
+    waiting: ConsistentWidget,
     viewer: Any,
     widget: EntitiesWidget,
-    consistent_widget: ConsistentWidget,
     gate: threading.Event,
     until: Any,
 ) -> None:
-    consistent_widget.run.native.click()
-    assert consistent_widget.status.value == "Waiting for Entities of cells …"
-    assert consistent_widget.cancel.enabled
-    assert not consistent_widget.run.enabled
+    assert waiting.status.value == "Waiting for Entities of cells …"
+    assert waiting.cancel.enabled
+    assert not waiting.run.enabled
     assert "cells clusters" not in viewer.layers
     gate.set()
-    until(lambda: consistent_widget.run.enabled)
+    until(lambda: waiting.run.enabled)
     assert widget.run.enabled
     assert "Found 23 entities" in widget.status.value
-    assert "Found 3 clusters" in consistent_widget.status.value
+    assert "Found 3 clusters" in waiting.status.value
     assert {"cells entities", "cells clusters"} <= {layer.name for layer in viewer.layers}
 
 
 def test_a_run_that_waits_can_be_cancelled_and_the_first_goes_on(
-    halfway: Any,
-    viewer: Any,
-    widget: EntitiesWidget,
-    consistent_widget: ConsistentWidget,
-    gate: threading.Event,
-    until: Any,
+    waiting: ConsistentWidget, viewer: Any, widget: EntitiesWidget, gate: Any, until: Any
 ) -> None:
-    consistent_widget.run.native.click()
-    consistent_widget.cancel.native.click()
-    assert consistent_widget.run.enabled
-    assert consistent_widget.status.value.startswith("Cancelled.")
+    waiting.cancel.native.click()
+    assert waiting.run.enabled
+    assert waiting.status.value.startswith("Cancelled.")
     gate.set()
     until(lambda: widget.run.enabled)
     assert "Found 23 entities" in widget.status.value
@@ -112,13 +111,12 @@ def test_a_run_that_waits_can_be_cancelled_and_the_first_goes_on(
 
 
 def test_cancelling_the_first_lets_the_second_begin(
-    halfway: Any, widget: EntitiesWidget, consistent_widget: ConsistentWidget, until: Any
+    waiting: ConsistentWidget, widget: EntitiesWidget, until: Any
 ) -> None:
-    consistent_widget.run.native.click()
     widget.cancel.native.click()
-    until(lambda: consistent_widget.run.enabled)
+    until(lambda: waiting.run.enabled)
     assert "1 of 4 frames are kept" in widget.status.value
-    assert "Found 3 clusters" in consistent_widget.status.value
+    assert "Found 3 clusters" in waiting.status.value
 
 
 # -- a job that does not listen ---------------------------------------------------------------
