@@ -152,6 +152,19 @@ def consistent_widget(viewer: Any, greys: Any) -> ConsistentWidget:
     return widget
 
 
+@pytest.fixture
+def changed_clusters(widget: ConsistentWidget) -> Callable[[Any], None]:
+    """Show another number of clusters in a layer, and make one of them background."""
+
+    def change(layer: Any) -> None:
+        widget.panel.level.value = 5
+        widget.panel.relabel()
+        layer.selected_label = 2
+        widget.panel.toggle_background()
+
+    return change
+
+
 LEVELS = np.array([0.0, 0.33, 0.58, 1.0], np.float32)
 """Brightness of the background and of three kinds of things."""
 

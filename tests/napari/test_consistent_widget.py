@@ -320,6 +320,7 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     greys: Any,
     run: Any,
     steps: np.ndarray,
+    changed_clusters: Any,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
@@ -330,10 +331,7 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
     if what == "changed":
-        widget.panel.level.value = 5
-        widget.panel.relabel()
-        layer.selected_label = 2
-        widget.panel.toggle_background()
+        changed_clusters(layer)
     elif what == "applied":
         viewer.add_image(steps[:2], name="other", axis_labels=("t", "y", "x"))
         widget.image.value = viewer.layers["other"]

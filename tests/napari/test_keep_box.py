@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,16 @@ import pandas as pd
 import pytest
 import tifffile
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_kindred import cli
-from napari_kindred._napari.charts import chart_of, iter_chart, ticks, written
+from napari_kindred._napari import keep_box
 from napari_kindred._napari.command import Command, command_for
-from napari_kindred._napari.layers import KEY, read_layer
+from napari_kindred._napari.layers import read_layer
 from napari_kindred._napari.reader import get_reader
+from napari_kindred._napari.saved import save_layer
 from napari_kindred.config import EntityConfig
-from napari_kindred.events import finish
 from napari_kindred.results import load_segmentation
 
 if TYPE_CHECKING:
@@ -44,6 +45,17 @@ def opened(viewer: Any, widget: Any, tmp_path: Path) -> Callable[..., Any]:
         return layer
 
     return open_
+
+
+@pytest.fixture
+def computed(opened: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    """Open a movie from disk, press Run, and return the layer of the result."""
+
+    def compute(movie: np.ndarray) -> Any:
+        opened(movie)
+        return run()
+
+    return compute
 
 
 @pytest.fixture
@@ -75,9 +87,8 @@ def copied(widget: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
 
 def test_the_copied_command_computes_the_same_entities(
     widget: Any,
-    opened: Any,
+    computed: Any,
     copied: Any,
-    run: Any,
     threshold: Any,
     movie: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
@@ -90,10 +101,9 @@ def test_the_copied_command_computes_the_same_entities(
 
     monkeypatch.setattr("napari_kindred.entities.predict.iter_segment_entities", segment)
     monkeypatch.setattr("napari_kindred.tasks.EntityTask.iter_prepare", lambda _: iter(()))
-    opened(movie)
     widget.form.inputs["min_area"].value = 33
     widget.form.inputs["fill_holes"].value = False
-    layer = run()
+    layer = computed(movie)
     again = copied()
     np.testing.assert_array_equal(again.data, layer.data)
     assert seen == [EntityConfig(axes="TYX", min_area=33, fill_holes=False)]
@@ -104,22 +114,20 @@ def test_the_copied_command_computes_the_same_entities(
 def test_the_copied_command_computes_the_same_clusters(
     viewer: Any,
     widget: Any,
+    computed: Any,
     opened: Any,
     copied: Any,
     run: Any,
     greys: Any,
     steps: np.ndarray,
+    changed_clusters: Any,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
     monkeypatch.setattr("napari_kindred.consistent.predict.iter_cluster_stack", greys)
-    opened(steps)
-    layer = run()
+    layer = computed(steps)
     if what == "changed":
-        widget.panel.level.value = 5
-        widget.panel.relabel()
-        layer.selected_label = 2
-        widget.panel.toggle_background()
+        changed_clusters(layer)
     elif what == "applied":
         opened(steps[:2], "other.tif")
         layer = run(widget.apply)
@@ -133,9 +141,8 @@ def test_the_copied_command_computes_the_same_clusters(
 @pytest.mark.parametrize("what", ["as it came", "threshold", "regrouped"])
 def test_the_copied_command_computes_the_same_classes(
     widget: Any,
-    opened: Any,
+    computed: Any,
     copied: Any,
-    run: Any,
     until: Any,
     brightness: Any,
     shaded: np.ndarray,
@@ -149,9 +156,8 @@ def test_the_copied_command_computes_the_same_classes(
         return VocabularyMeaning(brightness, None, 0.7, 0.5, vocabulary)
 
     monkeypatch.setattr("napari_kindred.classes.open_meaning.iter_open_meaning", open_meaning)
-    opened(shaded)
     widget.names.names = ("bright", "dim")
-    layer = run()
+    layer = computed(shaded)
     before = np.asarray(layer.data).copy()
     if what == "threshold":
         widget.panel.slider.value = float(np.mean(sorted(layer.features["mean_score"][1:])))
@@ -168,8 +174,6 @@ def test_the_copied_command_computes_the_same_classes(
 def test_a_layer_that_is_no_file_is_told_how_to_become_one(
     viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
-    widget.more_tools.keep.command.native.click()
-    assert "press Run" in widget.status.value
     viewer.add_image(movie[0], name="discs")
     run()
     QApplication.clipboard().setText("mine")
@@ -179,10 +183,9 @@ def test_a_layer_that_is_no_file_is_told_how_to_become_one(
 
 
 def test_what_was_painted_is_not_in_the_command_and_that_is_said(
-    widget: Any, opened: Any, run: Any, movie: np.ndarray
+    widget: Any, computed: Any, movie: np.ndarray
 ) -> None:
-    opened(movie)
-    run().paint((0, 5, 5), 1)
+    computed(movie).paint((0, 5, 5), 1)
     widget.more_tools.keep.command.native.click()
     assert "painted on the layer is not in it" in widget.status.value
     widget.copy.native.click()
@@ -234,20 +237,95 @@ def test_a_second_run_leaves_the_first_result_as_it_was(
     pd.testing.assert_frame_equal(first.features, features)
 
 
-# -- files and tables -------------------------------------------------------------------------
+# -- what can be pressed ------------------------------------------------------------------------
 
 
-def test_saving_asks_where_and_never_replaces_a_result(
+def told(button: Any) -> str:
+    """What the tooltip says of a button that cannot be pressed; nothing of one that can."""
+    return "" if button.enabled else str(button.native.toolTip())
+
+
+def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_says_why(
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+) -> None:
+    tools = widget.more_tools
+    needing = (tools.keep.command, tools.keep.save, tools.keep.export, tools.table)
+    image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
+    assert all(told(button).endswith("no result yet: press Run first.") for button in needing)
+    assert all("no movie of labels" in told(button) for button in (tools.previous, tools.next))
+    layer = run()
+    everything = (*needing, tools.previous, tools.next)
+    assert not any(map(told, everything))
+    assert not any("yet" in button.tooltip for button in everything)
+    viewer.layers.selection.active = image  # the last result is meant
+    assert not any(map(told, everything))
+    viewer.layers.remove(layer)
+    assert all(map(told, everything))
+
+
+def test_in_a_single_picture_there_is_no_change_to_go_to(
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+) -> None:
+    viewer.add_image(movie[0])
+    run()
+    assert widget.more_tools.keep.save.enabled
+    assert not widget.more_tools.next.enabled
+
+
+def test_where_the_buttons_are_does_not_change_when_the_result_comes(
+    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+) -> None:
+    tools = widget.more_tools
+    buttons = (tools.copy, tools.keep.command, tools.table, tools.keep.save, tools.next)
+
+    def places() -> list[Any]:
+        return [button.native.mapTo(widget.native, QPoint(0, 0)) for button in buttons]
+
+    viewer.add_image(movie, axis_labels=("t", "y", "x"))
+    viewer.window._qt_window.show()
+    QApplication.processEvents()
+    before = places()
+    run()
+    QApplication.processEvents()
+    assert places() == before
+
+
+def test_one_result_is_saved_at_a_time(
     widget: Any,
-    opened: Any,
-    run: Any,
+    computed: Any,
     until: Any,
     movie: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened(movie)
-    layer = run()
+    gate = threading.Event()
+
+    def held(layer: Any, path: Path, overwrite: bool) -> Path:
+        gate.wait(60)
+        return save_layer(layer, path, overwrite)
+
+    monkeypatch.setattr(keep_box, "save_layer", held)
+    keep = widget.more_tools.keep
+    computed(movie)
+    keep.save_result(tmp_path / "kept.ome.zarr")
+    assert "is being saved" in told(keep.save)
+    gate.set()
+    until(lambda: keep.save.enabled)
+    assert "is in" in widget.status.value
+
+
+# -- files and tables -------------------------------------------------------------------------
+
+
+def test_saving_asks_where_and_never_replaces_a_result(
+    widget: Any,
+    computed: Any,
+    until: Any,
+    movie: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = computed(movie)
     chosen = (str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
     widget.more_tools.keep.save.native.click()
@@ -277,83 +355,3 @@ def test_a_table_is_exported_per_entity_or_frame(
         assert "area [µm²]" in table
         assert "time [s]" in table
     assert table["count"].sum() == len(layer.features) - 1
-
-
-# -- the plot ---------------------------------------------------------------------------------
-
-
-def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
-    viewer: Any, widget: Any, opened: Any, run: Any, until: Any, qtbot: Any, movie: np.ndarray
-) -> None:
-    image = opened(movie)
-    image.scale, image.units = (30, 1, 1), ("s", "pixel", "pixel")
-    layer = run()
-    keep = widget.more_tools.keep
-    until(lambda: bool(keep.plot.chart.curves))
-    chart = chart_of(layer)
-    assert chart is not None
-    assert chart.curves[0].values.tolist() == [6, 6, 6, 5]
-    assert (chart.x, chart.y, chart.step) == ("Time [s]", "Entities", 30)
-    place = keep.plot.place_of(2, 3)
-    qtbot.mouseClick(keep.plot, Qt.MouseButton.LeftButton, pos=place.toPoint())
-    assert viewer.dims.point[0] == 60
-    viewer.dims.set_point(0, 90)
-    assert keep.plot.frame == 3
-    layer.fill((1, *np.argwhere(np.asarray(layer.data[1]))[0]), 0)
-    until(lambda: keep.plot.chart.curves[0].values.tolist() == [6, 5, 6, 5])
-
-
-@pytest.mark.parametrize("widget", ["consistent_widget"], indirect=True)
-def test_the_areas_of_clusters_are_plotted_in_their_colours(
-    viewer: Any, widget: Any, run: Any, until: Any, steps: np.ndarray
-) -> None:
-    units = ("s", "um", "um")
-    viewer.add_image(steps, name="a", axis_labels=tuple("tyx"), scale=(1, 0.5, 0.5), units=units)
-    layer = run()
-    widget.panel.name.value = "ground"
-    chart = chart_of(layer)
-    assert chart is not None
-    assert chart.y == "Area [µm²]"
-    for label, curve in enumerate(chart.curves, start=1):
-        areas = [(frame == label).sum() * 0.25 for frame in layer.data]
-        np.testing.assert_allclose(curve.values, areas)
-        assert curve.colour == layer.metadata[KEY]["colours"][str(label)]
-    # painted on, its pixels are counted anew
-    layer.paint((2, 20, 20), 3)
-    assert chart_of(layer) is None
-    counted = finish(iter_chart(layer))
-    assert counted is not None
-    expected = (np.asarray(layer.data)[2] == 3).sum() * 0.25
-    assert counted.curves[2].values[2] == expected
-    drawn = widget.more_tools.keep.plot
-    until(lambda: [curve.values[2] for curve in drawn.chart.curves[2:]] == [expected])
-    picture = drawn.grab().toImage()
-    place = drawn.place_of(0.5, float(counted.curves[0].values[:2].mean())).toPoint()
-    assert picture.pixelColor(place) != picture.pixelColor(place.x(), place.y() + 12)
-
-
-def test_a_single_picture_has_no_plot(viewer: Any, widget: Any, run: Any, movie: Any) -> None:
-    viewer.add_image(movie[0])
-    assert chart_of(run()) is None
-    widget.more_tools.keep.draw()
-    assert not widget.more_tools.keep.plot.chart.curves
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        (11, [0, 5, 10]),
-        (0.9, [0, 0.5]),
-        (100, [0, 50, 100]),
-        (400, [0, 100, 200, 300, 400]),
-        (0, [0]),
-    ],
-)
-def test_axes_have_round_numbers(last: float, expected: list[float]) -> None:
-    assert ticks(last) == expected
-
-
-def test_numbers_are_written_short() -> None:
-    assert [written(value) for value in (0, 0.25, 1500, 20_000, 3.5e6)] == [
-        *("0", "0.25", "1500", "20k", "3.5M"),
-    ]

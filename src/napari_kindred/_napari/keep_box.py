@@ -36,6 +36,8 @@ REST = 250
 COUNTED = 1 << 28
 """Pixels of a result that are counted anew for the plot; of larger ones only tables are used."""
 
+NONE_YET = "There is no result yet: press Run first."
+
 RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)": ".tif"}
 """Files that a result is saved as, and how their names end."""
 
@@ -62,7 +64,10 @@ class KeepBox:
     ) -> None:
         self._viewer, self._result, self._say = viewer, result, say
         self._followed: Any = None
-        self._job: Job | None = None
+        self._charted: object = None
+        self._saving: Job | None = None
+        self._counting: Job | None = None
+        self._faults: list[tuple[PushButton, str, Callable[[], str]]] = []
         self.command = PushButton(
             text="Copy as command line",
             tooltip="Put the command on the clipboard that computes the selected result from its "
@@ -83,6 +88,9 @@ class KeepBox:
         self.command.changed.connect(self.copy_command)
         self.save.changed.connect(self.ask_save)
         self.export.changed.connect(self.ask_export)
+        self.needs(self.command)
+        self.needs(self.save, self._fault_in_saving)
+        self.needs(self.export)
         self._timer = QTimer(self.plot)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REST)
@@ -107,6 +115,30 @@ class KeepBox:
         self._row.visible = False
         self._take()
 
+    def needs(self, button: PushButton, fault: Callable[[], str] | None = None) -> None:
+        """Let a button be pressed only where there is something for it to do.
+
+        Parameters
+        ----------
+        button : PushButton
+        fault : callable, optional
+            Returns why it cannot be pressed, which its tooltip then says; that there is no result
+            when left out.
+        """
+        self._faults.append((button, button.tooltip, fault or self._fault))
+
+    def _fault(self) -> str:
+        return "" if self.layer is not None else NONE_YET
+
+    def _fault_in_saving(self) -> str:
+        return self._fault() or ("A result is being saved." if self._saving is not None else "")
+
+    def _offer(self) -> None:
+        for button, tooltip, fault in self._faults:
+            why = fault()
+            button.enabled = not why
+            button.tooltip = f"{tooltip} {why}".rstrip()
+
     @property
     def layer(self) -> Any:
         """The selected result, else the last one, else None."""
@@ -127,23 +159,15 @@ class KeepBox:
 
     def copy_command(self, *_: Any) -> None:
         """Put the command on the clipboard that computes the result, or say why there is none."""
-        layer = self.layer
-        if layer is None:
-            self._say("There is no result yet: press Run, and there is a command for it.")
-            return
-        text, fault = text_of(layer.metadata[KEY])
+        text, fault = text_of(self.layer.metadata[KEY])
         if text:
             QApplication.clipboard().setText(text)
         self._say(fault or f"The command is on the clipboard.{self.painted_note()}")
 
     def ask_save(self, *_: Any) -> None:
         """Save the result where the user says."""
-        layer = self.layer
-        if layer is None:
-            self._say("There is no result yet: press Run first.")
-            return
         chosen, kind = QFileDialog.getSaveFileName(
-            self.plot, "Save result", f"{layer.name}.ome.zarr", ";;".join(RESULTS)
+            self.plot, "Save result", f"{self.layer.name}.ome.zarr", ";;".join(RESULTS)
         )
         if chosen:
             self.save_result(Path(chosen), RESULTS.get(kind, ".ome.zarr"))
@@ -163,21 +187,24 @@ class KeepBox:
         if not path.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
             path, asked = path.with_name(f"{path.name}{suffix}"), False
         self._say(f"Saving {layer.name!r} …")
-        self._job = Job(
+        self._saving = Job(
             partial(_iter_save, layer, path, asked),
             f"Saving {layer.name}",
             on_event=lambda _: None,
-            on_success=lambda place: self._say(f"{layer.name!r} is in {str(place)!r}."),
-            on_failure=lambda error: self._say(str(error), wrong=True),
-            on_cancel=lambda: self._say("Nothing was saved."),
+            on_success=lambda place: self._saved(f"{layer.name!r} is in {str(place)!r}."),
+            on_failure=lambda error: self._saved(str(error), wrong=True),
+            on_cancel=lambda: self._saved("Nothing was saved."),
         )
+        self._offer()
+
+    def _saved(self, text: str, *, wrong: bool = False) -> None:
+        self._saving = None
+        self._offer()
+        self._say(text, wrong=wrong)
 
     def ask_export(self, *_: Any) -> None:
         """Save a table where the user says, of the kind that is chosen with the name."""
         layer = self.layer
-        if layer is None:
-            self._say("There is no result yet: press Run first.")
-            return
         kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(self._result_of(layer))}
         chosen, filter_ = QFileDialog.getSaveFileName(
             self.plot, "Export table", f"{layer.name}.csv", ";;".join(kinds)
@@ -205,6 +232,7 @@ class KeepBox:
 
     def _take(self, *_: Any) -> None:
         """Follow the result that is selected now."""
+        self._offer()
         layer = self.layer
         now = None if self._followed is None else self._followed.unique_id
         if layer is not None and layer.unique_id == now:
@@ -218,6 +246,7 @@ class KeepBox:
 
     def release(self) -> None:
         """Follow no layer any more."""
+        self._count_no_more()
         if self._followed is not None:
             self._followed.events.features.disconnect(self._wait)
             self._followed.events.colormap.disconnect(self._wait)
@@ -231,8 +260,14 @@ class KeepBox:
         self.release()
         with suppress(RuntimeError):  # Qt may have deleted it already
             self._timer.stop()
-        if self._job is not None:
-            self._job.abandon()
+        if self._saving is not None:
+            self._saving.abandon()
+
+    def _count_no_more(self) -> None:
+        """Let no chart arrive of what was counted until now."""
+        if self._counting is not None:
+            self._counting.abandon()
+            self._counting = None
 
     def _wait(self, *_: Any) -> None:
         self._timer.start()
@@ -240,21 +275,26 @@ class KeepBox:
     def draw(self) -> None:
         """Plot the result as it is now."""
         self._timer.stop()
+        self._count_no_more()
         layer = self._followed
         chart = None if layer is None else chart_of(layer)
         if chart is not None or layer is None or not _is_countable(layer):
             self._drawn(chart)
             return
-        self._job = Job(
+        if self._charted != layer.unique_id:
+            self._drawn(None)  # what is there is of another layer
+        self._counting = Job(
             partial(iter_chart, layer),
             f"Counting pixels of {layer.name}",
             on_event=lambda _: None,
             on_success=self._drawn,
             on_failure=lambda _: self._drawn(None),
-            on_cancel=lambda: None,
+            on_cancel=lambda: self._drawn(None),
         )
 
     def _drawn(self, chart: Chart | None) -> None:
+        self._counting = None
+        self._charted = None if self._followed is None else self._followed.unique_id
         self.plot.show_chart(chart or Chart(()))
         self._row.visible = bool(self.plot.chart.curves)
         self._show_frame()

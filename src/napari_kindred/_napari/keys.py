@@ -103,11 +103,11 @@ def jump(viewer: Any, step: int) -> None:
     step : {1, -1}
     """
     viewer = bare(viewer)
-    layer = _labels(viewer)
-    axis = None if layer is None else frame_axis(layer)
-    if layer is None or axis is None:
+    movie = movie_of(viewer)
+    if movie is None:
         viewer.status = "Select a Labels layer with frames to go from change to change."
         return
+    layer, axis = movie
     frames = _Frames(level_0(layer), axis)
     now = round(float(layer.world_to_data(viewer.dims.point)[axis]))
     Job(
@@ -118,6 +118,24 @@ def jump(viewer: Any, step: int) -> None:
         on_failure=lambda error: setattr(viewer, "status", str(error)),
         on_cancel=lambda: None,
     )
+
+
+def movie_of(viewer: Any) -> tuple[Labels, int] | None:
+    """Return the layer in which to go from change to change, and its axis of frames.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+
+    Returns
+    -------
+    tuple of Labels and int, or None
+        The selected labels, else the last result, else the uppermost labels; None where there are
+        none, or where they have no frames.
+    """
+    layer = _labels(bare(viewer))
+    axis = None if layer is None else frame_axis(layer)
+    return None if layer is None or axis is None else (layer, axis)
 
 
 def frame_axis(layer: Labels) -> int | None:

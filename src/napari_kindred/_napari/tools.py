@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from .form import row
 from .keep_box import KeepBox
-from .keys import NEXT, PREVIOUS, jump, told
+from .keys import NEXT, PREVIOUS, jump, movie_of, told
 from .layers import KEY
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ class Tools:
         self.next.changed.connect(lambda: jump(viewer, 1))
         self.table.changed.connect(self.show_table)
         self.copy.changed.connect(self.copy_python)
+        self.keep.needs(self.table)
+        for button in (self.previous, self.next):
+            self.keep.needs(button, self._fault_in_jumping)
 
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
@@ -78,6 +81,9 @@ class Tools:
             row(self.previous, self.next),
             self.keep.plot_row(),
         ]
+
+    def _fault_in_jumping(self) -> str:
+        return "" if movie_of(self._viewer) is not None else "There is no movie of labels yet."
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
