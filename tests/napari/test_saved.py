@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from napari.layers import Labels
 
 from napari_kindred._napari import class_layers, clusters, saved
+from napari_kindred._napari.command import Command
 from napari_kindred._napari.layers import KEY
 from napari_kindred._napari.reader import get_reader, write
 from napari_kindred._napari.saved import layer_data, save_layer
+from napari_kindred.class_configs import ClassesConfig
 from napari_kindred.errors import KindredError, OutputError
 from napari_kindred.numbering import lazily_unique, unique_ids
 from napari_kindred.results import Segmentation, load_segmentation, measure, provenance
@@ -117,12 +120,56 @@ def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
 
 
 @pytest.mark.parametrize("widget", ["classes_widget"], indirect=True)
-def test_classes_that_were_saved_have_their_legend_and_say_what_they_cannot_do(
+def test_classes_that_were_saved_are_changed_as_those_that_were_not(
     viewer: Any, result: Labels, widget: Any, tmp_path: Path, until: Any
 ) -> None:
+    widget.panel.recolour({"dim": "#123456"})
     save_layer(result, tmp_path / "kept.ome.zarr")
-    viewer.layers.remove(result)
     again = viewer.add_layer(opened(tmp_path / "kept.ome.zarr"))
+    shown = []
+    for layer in (result, again):
+        viewer.layers.selection.active = layer
+        assert widget.panel.layer is layer
+        assert widget.panel.fixed.native.isHidden()
+        widget.panel.auto.value = True
+        widget.panel.relabel()
+        until(lambda layer=layer: class_layers.classes_of(layer).threshold == "auto")
+        widget.panel.slider.value = 0.95
+        until(lambda layer=layer: class_layers.classes_of(layer).threshold == 0.95)
+        widget.panel.show_names(("bright", "grey", "dim"))
+        until(lambda layer=layer: len(class_layers.classes_of(layer).result.names) == 3)
+        widget.panel.make_one(["grey", "dim"], "dull")
+        until(lambda layer=layer: layer.metadata[KEY]["names"] == ["bright", "dull"])
+        assert widget.panel.save.enabled
+        shown.append((layer.metadata[KEY]["python"], layer.metadata[KEY]["no_command"]))
+    viewer.layers.remove(result)
+    again.name = result.name
+    assert_alike(result, again)
+    assert shown[0] == shown[1]
+    assert "0.95" in shown[1][0]
+    assert "regroup({'dull': ['grey', 'dim']})" in shown[1][0]
+    assert widget.names.names == ("bright", "dull")
+
+
+def test_the_command_of_a_saved_result_follows_threshold_and_names() -> None:
+    config = ClassesConfig(threshold=0.5)
+    words = ("napari-kindred", "classes", "a.tif", "--out", "b.tif", "--names", "x,y")
+    line = Command(((*words, "--threshold", "0.5", "--axes", "YX"),))
+    call = class_layers.SavedCall(config, "", line)
+    changed = replace(call, config=replace(config, threshold=0.7)).command(["y"])
+    assert changed.lines == ((*words[:-1], "y", "--axes", "YX", "--threshold", "0.7"),)
+    auto = replace(call, config=replace(config, threshold="auto")).command(["x", "y"])
+    assert auto.lines == ((*words, "--axes", "YX"),)
+    assert "comma" in call.command(["x,y"]).fault
+
+
+@pytest.mark.parametrize("widget", ["classes_widget"], indirect=True)
+def test_classes_saved_as_tiff_have_their_legend_and_say_what_they_cannot_do(
+    viewer: Any, result: Labels, widget: Any, tmp_path: Path, until: Any
+) -> None:
+    save_layer(result, tmp_path / "kept.tif")
+    viewer.layers.remove(result)
+    again = viewer.add_layer(opened(tmp_path / "kept.tif"))
     viewer.layers.selection.active = again
     table = widget.panel.table
     assert [table.item(place, 0).text() for place in range(2)] == ["bright", "dim"]
@@ -130,9 +177,13 @@ def test_classes_that_were_saved_have_their_legend_and_say_what_they_cannot_do(
     np.testing.assert_allclose(
         again.get_color(2)[:3], np.array([0x12, 0x34, 0x56]) / 255, atol=1e-6
     )
-    assert class_layers.classes_of(again) is not None
+    assert not widget.panel.fixed.native.isHidden()
+    assert "run again" in widget.panel.fixed.value
+    assert not widget.panel.rename.enabled
+    labels = again.data.copy()
     widget.panel.slider.value = 0.91
     until(lambda: "run again" in widget.status.value)
+    np.testing.assert_array_equal(again.data, labels)
     save_layer(again, tmp_path / "again.ome.zarr")  # with its things, as it came
 
 

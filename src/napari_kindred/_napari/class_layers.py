@@ -11,6 +11,7 @@ import numpy as np
 from ..classes.names import key
 from .command import Command, command_for
 from .layers import KEY, LayerImage, call_lines, in_shape, layer_features
+from .meant import KINDS, Meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..classes.result import ClassSegmentation
     from ..classes.vocabulary import Vocabulary
     from ..events import Progress
-    from .meant import Meant
 
 STATE = "napari-kindred classes"
 """Where a layer's ``metadata`` holds its :class:`Classes`."""
@@ -46,25 +46,111 @@ class Call:
 
     def code(self, names: Sequence[str]) -> str:
         """Return the Python code."""
-        lines, more = self.meant.code(self.config)
-        call = call_lines(
-            self.image, self.config, "segment_classes", {"names": repr(list(names)), **more}
-        )
-        first = ["import napari_kindred as nk", ""]
-        return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
+        return _code(self.image.name, self.config, self.meant, names)
 
     def command(self, names: Sequence[str]) -> Command:
         """Return the command line."""
-        if self.meant.kind == "examples" or self.meant.groups:
-            return Command(
-                fault="These names got their meaning in this window; press 'Save vocabulary …' "
-                "beside the table of classes, choose that file as the vocabulary and run again, "
-                "and there is a command."
-            )
-        if any("," in name for name in names):
-            return Command(fault="A command cannot name a class with a comma; rename it.")
+        fault = _no_command(self.meant, names)
+        if fault:
+            return Command(fault=fault)
         words = ["--names", ",".join(names), f"--{self.meant.kind}", self.meant.name]
         return command_for(self.image, self.config, "classes", "classes", words)
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as plain data, for a :class:`SavedCall`."""
+        return _entry(self.image.name, self.meant)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedCall:
+    """What it takes to compute a saved result once more, whose image need not be open.
+
+    Attributes
+    ----------
+    config : ClassesConfig
+    text : str
+        The Python code of what was saved.
+    line : Command
+        Its command line.
+    image : str
+        Name of the image's layer; empty where it is not known, as of a result of the command line.
+    meant : Meant
+    """
+
+    config: ClassesConfig
+    text: str
+    line: Command
+    image: str = ""
+    meant: Meant = field(default_factory=lambda: Meant("vocabulary"))
+
+    @classmethod
+    def read(
+        cls, config: ClassesConfig, text: str, line: Command, entry: Mapping[str, Any]
+    ) -> SavedCall:
+        """Return it with what :meth:`entry` wrote, which may be anything."""
+        try:
+            groups = tuple(
+                (str(name), tuple(map(str, members))) for name, members in entry["groups"]
+            )
+            if entry["kind"] not in KINDS:
+                raise ValueError(entry["kind"])
+            lines = tuple(map(str, entry["lines"]))
+            meant = Meant(entry["kind"], str(entry["name"]), groups=groups, taught_by=lines)
+            return cls(config, text, line, str(entry["image"]), meant)
+        except (LookupError, TypeError, ValueError):  # saved by a command, or an earlier version
+            return cls(config, text, line)
+
+    def code(self, names: Sequence[str]) -> str:
+        """Return the Python code."""
+        return _code(self.image, self.config, self.meant, names) if self.image else self.text
+
+    def command(self, names: Sequence[str]) -> Command:
+        """Return the command line: that of what was saved, with other names and threshold."""
+        fault = _no_command(self.meant, names)
+        if fault or not self.line.lines:
+            return Command(fault=fault or self.line.fault)
+        words = list(self.line.lines[-1])
+        words[words.index("--names") + 1] = ",".join(names)
+        if "--threshold" in words:
+            at = words.index("--threshold")
+            del words[at : at + 2]
+        if self.config.threshold != "auto":
+            words += ["--threshold", str(self.config.threshold)]
+        return replace(self.line, lines=(*self.line.lines[:-1], tuple(words)))
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return _entry(self.image, self.meant) if self.image else {}
+
+
+def _code(image: str, config: ClassesConfig, meant: Meant, names: Sequence[str]) -> str:
+    lines, more = meant.code(config)
+    call = call_lines(image, config, "segment_classes", {"names": repr(list(names)), **more})
+    first = ["import napari_kindred as nk", ""]
+    return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
+
+
+def _entry(image: str, meant: Meant) -> dict[str, Any]:
+    return {
+        "image": image,
+        "kind": meant.kind,
+        "name": meant.name,
+        "lines": meant.lines(),
+        "groups": meant.groups,
+    }
+
+
+def _no_command(meant: Meant, names: Sequence[str]) -> str:
+    """Return why no command can ask for these names, one sentence, if so."""
+    if meant.kind == "examples" or meant.groups:
+        return (
+            "These names got their meaning in this window; press 'Save vocabulary …' beside the "
+            "table of classes, choose that file as the vocabulary and run again, and there is a "
+            "command."
+        )
+    if any("," in name for name in names):
+        return "A command cannot name a class with a comma; rename it."
+    return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,14 +162,14 @@ class Classes:
     result : ClassSegmentation
     shape : tuple of int
         Of the layer, which may have axes of length 1 that the result lacks.
-    call : Call
+    call : Call or SavedCall
     colours : mapping
         ``#rrggbb`` by :func:`~napari_kindred.classes.names.key`, where the user chose one.
     """
 
     result: ClassSegmentation
     shape: tuple[int, ...]
-    call: Call
+    call: Call | SavedCall
     colours: Mapping[str, str] = field(default_factory=dict)
 
     def palette(self) -> dict[int, str]:
@@ -98,6 +184,12 @@ class Classes:
     def threshold(self) -> float | str:
         """How sure a class has to be, or ``"auto"``."""
         return self.call.config.threshold
+
+    @property
+    def can_be_grouped(self) -> bool:
+        """Whether classes can be made one: there has to be code that makes them one as well."""
+        meant = self.call.meant
+        return self.vocabulary is not None and bool(meant.name or meant.kind == "examples")
 
     @property
     def vocabulary(self) -> Vocabulary | None:

@@ -24,7 +24,7 @@ from ..classes.names import check_names
 from ..errors import KindredError
 from ..events import Progress
 from .class_layers import Classes, at_threshold, classes_of, iter_regrouped, show, with_names
-from .form import labelled, native_row, row
+from .form import labelled, native_row, row, sentence
 from .worker import Job
 
 SWATCH = 12
@@ -61,6 +61,8 @@ class ClassPanel(Container):
     ----------
     threshold : float or "auto"
         What is entered, for the next run as well.
+    fixed : Label
+        Why the layer cannot be changed, if so.
     rename, save : PushButton
         For the widget to listen to, which knows the names that are written, and can say what came
         of it.
@@ -110,7 +112,8 @@ class ClassPanel(Container):
             tooltip="Save what knows these classes, regrouped or not, for other images.",
         )
         self._tools = row(self.group, self.rename, self.save)
-        self.extend([sure, self._legend, self._tools])
+        self.fixed = sentence()
+        self.extend([sure, self.fixed, self._legend, self._tools])
         self._timer = QTimer(self.native)
         self._timer.setSingleShot(True)
         self._timer.setInterval(AT_REST)
@@ -183,8 +186,10 @@ class ClassPanel(Container):
         """Show the layer's threshold and table."""
         classes = self.classes
         self._legend.visible = self._tools.visible = classes is not None
+        self.fixed.visible = classes is not None and classes.result.seen is None
         if classes is None:
             return
+        self.fixed.value = classes.result.fixed
         with self.slider.changed.blocked(), self.auto.changed.blocked():
             self.auto.value = classes.threshold == "auto"
             if classes.threshold == "auto":
@@ -239,10 +244,10 @@ class ClassPanel(Container):
 
     def _offer(self) -> None:
         classes = self.classes
-        taught = classes is not None and classes.vocabulary is not None
-        self.group.enabled = taught and len(self.selected()) > 1
-        self.save.enabled = taught
-        self.rename.enabled = classes is not None
+        groups = classes is not None and classes.can_be_grouped
+        self.group.enabled = groups and len(self.selected()) > 1
+        self.save.enabled = classes is not None and classes.vocabulary is not None
+        self.rename.enabled = classes is not None and classes.result.seen is not None
 
     def _note_paint(self, *_: Any) -> None:
         self._painted = True
@@ -292,8 +297,11 @@ class ClassPanel(Container):
     def recolour(self, colours: dict[str, str]) -> None:
         """Show the colours that the user chose, by the names' keys."""
         classes = self.classes
-        if classes is not None and dict(classes.colours) != colours:
-            show(self._layer, replace(classes, colours=colours))
+        if classes is None:
+            return
+        every = {**classes.colours, **colours}
+        if every != classes.colours:
+            show(self._layer, replace(classes, colours=every))
             self.refresh()
 
     def _grouped(self, classes: Classes) -> None:

@@ -127,10 +127,10 @@ class ClusterRun(Run):
     def _call(self) -> list[str]:
         if self._source is not None:
             first = [*self._source.call, "model = result.model"]
-            call = call_lines(self._image, self._config, "cluster_stack", {"model": "model"})
+            call = call_lines(self._image.name, self._config, "cluster_stack", {"model": "model"})
             return [*first, *call]
         more = {"model": repr(self._model)} if self._model else None
-        call = call_lines(self._image, self._config, "cluster_stack", more)
+        call = call_lines(self._image.name, self._config, "cluster_stack", more)
         return ["import napari_kindred as nk", "", *call]
 
     def finish(self, result: ClusterSegmentation) -> str:

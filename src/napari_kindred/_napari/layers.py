@@ -360,7 +360,7 @@ def python_call(image: LayerImage, config: EntityConfig) -> str:
         "import napari_kindred as nk",
         "from napari_kindred.numbering import unique_ids",
         "",
-        *call_lines(image, config, "segment_entities"),
+        *call_lines(image.name, config, "segment_entities"),
         "labels = unique_ids(result).labels  # ids count on from frame to frame, as in the layer",
     ]
     if not config.axes or not set(config.axes) & set("TZ"):
@@ -370,13 +370,14 @@ def python_call(image: LayerImage, config: EntityConfig) -> str:
 
 
 def call_lines(
-    image: LayerImage, config: Any, function: str, more: Mapping[str, str] | None = None
+    image: str, config: Any, function: str, more: Mapping[str, str] | None = None
 ) -> list[str]:
     """Write the lines that take a layer's image and call a function on it.
 
     Parameters
     ----------
-    image : LayerImage
+    image : str
+        Name of the image's layer.
     config : dataclass
         Options; those that differ from the defaults are written.
     function : str
@@ -386,7 +387,7 @@ def call_lines(
     """
     options = changed(config)
     return [
-        f"image = viewer.layers[{image.name!r}].data",
+        f"image = viewer.layers[{image!r}].data",
         f"result = nk.{function}(",
         "    image,",
         *(f"    {name}={value!r}," for name, value in options.items()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .example_code import example_lines, examples_of
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .collect import Collected
 
 Kind = Literal["vocabulary", "examples", "clip"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_size", "seed")
 """Options that say how examples are learnt."""
@@ -34,6 +36,8 @@ class Meant:
         What was regrouped since, one after the other: the new name and those it is for.
     vocabulary : Vocabulary or None
         What is named here, or was learnt from the examples, regrouped; None when not read yet.
+    taught_by : tuple of str
+        The lines that make the examples, of a saved result: the examples are not at hand then.
     """
 
     kind: Kind
@@ -41,6 +45,7 @@ class Meant:
     examples: tuple[Collected, ...] = ()
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     vocabulary: Vocabulary | None = None
+    taught_by: tuple[str, ...] = ()
 
     def grouped(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> Meant:
         """Return the same with some classes made one."""
@@ -57,9 +62,15 @@ class Meant:
             return {"examples": examples_of(self.examples)}
         return {self.kind: self.name}
 
+    def lines(self) -> list[str]:
+        """Return the lines of Python that make the examples, if there are any."""
+        if self.kind != "examples":
+            return []
+        return list(self.taught_by) or example_lines(self.examples)
+
     def code(self, config: ClassesConfig) -> tuple[list[str], dict[str, str]]:
         """Return the lines of Python that prepare this, and the argument that says it."""
-        lines = example_lines(self.examples) if self.kind == "examples" else []
+        lines = self.lines()
         if not self.groups:
             return lines, {self.kind: "examples" if lines else repr(self.name)}
         if lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..axes import fault_in_axes
 from ..class_configs import ClassesConfig
+from ..classes.names import key
 from ..errors import OptionError, OutputError
 from ..numbering import lazily_unique, unique_ids
 from ..palette import as_hex
@@ -21,10 +22,9 @@ from . import class_layers, clusters
 from .command import Command
 from .layers import KEY, axis_letters, in_shape
 from .lower import SIDE
-from .meant import Meant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
     from napari.layers import Labels
@@ -43,34 +43,6 @@ TEXTS = ("name", "colour")
 
 SHOWN, REPLAY = "layer", "replay"
 """What the provenance of a saved layer calls how it was shown, and how it can be shown again."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedCall:
-    """What computes a saved result of classes once more; see :class:`~.class_layers.Call`.
-
-    Attributes
-    ----------
-    config : ClassesConfig
-    text : str
-        The Python code.
-    line : Command
-        The command line.
-    meant : Meant
-    """
-
-    config: ClassesConfig
-    text: str
-    line: Command
-    meant: Meant = field(default_factory=lambda: Meant("vocabulary"))
-
-    def code(self, names: Sequence[str]) -> str:  # noqa: ARG002 - they stay as they were
-        """Return the Python code."""
-        return self.text
-
-    def command(self, names: Sequence[str]) -> Command:  # noqa: ARG002 - they stay as they were
-        """Return the command line."""
-        return self.line
 
 
 # -- from a layer ----------------------------------------------------------------------------
@@ -152,8 +124,10 @@ def _known(metadata: Mapping[str, Any]) -> ClassSegmentation | ClusterSegmentati
 
 
 def _state_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what it takes to go on with clusters after they were saved, as plain data."""
-    shown = metadata.get(clusters.STATE)
+    """Return what it takes to go on with a layer after it was saved, as plain data."""
+    shown, classes = metadata.get(clusters.STATE), metadata.get(class_layers.STATE)
+    if isinstance(classes, class_layers.Classes):
+        return classes.call.entry()
     if not isinstance(shown, clusters.Clusters):
         return {}
     return {
@@ -283,11 +257,13 @@ def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
     if getattr(result, "entities", None) is not None:
         try:
             config = ClassesConfig(**facts["config"])
+            rows = zip(result.table["name"], result.table["colour"], strict=True)
         except (OptionError, TypeError, KeyError):  # written by another version
             return {}
-        call: Any = SavedCall(config, facts.get("python", ""), line)
-        rows: Any = result
-        return {class_layers.STATE: class_layers.Classes(rows, shape, call)}
+        call = class_layers.SavedCall.read(config, facts.get("python", ""), line, replay)
+        colours = {key(str(name)): str(colour) for name, colour in rows}
+        found: Any = result
+        return {class_layers.STATE: class_layers.Classes(found, shape, call, colours)}
     return {}
 
 
