@@ -73,6 +73,13 @@ class TrainConfig(RunConfig):
         12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    score_images: int = option(
+        120,
+        "Pictures for the score",
+        "In how many of the training pictures, at most, the network learns at the end how likely "
+        "what it finds is right; 0 leaves it at how sure it is of the pixels.",
+        minimum=0,
+    )
     weight_attraction: float = option(0.5, "Attraction", "Weight of the attraction loss.")
     weight_repulsion: float = option(0.25, "Repulsion", "Weight of the repulsion loss.")
     weight_reco: float = option(0.0, "ReCo", "Weight of the regional contrast loss.")

@@ -16,7 +16,8 @@ import napari_kindred as nk
 from napari_kindred.config import EntityConfig, NetworkConfig
 from napari_kindred.entities import blocks, frame, joining, plane
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.entities.plane import Pieces
+from napari_kindred.entities.decode import Pieces
+from napari_kindred.entities.scoring import Judge, Scoring
 from napari_kindred.entities.source import PlaneSource
 from napari_kindred.events import Notice, Partial, Progress, finish
 from napari_kindred.images import Frames
@@ -31,6 +32,7 @@ class Bright:
     """Stands for a network that sees what is bright; each bright patch is an entity."""
 
     config = NetworkConfig(output_stride=1)
+    scoring = None
 
     def parameters(self):
         return iter([torch.zeros(1)])
@@ -47,7 +49,7 @@ def bright(monkeypatch):
     def pieces_of(network, dense, lattice, config):
         full = lattice.bilinear(dense)[0].numpy()
         labels = label(full > 0.3, connectivity=1).astype(np.int32)
-        return Pieces(labels, full, None)
+        return Pieces(labels, full, full, None)
 
     monkeypatch.setattr(blocks, "iter_dense_bounded", iter_dense)
     monkeypatch.setattr(blocks, "pieces_of", pieces_of)
@@ -120,6 +122,18 @@ def test_what_is_too_small_is_decided_by_the_whole_entity(bright, monkeypatch):
     np.testing.assert_array_equal(result.labels > 0, (areas >= least)[patches] & (patches > 0))
 
 
+def test_what_is_likely_enough_is_decided_by_the_whole_entity(bright, monkeypatch):
+    """A score that grows with the size alone: 16 pixels across is as likely as not."""
+    monkeypatch.setattr(Bright, "scoring", Scoring(-np.log(16) * 4, 0, 0, 0, 4))
+    picture = np.zeros((120, 200), np.uint8)
+    picture[50:56, 10:190] = 200
+    picture[90:100, 60:70] = 200
+    result = finish(in_blocks(picture, bright, monkeypatch, 96, min_score=0.5))
+    assert result.table["area"].tolist() == [6 * 180]
+    odds = (4 / np.pi * 6 * 180 / 16**2) ** 2
+    assert result.table["score"].tolist() == pytest.approx([odds / (1 + odds)])
+
+
 def test_several_resolutions_keep_what_is_longer_than_their_blocks(bright, monkeypatch):
     """Its parts are too small by themselves."""
     picture = np.zeros((120, 200), np.uint8)
@@ -145,7 +159,7 @@ def test_blocks_may_come_in_any_order(bright):
         joiner, plane = joining.Joiner(places), np.zeros((200, 200), np.int32)
         for number in order:
             plane[jobs[number].place.inner] = joiner.add(jobs[number])
-        lut, _ = joiner.finish(CONFIG, widths=False)
+        lut, _ = joiner.finish(Judge(None, 1.0, CONFIG))
         results.append(lut[plane])
     np.testing.assert_array_equal(*results)
 
@@ -297,7 +311,8 @@ def test_a_real_picture_in_blocks_is_as_it_is_whole(monkeypatch):
     model = load_network("kindred-entities")
     picture = np.pad(np.asarray(open_sample("nuclei").data)[0], [(0, 384), (0, 384)], "symmetric")
     whole = nk.segment_entities(picture, axes="YX", model=model, scale=1.0)
-    cut = finish(in_blocks(picture, model, monkeypatch, 384, min_area=12, min_score=0.6))
+    sure = {"min_area": 12, "min_score": EntityConfig().min_score}
+    cut = finish(in_blocks(picture, model, monkeypatch, 384, **sure))
     both = overlaps(whole.labels, cut.labels)
     assert both.count_first == both.count_second > 200
     best = np.zeros(both.count_first + 1)

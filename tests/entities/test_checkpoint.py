@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from napari_kindred.config import NetworkConfig
 from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
 from napari_kindred.entities.network import EntityNetwork
+from napari_kindred.entities.scoring import Scoring
 from napari_kindred.errors import OutputError, WeightsError
 
 CONFIG = NetworkConfig(encoder="test_resnet", width=16, features="both", content_dim=5)
@@ -152,9 +153,29 @@ def test_weights_of_another_architecture_than_they_say_are_refused(saved, change
     assert "does not fit the network it describes" in refused(saved)
 
 
-@pytest.mark.parametrize("part", ["network", "info"])
+@pytest.mark.parametrize("part", ["network", "info", "scoring"])
 def test_a_header_that_cannot_be_read_is_refused(saved, part):
     rewrite(saved, **{part: "{"})
+    assert "does not fit" in refused(saved)
+
+
+def test_how_likely_its_entities_are_right_is_kept_with_a_network(network, tmp_path, monkeypatch):
+    scoring = Scoring(-1.5, 1.0, 0.25, 0.5, 2.0)
+    monkeypatch.setattr(network, "scoring", scoring)
+    save_weights(network, tmp_path / "drawn.safetensors", {})
+    for for_training in (False, True):
+        loaded, _ = load_network(tmp_path / "drawn.safetensors", for_training=for_training)
+        assert loaded.scoring == scoring
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["[]", "3", '{"bias": 1}', '{"bias": 0, "quality": 0, "foreground": 0, "size": 0, "shape": 0}',
+     '{"bias": NaN, "quality": 0, "foreground": 0, "size": 0, "diameter": 0}',
+     '{"bias": "a", "quality": 0, "foreground": 0, "size": 0, "diameter": 0}'],
+)  # fmt: skip
+def test_a_score_that_cannot_be_computed_is_refused(saved, told):
+    rewrite(saved, scoring=told)
     assert "does not fit" in refused(saved)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from napari_kindred.config import EntityConfig
 from napari_kindred.entities import decode
 from napari_kindred.entities.lines import WIDTH_PER_DIAMETER
+from napari_kindred.entities.scoring import Judge
 
 
 def drawn(discs, shape=(96, 96), noise=0.0, seed=0):
@@ -25,6 +27,12 @@ def drawn(discs, shape=(96, 96), noise=0.0, seed=0):
     return labels, decode.Maps(foreground, votes.astype(np.float32), width)
 
 
+def segment(maps, fill=True, **options):
+    """Labels and scores of maps, by a network that was never taught scores."""
+    config = EntityConfig(**{"min_area": 0, "min_score": 0.0, **options})
+    return Judge(None, 1.0, config).finish(decode.find_pieces(maps, fill=fill))
+
+
 def same_partition(one, other):
     """Whether two label images differ in numbering only."""
     pairs = set(zip(one.ravel().tolist(), other.ravel().tolist(), strict=True))
@@ -33,7 +41,7 @@ def same_partition(one, other):
 
 def test_touching_discs_of_different_size_get_a_label_each():
     truth, maps = drawn([(30, 30, 40), (30, 54, 10), (70, 60, 24), (70, 83, 22)], noise=0.5)
-    labels, scores = decode.segment_maps(maps)
+    labels, scores = segment(maps)
     assert same_partition(truth, labels)
     assert len(scores) == 4
     assert (scores > 0.8).all()
@@ -41,7 +49,7 @@ def test_touching_discs_of_different_size_get_a_label_each():
 
 def test_ids_count_row_by_row():
     _, maps = drawn([(70, 20, 20), (20, 70, 20), (20, 20, 20)])
-    labels, _ = decode.segment_maps(maps)
+    labels, _ = segment(maps)
     assert [labels[20, 20], labels[20, 70], labels[70, 20]] == [2, 1, 3] or [
         labels[20, 20],
         labels[20, 70],
@@ -95,7 +103,7 @@ def test_every_vote_joins_the_most_parallel_line():
 def test_two_entities_with_one_mode_that_do_not_touch_are_two():
     truth, maps = drawn([(30, 30, 20), (60, 60, 20)])
     maps.votes[truth == 2] = 30, 30
-    labels, _ = decode.segment_maps(maps)
+    labels, _ = segment(maps)
     assert same_partition(truth, labels)
 
 
@@ -103,8 +111,8 @@ def test_a_hole_is_filled_and_a_bay_is_not():
     truth, maps = drawn([(40, 40, 40)])
     maps.foreground[38:43, 38:43] = 0
     maps.foreground[38:43, 55:] = 0
-    filled, _ = decode.segment_maps(maps)
-    kept, _ = decode.segment_maps(maps, fill=False)
+    filled, _ = segment(maps)
+    kept, _ = segment(maps, fill=False)
     assert filled[40, 40] == 1
     assert kept[40, 40] == 0
     assert filled[40, 58] == 0
@@ -114,16 +122,16 @@ def test_a_hole_is_filled_and_a_bay_is_not():
 def test_small_entities_are_left_out_when_asked():
     truth, maps = drawn([(20, 20, 6), (60, 60, 30)])
     area = int((truth == 1).sum())
-    assert decode.segment_maps(maps, min_area=area)[0].max() == 2
-    assert decode.segment_maps(maps, min_area=area + 1)[0].max() == 1
+    assert segment(maps, min_area=area)[0].max() == 2
+    assert segment(maps, min_area=area + 1)[0].max() == 1
 
 
 def test_a_fragment_and_a_doubtful_entity_go_with_the_smallest_score():
     truth, maps = drawn([(20, 20, 20), (60, 60, 20), (20, 70, 20)])
     maps.width[truth == 1] *= 3
     maps.foreground[truth == 2] = 0.55
-    everything, scores = decode.segment_maps(maps, min_score=0.0)
-    sure, _ = decode.segment_maps(maps, min_score=0.6)
+    everything, scores = segment(maps, min_score=0.0)
+    sure, _ = segment(maps, min_score=0.6)
     assert everything.max() == 3
     assert len(scores) == 3
     assert sure.max() == 1
@@ -137,6 +145,6 @@ def test_a_plane_of_one_kind_is_nothing_or_one_thing(foreground):
     maps = decode.Maps(
         np.full((40, 50), foreground, np.float32), votes, np.full((40, 50), 15, np.float32)
     )
-    labels, scores = decode.segment_maps(maps)
+    labels, scores = segment(maps)
     assert labels.max() == len(scores) == int(foreground)
     assert y.shape == labels.shape == x.shape

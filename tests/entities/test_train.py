@@ -13,11 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from napari_kindred.config import EntityConfig
+from napari_kindred.entities import scoring
+from napari_kindred.entities import train as train_module
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.dataset import data_hash, load_examples, spread
+from napari_kindred.entities.plane import segment_plane
 from napari_kindred.entities.train import Trainer, train
-from napari_kindred.entities.validate import score_examples
+from napari_kindred.entities.validate import learn_scoring, score_examples
 from napari_kindred.errors import InputError, OptionError, OutputError, WeightsError
+from napari_kindred.metrics import overlaps
 from napari_kindred.train_configs import TrainConfig
 
 SHORT = TrainConfig(
@@ -35,6 +39,7 @@ SHORT = TrainConfig(
     average=0.9,
     validate_minutes=1e6,
     checkpoint_minutes=1e6,
+    score_images=0,
     device="cpu",
 )
 
@@ -124,6 +129,45 @@ def test_trained_weights_find_discs_that_were_not_trained_on(trained, data):
     assert scores["AP50"] > 0.5
     assert info["steps"] == 100
     assert ("100", "AP50", info["validation"]["AP50"]) in logged(out)
+
+
+def test_a_trained_network_learns_how_likely_its_entities_are_right(trained, tmp_path, monkeypatch):
+    """The chances of a picture's entities add up to how many of them are right."""
+    monkeypatch.setattr(scoring, "LEAST", 1)
+    network, _ = load_network(trained[1])
+    examples = load_examples([write(tmp_path / "drawn", [f"train_{k}" for k in range(6)])], "train")
+    network.scoring = learn_scoring(network, examples)
+    expected, right = 0.0, 0
+    for example in examples:
+        pixels = example.pyramid[0].astype(np.float32).transpose(1, 2, 0)
+        found = segment_plane(network, pixels, EntityConfig(min_score=0.0))
+        expected += float(found.scores.sum())
+        right += int((overlaps(example.labels, found.labels).iou > 0.5).sum())
+    assert right > 10
+    assert expected == pytest.approx(right, rel=0.05)
+
+
+def test_what_was_learnt_of_scores_is_in_the_weights(data, tmp_path, monkeypatch):
+    learnt, seen = scoring.Scoring(0.5, 1.0, 2.0, 3.0, 4.0), []
+
+    def learn(network, examples):
+        seen.append(len(examples))
+        return learnt
+
+    monkeypatch.setattr(train_module, "learn_scoring", learn)
+    for images in (1, 0, 9):
+        config = dataclasses.replace(SHORT, score_images=images)
+        network, info = load_network(train([data], tmp_path / str(images), config, silent))
+        assert network.scoring == (learnt if images else None)
+        assert info["steps"] == SHORT.max_steps
+    assert seen == [1, 2]
+
+
+def test_pictures_without_complete_labels_tell_nothing_of_scores(trained, data):
+    """What was not annotated looks wrong there."""
+    network, _ = load_network(trained[1])
+    examples = [dataclasses.replace(one, complete=False) for one in load_examples([data], "train")]
+    assert learn_scoring(network, examples) is None
 
 
 def test_an_untrained_network_finds_none_of_them(data, tmp_path):

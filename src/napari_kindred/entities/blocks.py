@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,14 +20,8 @@ from ..tiling import Tile, tiles
 from . import decode
 from .lattice import Lattice, Taps, scaled_shape
 from .network import MULTIPLE
-from .plane import (
-    HALO,
-    Pieces,
-    iter_dense_bounded,
-    merge,
-    pieces_of,
-    resize,
-)
+from .plane import HALO, iter_dense_bounded, judge_of, merge, pieces_of, resize
+from .scoring import Evidence, Judge, weigh
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,27 +43,22 @@ less far, or else are put together from what neighbours saw."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Evidence):
     """What is known of each entity of a block, summed over those of its pixels in the core.
 
     Attributes
     ----------
-    area : ndarray of int64, (N,)
     first : ndarray of int64, (N,)
         Its first pixel, counted row by row over the whole plane; that of a plane's end for an
         entity without a pixel in the core.
-    rows, columns, intensity, quality, log_width : ndarray of float64, (N,)
-        Sums of its pixels' places, intensities (of all channels the mean), quality, and logarithm
-        of the kernel width that it should have.
+    rows, columns, intensity : ndarray of float64, (N,)
+        Sums of its pixels' places and intensities (of all channels the mean).
     """
 
-    area: NDArray[np.int64]
     first: NDArray[np.int64]
     rows: NDArray[np.float64]
     columns: NDArray[np.float64]
     intensity: NDArray[np.float64]
-    quality: NDArray[np.float64]
-    log_width: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +152,7 @@ def segment_block(
     region = region_of(source, place, scale, config)
     raw = source.raw(*region)
     pixels = normalise_to(raw, source.known.low, source.known.high)
-    found: list[Pieces] = []
+    found: list[decode.Pieces] = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step
         image = _scaled(pixels, region, shape, scaled, finer, stored)
@@ -174,17 +163,20 @@ def segment_block(
         found.append(pieces_of(network, dense, lattice, config))
     pieces = found[0]
     if len(found) > 1:
-        pieces = merge([_finished(one, place, shape, config) for one in found])
+        judges = [Judge(network.scoring, scale * 2**step, config) for step in range(len(found))]
+        pieces = merge(
+            [_finished(one, place, shape, by) for one, by in zip(found, judges, strict=True)]
+        )
     rows, columns = (
         nearest(part, full, low) - whole.start
         for part, whole, full, low in zip(place.outer, region, shape, stored, strict=True)
     )
     block = _summed(place, pieces, raw[rows[:, None], columns].mean(axis=2), source.shape)
-    return _sorted_out(block, config, pieces.width is not None)
+    return _sorted_out(block, judge_of(network, scale, config))
 
 
 def _finished(
-    found: Pieces, place: Tile, shape: tuple[int, int], config: EntityConfig
+    found: decode.Pieces, place: Tile, shape: tuple[int, int], judge: Judge
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Leave out what is too small or doubtful, but not what the window's edges cut."""
     labels, (rows, columns) = found.labels, place.outer
@@ -194,12 +186,11 @@ def _finished(
     for side, inside in zip(sides, ends, strict=True):
         cut_off[side] |= inside
     part = cut_off[labels] & (labels > 0)
-    whole = np.where(part, 0, labels)
-    if found.width is not None and config.min_score > 0:
-        whole = decode.drop_fragments(whole, found.width)
-    whole, scores = decode.finish(whole, found.quality, config.min_area, config.min_score)
-    rest, more = decode.finish(np.where(part, labels, 0), found.quality, 1)
-    joined = np.where(rest > 0, rest + len(scores), whole).astype(np.int32)
+    whole, scores = judge.finish(replace(found, labels=np.where(part, 0, labels)))
+    rest = replace(found, labels=np.where(part, labels, 0))
+    evidence = weigh(rest)
+    cut, more = decode.number(rest.labels, evidence.area > 0, judge.scores(evidence))
+    joined = np.where(cut > 0, cut + len(scores), whole).astype(np.int32)
     return joined, np.append(scores, more).astype(np.float32)
 
 
@@ -255,7 +246,7 @@ def _scaled(
 
 
 def _summed(
-    place: Tile, pieces: Pieces, grey: NDArray[np.float32], shape: tuple[int, int]
+    place: Tile, pieces: decode.Pieces, grey: NDArray[np.float32], shape: tuple[int, int]
 ) -> BlockLabels:
     """Give the pieces of a window numbers, and sum up what their pixels in the core tell."""
     seen = np.bincount(pieces.labels.ravel()) > 0
@@ -279,23 +270,26 @@ def _summed(
     def of(plane: NDArray[np.float32]) -> NDArray[np.float32]:
         return plane[place.local].reshape(-1)[at]
 
-    width = np.zeros(count) if pieces.width is None else total(np.log(of(pieces.width)))
+    width = np.full(count, np.nan)
+    if pieces.width is not None:
+        width = total(np.log(of(pieces.width)))
     return BlockLabels(
         place,
         labels,
         Sums(
-            np.bincount(ids, minlength=count),
-            first,
-            total(rows),
-            total(columns),
-            total(of(grey)),
-            total(of(pieces.quality)),
-            width,
+            area=np.bincount(ids, minlength=count),
+            quality=total(of(pieces.quality)),
+            foreground=total(of(pieces.foreground)),
+            log_width=width,
+            first=first,
+            rows=total(rows),
+            columns=total(columns),
+            intensity=total(of(grey)),
         ),
     )
 
 
-def _sorted_out(block: BlockLabels, config: EntityConfig, widths: bool) -> BlockLabels:
+def _sorted_out(block: BlockLabels, judge: Judge) -> BlockLabels:
     """Leave out what is too small or doubtful and lies where no neighbour sees it."""
     deep = []
     for inner, outer in zip(block.place.inner, block.place.outer, strict=True):
@@ -303,20 +297,8 @@ def _sorted_out(block: BlockLabels, config: EntityConfig, widths: bool) -> Block
         deep.append(slice(2 * before, outer.stop - outer.start - 2 * after))
     inside = np.bincount(block.labels[tuple(deep)].ravel(), minlength=len(block.sums.area) + 1)
     shared = np.bincount(block.labels.ravel(), minlength=len(inside)) > inside
-    keep = np.append(False, is_whole(block.sums, config, widths)) | shared
+    keep = np.append(False, judge.keeps(block.sums)) | shared
     keep[0] = False
     labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[block.labels]
-    parts = (getattr(block.sums, item.name)[keep[1:]] for item in fields(Sums))
-    return BlockLabels(block.place, labels, Sums(*parts))
-
-
-def is_whole(total: Sums, config: EntityConfig, widths: bool) -> NDArray[np.bool_]:
-    """Tell which entities are kept, as :func:`.decode.finish` and ``drop_fragments`` do."""
-    area = np.maximum(total.area, 1)
-    keep = total.area >= max(config.min_area, 1)
-    if config.resolutions > 1:  # what is doubtful was left out before they were merged
-        return keep
-    keep &= total.quality / area >= config.min_score
-    if widths and config.min_score > 0:
-        keep &= total.area >= decode.least_area(np.exp(total.log_width / area))
-    return keep
+    parts = {item.name: getattr(block.sums, item.name)[keep[1:]] for item in fields(Sums)}
+    return BlockLabels(block.place, labels, Sums(**parts))

@@ -18,6 +18,7 @@ from ..weights import resolve
 from ..writing import replacing
 from .bands import make_ready
 from .network import EntityNetwork
+from .scoring import Scoring
 
 FORMAT = "napari-kindred entities 1"
 
@@ -41,6 +42,8 @@ def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any])
         "network": json.dumps(dataclasses.asdict(network.config)),
         "info": json.dumps(info),
     }
+    if network.scoring is not None:
+        metadata["scoring"] = json.dumps(dataclasses.asdict(network.scoring))
     with replacing(path) as part:
         part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
 
@@ -93,12 +96,14 @@ def load_network(
                 expected[key] = tensors[key].to(value.dtype)
         network.load_state_dict(expected)
         info = json.loads(metadata["info"])
-    except (KeyError, RuntimeError, TypeError, ValueError, KindredError) as error:
+        scoring = Scoring.read(metadata.get("scoring"))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, KindredError) as error:
         raise WeightsError(
             f"{path.name} does not fit the network it describes; train it again with this version."
         ) from error
     network = network.eval() if for_training else make_ready(network)
     network = network.to(device).to(memory_format=torch.channels_last)
+    network.scoring = scoring
     return network, {
         "name": str(name),
         "sha256": file_sha256(path),

@@ -51,6 +51,27 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """Labels of a plane or a window of it, nothing being left out yet.
+
+    Attributes
+    ----------
+    labels : ndarray, (H, W) int32
+        Ids without an order, 0 background.
+    quality : ndarray, (H, W) float32
+        Foreground times similarity, 0 … 1.
+    foreground : ndarray, (H, W) float32
+    width : ndarray, (H, W) float32, or None
+        Kernel width that each pixel's entity should have; None where the network tells none.
+    """
+
+    labels: Labels
+    quality: Floats
+    foreground: Floats
+    width: Floats | None
+
+
+@dataclass(frozen=True)
 class Modes:
     """Modes of the votes: places (N, 2), kernel widths (N,), shares of an entity's votes (N,)."""
 
@@ -198,50 +219,16 @@ def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
     return cluster[inverse], similarity[inverse]
 
 
-def segment_maps(
-    maps: Maps,
-    threshold: float = 0.5,
-    min_area: int = 0,
-    fill: bool = True,
-    min_score: float = 0.0,
-) -> tuple[Labels, Floats]:
-    """Segment one plane from its maps.
+def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> Pieces:
+    """Segment one plane from its maps, nothing being left out yet.
 
     Parameters
     ----------
     maps : Maps
     threshold : float
         Pixels with at least this foreground value belong to entities.
-    min_area : int
-        Smaller entities are left out.
     fill : bool
         Whether holes inside an entity become part of it.
-    min_score : float
-        Entities that score less are left out, and with any score above 0 also fragments: those
-        much smaller than the entity that their pixels speak of.
-
-    Returns
-    -------
-    labels : ndarray, (H, W) int32
-        1 … N row by row, 0 background.
-    scores : ndarray, (N,) float32
-        Mean over the entity's pixels of foreground times similarity, 0 … 1.
-    """
-    pieces, quality = find_pieces(maps, threshold, fill)
-    if min_score > 0:
-        pieces = drop_fragments(pieces, maps.width)
-    return finish(pieces, quality, min_area, min_score)
-
-
-def find_pieces(maps: Maps, threshold: float, fill: bool) -> tuple[Labels, Floats]:
-    """Segment one plane from its maps, nothing being left out yet; see :func:`segment_maps`.
-
-    Returns
-    -------
-    pieces : ndarray, (H, W) int32
-        Ids without an order, 0 background.
-    quality : ndarray, (H, W) float32
-        Foreground times similarity, whose mean over an entity is its score.
     """
     shape = maps.foreground.shape
     mask = maps.foreground >= threshold
@@ -250,28 +237,17 @@ def find_pieces(maps: Maps, threshold: float, fill: bool) -> tuple[Labels, Float
     cluster, similarity = assign_all(votes, modes)
     plane = np.zeros(shape, np.int32)
     plane[mask] = cluster
-    pieces = split_pieces(plane, mask, modes)
+    labels = split_pieces(plane, mask, modes)
     if fill:
-        pieces = fill_holes(pieces)
+        labels = fill_holes(labels)
     quality = np.zeros(shape, np.float32)
     quality[mask] = similarity * maps.foreground[mask]
-    return pieces, quality
+    return Pieces(labels, quality, maps.foreground, maps.width)
 
 
-def drop_fragments(labels: Labels, width: Floats) -> Labels:
-    """Remove entities with less than ``WHOLE`` of the area that their pixels' widths tell of."""
-    place = np.flatnonzero(labels)
-    ids = labels.ravel()[place]
-    areas = np.bincount(ids, minlength=1)
-    log_width = np.bincount(ids, np.log(width.ravel()[place]), minlength=1)
-    keep = areas >= least_area(np.exp(log_width / np.maximum(areas, 1)))
-    keep[0] = False
-    return np.where(keep[labels], labels, 0).astype(np.int32)
-
-
-def least_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the area below which entities whose pixels speak of a kernel width are fragments."""
-    return WHOLE * np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2
+def usual_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area of entities whose pixels speak of a kernel width."""
+    return np.asarray(np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2)
 
 
 def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Labels:
@@ -287,7 +263,7 @@ def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Lab
     owner = np.zeros(count + 1, np.int64)
     owner[pieces.ravel()] = clusters.ravel()
     usual = np.zeros(len(modes.widths) + 1)
-    usual[1:] = np.pi / 4 * (modes.widths / WIDTH_PER_DIAMETER) ** 2
+    usual[1:] = usual_area(modes.widths)
     largest = np.zeros(len(usual))
     np.maximum.at(largest, owner[1:], areas[1:])
     whole = areas >= np.maximum(0.25 * np.minimum(usual, largest)[owner], 1)
@@ -343,32 +319,26 @@ def fill_holes(labels: Labels) -> Labels:
     return np.where(inside[holes], highest[holes], labels).astype(np.int32)
 
 
-def finish(
-    labels: Labels, quality: Floats, min_area: int, min_score: float = 0.0
-) -> tuple[Labels, Floats]:
-    """Drop small and doubtful entities, number the others 1 … N row by row, and score them.
+def number(labels: Labels, keep: NDArray[np.bool_], scores: Floats) -> tuple[Labels, Floats]:
+    """Keep some entities and number them 1 … N row by row.
 
     Parameters
     ----------
     labels : ndarray, (H, W) int32
-    quality : ndarray, (H, W) float32
-        What is averaged over an entity to its score.
+        Ids 1 … K, 0 background.
+    keep : ndarray of bool, (K,)
+    scores : ndarray, (K,)
 
     Returns
     -------
     labels : ndarray, (H, W) int32
     scores : ndarray, (N,) float32
     """
-    areas = np.bincount(labels.ravel())
-    total = np.bincount(labels.ravel(), quality.ravel(), minlength=len(areas))
-    scores = total / np.maximum(areas, 1)
-    keep = (areas >= max(min_area, 1)) & (scores >= min_score)
-    keep[0] = False
-    first = np.full(len(areas), labels.size)
+    first = np.full(len(keep) + 1, labels.size)
     flat = labels.ravel()
     first[flat[::-1]] = np.arange(labels.size)[::-1]
-    order = np.argsort(first, kind="stable")
+    order = np.argsort(first[1:], kind="stable")
     order = order[keep[order]]
-    number = np.zeros(len(areas), np.int32)
-    number[order] = np.arange(1, len(order) + 1)
-    return number[labels], scores[order].astype(np.float32)
+    new = np.zeros(len(keep) + 1, np.int32)
+    new[order + 1] = np.arange(1, len(order) + 1)
+    return new[labels], scores[order].astype(np.float32)

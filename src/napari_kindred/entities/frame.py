@@ -17,7 +17,7 @@ from ..results import Assembly, empty_table
 from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
 from .joining import Joiner, table_of
 from .kit import BlockAt, Kit, Whole, iter_block, seen_at
-from .plane import SMALLEST_TILE
+from .plane import SMALLEST_TILE, judge_of
 from .scale import LARGEST
 from .source import PlaneSource
 
@@ -218,18 +218,18 @@ def _in_blocks(
     """Segment a large frame block by block, then make one of the entities that cuts go through."""
     config, source = crew.kit.config, frame.source
     places = cut(source.shape, scale, config, side)
-    joiner = Joiner(places)
+    joiner, judge = Joiner(places), judge_of(crew.kit.network, scale, config)
     blocks = (BlockAt.of(source, place) for place in places)
     if crew.workers.sends(frame.seen):
         blocks = (block.carrying(source, scale, config) for block in blocks)
     jobs = crew.jobs(iter_block, ((block, scale) for block in blocks))
     for number, (place, job) in enumerate(zip(places, jobs, strict=True)):
         block = yield from within_stack(job, number, len(places))
-        rows = table_of(block.sums, frame.number, joiner.count)
+        rows = table_of(block.sums, judge, frame.number, joiner.count)
         partial = Partial(frame.index, joiner.add(block), rows, block=place.inner)
         crew.assembly.add(partial)
         yield partial
-    lut, total = joiner.finish(config, crew.kit.network.config.features == "positional")
-    table = table_of(total, frame.number)
+    lut, total = joiner.finish(judge)
+    table = table_of(total, judge, frame.number)
     labels = yield from crew.assembly.settle(frame.index, lut, table)
     return Partial(frame.index, labels, table, frame.note)

@@ -11,15 +11,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..metrics import contingency
-from .blocks import BlockLabels, Sums, is_whole
+from .blocks import BlockLabels, Sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ..config import EntityConfig
     from ..tiling import Slices, Tile
+    from .scoring import Judge
 
 Corner = tuple[int, int]
 
@@ -99,14 +99,12 @@ class Joiner:
         self.count += len(block.sums.area)
         return _moved(block.core, offset)
 
-    def finish(self, config: EntityConfig, widths: bool) -> tuple[NDArray[np.int32], Sums]:
+    def finish(self, judge: Judge) -> tuple[NDArray[np.int32], Sums]:
         """Decide, when all blocks are there, which ids are one entity and which are none.
 
         Parameters
         ----------
-        config : EntityConfig
-        widths : bool
-            Whether the network tells how large an entity should be.
+        judge : Judge
 
         Returns
         -------
@@ -120,13 +118,13 @@ class Joiner:
         graph = coo_array((np.ones(len(pairs), bool), pairs.T), (self.count, self.count))
         groups, group = connected_components(graph, directed=False)
         total = _grouped(self._sums, group, groups)
-        keep = is_whole(total, config, widths)
+        keep = judge.keeps(total)
         order = np.argsort(total.first, kind="stable")
         order = order[keep[order]]
         number = np.zeros(groups, np.int32)
         number[order] = np.arange(1, len(order) + 1)
         lut = np.append(np.int32(0), number[group]).astype(np.int32)
-        return lut, Sums(*(getattr(total, item.name)[order] for item in fields(Sums)))
+        return lut, Sums(**{item.name: getattr(total, item.name)[order] for item in fields(Sums)})
 
 
 def _corner(place: Tile) -> Corner:
@@ -185,13 +183,14 @@ def _grouped(parts: Sequence[Sums], group: NDArray[Any], groups: int) -> Sums:
     return Sums(**totals)
 
 
-def table_of(total: Sums, frame: int | None, offset: int = 0) -> pd.DataFrame:
+def table_of(total: Sums, judge: Judge, frame: int | None, offset: int = 0) -> pd.DataFrame:
     """Return the table that :func:`napari_kindred.results.measure` gives for these entities.
 
     Parameters
     ----------
     total : Sums
         Those without a pixel are left out.
+    judge : Judge
     frame : int or None
         As there.
     offset : int
@@ -206,7 +205,7 @@ def table_of(total: Sums, frame: int | None, offset: int = 0) -> pd.DataFrame:
             "centroid_y": total.rows[seen] / area,
             "centroid_x": total.columns[seen] / area,
             "mean_intensity": total.intensity[seen] / area,
-            "score": (total.quality[seen] / area).astype(np.float32).astype(float),
+            "score": judge.scores(total)[seen].astype(float),
         }
     )
     if frame is not None:

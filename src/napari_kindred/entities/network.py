@@ -22,6 +22,7 @@ from .bands import band_size, in_bands
 
 if TYPE_CHECKING:
     from ..config import NetworkConfig
+    from .scoring import Scoring
 
 OFFSET_UNIT = 16.0
 """Pixels that one unit of the offset channels stands for."""
@@ -94,11 +95,17 @@ class EntityNetwork(nn.Module):
     ----------
     config : NetworkConfig
         Encoder name, widths and which features to predict.
+
+    Attributes
+    ----------
+    scoring : Scoring or None
+        How likely its entities are right; None until that was learnt.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.scoring: Scoring | None = None
         try:
             self.encoder = timm.create_model(config.encoder, features_only=True, pretrained=False)
         except Exception as error:

@@ -20,6 +20,7 @@ from .lines import fourier_lift, kernel_width
 from .meanshift import segment_features
 from .multiresolution import merge_resolutions
 from .scale import Look, choose_scale
+from .scoring import Judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,9 @@ BLEND = 16
 
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
 """Axes along which a picture is mirrored for its first, second … view."""
+
+SURE = 0.6
+"""Mean quality of an entity below which it tells nothing of the scale."""
 
 SMALLEST_TILE = 256
 """Tiles are not halved below this side when memory is not enough."""
@@ -157,33 +161,13 @@ def iter_dense_bounded(
     )
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """Labels of a plane or a window of it, nothing being left out yet.
-
-    Attributes
-    ----------
-    labels : ndarray, (H, W) int32
-        Ids without an order, 0 background.
-    quality : ndarray, (H, W) float32
-        What is averaged over an entity to its score.
-    width : ndarray, (H, W) float32, or None
-        Kernel width that each pixel's entity should have; None where the network tells none.
-    """
-
-    labels: NDArray[np.int32]
-    quality: NDArray[np.float32]
-    width: NDArray[np.float32] | None
-
-
 def pieces_of(
     network: EntityNetwork, dense: NDArray[np.float32], lattice: Lattice, config: EntityConfig
-) -> Pieces:
+) -> decode.Pieces:
     """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size."""
     if network.config.features == "positional":
         maps = to_maps(dense, lattice)
-        labels, quality = decode.find_pieces(maps, config.threshold, config.fill_holes)
-        return Pieces(labels, quality, maps.width)
+        return decode.find_pieces(maps, config.threshold, config.fill_holes)
     foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
     background = (foreground < config.threshold).numpy()
     coarse = segment_features(lines_of(network, dense), background=background, min_area=1)
@@ -192,7 +176,7 @@ def pieces_of(
     labels[full < config.threshold] = 0
     if config.fill_holes:
         labels = decode.fill_holes(labels)
-    return Pieces(labels, full, None)
+    return decode.Pieces(labels, full, full, None)
 
 
 def lines_of(network: EntityNetwork, dense: NDArray[np.float32]) -> torch.Tensor:
@@ -225,11 +209,8 @@ def labels_of(
     labels : ndarray, (H, W) int32
     scores : ndarray, (N,) float32
     """
-    found = pieces_of(network, dense, lattice, config)
-    labels = found.labels
-    if found.width is not None and config.min_score > 0:
-        labels = decode.drop_fragments(labels, found.width)
-    return decode.finish(labels, found.quality, config.min_area, config.min_score)
+    pieces = pieces_of(network, dense, lattice, config)
+    return Judge(network.scoring, lattice.scale, config).finish(pieces)
 
 
 def iter_plane(
@@ -254,20 +235,31 @@ def iter_plane(
         found.append(labels_of(network, dense, lattice, config))
     labels, scores = found[0]
     if len(found) > 1:
-        merged = merge(found)
-        labels, scores = decode.finish(merged.labels, merged.quality, config.min_area)
+        labels, scores = judge_of(network, scale, config).finish(merge(found))
     return Plane(labels, scores, scale)
 
 
-def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> Pieces:
+def judge_of(network: EntityNetwork, scale: float, config: EntityConfig) -> Judge:
+    """Return what judges the entities of a plane, merged from several resolutions if need be.
+
+    What is doubtful was left out before they were merged, and :func:`merge` gives their scores.
+    """
+    if config.resolutions > 1:
+        return Judge(None, scale, replace(config, min_score=0.0))
+    return Judge(network.scoring, scale, config)
+
+
+def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> decode.Pieces:
     """Merge the labels of several resolutions, coarse to fine, and keep each pixel's score."""
     labels = merge_resolutions([one for one, _ in found])
-    quality = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
-    return Pieces(labels, quality.astype(np.float32), None)
+    means = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
+    quality = means.astype(np.float32)
+    return decode.Pieces(labels, quality, quality, None)
 
 
 def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
     """Return the quick look that :func:`choose_scale` takes with this network."""
+    sure = replace(config, min_area=1, min_score=SURE)
 
     def segment(
         pixels: NDArray[np.float32], scale: float
@@ -276,17 +268,23 @@ def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
         dense = finish(iter_dense_bounded(network, image, tile))
         shape = (image.shape[2], image.shape[3])
         lattice = Lattice.whole(shape, 1.0, network.config.output_stride)
-        return labels_of(network, dense, lattice, replace(config, min_area=1))
+        pieces = pieces_of(network, dense, lattice, config)
+        return Judge(None, 1.0, sure).finish(pieces)
 
     return segment
+
+
+def chosen_scale(
+    network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig
+) -> float:
+    """Return the scale to look at a normalised plane (H, W, C) at, as the config says."""
+    if config.scale == "auto":
+        return finish(choose_scale(pixels, look(network, config)))[0]
+    return float(config.scale)
 
 
 def segment_plane(
     network: EntityNetwork, pixels: NDArray[np.float32], config: EntityConfig
 ) -> Plane:
-    """Segment one normalised plane (H, W, C), its scale chosen as the config says."""
-    if config.scale == "auto":
-        scale, _ = finish(choose_scale(pixels, look(network, config)))
-    else:
-        scale = float(config.scale)
-    return finish(iter_plane(network, pixels, config, scale))
+    """Segment one normalised plane (H, W, C)."""
+    return finish(iter_plane(network, pixels, config, chosen_scale(network, pixels, config)))

@@ -20,10 +20,13 @@ from ..train_configs import TrainConfig
 from ..training import Run, Say, prepared
 from .augment import draw_crop
 from .checkpoint import load_network, save_weights
-from .dataset import Example, data_hash, group_weights, load_splits
+from .dataset import Example, data_hash, group_weights, load_splits, spread
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
-from .validate import score_examples
+from .validate import learn_scoring, score_examples
+
+FOUND = {"name", "sha256", "network"}
+"""What opening a weights file adds to what training wrote into it."""
 
 CLIP = 2.0
 """Longest gradient that is not shortened."""
@@ -108,6 +111,15 @@ class Trainer(Run):
     def write(self, path: Path, info: dict[str, Any]) -> None:
         """Write the averaged network."""
         save_weights(self.averaged(), path, info)
+
+    def run(self) -> Path:
+        """Train, then learn how likely what the kept network finds is right."""
+        path, count = super().run(), self.config.score_images
+        if count:
+            network, info = load_network(path, self.device, for_training=True)
+            network.scoring = learn_scoring(network, spread(self.examples)[:count])
+            save_weights(network, path, {key: info[key] for key in info.keys() - FOUND})
+        return path
 
     def score(self) -> dict[str, float]:
         """Score the averaged network on the validation pictures; mSA decides."""

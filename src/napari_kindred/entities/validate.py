@@ -1,4 +1,4 @@
-"""Scores of a network on annotated pictures, as training and benchmarks use them."""
+"""A network on annotated pictures: how accurate it is, and how likely its entities are right."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..config import EntityConfig
-from ..metrics import average_precision
-from .plane import segment_plane
+from ..events import finish
+from ..metrics import average_precision, overlaps
+from .lattice import Lattice, scaled_shape
+from .plane import chosen_scale, iter_dense_bounded, pieces_of, resize_to, segment_plane
+from .scoring import Scoring, weigh
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .dataset import Example
     from .network import EntityNetwork
+
+
+RIGHT = 0.5
+"""An entity with a larger IoU than this is right."""
 
 
 def score_examples(
@@ -27,8 +36,62 @@ def score_examples(
         ``AP50``, ``mSA``, ``PQ`` and ``F1``, counts summed over the pictures.
     """
     config = config or EntityConfig()
-    pairs = []
-    for example in examples:
-        pixels = example.pyramid[0].astype(np.float32).transpose(1, 2, 0)
-        pairs.append((example.labels, segment_plane(network, pixels, config).labels))
+    pairs = [
+        (example.labels, segment_plane(network, _pixels(example), config).labels)
+        for example in examples
+    ]
     return average_precision(pairs)
+
+
+def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> Scoring | None:
+    """Learn how likely a network's entities are right.
+
+    Each picture is segmented at full size, nothing being left out.  An entity is right when it
+    shares more than half of their union with a real one.  A group of pictures counts by the
+    square root of its entities.
+
+    Parameters
+    ----------
+    network : EntityNetwork
+    examples : sequence of Example
+        Those with un-annotated entities are not looked at.
+
+    Returns
+    -------
+    Scoring or None
+        None where there is nothing to learn from.
+    """
+    traits, right, groups = [], [], []
+    for example in examples:
+        if example.complete:
+            seen, good = _tried(network, example)
+            traits.append(seen)
+            right.append(good)
+            groups += [example.group] * len(good)
+    if not groups:
+        return None
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(count[group])
+    return Scoring.learn(np.concatenate(traits), np.concatenate(right), weights)
+
+
+def _tried(
+    network: EntityNetwork, example: Example
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the traits of a picture's entities, and which of them are right."""
+    config, pixels, shape = EntityConfig(), _pixels(example), example.labels.shape
+    scale = chosen_scale(network, pixels, config)
+    image = resize_to(pixels, scaled_shape(shape, scale))
+    dense = finish(iter_dense_bounded(network, image, config.tile))
+    lattice = Lattice.whole(shape, scale, network.config.output_stride)
+    pieces = pieces_of(network, dense, lattice, config)
+    evidence = weigh(pieces)
+    large = evidence.area >= config.min_area
+    right = np.zeros(len(large), bool)
+    shared = overlaps(example.labels, pieces.labels)
+    right[shared.second[shared.iou > RIGHT] - 1] = True
+    return evidence.traits(scale)[large], right[large]
+
+
+def _pixels(example: Example) -> NDArray[np.float32]:
+    return np.asarray(example.pyramid[0].astype(np.float32).transpose(1, 2, 0))
