@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
-from napari_kindred.consistent import run
-from napari_kindred.encoders.base import Tokens, projected
-from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.features import FeatureCache
 from napari_kindred.files import ImageFile
 from napari_kindred.images import Frames
-
-
-@pytest.fixture(scope="module")
-def network() -> Any:
-    return load_network("kindred-entities")
-
-
-@dataclass
-class Blurred:
-    """A latent space without weights: each token is what its pixels are like."""
-
-    name: str
-    stride: int
-    dimension = 4
-    licence, sha256, input_size, decoder = "none", "0" * 64, None, None
-
-    def encode(self, batch: Any, components: Any = None) -> Tokens:
-        grey = batch.mean(1, keepdim=True)
-        mean = F.avg_pool2d(grey, self.stride, ceil_mode=True)
-        most = F.max_pool2d(grey, self.stride, ceil_mode=True)
-        values = torch.cat([mean, most, mean * most, mean**2], 1).permute(0, 2, 3, 1)
-        valid = torch.ones(values.shape[1:3], dtype=torch.bool)
-        return Tokens(projected(values, components), valid)
-
-
-@pytest.fixture(scope="module")
-def blurred() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "open_encoder", lambda name, *, stride, device: Blurred(name, stride))
-        yield
 
 
 def check(recipe: Recipe, image: Any, result: Any) -> list[np.ndarray]:

@@ -204,6 +204,24 @@ def numbers(values: Any, width: int, name: str, source: str) -> NDArray[np.float
 # -- folders ------------------------------------------------------------------------------------
 
 
+def as_examples(given: Any) -> Sequence[Example]:
+    """Return examples as they were given, or those in the folder that was given.
+
+    Raises
+    ------
+    InputError
+        When it is neither, or the folder cannot be used.
+    """
+    if isinstance(given, str | Path):
+        return read_examples(given)
+    if not isinstance(given, Sequence) or not all(isinstance(one, Example) for one in given):
+        raise InputError(
+            f"A {type(given).__name__} holds no examples; give a list of Example, or the path of a "
+            "folder of them."
+        )
+    return given
+
+
 def read_examples(folder: str | Path) -> list[Example]:
     """Read a folder of examples, its pictures unread until they are used.
 

@@ -65,11 +65,10 @@ def iter_open_meaning(
         step = partial(_by_clip, names, clip, config, cache)
         return (yield from iter_aside(step, "loading the CLIP"))
     if examples is not None:
-        from .examples import class_names, read_examples
+        from .examples import as_examples, class_names
         from .teach import iter_teach_classes
 
-        if isinstance(examples, str | Path):
-            examples = read_examples(Path(examples))
+        examples = as_examples(examples)
         _known(names, class_names(examples))
         vocabulary = yield from iter_teach_classes(
             examples, config=teaching_config(config), cache=cache

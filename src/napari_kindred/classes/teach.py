@@ -18,7 +18,7 @@ from ..features import FeatureCache
 from ..images import Frames, is_constant, normalise
 from ..options import with_options
 from ..palette import hexadecimal
-from .examples import Example, check_marks, class_names, is_background, read_examples
+from .examples import Example, as_examples, check_marks, class_names, is_background
 from .marks import Placed, place
 from .mil import Bag
 from .names import key
@@ -59,8 +59,7 @@ def iter_teach_classes(
     """
     config = with_options(TeachConfig, config, options)
     cache = FeatureCache() if cache is None else cache
-    if isinstance(examples, str | Path):
-        examples = read_examples(examples)
+    examples = as_examples(examples)
     names = class_names(examples)
     yield from _doubts(examples, names)
     pictures = [_open(example, config.channel) for example in examples]
