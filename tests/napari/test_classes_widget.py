@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import napari_kindred
+from napari_kindred._napari import class_layers
 from napari_kindred._napari.layers import KEY
+from napari_kindred._napari.saved import layer_data, save_layer
 from napari_kindred.class_configs import ClassesConfig
 from napari_kindred.events import finish
 
@@ -196,8 +198,13 @@ def test_frames_appear_as_they_are_done(
     assert all(frame.any() for frame in layer.data)
 
 
-def test_cancel_keeps_the_frames_that_are_done(
-    named: ClassesWidget, brightness: Any, labels_layers: Any, until: Any, shaded: np.ndarray
+def test_cancel_keeps_the_frames_that_are_done_as_a_result_of_fewer_frames(
+    named: ClassesWidget,
+    brightness: Any,
+    labels_layers: Any,
+    until: Any,
+    shaded: np.ndarray,
+    tmp_path: Path,
 ) -> None:
     brightness.gates[2] = threading.Event()
     named.run.native.click()
@@ -211,7 +218,18 @@ def test_cancel_keeps_the_frames_that_are_done(
     assert layer.features["share"][3] == pytest.approx(300 / (2 * shaded[0].size))
     assert layer.metadata[KEY]["complete"] is False
     assert "2 of 3 frames are kept in 'smear classes'" in named.status.value
-    assert named.panel._legend.native.isHidden()
+    assert "cancelled" in layer.metadata[KEY]["stopped"]
+    assert layer.metadata[KEY]["vocabulary"]["names"] == ["dim", "grey", "bright"]
+    assert list(class_layers.classes_of(layer).result.entity_table["frame"]) == [0] * 3 + [1] * 4
+    named.panel.show_names(("bright",))
+    until(lambda: layer.data.max() == 1)
+    np.testing.assert_array_equal(layer.data[:2], truth(shaded)[:2] == 3)
+    assert not layer.data[2].any()
+    assert list(layer.features["area"][1:]) == [300]
+    again = layer_data(save_layer(layer, tmp_path / "kept.ome.zarr"))[1]["metadata"]
+    changed = again[class_layers.STATE].result.with_names(["dim", "grey", "bright"])
+    np.testing.assert_array_equal(changed.labels[:2], truth(shaded)[:2])
+    assert changed.provenance["complete"] is False
 
 
 def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(

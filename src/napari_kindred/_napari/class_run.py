@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..classes.tables import sum_classes
 from .class_layers import OPACITY, Call, Classes, colormap, features, show
-from .layers import GrowingLabels, Placement, place_labels
+from .layers import KEY, GrowingLabels, Placement, place_labels
 from .run import MOST_NOTICES, Clock, Run, duration
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class ClassRun(Run):
         )
         super().__init__(viewer, layer, image, config, self._classes)
         self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
+        self._so_far: Callable[[], ClassSegmentation] | None = None
         self.call = Call(image, config, meant)
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
@@ -121,15 +122,28 @@ class ClassRun(Run):
     def finish(self, result: ClassSegmentation) -> str:
         """Complete the layer, and keep with it what changing it needs."""
         text = super().finish(result)
-        assert self.layer is not None  # noqa: S101 - finishing shows the layer
-        show(self.layer, Classes(result, self._growing.placement.shape, self.call, self._chosen))
-        self._classes.release(self.layer.data)  # not kept twice
+        self._keep(result)
         return text
 
     def interrupt(self, reason: str) -> str:
-        """Keep the frames that are there; see :class:`Run`."""
-        kept = super().interrupt(reason)
-        return kept if self.layer is None else f"{kept} Its threshold and names stay as they are."
+        """Keep the frames that are there, to be changed as a whole result is; see :class:`Run`."""
+        kept, layer = super().interrupt(reason), self.layer
+        if layer is not None and self._so_far is not None:
+            result = self._so_far()
+            entry = {**layer.metadata[KEY], **result.provenance}
+            layer.metadata = {**layer.metadata, KEY: entry}
+            self._keep(result)
+        return kept
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame; see :class:`Run`."""
+        super().add(partial)
+        self._so_far = getattr(partial, "so_far", None)
+
+    def _keep(self, result: ClassSegmentation) -> None:
+        assert self.layer is not None  # noqa: S101 - what is kept is shown
+        show(self.layer, Classes(result, self._growing.placement.shape, self.call, self._chosen))
+        self._classes.release(self.layer.data)  # not kept twice
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         before = self.layer

@@ -98,6 +98,18 @@ class ClassesWidget(StackWidget):
         if self.panel.layer is None:  # else the threshold is that layer's
             self.panel.enter(options.get("threshold"))
 
+    def asked(self) -> dict[str, str]:
+        """Return the names, as they are typed, and what they mean; see :class:`StackWidget`."""
+        return {**self.meaning.asked(), "names": self.names.toPlainText()}
+
+    def ask_again(self, entries: Any) -> str:
+        """Enter names together with what they mean, or neither; see :class:`StackWidget`."""
+        kept = entries if isinstance(entries, dict) else {}
+        gone = self.meaning.choose(kept)
+        alike = all(kept.get(word) == chosen for word, chosen in self.meaning.asked().items())
+        self.names.setPlainText(str(kept.get("names", "")) if alike else "")
+        return gone
+
     def target(self) -> Target:
         """Return the image that examples are marked on.
 
@@ -205,7 +217,7 @@ class ClassesWidget(StackWidget):
         """Show the classes; see :class:`StackWidget`."""
         super().ended(run, result)
         classes = classes_of(run.layer)
-        if result is None or classes is None or run.layer not in self._viewer.layers:
+        if classes is None or run.layer not in self._viewer.layers:
             return
         meant = classes.call.meant
         if meant.kind == "examples" and meant.vocabulary is None and classes.vocabulary:

@@ -20,7 +20,7 @@ from ..shelf import Shelf
 from .again import opener_of
 from .names import check_names
 from .open_meaning import iter_open_meaning
-from .result import ClassAssembly, ClassSegmentation, thresholds_of
+from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
 from .seen import Seen
 
 if TYPE_CHECKING:
@@ -94,6 +94,22 @@ def iter_segment_classes(
             notes.append(assembly.note)
             yield Notice(assembly.note)
         indices = tuple(frames.indices())
+
+        def so_far() -> ClassSegmentation:
+            facts = provenance(
+                method="classes",
+                config=config,
+                frames=frames,
+                seconds=time.perf_counter() - start,
+                device=workers.describe(),
+                notes=notes,
+                names=names,
+                colours=colours,
+                thresholds=thresholds_of(thresholds),
+                **meaning.identity(),
+            )
+            return assembly.segmentation(facts, Seen(meaning, shelf, indices, frames.output_shape))
+
         jobs = workers.jobs(
             iter_look,
             (meaning, frames),
@@ -108,22 +124,10 @@ def iter_segment_classes(
                 yield Notice(looked.note)
             shelf.put(number, looked.seen)
             found = meaning.resolve(looked.seen, names, thresholds)
-            yield assembly.add(number, index, found, looked.note)
+            done = assembly.add(number, index, found, looked.note)
+            yield PartialClasses(done.index, done.labels, done.table, done.note, so_far=so_far)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
-        facts = provenance(
-            method="classes",
-            config=config,
-            frames=frames,
-            seconds=time.perf_counter() - start,
-            device=workers.describe(),
-            notes=notes,
-            names=names,
-            colours=colours,
-            thresholds=thresholds_of(thresholds),
-            **meaning.identity(),
-        )
-    seen_all = Seen(meaning, shelf, indices, frames.output_shape)
-    return assembly.segmentation(facts, seen_all)
+        return so_far()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .seen import NOT_KEPT, Seen, read_seen, write_seen
 from .tables import sum_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import zarr
     from numpy.typing import NDArray
@@ -186,6 +186,20 @@ def beside(path: Path) -> list[Path]:
 def thresholds_of(values: NDArray[np.float32]) -> list[float]:
     """Return thresholds as they are written down."""
     return [round(float(value), 4) for value in values]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialClasses(Partial):
+    """A finished frame with classes, and all that are done as a result.
+
+    Attributes
+    ----------
+    so_far : callable
+        Returns a :class:`ClassSegmentation` of the frames that are done when it is called, valid
+        after a cancel as well.
+    """
+
+    so_far: Callable[[], ClassSegmentation] | None = None
 
 
 class ClassAssembly:
