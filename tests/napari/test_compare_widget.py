@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 
 from napari_kindred._napari.compare_layers import add_outlines, is_comparison, show_change
 from napari_kindred._napari.compare_widget import CompareWidget
+from napari_kindred._napari.layers import KEY
 from napari_kindred.changes import CHANGED, ONLY_A, ONLY_B, compare
 
 if TYPE_CHECKING:
@@ -150,6 +151,35 @@ def test_what_cannot_be_compared_is_said_before_it_is_tried(
     viewer.add_labels(pair[1][0], name="picture")
     assert "different images" in widget.status.value
     assert not widget.compare.enabled
+
+
+@pytest.mark.parametrize("kinds", ["consistent", "classes"])
+def test_a_number_per_thing_beside_a_number_per_kind_is_told_of_before_and_after(
+    viewer: Any, widget: CompareWidget, until: Callable[..., None], kinds: str
+) -> None:
+    each, together = np.zeros((2, 1, 30, 30), np.int32)
+    each[0, 2:8, 2:8], each[0, 12:18, 2:8], each[0, 20:28, 20:28] = 1, 2, 3
+    together[each > 0] = 1
+    together[each == 3] = 2
+    for data, name, method in ((together, "kinds", kinds), (each, "each", "entities")):
+        viewer.add_labels(data, name=name, metadata={KEY: {"method": method}})
+    why = (
+        "'each' has a number for each thing, 'kinds' one for all things of a kind, so only a thing "
+        "that is alone of its kind in a frame can be the same in both."
+    )
+    assert widget.status.value == f"{why} Press Compare."
+    widget.compare.native.click()
+    until(lambda: widget.changes is not None)
+    assert widget.status.value.startswith("1 unchanged, ")  # the one that is alone of its kind
+    assert widget.status.value.endswith(why)
+
+
+def test_two_results_of_one_method_are_compared_without_more_words(
+    viewer: Any, widget: CompareWidget, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
+    for data in pair:
+        viewer.add_labels(data, metadata={KEY: {"method": "entities"}})
+    assert widget.status.value == "Press Compare."
 
 
 def test_a_removed_result_is_told_of(viewer: Any, compared: CompareWidget) -> None:

@@ -162,7 +162,7 @@ class CompareWidget(Container):
             fault = "These are results of different images; choose two of the same."
         self.compare.enabled = not fault and self._job is None
         if fault or self.changes is None:
-            self._say(fault or "Press Compare.")
+            self._say(fault or f"{_unlike(first, second)} Press Compare.".lstrip())
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         say(self.status, text, wrong=wrong)
@@ -214,8 +214,9 @@ class CompareWidget(Container):
             self.overlay = add_outlines(self._viewer, first, second, changes)
         self._fill()
         more = len(changes.table) - LISTED
-        note = f" The table lists the first {LISTED}." if more > 0 else ""
-        self._say(f"{changes.sentence(first.name, second.name)}{note}")
+        note = f"The table lists the first {LISTED}." if more > 0 else ""
+        told = (changes.sentence(first.name, second.name), note, _unlike(first, second))
+        self._say(" ".join(filter(None, told)))
 
     def _fill(self) -> None:
         assert self.changes is not None  # noqa: S101 - called once there are
@@ -282,6 +283,18 @@ class CompareWidget(Container):
         if self._job is not None:
             self._job.abandon()
             self._job = None
+
+
+def _unlike(first: Any, second: Any) -> str:
+    """Return what to know of a result with a number per thing beside one with a number per kind."""
+    methods = [layer.metadata.get(KEY, {}).get("method") for layer in (first, second)]
+    if "entities" not in methods or not set(methods) & {"consistent", "classes"}:
+        return ""
+    each, kinds = (first, second) if methods[0] == "entities" else (second, first)
+    return (
+        f"{each.name!r} has a number for each thing, {kinds.name!r} one for all things of a kind, "
+        "so only a thing that is alone of its kind in a frame can be the same in both."
+    )
 
 
 def _told(found: Any) -> str:
