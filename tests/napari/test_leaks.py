@@ -26,12 +26,14 @@ from napari_kindred._napari.entities_widget import EntitiesWidget
 
 ROUNDS = 50 if os.environ.get("KINDRED_FUZZ") == "nightly" else 2
 
-SLACK, AT_ONCE = 100, 800
-"""Objects per round, and once, that may stay: napari and Qt for Python keep some of their own, and
-threads of other tests go on in this process.
+SLACK = 100
+"""Objects per round that may stay: napari and Qt for Python keep some of their own.
 
 A widget is made of thousands; a layer that is kept, of a thousand and more.
 """
+
+ATTEMPTS = 3
+"""What leaks does so each time; what threads of other tests leave in this process, does not."""
 
 collect = gc.collect
 
@@ -82,12 +84,27 @@ def traces(viewer: Any) -> Traces:
     )
 
 
-def check_nothing_stays(before: Traces, after: Traces) -> None:
-    assert after.widgets <= before.widgets
-    assert after.callbacks <= before.callbacks
-    assert after.threads <= before.threads
-    assert after.files <= before.files + 2  # once in a while a library opens one for good
-    assert after.objects - before.objects < SLACK * ROUNDS + AT_ONCE
+def is_clean(before: Traces, after: Traces) -> bool:
+    return (
+        after.widgets <= before.widgets
+        and after.callbacks <= before.callbacks
+        and after.threads <= before.threads
+        and after.files <= before.files + 2  # once in a while a library opens one for good
+        and after.objects - before.objects < SLACK * ROUNDS
+    )
+
+
+def check_nothing_stays(viewer: Any, act: Callable[[], ref[Any]], most: int = 0) -> None:
+    """Act again and again: of what the acts refer to, at most so many stay, of all else nothing."""
+    act()  # what is loaded once, is loaded
+    found = [traces(viewer)]
+    for _ in range(ATTEMPTS):
+        acted = [act() for _ in range(ROUNDS)]
+        found.append(traces(viewer))
+        assert sum(each() is not None for each in acted) <= most
+        if is_clean(*found[-2:]):
+            return
+    pytest.fail(f"each time something stayed: {found}")
 
 
 @pytest.fixture(autouse=True)
@@ -122,12 +139,7 @@ def test_a_widget_that_is_closed_leaves_nothing(
         dock.destroyOnClose()
         return ref(widget)
 
-    open_and_close()  # what is loaded once, is loaded
-    before = traces(viewer)
-    closed = [open_and_close() for _ in range(ROUNDS)]
-    after = traces(viewer)
-    assert not [widget for widget in closed if widget() is not None]
-    check_nothing_stays(before, after)
+    check_nothing_stays(viewer, open_and_close)
 
 
 @pytest.mark.parametrize("name", ["entities_widget", "consistent_widget", "classes_widget"])
@@ -150,9 +162,4 @@ def test_a_run_whose_result_is_removed_leaves_nothing(
         viewer.layers.remove(layer)
         return ref(layer)
 
-    run_and_remove()  # the widget remembers its last result
-    before = traces(viewer)
-    removed = [run_and_remove() for _ in range(ROUNDS)]
-    after = traces(viewer)
-    assert sum(layer() is not None for layer in removed) <= 1
-    check_nothing_stays(before, after)
+    check_nothing_stays(viewer, run_and_remove, most=1)  # the widget remembers its last result
