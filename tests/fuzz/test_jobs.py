@@ -255,3 +255,20 @@ def test_teaching_as_a_job(drawn: list[dict[str, Any]], options: Any, share: flo
 @example(nk.Example(np.zeros((9, 9)), names=("red",)), {})  # TypeError: 'Example' object is not …
 def test_anything_instead_of_examples_is_refused(shown: Any, options: dict[str, Any]) -> None:
     assert of_interest(lambda: nk.teach_classes(shown, **options)) is None
+
+
+@cases(0.5)
+@given(
+    st.sampled_from(["vocabulary", "clip", "examples"]),
+    ANYTHING.filter(lambda one: one is not None),
+)
+@example("vocabulary", 3)  # AttributeError: 'int' object has no attribute 'scores'
+@example("clip", b"a")  # TypeError: argument should be a str object
+def test_what_gives_names_no_meaning_is_refused(word: str, value: Any) -> None:
+    image = Recipe((9, 9)).image()
+
+    def call() -> Any:
+        return nk.segment_classes(image, "nucleus", axes="YX", **{word: value})
+
+    # Without words, the shipped vocabulary is meant.
+    assert of_interest(call) is None or (word, value) == ("vocabulary", "")

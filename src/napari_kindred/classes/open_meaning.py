@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..aside import iter_aside
 from ..class_configs import ClassesConfig, TeachConfig
 from ..errors import OptionError
+from ..options import shown
 from .meaning import ClipMaskMeaning, MapMeaning, VocabularyMeaning
 from .names import key
 from .proposals import DEFAULT_ENCODER, open_proposer, reopen_proposer
@@ -61,8 +62,9 @@ def iter_open_meaning(
         raise OptionError(
             f"Give {given[0]} or {given[1]}, not both: names get their meaning from one of them."
         )
+    _check_kinds(vocabulary, clip)
     if clip is not None:
-        step = partial(_by_clip, names, clip, config, cache)
+        step = partial(_by_clip, names, str(clip), config, cache)
         return (yield from iter_aside(step, "loading the CLIP"))
     if examples is not None:
         from .examples import as_examples, class_names
@@ -75,6 +77,22 @@ def iter_open_meaning(
         )
     step = partial(_by_vocabulary, names, vocabulary or SHIPPED, config, cache)
     return (yield from iter_aside(step, "loading the vocabulary"))
+
+
+def _check_kinds(vocabulary: Any, clip: Any) -> None:
+    """Refuse what is neither a vocabulary nor a CLIP, nor leads to one."""
+    from .vocabulary import Vocabulary as Kept
+
+    if not isinstance(vocabulary, str | Path | Kept | None):
+        raise OptionError(
+            f"vocabulary={shown(vocabulary)} must be a Vocabulary, the path of a file, or the name "
+            "of a shipped one."
+        )
+    if not isinstance(clip, str | Path | None):
+        raise OptionError(
+            f"clip={shown(clip)} must be the name of a CLIP, such as ViT-B-16/openai, or the path "
+            "of a file written by 'train classes'."
+        )
 
 
 def _known(names: Sequence[str], taught: Sequence[str]) -> None:
