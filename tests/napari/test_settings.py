@@ -13,6 +13,7 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication, QDialog
 
 import napari_kindred
+from napari_kindred._napari.classes_widget import ClassesWidget
 from napari_kindred._napari.consistent_widget import ConsistentWidget
 from napari_kindred._napari.entities_widget import EntitiesWidget
 from napari_kindred._napari.remembered import DAMAGED, place, recall
@@ -22,8 +23,6 @@ from napari_kindred.preferences import Preferences, preferences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from napari_kindred._napari.classes_widget import ClassesWidget
 
 
 @pytest.fixture
@@ -143,6 +142,100 @@ def test_the_threshold_of_classes_is_remembered(viewer: Any, classes_widget: Cla
     assert classes_widget.panel.threshold == 0.4
     classes_widget.take_defaults()
     assert classes_widget.panel.threshold == "auto"
+
+
+@pytest.fixture
+def asked(
+    viewer: Any, classes_widget: ClassesWidget, brightness: Any, until: Any, shaded: np.ndarray
+) -> ClassesWidget:
+    """The widget after a run with two names, written into one line, and a vocabulary's file."""
+    viewer.add_image(shaded, name="smear", axis_labels=("t", "y", "x"))
+    classes_widget.names.setPlainText("dim, bright")
+    classes_widget.panel.enter(0.4)
+    classes_widget.check()
+    classes_widget.run.native.click()
+    until(lambda: not classes_widget.bar.busy)
+    return classes_widget
+
+
+def test_names_and_what_they_mean_are_there_again_until_defaults_are_taken(
+    viewer: Any, asked: ClassesWidget, until: Any
+) -> None:
+    again = ClassesWidget(viewer)
+    assert again.names.toPlainText() == "dim, bright"
+    assert again.meaning.kind.value == "vocabulary"
+    assert again.meaning.vocabulary.name == asked.meaning.vocabulary.name
+    until(lambda: again.meaning.vocabulary.vocabulary is not None)
+    assert again.meaning.vocabulary.vocabulary.names == ("dim", "grey", "bright")
+    assert again.check().threshold == 0.4
+    again.defaults.native.click()
+    assert again.names.toPlainText() == ""
+    assert again.meaning.vocabulary.name == "microscopy"
+    again.let_go()
+
+
+def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_taken(
+    viewer: Any, asked: ClassesWidget
+) -> None:
+    Path(asked.meaning.vocabulary.name).unlink()
+    again, third = ClassesWidget(viewer), ClassesWidget(viewer)
+    assert "'shades.kindred'" in again.status.value
+    assert "is gone" in again.status.value
+    assert "gone" not in third.status.value
+    for widget in (again, third):
+        assert widget.meaning.vocabulary.name == "microscopy"
+        assert widget.names.toPlainText() == ""
+        assert widget.panel.threshold == 0.4
+        widget.let_go()
+
+
+def test_the_names_of_regrouped_classes_are_not_kept_without_their_meaning(
+    viewer: Any, asked: ClassesWidget, until: Any
+) -> None:
+    asked.panel.make_one(["dim", "bright"], "odd")
+    until(lambda: asked.names.names == ("odd",))
+    asked.run.native.click()
+    until(lambda: not asked.bar.busy)
+    again = ClassesWidget(viewer)
+    assert again.names.toPlainText() == ""
+    assert again.meaning.vocabulary.name == "microscopy"
+    again.let_go()
+
+
+def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
+    viewer: Any, options: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.pt"
+    clip = {"meaning": "clip", "name": f"ViT-B-16/{file}", "file": str(file), "names": "road"}
+    file.write_bytes(b"")
+    options(json.dumps({"Classes": {"asked": clip}}))
+    chosen = ClassesWidget(viewer)
+    assert chosen.meaning.asked() == {key: clip[key] for key in ("meaning", "name", "file")}
+    assert chosen.names.names == ("road",)
+    chosen.let_go()
+    options(json.dumps({"Classes": {"asked": {"meaning": "examples", "names": "a"}}}))
+    gone = ClassesWidget(viewer)
+    assert "last until napari is closed" in gone.status.value
+    assert gone.meaning.kind.value == "vocabulary"
+    assert gone.names.names == ()
+    gone.let_go()
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        5, [], {"names": ["a"]}, {"meaning": "guess", "name": "x", "file": "", "names": "a"},
+        {"meaning": "vocabulary", "name": 5, "file": "\0", "names": 7},
+        {"meaning": [], "name": "microscopy", "file": {}, "names": "a"},
+    ],
+)  # fmt: skip
+def test_names_of_another_version_are_left_out(viewer: Any, options: Any, strange: Any) -> None:
+    options(json.dumps({"Classes": {"asked": strange, "threshold": 0.3}}))
+    widget = ClassesWidget(viewer)
+    assert widget.names.names == ()
+    assert widget.meaning.vocabulary.name == "microscopy"
+    assert widget.panel.threshold == 0.3
+    widget.let_go()
 
 
 @pytest.mark.parametrize("threshold", [None, "much", 7.0, True])

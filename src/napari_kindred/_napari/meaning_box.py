@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,12 @@ from magicgui.widgets import ComboBox, Container
 
 from ..encoders.registry import EncoderInfo, describe_encoder
 from ..errors import OptionError
+from ..weights import there
 from .encoder_box import EncoderBox
 from .examples_box import ExamplesBox
 from .form import labelled
 from .meant import Meant
-from .vocabulary_box import VocabularyBox
+from .vocabulary_box import SHIPPED, VocabularyBox
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
@@ -113,6 +114,36 @@ class MeaningBox:
         if not self.clip.usable:
             raise OptionError("Choose a CLIP; the line below it says what is known of it.")
         return Meant("clip", str(self.clip.choice.value))
+
+    def asked(self) -> dict[str, str]:
+        """Return what is chosen, in words by which :meth:`choose` finds it again."""
+        kind = str(self.kind.value)
+        names = {"vocabulary": self.vocabulary.name, "clip": str(self.clip.choice.value)}
+        name = names.get(kind, "")
+        files = [] if name in SHIPPED else [name, name.partition("/")[2]]
+        file = next((str(Path(part).absolute()) for part in files if part and there(part)), "")
+        return {"meaning": kind, "name": name, "file": file}
+
+    def choose(self, entries: Mapping[str, Any]) -> str:
+        """Choose what :meth:`asked` returned; the defaults where it is gone, or was something else.
+
+        Returns
+        -------
+        str
+            What is gone, one sentence; else nothing.
+        """
+        kind, name, file = (entries.get(word) for word in ("meaning", "name", "file"))
+        gone = ""
+        if isinstance(file, str) and file and there(file) is None:
+            gone = f"{Path(file).name!r}, which gave your last run's names their meaning, is gone."
+        elif kind == "examples" and not self.examples.collected:
+            gone = "The examples of your last run are gone, for they last until napari is closed."
+        name = name if isinstance(name, str) and not gone else ""
+        known = not gone and kind in list(self._pages) and bool(name or kind == "examples")
+        self.vocabulary.choose(name if known and kind == "vocabulary" else SHIPPED[0])
+        self.clip.choose(name if known and kind == "clip" else CLIPS[0])
+        self.kind.value = kind if known else "vocabulary"
+        return gone
 
     def abandon(self) -> None:
         """Wait no longer for what is being looked up."""

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 OF_AN_IMAGE = ("axes", "channel")
 """Options that say nothing of another image."""
 
+ASKED = "asked"
+"""What is remembered beside the options of a config."""
+
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
 
@@ -91,7 +94,10 @@ class StackWidget(Container):
         self.restore(options)
         self.chosen.take_layer()
         self.chosen.take_axes()
-        self.bar.say(" ".join(filter(None, (apply_settings(), damaged))))
+        gone = self.ask_again(options.pop(ASKED, None))
+        if gone:  # said once
+            remember(self.title, options)
+        self.bar.say(" ".join(filter(None, (apply_settings(), damaged, gone))))
 
     def _name_parts(self) -> None:
         """Give what users press and read a name of its own on the widget."""
@@ -201,9 +207,24 @@ class StackWidget(Container):
         """Enter options of an earlier run; what is not among them takes its default."""
         self.form.restore(options)
 
+    def asked(self) -> dict[str, str]:
+        """Return what is entered beside the config's options, to be remembered with them."""
+        return {}
+
+    def ask_again(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
+        """Enter what :meth:`asked` returned in an earlier run, whatever was kept of it.
+
+        Returns
+        -------
+        str
+            What is gone since then, one sentence; else nothing.
+        """
+        return ""
+
     def take_defaults(self, *_: Any) -> None:
         """Enter the defaults of all options."""
         self.restore({})
+        self.ask_again(None)
         self.bar.say("All options are as they came.")
 
     # -- running ---------------------------------------------------------------------------
@@ -214,8 +235,9 @@ class StackWidget(Container):
         if config is None or self.bar.busy or self.known is None:
             return
         used(self._viewer, self)
-        options = changed(config)
-        remember(self.title, {key: options[key] for key in options if key not in OF_AN_IMAGE})
+        options, asked = changed(config), self.asked()
+        kept = {key: options[key] for key in options if key not in OF_AN_IMAGE}
+        remember(self.title, {**kept, ASKED: asked} if asked else kept)
         run = self.run_of(self.image.value, self.known, config)
         self.bar.launch(run, self.job_of(self.known.file, config))
 

@@ -82,6 +82,24 @@ class VocabularyBox:
         """What is chosen; None while it is read, or where it cannot be."""
         return self._known[self.choice.value].vocabulary
 
+    @property
+    def name(self) -> str:
+        """Name of what is chosen, or path of its file; empty where classes were made one since."""
+        chosen = self._known[self.choice.value]
+        return "" if chosen.groups else chosen.name
+
+    def choose(self, name: str) -> None:
+        """Choose a vocabulary by its name, or by the path of its file."""
+        known = [title for title, meant in self._known.items() if self._is(meant, name)]
+        if known:
+            self.choice.value = known[0]
+        else:
+            self.take_file(Path(name))
+
+    @staticmethod
+    def _is(meant: Meant, name: str) -> bool:
+        return meant.name == name and meant.kind == "vocabulary" and not meant.groups
+
     def meant(self) -> Meant:
         """Return what is chosen.
 
