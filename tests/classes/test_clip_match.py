@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 
+from cutting import from_dense
 from napari_kindred.classes import clip_match
 from napari_kindred.classes.clip_match import ClipMeaning, contrast_beside, cut_out
 from napari_kindred.classes.closed import ClosedClip
@@ -103,7 +104,7 @@ def test_what_lies_outside_a_mask_does_not_matter(meaning, picture):
 def test_a_cut_out_shows_the_mask_in_its_middle_at_its_own_proportions():
     dense = np.zeros((1, 50, 50), bool)
     dense[0, 2:12, 5:45] = True  # 10 high, 40 wide, at an edge
-    square = cut_out(torch.ones(3, 50, 50), Masks.from_dense(dense), 0, 48)[0]
+    square = cut_out(torch.ones(3, 50, 50), from_dense(dense), 0, 48)[0]
     assert square.shape == (48, 48)
     rows, columns = ((square > 0.5).any(axis).nonzero()[:, 0] for axis in (1, 0))
     assert (int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])) == (19, 28, 4, 43)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cutting import from_dense
 from napari_kindred.classes.examples import Example
 from napari_kindred.classes.marks import place
 from napari_kindred.classes.masks import Masks
@@ -56,7 +57,7 @@ def test_a_point_on_the_background_says_so_and_then_the_unmarked_is_left_open(
 def test_of_masks_over_each_other_a_point_means_the_best_and_leaves_the_others_open() -> None:
     dense = np.zeros((3, 20, 20), bool)
     dense[0, 2:8, 2:8] = dense[1, 2:12, 2:12] = dense[2, 14:, 14:] = True
-    sam = proposals(Masks.from_dense(dense), "sam", [0.4, 0.9, 0.9])
+    sam = proposals(from_dense(dense), "sam", [0.4, 0.9, 0.9])
     example = Example(None, points={"red": [(4, 4)]})
     assert place(sam, example, CLASSES).codes.tolist() == [UNKNOWN, 0, UNMARKED]
 

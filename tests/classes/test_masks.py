@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cutting import from_dense
 from napari_kindred.classes.masks import Masks
 from napari_kindred.errors import InputError
 
@@ -23,7 +24,7 @@ def dense() -> np.ndarray:
 
 
 def test_masks_come_out_as_they_went_in(dense: np.ndarray) -> None:
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     assert len(masks) == 6
     for number, mask in enumerate(dense):
         np.testing.assert_array_equal(masks.dense(number), mask)
@@ -63,14 +64,14 @@ def test_what_is_no_label_picture_is_refused(labels: np.ndarray) -> None:
 
 
 def test_shared_pixels_are_those_of_whole_pictures(dense: np.ndarray) -> None:
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     expected = np.einsum("nyx,myx->nm", dense.astype(int), dense.astype(int))
     np.testing.assert_array_equal(masks.overlaps(), expected)
     np.testing.assert_array_equal(masks.overlaps(masks.take([3, 0])), expected[:, [3, 0]])
 
 
 def test_ious_are_those_of_whole_pictures(dense: np.ndarray) -> None:
-    ious = Masks.from_dense(dense).ious()
+    ious = from_dense(dense).ious()
     for i, j in ((0, 1), (3, 4), (5, 5), (2, 2)):
         union = (dense[i] | dense[j]).sum()
         expected = (dense[i] & dense[j]).sum() / union if union else 0.0
@@ -97,7 +98,7 @@ def test_boxes_overlap_as_rectangles_do() -> None:
 
 def test_points_lie_on_the_masks_that_hold_their_nearest_pixel(dense: np.ndarray) -> None:
     places = np.argwhere(np.ones(SHAPE))
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     found = masks.contain(places + 0.4)
     np.testing.assert_array_equal(found.reshape(6, *SHAPE), dense)
     assert not masks.contain([[-3, 2], [99, 2], [5, -0.6]]).any()
@@ -106,20 +107,20 @@ def test_points_lie_on_the_masks_that_hold_their_nearest_pixel(dense: np.ndarray
 def test_later_masks_are_painted_over_earlier_ones() -> None:
     dense = np.zeros((2, 4, 4), bool)
     dense[0, :3, :3], dense[1, 2:, 2:] = True, True
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     assert masks.paint([7, 8])[2, 2] == 8
     assert masks.paint([7, 8], [1, 0])[2, 2] == 7
     assert set(np.unique(masks.paint([7, 8], [1]))) == {0, 8}
 
 
 def test_centroids_are_the_mean_of_the_pixels(dense: np.ndarray) -> None:
-    centroids = Masks.from_dense(dense).centroids
+    centroids = from_dense(dense).centroids
     np.testing.assert_allclose(centroids[4], np.argwhere(dense[4]).mean(0))
     assert np.isnan(centroids[2]).all()
 
 
 def test_some_are_taken_by_number_or_by_choice(dense: np.ndarray) -> None:
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     chosen = np.array([True, False, False, True, False, False])
     for some in (masks.take(chosen), masks.take([0, 3])):
         assert len(some) == 2
@@ -127,7 +128,7 @@ def test_some_are_taken_by_number_or_by_choice(dense: np.ndarray) -> None:
 
 
 def test_masks_survive_as_arrays_an_eighth_in_size(dense: np.ndarray) -> None:
-    masks = Masks.from_dense(dense)
+    masks = from_dense(dense)
     arrays = masks.arrays()
     again = Masks.from_arrays(arrays)
     assert again.shape == SHAPE
@@ -137,7 +138,7 @@ def test_masks_survive_as_arrays_an_eighth_in_size(dense: np.ndarray) -> None:
 
 
 def test_arrays_that_do_not_belong_together_are_refused(dense: np.ndarray) -> None:
-    arrays = Masks.from_dense(dense).arrays()
+    arrays = from_dense(dense).arrays()
     with pytest.raises(InputError, match="bits"):
         Masks.from_arrays({**arrays, "mask_bits": arrays["mask_bits"][:-1]})
 
@@ -149,4 +150,4 @@ def test_a_box_beyond_the_picture_is_refused() -> None:
 
 def test_masks_of_another_picture_share_nothing_that_could_be_counted(dense: np.ndarray) -> None:
     with pytest.raises(InputError, match="one picture"):
-        Masks.from_dense(dense).overlaps(Masks.from_dense(dense[:, :-1]))
+        from_dense(dense).overlaps(from_dense(dense[:, :-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cutting import from_dense
 from napari_kindred.classes.masks import Masks
 from napari_kindred.classes.resolve import best_of, resolve_map, resolve_masks
 
@@ -18,7 +19,7 @@ def block(y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
 
 
 def masks_of(*parts: np.ndarray) -> Masks:
-    return Masks.from_dense(np.stack(parts))
+    return from_dense(np.stack(parts))
 
 
 def scores_of(*rows: tuple[float, ...]) -> np.ndarray:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import zarr
 
+from cutting import from_dense
 from napari_kindred.class_configs import TeachConfig
 from napari_kindred.classes import seen as seen_module
 from napari_kindred.classes.closed import ClosedClip
-from napari_kindred.classes.masks import Masks
 from napari_kindred.classes.meaning import ClipMaskMeaning, MapMeaning, Meaning, VocabularyMeaning
 from napari_kindred.classes.mil import NOTHING, Bag
 from napari_kindred.classes.predict import segment_classes
@@ -47,7 +47,7 @@ class Anywhere:
         vectors = random.normal(size=(30, DIMENSION)).astype(np.float32)
         quality = random.random(30, np.float32)
         points = np.zeros((30, 2), np.float32)
-        return Proposals(Masks.from_dense(dense), vectors, quality, points, self.recipe)
+        return Proposals(from_dense(dense), vectors, quality, points, self.recipe)
 
 
 class Slopes:

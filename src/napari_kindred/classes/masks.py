@@ -87,23 +87,6 @@ class Masks:
         return cls((labels.shape[0], labels.shape[1]), _boxes(boxes), tuple(crops))
 
     @classmethod
-    def from_dense(cls, masks: NDArray[np.bool_]) -> Masks:
-        """Cut each of the masks (N, Y, X) out; an empty one gets an empty box."""
-        if masks.ndim != 3 or masks.dtype != bool:
-            raise InputError(
-                f"Masks must be (N, Y, X) of dtype bool, not {masks.ndim} axes of {masks.dtype}."
-            )
-        boxes, crops = [], []
-        for mask in masks:
-            rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-            box = (0, 0, 0, 0)
-            if len(rows):
-                box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-            boxes.append(box)
-            crops.append(mask[box[0] : box[2], box[1] : box[3]].copy())
-        return cls((masks.shape[1], masks.shape[2]), _boxes(boxes), tuple(crops))
-
-    @classmethod
     def joined(cls, parts: Sequence[Masks]) -> Masks:
         """Return the masks of several sets of one picture, at least one, one after the other."""
         crops = tuple(crop for part in parts for crop in part.crops)
