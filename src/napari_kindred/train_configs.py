@@ -73,6 +73,19 @@ class TrainConfig(RunConfig):
         12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    paste: float = option(
+        0.35,
+        "Pasting",
+        "Share of the crops into which entities of another picture of the same group are pasted.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    emphasis: str = option(
+        "",
+        "Emphasis",
+        "Groups of pictures to draw more often, as NAME=FACTOR, separated by commas; a group is "
+        "named like its data folder, or FOLDER/MODALITY.",
+    )
     score_images: int = option(
         120,
         "Pictures for the score",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_kindred.entities import augment
-from napari_kindred.entities.augment import IGNORE, draw_crop, draw_scale
+from napari_kindred.entities.augment import IGNORE, draw_crop, draw_scale, paste
 from napari_kindred.entities.dataset import Example
 
 
@@ -181,3 +181,64 @@ def test_blur_is_the_gaussian_s(sigma):
     expected = gaussian_filter(image, (0, sigma, sigma), mode="mirror", truncate=3.5)
     found = augment.blur(torch.from_numpy(image), sigma).numpy()
     np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def scene(background, entities, shape=(40, 40)):
+    """A picture of grey squares (row, column, side, value) on grey, and its labels."""
+    image, labels = torch.full((3, *shape), float(background)), np.zeros(shape, np.int32)
+    for number, (row, column, side, value) in enumerate(entities, start=1):
+        image[:, row : row + side, column : column + side] = value
+        labels[row : row + side, column : column + side] = number
+    return image, labels
+
+
+def test_a_pasted_entity_brings_its_pixels_and_its_label_and_stands_out_as_it_did():
+    """What is 0.5 brighter than its background is so on the other one as well."""
+    first, second = scene(0.1, [(2, 2, 8, 0.9)]), scene(0.4, [(20, 20, 9, 0.9)])
+    image, labels = paste(*first, *second, np.random.default_rng(0))
+    assert sorted(np.unique(labels)) == [0, 1, 3]
+    np.testing.assert_array_equal(labels == 3, second[1] == 1)
+    np.testing.assert_array_equal(labels == 1, first[1] == 1)
+    assert image[0, 24, 24] == pytest.approx(0.6, abs=1e-4)
+    assert image[0, 4, 4] == pytest.approx(0.9)
+    assert image[0, 30, 5] == pytest.approx(0.1)
+    assert 0.1 < image[0, 20, 24] < 0.6, "edges are blended"
+
+
+@pytest.mark.parametrize(("row", "left"), [(12, 1), (5, IGNORE)])
+def test_an_entity_of_which_little_is_left_takes_part_in_no_loss(row, left):
+    first, second = scene(0.1, [(2, 10, 12, 0.9)]), scene(0.1, [(row, 8, 16, 0.5)])
+    _, labels = paste(*first, *second, np.random.default_rng(0))
+    assert set(labels[2:row, 10:22].ravel()) == {left}
+    assert (labels == 3).sum() == 16 * 16
+
+
+def test_what_the_crop_cuts_is_not_pasted_nor_anything_outside_the_picture():
+    first, second = scene(0.1, []), scene(0.1, [(0, 5, 8, 0.9), (20, 20, 8, 0.9)])
+    first[1][:, :24] = IGNORE
+    _, labels = paste(*first, *second, np.random.default_rng(0))
+    assert (labels[:, :24] == IGNORE).all()
+    np.testing.assert_array_equal(labels[:, 24:] > 0, (second[1] == 2)[:, 24:])
+
+
+def test_nothing_is_pasted_where_there_is_nothing_to_paste_or_no_place():
+    full, empty = scene(0.1, [(0, 0, 40, 0.5)]), scene(0.1, [])
+    some = scene(0.1, [(20, 20, 8, 0.9)])
+    for first, second in ((some, empty), (full, some), (some, full)):
+        image, labels = paste(*first, *second, np.random.default_rng(0))
+        assert image is first[0]
+        assert labels is first[1]
+
+
+def test_entities_of_a_partner_come_into_crops_of_an_empty_picture(geometry_only):
+    """Four discs of it, at the size at which the picture itself is seen."""
+    row = np.concatenate([disc(40, 6), 2 * disc(40, 6)], 1)
+    partner = example(np.concatenate([row, np.where(row, row + 2, 0)]), diameter=12)
+    empty = example(np.zeros((96, 96), int), diameter=12)
+    areas = []
+    for seed in range(40):
+        crop = draw_crop(empty, 64, 12.0, 12.0, np.random.default_rng(seed), partner)
+        areas += np.bincount(crop.labels[crop.labels > 0])[1:].tolist()
+    areas = [area for area in areas if area]
+    assert len(areas) > 40
+    assert np.median(areas) == pytest.approx((disc(40, 6) > 0).sum(), rel=0.3)

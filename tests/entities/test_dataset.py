@@ -12,9 +12,10 @@ from napari_kindred.entities.dataset import (
     group_weights,
     load_examples,
     median_diameter,
+    read_emphasis,
     split_of,
 )
-from napari_kindred.errors import InputError
+from napari_kindred.errors import InputError, OptionError
 
 
 def picture(shape=(24, 32), seed=0):
@@ -190,6 +191,33 @@ def test_equal_pictures_of_a_group_are_equally_likely(mixed):
     for group in ("large", "small"):
         inside = [c for c, e in zip(chances, mixed, strict=True) if e.group == group]
         assert np.ptp(inside) == pytest.approx(0)
+
+
+def test_a_group_that_is_emphasised_is_drawn_more_often(mixed):
+    factors = read_emphasis(" small=3, ", mixed)
+    assert factors == {"small": 3.0}
+    before, after = group_weights(mixed), group_weights(mixed, factors)
+    small = np.array([e.group == "small" for e in mixed])
+    assert after.sum() == pytest.approx(1)
+    odds = [chances[small].sum() / chances[~small].sum() for chances in (before, after)]
+    assert odds[1] == pytest.approx(3 * odds[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tiny=2", r"must be NAME=FACTOR; there are the names large, small\."),
+        ("small", "must be NAME=FACTOR"),
+        ("small=", "a number above 0"),
+        ("small=much", "a number above 0"),
+        ("small=-1", "a number above 0"),
+        ("small=nan", "a number above 0"),
+        ("large=1,small=inf", "a number above 0"),
+    ],
+)
+def test_an_emphasis_that_cannot_be_meant_is_refused(mixed, text, words):
+    with pytest.raises(OptionError, match=words):
+        read_emphasis(text, mixed)
 
 
 def test_one_picture_is_always_drawn(mixed):

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .dataset import Example
 
 IGNORE = -1
@@ -42,10 +44,33 @@ def draw_scale(
 
 
 def draw_crop(
-    example: Example, crop: int, low: float, high: float, random: np.random.Generator
+    example: Example,
+    crop: int,
+    low: float,
+    high: float,
+    random: np.random.Generator,
+    other: Example | None = None,
 ) -> Crop:
-    """Cut a random crop of side ``crop`` out of an example, geometry and intensity augmented."""
+    """Cut a random crop of side ``crop`` out of an example, geometry and intensity augmented.
+
+    Given another example, some of the entities of a crop of that one are pasted in.
+    """
     scale = draw_scale(example, crop, low, high, random)
+    image, labels = _cut(example, crop, scale, random)
+    if other is not None:
+        ratio = example.diameter / other.diameter * math.exp(random.uniform(-0.3, 0.3))
+        image, labels = paste(image, labels, *_cut(other, crop, scale * ratio, random), random)
+    return Crop(
+        _intensity(image, example.grey, random),
+        torch.from_numpy(labels.astype(np.int64)),
+        example.complete,
+    )
+
+
+def _cut(
+    example: Example, crop: int, scale: float, random: np.random.Generator
+) -> tuple[Tensor, NDArray[np.int32]]:
+    """Cut a crop, enlarged by ``scale``, turned, flipped and stretched at random."""
     height, width = example.labels.shape
     angle = math.pi / 2 * int(random.integers(4))
     if random.random() < 0.5:
@@ -73,11 +98,49 @@ def draw_crop(
     labels = np.where(
         inside, example.labels[row.clip(0, height - 1), column.clip(0, width - 1)], IGNORE
     )
-    return Crop(
-        _intensity(image, example.grey, random),
-        torch.from_numpy(labels.astype(np.int64)),
-        example.complete,
+    return image, labels
+
+
+MOST_PASTED = 6
+"""At most so many entities are pasted into a crop."""
+
+LEFT = 0.6
+"""An entity that keeps less than this share of its pixels under what is pasted takes part in no
+loss."""
+
+
+def paste(
+    image: Tensor,
+    labels: NDArray[np.int32],
+    other: Tensor,
+    others: NDArray[np.int32],
+    random: np.random.Generator,
+) -> tuple[Tensor, NDArray[np.int32]]:
+    """Paste some whole entities of one crop into another, on its picture and its labels.
+
+    What is pasted is shifted in intensity by how far the backgrounds of the two lie apart, and
+    blended over a pixel at its edge.
+    """
+    edge = np.ones(others.shape, bool)
+    edge[1:-1, 1:-1] = False
+    whole = np.setdiff1d(others, np.append(others[edge], (0, IGNORE)))
+    known, ground = (labels == 0), (others == 0)
+    if not len(whole) or not known.any() or not ground.any():
+        return image, labels
+    chosen = random.choice(
+        whole, size=min(len(whole), int(random.integers(1, MOST_PASTED + 1))), replace=False
     )
+    mask = np.isin(others, chosen) & (labels != IGNORE)
+    first = image[:, torch.from_numpy(known)].median(1).values
+    second = other[:, torch.from_numpy(ground)].median(1).values
+    soft = blur(torch.from_numpy(mask.astype(np.float32))[None], 0.7)
+    image = image + soft * (other + (first - second)[:, None, None] - image)
+    before = np.bincount(labels[labels > 0], minlength=1)
+    after = np.bincount(labels[(labels > 0) & ~mask], minlength=len(before))
+    hurt = np.flatnonzero((after < LEFT * before) & (before > 0))
+    labels = np.where(np.isin(labels, hurt), IGNORE, labels)
+    labels = np.where(mask, others + len(before), labels)
+    return image, labels
 
 
 def _centre(example: Example, side: float, random: np.random.Generator) -> np.ndarray:

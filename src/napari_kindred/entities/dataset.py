@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import downscale_local_mean
 
-from ..errors import InputError
+from ..errors import InputError, OptionError
 from ..images import normalise, read_image
 
 if TYPE_CHECKING:
@@ -185,12 +185,14 @@ def data_hash(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def group_weights(examples: Sequence[Example]) -> NDArray[np.float64]:
+def group_weights(
+    examples: Sequence[Example], emphasis: Mapping[str, float] | None = None
+) -> NDArray[np.float64]:
     """Probability with which each example is drawn.
 
     A group's share grows with the square root of its pixels, so that few large pictures and many
     small ones both count; inside a group a picture's share grows with the square root of its
-    pixels as well.
+    pixels as well.  The share of a group that is named in ``emphasis`` is multiplied.
     """
     area = np.array([e.labels.size for e in examples], float)
     groups = np.array([e.group for e in examples])
@@ -198,4 +200,30 @@ def group_weights(examples: Sequence[Example]) -> NDArray[np.float64]:
     for group in np.unique(groups):
         inside = groups == group
         weights[inside] *= np.sqrt(area[inside].sum()) / weights[inside].sum()
+        weights[inside] *= (emphasis or {}).get(str(group), 1.0)
     return np.asarray(weights / weights.sum())
+
+
+def read_emphasis(text: str, examples: Sequence[Example]) -> dict[str, float]:
+    """Read by how much groups count more: ``name=factor``, separated by commas.
+
+    Raises
+    ------
+    OptionError
+        When there is no such group among the examples, or a factor is no positive number.
+    """
+    found = {}
+    known = sorted({example.group for example in examples})
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, factor = part.rpartition("=")
+        if name not in known:
+            raise OptionError(
+                f"emphasis={part!r} must be NAME=FACTOR; there are the names {', '.join(known)}."
+            )
+        try:
+            found[name] = float(factor)
+        except ValueError:
+            found[name] = 0.0
+        if not (0 < found[name] < np.inf):
+            raise OptionError(f"emphasis={part!r} needs a number above 0 after the =.")
+    return found

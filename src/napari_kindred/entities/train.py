@@ -20,7 +20,7 @@ from ..train_configs import TrainConfig
 from ..training import Run, Say, prepared
 from .augment import draw_crop
 from .checkpoint import load_network, save_weights
-from .dataset import Example, data_hash, group_weights, load_splits, spread
+from .dataset import Example, data_hash, group_weights, load_splits, read_emphasis, spread
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .validate import learn_scoring, score_examples
@@ -58,7 +58,11 @@ class Trainer(Run):
         config: TrainConfig,
         say: Say = print,
     ) -> None:
-        self.chances = group_weights(train)
+        self.chances = group_weights(train, read_emphasis(config.emphasis, train))
+        self.partners: dict[str, list[Example]] = {}
+        for example in train:
+            if example.diameter > 0:
+                self.partners.setdefault(example.group, []).append(example)
         groups = partial(_groups, share=config.encoder_rate)
         start, data = _start(config), data_hash(train)
         super().__init__(start, groups, train, validation, data, out, config, say, clip=CLIP)
@@ -77,6 +81,7 @@ class Trainer(Run):
                 config.diameter_low,
                 config.diameter_high,
                 random,
+                self.partner(self.examples[int(i)], random),
             )
             for i in picks
         ]
@@ -84,6 +89,13 @@ class Trainer(Run):
         images = images.contiguous(memory_format=torch.channels_last)
         labels = [c.labels.to(self.device) for c in crops]
         return images, labels, [c.complete for c in crops], random
+
+    def partner(self, example: Example, random: np.random.Generator) -> Example | None:
+        """Draw the picture of the same group that entities are pasted from, if any."""
+        if random.random() >= self.config.paste or example.diameter <= 0:
+            return None
+        group = self.partners[example.group]
+        return group[int(random.integers(len(group)))]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a step and its terms, each a mean over crops."""
