@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from magicgui.widgets import Container, ProgressBar, PushButton
+from napari.layers import Labels
 
 from ..events import Event, Notice, Partial, Progress
 from .form import row, say, sentence
@@ -93,7 +95,7 @@ class RunBar:
         self.run.enabled = False
         self.cancel.enabled = True
         self._job = Job(
-            job,
+            partial(_prepared, job),
             f"{self._title} of {shown.source}",
             on_event=partial(self._event, shown),
             on_success=partial(self._done, shown),
@@ -193,6 +195,16 @@ class RunBar:
         self.progress.visible = False
         self._on_end(shown, result)
         self.say(" ".join([text, *shown.notices()]), wrong=wrong)
+
+
+def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:
+    """Start a job; called beside the window.
+
+    napari's first layer of labels loads what compiles its colours, for a second or more, in which
+    the window would stand still.
+    """
+    Labels(np.zeros((1, 1), np.int32))
+    return job()
 
 
 def pinned(rows: list[Any]) -> Container:
