@@ -19,7 +19,8 @@ def cuttings(draw):
     halo, blend = draw(st.integers(0, 20)), draw(st.integers(0, 12))
     units = 2 * -(-(halo + blend) // multiple) + draw(st.integers(1, 12))
     tile = units * multiple + draw(st.integers(0, multiple - 1))
-    shape = draw(st.tuples(st.integers(1, 230), st.integers(1, 230)))
+    side = st.integers(1, min(230, 5 * tile))  # more tiles along an axis would tell nothing new
+    shape = draw(st.tuples(side, side))
     return shape, tile, halo, multiple, blend
 
 
