@@ -47,10 +47,9 @@ class EntityConfig:
         12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
     )
     min_score: float = option(
-        0.4,
+        0.3,
         "Smallest score",
-        "Entities that are right with a smaller chance than this are left out; 0 keeps "
-        "everything.",
+        "Entities that are right with a smaller chance than this are left out; 0 keeps everything.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,

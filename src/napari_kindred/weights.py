@@ -60,8 +60,8 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="4a488099976387da02f5a224f3c34d26aabfb577fe1e9c45aae49dbddb5fc681",
-        size=7336232,
+        sha256="8f45eaa7c8e702ea876bcc47614707cc7c8c1f03fb15e41b3f2e5eb163a091b4",
+        size=7336544,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
     ),

@@ -43,6 +43,10 @@ SMALLEST = 3.0
 COMPACTNESS = 0.1
 """How much superpixels prefer being square to following intensities of 0..1."""
 
+LIKELY = 0.1
+"""Entities that are right with a smaller chance are no proposals.  What the network was not taught,
+as platelets, looks unlikely to it, and what is nothing is none of the classes."""
+
 IGNORED = ("axes", "channel", "device", "memory", "tile")
 """Entity options that say nothing of what is found in a plane."""
 
@@ -223,7 +227,7 @@ def _opened(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[EntityNetwork, Encoder, EntityConfig, str]:
     """Load the entity network and an encoder, on one device."""
-    config = config or EntityConfig()
+    config = config or EntityConfig(min_score=LIKELY)
     chosen = select(device)
     network, info = load_network(config.weights, chosen)
     opened = open_encoder(encoder, device=chosen, progress=progress)
