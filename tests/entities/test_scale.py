@@ -71,6 +71,22 @@ def test_fragments_that_score_low_lose_against_whole_entities():
     assert scale == pytest.approx(module.TARGET / (side / 0.25), rel=0.01)
 
 
+@pytest.mark.parametrize(("granules", "wanted"), [(False, 120), (True, 30)])
+def test_sure_parts_of_cells_that_were_seen_whole_before_tell_nothing(granules, wanted):
+    """Seen whole from afar: cells of 120 pixels; seen closely: a granule in each, or many."""
+    cells = discs(120, 1500)
+
+    def look(pixels, scale):
+        labels, scores = honest([])(pixels, scale)
+        if scale >= 1:
+            parts = discs(30, pixels.shape[0], 1.1 if granules else 6.4)
+            labels, scores = honest([])(parts[:, : pixels.shape[1]], scale)
+        return labels, scores
+
+    _, diameter = finish(choose_scale(cells, look))
+    assert diameter == pytest.approx(wanted, rel=0.15)
+
+
 def test_typical_diameter_is_that_of_the_entity_at_half_the_area():
     labels = np.zeros((50, 50), np.int32)
     labels[:2, :2] = 1

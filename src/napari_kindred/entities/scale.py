@@ -51,6 +51,9 @@ COST = 0.02
 """What a look's score is reduced by per octave away from 1: parts and groups can look like
 entities, and most pictures are taken at a magnification that suits what they show."""
 
+PARTS = 0.5
+"""A look that covers less than this share of what the first one covered there sees parts."""
+
 Look = Callable[[NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]]
 """Segments a plane (H, W, C) after scaling it: labels of the scaled size, and their scores."""
 
@@ -135,14 +138,18 @@ def choose_scale(
     believed: list[tuple[float, float]] = []
     for number, scale in enumerate(scales):
         yield Progress(number / len(scales), 1, "measuring the entities")
+        window = window_slices(shape, scale, mask)
         if shrunk is not None and scale == overview < 1:
             labels, scores = look(shrunk(LOOK), 1.0)
         else:
-            labels, scores = look(pixels[window_slices(shape, scale, mask)], scale)
+            labels, scores = look(pixels[window], scale)
+        expected = _share(mask, window, shape)
         if number == 0:
             mask = labels > 0
         seen = typical_diameter(labels)
         if not TRUSTED[0] <= seen <= TRUSTED[1]:
+            continue
+        if np.count_nonzero(labels) < PARTS * expected * labels.size:
             continue
         areas = np.bincount(labels.ravel())[1:]
         score = float((scores * areas).sum() / areas.sum())
@@ -158,6 +165,15 @@ def choose_scale(
         return 1.0, 0.0
     diameter = max(believed)[1]
     return _scale_for(diameter), diameter
+
+
+def _share(mask: NDArray[np.bool_], window: tuple[slice, slice], shape: tuple[int, int]) -> float:
+    """Return how much of a window of the plane a mask of the whole plane covers."""
+    part = tuple(
+        slice(one.start * m // side, -(-one.stop * m // side))
+        for one, m, side in zip(window, mask.shape, shape, strict=True)
+    )
+    return float(mask[part].mean())
 
 
 def _scale_for(diameter: float) -> float:
