@@ -93,6 +93,14 @@ class TrainConfig(RunConfig):
         "what it finds is right; 0 leaves it at how sure it is of the pixels.",
         minimum=0,
     )
+    blend: float = option(
+        0.0,
+        "Old weights",
+        "Share of the weights file it began from (init) in what is kept; some of it often does "
+        "better on pictures of neither training.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     weight_attraction: float = option(0.5, "Attraction", "Weight of the attraction loss.")
     weight_repulsion: float = option(0.25, "Repulsion", "Weight of the repulsion loss.")
     weight_reco: float = option(0.0, "ReCo", "Weight of the regional contrast loss.")
@@ -107,6 +115,8 @@ class TrainConfig(RunConfig):
         check(self)
         if self.crop % 32:
             raise OptionError(f"crop={self.crop} must be a multiple of 32.")
+        if self.blend and self.init in ("imagenet", "timm", "random"):
+            raise OptionError(f"blend={self.blend} needs a weights file to begin from, in init.")
         if self.diameter_high < self.diameter_low:
             raise OptionError("diameter_high must not be below diameter_low.")
 

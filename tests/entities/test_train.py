@@ -177,6 +177,24 @@ def test_an_untrained_network_finds_none_of_them(data, tmp_path):
     assert scores["AP50"] < 0.2
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_weights_it_began_from_is_kept(data, trained, tmp_path, share):
+    begun = dataclasses.replace(SHORT, init=str(trained[1]), encoder=LONGER.encoder, max_steps=2)
+    new, mixed = (
+        load_file(train([data], tmp_path / str(blend), dataclasses.replace(begun, blend=blend)))
+        for blend in (0.0, share)
+    )
+    for name, old in load_file(trained[1]).items():
+        expected = new[name].float() * (1 - share) + old.float() * share
+        torch.testing.assert_close(mixed[name].float(), expected, rtol=2e-3, atol=1e-6)
+    assert any(not torch.equal(new[name], mixed[name]) for name in new) == (share > 0)
+
+
+def test_old_weights_that_are_none_are_no_share():
+    with pytest.raises(OptionError, match="needs a weights file to begin from"):
+        dataclasses.replace(SHORT, blend=0.2)
+
+
 class Stopped(Trainer):
     """A run that is interrupted before its fourth step, as by Ctrl+C."""
 

@@ -65,6 +65,7 @@ class Trainer(Run):
                 self.partners.setdefault(example.group, []).append(example)
         groups = partial(_groups, share=config.encoder_rate)
         start, data = _start(config), data_hash(train)
+        self.old = {k: v.detach().clone() for k, v in start.state_dict().items()}
         super().__init__(start, groups, train, validation, data, out, config, say, clip=CLIP)
 
     # -- one step ---------------------------------------------------------------------------
@@ -115,9 +116,15 @@ class Trainer(Run):
     # -- keeping ----------------------------------------------------------------------------
 
     def averaged(self) -> EntityNetwork:
-        """Return the network with averaged weights, in evaluation mode."""
+        """Return the network with averaged weights, the old ones among them as ``blend`` says."""
         network = EntityNetwork(self.network.config)
-        network.load_state_dict(self.average)
+        kept = {
+            name: value.lerp(self.old[name].to(value.device), self.config.blend)
+            if value.is_floating_point()
+            else value
+            for name, value in self.average.items()
+        }
+        network.load_state_dict(kept)
         return network.to(self.device).eval()
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
