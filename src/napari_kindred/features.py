@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import OptionError
+from .options import must_be
 from .preferences import preferences
 from .weights import cache_dir
 
@@ -113,6 +114,18 @@ class FeatureCache:
         self.limit = _default_limit(self.folder) if limit is None else limit
         self._mine: set[str] = set()
         self._total, self._full, self._until_look = 0, False, 0
+
+    @classmethod
+    def of(cls, cache: FeatureCache | None) -> FeatureCache:
+        """Return the cache that was given, or the shared one when that is None.
+
+        Raises
+        ------
+        OptionError
+            When it is neither.
+        """
+        must_be("cache", cache, cls, "make one of a folder")
+        return cls() if cache is None else cache
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """Return the arrays of a key, or None when there are none or they are damaged."""

@@ -35,6 +35,7 @@ from .intensity import (
     spread_of,
     to_float32,
 )
+from .options import must_be
 from .planes import PlaneRange, RawFrame, digest_of, look_through, note_on_frame
 
 __all__ = [
@@ -144,6 +145,7 @@ class Frames:
         """
         file = image if isinstance(image, ImageFile) else ImageFile(image, path=source_of(image))
         levels = file.levels or (tuple(file.data) if is_pyramid(file.data) else (file.data,))
+        must_be("metadata_axes", metadata_axes, str)
         metadata_axes = metadata_axes or file.axes
         data = as_array(levels[0])
         shape = tuple(int(size) for size in data.shape)

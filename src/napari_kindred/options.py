@@ -102,6 +102,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+def must_be(name: str, value: Any, kind: type, advice: str = "give one of these") -> None:
+    """Refuse an argument that is neither None nor of its kind.
+
+    Raises
+    ------
+    OptionError
+        Naming the argument, its value and what is needed.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise OptionError(f"{name}={shown(value)} is no {kind.__name__}; {advice}.")
+
+
 def changed(config: Any) -> dict[str, Any]:
     """Return the fields that differ from their defaults, for replaying a call."""
     return {
@@ -128,8 +140,7 @@ def with_options(kind: type[Config], config: Config | None, options: dict[str, A
     OptionError
         For a config of another class, or a name that is no option, listing those that are.
     """
-    if config is not None and not isinstance(config, kind):
-        raise OptionError(f"config={shown(config)} is no {kind.__name__}; give one of these.")
+    must_be("config", config, kind)
     known: Any = kind() if config is None else config
     names = [item.name for item in dataclasses.fields(known)]
     unknown = sorted(set(options) - set(names))

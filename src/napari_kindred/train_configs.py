@@ -115,8 +115,6 @@ class TrainConfig(RunConfig):
         check(self)
         if self.crop % 32:
             raise OptionError(f"crop={self.crop} must be a multiple of 32.")
-        if self.blend and self.init in ("imagenet", "timm", "random"):
-            raise OptionError(f"blend={self.blend} needs a weights file to begin from, in init.")
         if self.diameter_high < self.diameter_low:
             raise OptionError("diameter_high must not be below diameter_low.")
 

@@ -190,9 +190,9 @@ def test_a_share_of_the_weights_it_began_from_is_kept(data, trained, tmp_path, s
     assert any(not torch.equal(new[name], mixed[name]) for name in new) == (share > 0)
 
 
-def test_old_weights_that_are_none_are_no_share():
+def test_old_weights_that_are_none_are_no_share(data, tmp_path):
     with pytest.raises(OptionError, match="needs a weights file to begin from"):
-        dataclasses.replace(SHORT, blend=0.2)
+        train([data], tmp_path / "out", dataclasses.replace(SHORT, blend=0.2))
 
 
 class Stopped(Trainer):

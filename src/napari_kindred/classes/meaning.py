@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,7 @@ Look = Generator[Progress | Notice, None, "Arrays"]
 Vectors = Generator[Progress | Notice, None, "NDArray[np.float32]"]
 
 
+@runtime_checkable
 class Meaning(Protocol):
     """Tells names apart in a picture, in two steps: the long look, and the quick decision."""
 

@@ -13,11 +13,12 @@ from ..class_configs import ClassesConfig
 from ..events import Event, Notice, Progress, finish, within_stack
 from ..features import FeatureCache
 from ..images import Frames, is_constant, normalise
-from ..options import with_options
+from ..options import must_be, with_options
 from ..results import home_for, provenance
 from ..scale import open_workers
 from ..shelf import Shelf
 from .again import opener_of
+from .meaning import Meaning
 from .names import check_names
 from .open_meaning import iter_open_meaning
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..shelf import Arrays
     from ..units import FrameAt
     from .examples import Example
-    from .meaning import Meaning
     from .vocabulary import Vocabulary
 
 
@@ -67,12 +67,13 @@ def iter_segment_classes(
     start = time.perf_counter()
     config = with_options(ClassesConfig, config, options)
     names = check_names(names)
+    must_be("meaning", meaning, Meaning, "open one, or give a vocabulary")
     frames = Frames.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
         yield Notice(note)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
-    cache = FeatureCache() if cache is None else cache
+    cache = FeatureCache.of(cache)
     with open_workers(scheduler, config.device) as workers:
         if meaning is None:
             here = replace(config, device=str(workers.device))

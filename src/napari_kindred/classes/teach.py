@@ -58,7 +58,7 @@ def iter_teach_classes(
     and :class:`~napari_kindred.events.Notice`; returns the :class:`.Vocabulary`.
     """
     config = with_options(TeachConfig, config, options)
-    cache = FeatureCache() if cache is None else cache
+    cache = FeatureCache.of(cache)
     examples = as_examples(examples)
     names = class_names(examples)
     yield from _doubts(examples, names)

@@ -19,7 +19,7 @@ from ..config import ConsistentConfig
 from ..events import Event, finish
 from ..features import FeatureCache
 from ..images import Frames
-from ..options import with_options
+from ..options import must_be, with_options
 from ..results import provenance
 from ..scale import open_workers
 from .hierarchy import HierarchicalClustering
@@ -82,7 +82,8 @@ def iter_cluster_stack(
                 f"Memory is short: frames are encoded in tiles of {run.how.tile} pixels."
             )
         given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
-        opened = partial(run.open, FeatureCache() if cache is None else cache)
+        must_be("model", given, HierarchicalClustering, "give a fitted one or its file")
+        opened = partial(run.open, FeatureCache.of(cache))
         yield from iter_aside(opened, "loading the encoder")
         if given is not None:
             run.check_model(given)

@@ -7,19 +7,21 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config import EntityConfig
+from ..errors import OptionError
 from ..events import Event, Notice, Partial, Progress, finish, within_stack
 from ..images import Frames
-from ..options import with_options
+from ..options import shown, with_options
 from ..results import Assembly, Segmentation, provenance
 from ..scale import open_workers
 from .checkpoint import load_network
 from .frame import Crew, Frame, fits, put_frame, within_budget
 from .kit import Kit, iter_whole, opener_of, seen_at
+from .network import EntityNetwork
 from .plane import look
 from .scale import choose_scale
 
 if TYPE_CHECKING:
-    from .network import EntityNetwork
+    from ..workers import Workers
 
 
 def iter_segment_entities(
@@ -57,7 +59,7 @@ def iter_segment_entities(
         yield Notice(note)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     with open_workers(scheduler, config.device) as workers:
-        network, info = model or load_network(config.weights, workers.device)
+        network, info = _opened(model, config.weights, workers)
         assembly = Assembly(frames, config.memory)
         fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
         for note in filter(None, (assembly.note, smaller)):
@@ -87,6 +89,16 @@ def iter_segment_entities(
         typical_diameter=None if diameter is None else round(diameter, 1),
     )
     return assembly.segmentation(facts)
+
+
+def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, Mapping[str, Any]]:
+    """Return the network that was given, or load one, and what is known of it."""
+    if model is None:
+        return load_network(weights, workers.device)
+    match model:
+        case (EntityNetwork() as network, Mapping() as info):
+            return network, info
+    raise OptionError(f"model={shown(model)} is not the pair that load_network returns.")
 
 
 def _choose_scale(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import WeightsError
+from ..errors import OptionError, WeightsError
 from ..train_configs import TrainConfig
 from ..training import Run, Say, prepared
 from .augment import draw_crop
@@ -147,6 +147,8 @@ class Trainer(Run):
 
 
 def _start(config: TrainConfig) -> EntityNetwork:
+    if config.blend and config.init in ("imagenet", "timm", "random"):
+        raise OptionError(f"blend={config.blend} needs a weights file to begin from, in init.")
     torch.manual_seed(config.seed)
     network = EntityNetwork(config.network())
     if config.init == "imagenet":
