@@ -8,13 +8,14 @@ from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from napari_kindred import cli
 from napari_kindred.class_tasks import ClassTask
 from napari_kindred.classes.resolve import Resolved
-from napari_kindred.classes.result import ClassAssembly
+from napari_kindred.classes.result import ClassAssembly, ClassSegmentation, PartialClasses
 from napari_kindred.classes.tables import sum_classes
 from napari_kindred.classes.vocabulary import Vocabulary
 from napari_kindred.events import Progress
@@ -146,21 +147,26 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
     frames = Frames.open(image, task.config.axes, task.config.channel, metadata_axes)
     colours = Colours().check(task.names)
     assembly = ClassAssembly(frames.output_shape, frames.output_axes, task.names, colours)
+
+    def so_far() -> ClassSegmentation:
+        facts = provenance(
+            method="classes",
+            config=task.config,
+            frames=frames,
+            names=task.names,
+            colours=colours,
+            **Colours().identity(),
+        )
+        return assembly.segmentation(facts)
+
     for number, index in enumerate(frames.indices()):
         pixels = frames.read(index).pixels
         labels = np.where(pixels[..., 0] > 150, 1, 0).astype(np.int32)
         found = Resolved(labels, labels, np.array([1]), np.array([0.5], np.float32))
-        yield assembly.add(number, index, found)
+        done = assembly.add(number, index, found)
+        yield PartialClasses(done.index, done.labels, done.table, so_far=so_far)
         yield Progress(number + 1, len(frames), "naming", number + 1, len(frames))
-    facts = provenance(
-        method="classes",
-        config=task.config,
-        frames=frames,
-        names=task.names,
-        colours=colours,
-        **Colours().identity(),
-    )
-    return assembly.segmentation(facts)
+    return so_far()
 
 
 @pytest.fixture
@@ -231,6 +237,9 @@ def test_frames_of_a_stack_that_are_done_before_a_cancel_are_kept(
     assert table["count"].tolist() == [2, 0]
     facts = result.provenance
     assert (facts["complete"], facts["frames_done"]) == (False, 2)
+    assert facts["notes"] == ["stopped: cancelled"]
+    things = pd.read_csv(tmp_path / "out.entities.csv")
+    assert things[["frame", "name"]].to_numpy().tolist() == [[0, "red"], [1, "red"]]
     assert (facts["names"], facts["colours"]) == (["red", "green"], ["#000000", "#000001"])
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .results import Assembly, Segmentation
 from .tasks import Task
 from .writing import refuse_existing
 
@@ -20,8 +18,9 @@ if TYPE_CHECKING:
     from .class_configs import ClassesConfig
     from .classes.meaning import Meaning
     from .classes.result import ClassSegmentation
-    from .events import Event
+    from .events import Event, Partial
     from .images import Frames
+    from .results import Segmentation
 
 
 class ClassTask(Task["ClassSegmentation"]):
@@ -133,17 +132,9 @@ class ClassTask(Task["ClassSegmentation"]):
         """Return the names and what gives them their meaning."""
         return {"names": self.names, "given": self._given}
 
-    def so_far(self, frames: Frames) -> ClassesSoFar:
+    def so_far(self, frames: Frames) -> ClassesSoFar:  # noqa: ARG002
         """Return an empty place for the frames of an image."""
-        return ClassesSoFar(frames, self._colours)
-
-    def facts(self) -> dict[str, Any]:
-        """Return names, colours and what gives them their meaning."""
-        known = {} if self._meaning is None else self._meaning.identity()
-        return {"names": self.names, "colours": self._colours(), **known}
-
-    def _colours(self) -> tuple[str, ...]:
-        return () if self._meaning is None else self._meaning.check(self.names)
+        return ClassesSoFar()
 
     def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the things of each class."""
@@ -156,24 +147,29 @@ class ClassTask(Task["ClassSegmentation"]):
         return result.table, result.entity_table
 
 
-class ClassesSoFar(Assembly):
-    """Frames with classes; the tables of what comes have a row per class.
+class ClassesSoFar:
+    """The frames that are done, as the last of them says: with all their tables."""
 
-    Parameters
-    ----------
-    frames : Frames
-        The image that is worked on.
-    colours : callable
-        Gives the classes' colours.
-    """
+    def __init__(self) -> None:
+        self._last: Callable[[], ClassSegmentation] | None = None
 
-    def __init__(self, frames: Frames, colours: Callable[[], Sequence[str]]) -> None:
-        super().__init__(frames)
-        self._colours = colours
+    @property
+    def done(self) -> bool:
+        """True when there are any."""
+        return self._last is not None
 
-    def table(self) -> pd.DataFrame:
-        """Return a row per class, over all frames that are there."""
-        from .classes.tables import sum_classes
+    def add(self, partial: Partial) -> None:
+        """Take a finished frame in."""
+        self._last = getattr(partial, "so_far", None)
 
-        pixels = len(self.done) * math.prod(self.labels.shape[-2:])
-        return sum_classes([super().table()], self._colours(), pixels)
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> ClassSegmentation:
+        """Return what is there as a result; its provenance tells that it is not all."""
+        assert self._last is not None, "there are frames"  # noqa: S101
+        result = self._last()
+        facts = {**result.provenance, **provenance}
+        return replace(result, provenance=facts, scale=scale, units=units)

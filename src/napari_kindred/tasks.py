@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from .downloads import file_sha256
-from .errors import KindredError, reason_of
+from .errors import reason_of
 from .events import Event, Notice, Partial, Progress, finish
 from .files import read_image
 from .images import Frames
@@ -105,10 +105,6 @@ class Task(ABC, Generic[Made]):
         """Return an empty place for the frames of an image."""
         return Assembly(frames)
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the provenance of a stopped job says beside the usual."""
-        return {}
-
     def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
         """Return by name how many things there are of a kind, and their area in pixels."""
         return {}
@@ -167,20 +163,11 @@ def run_task(
                 seconds=time.perf_counter() - start,
                 notes=[*_notes(image), f"stopped: {why}"],
                 image=image.name,
-                **_known(task),
             )
             _keep_surely(keep, so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
         raise
     _keep_surely(keep, result)
     return result
-
-
-def _known(task: Task[Any]) -> dict[str, Any]:
-    """Return the facts of a stopped job, for which some may be gone that it had."""
-    try:
-        return task.facts()
-    except KindredError:
-        return {}
 
 
 def _keep_surely(keep: Callable[[Segmentation], None], result: Segmentation) -> None:
