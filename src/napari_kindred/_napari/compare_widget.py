@@ -15,7 +15,8 @@ from ..changes import CHANGED, KINDS, ONLY_A, SAME, iter_compare
 from ..events import Progress
 from .bare import bare, level_0
 from .compare_layers import COLOURS, add_outlines, is_comparison, show_change
-from .form import Closing, labelled, native_row, row, say, scrolled, sentence
+from .dock import Dock
+from .form import labelled, native_row, row, say, scrolled, sentence
 from .layers import KEY
 from .worker import Job
 
@@ -73,7 +74,7 @@ class CompareWidget(Container):
         )
         self._show_list(False)
         self._bind()
-        self._closing = Closing(self.native, self._let_go)
+        self._dock = Dock(self.native, self._let_go)
         self.native.destroyed.connect(self._abandon)
         self.reset_choices()
 

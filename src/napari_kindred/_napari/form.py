@@ -22,7 +22,7 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from magicgui.widgets.bases import ValueWidget, Widget
 
@@ -140,27 +140,6 @@ def scrolled(outer: Container, rows: list[Widget]) -> Container:
     area.fit()
     outer.native.layout().addWidget(area)
     return inner
-
-
-class Closing(QObject):
-    """Tells when a widget's dock is closed, which leaves the widget alive without a parent.
-
-    Parameters
-    ----------
-    widget : QWidget
-    on_close : callable
-    """
-
-    def __init__(self, widget: QWidget, on_close: Callable[[], Any]) -> None:
-        super().__init__(widget)
-        self._on_close = on_close
-        widget.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Look for the loss of the parent; every event goes on its way."""
-        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
-            self._on_close()
-        return False
 
 
 class Form:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import Container, PushButton
 
 from ..events import Event
 from ..options import changed
-from .form import Closing, Form, row, scrolled
+from .dock import Dock
+from .form import Form, row, scrolled
 from .image_box import ImageBox
 from .keys import bind_keys, forget, used
 from .remembered import recall, remember
@@ -87,7 +89,7 @@ class StackWidget(Container):
         self.form.unfold(False)
         self.bar.settle()
         self.more_tools.keep.settle()
-        self._closing = Closing(self.native, self._closed)
+        self._dock = Dock(self.native, self._closed, partial(used, viewer, self))
         self.native.destroyed.connect(self._abandon)
         bind_keys(viewer, self)
         options, damaged = recall(self.title)

@@ -1,0 +1,80 @@
+"""A dock widget among the others of the window: in tabs with those of ours, told when closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Dock(QObject):
+    """Follows the dock that a widget is in, from its opening to its close.
+
+    When the dock is first shown it joins those of ours that are in the same place of the window,
+    as a tab: one above the other they would be too low to be used.
+
+    Parameters
+    ----------
+    widget : QWidget
+    on_close : callable
+        Called when the dock is closed, which leaves the widget alive without a parent.
+    on_show : callable, optional
+        Called whenever the widget comes to the front.
+    """
+
+    def __init__(
+        self,
+        widget: QWidget,
+        on_close: Callable[[], Any],
+        on_show: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(widget)
+        self._on_close, self._on_show = on_close, on_show
+        self._soon: QTimer | None = QTimer(self)  # napari is not done with the dock yet
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._join)
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Look for the dock's first and last moments; every event goes on its way."""
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            self._on_close()
+        elif event.type() == QEvent.Type.Show and self._soon is not None:
+            self._soon.start(0)
+        return False
+
+    def _seen(self, visible: bool) -> None:
+        if visible and self._on_show is not None:
+            self._on_show()
+
+    def _join(self) -> None:
+        """Become a tab beside the others."""
+        self._soon = None
+        dock = _around(self.parent())
+        if dock is None:
+            return
+        dock.visibilityChanged.connect(self._seen)  # a tab behind another is shown, for Qt
+        window = dock.parent()
+        if not isinstance(window, QMainWindow) or dock.isFloating():
+            return
+        place = window.dockWidgetArea(dock)
+        for known in window.findChildren(Dock):
+            other = _around(known)
+            if other is None or other is dock or known._soon is not None:
+                continue
+            if other.isHidden() or other.isFloating() or window.dockWidgetArea(other) != place:
+                continue
+            window.tabifyDockWidget(other, dock)
+            dock.raise_()
+            return
+
+
+def _around(one: Any) -> QDockWidget | None:
+    """Return the dock that something is in."""
+    while one is not None and not isinstance(one, QDockWidget):
+        one = one.parent()
+    return one
