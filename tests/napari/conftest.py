@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+import napari._qt.qt_main_window  # noqa: F401 - here, so that it is among what was imported first
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
