@@ -47,7 +47,7 @@ class EntityConfig:
         12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
     )
     min_score: float = option(
-        0.3,
+        0.35,
         "Smallest score",
         "Entities that are right with a smaller chance than this are left out; 0 keeps everything.",
         minimum=0.0,

@@ -60,8 +60,8 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="8f45eaa7c8e702ea876bcc47614707cc7c8c1f03fb15e41b3f2e5eb163a091b4",
-        size=7336544,
+        sha256="74d4fb78d9298b9dc9fb0a2ca0f79635079bcc0daed3b5d66437c90ca34b5ca9",
+        size=7336560,
         licence="BSD-3-Clause",
         about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
     ),

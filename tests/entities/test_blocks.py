@@ -310,8 +310,8 @@ def test_a_small_budget_makes_tiles_and_blocks_smaller_and_says_so():
 def test_a_real_picture_in_blocks_is_as_it_is_whole(monkeypatch):
     model = load_network("kindred-entities")
     picture = np.pad(np.asarray(open_sample("nuclei").data)[0], [(0, 384), (0, 384)], "symmetric")
-    whole = nk.segment_entities(picture, axes="YX", model=model, scale=1.0)
-    sure = {"min_area": 12, "min_score": EntityConfig().min_score}
+    sure = {"min_area": 12, "min_score": 0.3}  # which no score of this picture is near
+    whole = nk.segment_entities(picture, axes="YX", model=model, scale=1.0, **sure)
     cut = finish(in_blocks(picture, model, monkeypatch, 384, **sure))
     both = overlaps(whole.labels, cut.labels)
     assert both.count_first == both.count_second > 200

@@ -16,12 +16,12 @@ from ..scale import open_workers
 from .checkpoint import load_network
 from .frame import Crew, Frame, fits, put_frame, within_budget
 from .kit import Kit, iter_whole, opener_of, seen_at
-from .network import EntityNetwork
 from .plane import look
 from .scale import choose_scale
 
 if TYPE_CHECKING:
     from ..workers import Workers
+    from .network import EntityNetwork
 
 
 def iter_segment_entities(
@@ -96,7 +96,7 @@ def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, 
     if model is None:
         return load_network(weights, workers.device)
     match model:
-        case (EntityNetwork() as network, Mapping() as info):
+        case (network, Mapping() as info) if hasattr(network, "scoring"):
             return network, info
     raise OptionError(f"model={shown(model)} is not the pair that load_network returns.")
 
