@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
+from napari_kindred._napari.compare_widget import CompareWidget
 from napari_kindred._napari.stack_widget import StackWidget
 
 if TYPE_CHECKING:
@@ -78,3 +80,18 @@ def test_keys_work_on_the_tab_in_front(
         until(lambda: in_front(dock))  # noqa: B023 - asked at once
         qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert started == ["EntitiesWidget", "ConsistentWidget"]
+
+
+def test_a_widget_that_is_shown_before_it_has_a_dock_still_becomes_a_tab(
+    viewer: Any, until: Callable
+) -> None:
+    window = viewer.window._qt_window
+    window.show()
+    first, _ = opened(viewer, "Entities")
+    until(lambda: in_front(first))
+    widget = CompareWidget(viewer)
+    widget.native.show()
+    until(lambda: widget.native.isVisible())
+    QApplication.processEvents()
+    later = viewer.window.add_dock_widget(widget, name="Compare")
+    until(lambda: window.tabifiedDockWidgets(first) == [later])

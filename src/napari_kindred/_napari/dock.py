@@ -53,10 +53,10 @@ class Dock(QObject):
 
     def _join(self) -> None:
         """Become a tab beside the others."""
-        self._soon = None
         dock = _around(self.parent())
         if dock is None:
             return
+        self._soon = None
         dock.visibilityChanged.connect(self._seen)  # a tab behind another is shown, for Qt
         window = dock.parent()
         if not isinstance(window, QMainWindow) or dock.isFloating():
