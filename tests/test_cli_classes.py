@@ -155,6 +155,7 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
             frames=frames,
             names=task.names,
             colours=colours,
+            notes=["frames are fine"],
             **Colours().identity(),
         )
         return assembly.segmentation(facts)
@@ -237,7 +238,7 @@ def test_frames_of_a_stack_that_are_done_before_a_cancel_are_kept(
     assert table["count"].tolist() == [2, 0]
     facts = result.provenance
     assert (facts["complete"], facts["frames_done"]) == (False, 2)
-    assert facts["notes"] == ["stopped: cancelled"]
+    assert facts["notes"] == ["frames are fine", "stopped: cancelled"]
     things = pd.read_csv(tmp_path / "out.entities.csv")
     assert things[["frame", "name"]].to_numpy().tolist() == [[0, "red"], [1, "red"]]
     assert (facts["names"], facts["colours"]) == (["red", "green"], ["#000000", "#000001"])

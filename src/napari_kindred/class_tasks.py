@@ -168,8 +168,9 @@ class ClassesSoFar:
         scale: tuple[float, ...] | None = None,
         units: tuple[str, ...] | None = None,
     ) -> ClassSegmentation:
-        """Return what is there as a result; its provenance tells that it is not all."""
-        assert self._last is not None, "there are frames"  # noqa: S101
+        """Return what is there as a result, with its own facts and notes beside those given."""
+        assert self._last is not None  # noqa: S101 - it is asked for where there are frames
         result = self._last()
         facts = {**result.provenance, **provenance}
+        facts["notes"] = [*result.provenance["notes"], *provenance["notes"]]
         return replace(result, provenance=facts, scale=scale, units=units)
