@@ -96,8 +96,7 @@ class TrainConfig(RunConfig):
     blend: float = option(
         0.0,
         "Old weights",
-        "Share of the weights file it began from (init) in what is kept; some of it often does "
-        "better on pictures of neither training.",
+        "Share of the weights file it began from (init) in what is kept, to forget less of it.",
         minimum=0.0,
         maximum=1.0,
     )
