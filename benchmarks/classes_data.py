@@ -11,8 +11,8 @@ import numpy as np
 from entities_accuracy import KINDS, kind_of
 from scipy.ndimage import distance_transform_edt
 
-from napari_kindred.classes.examples import Example
-from napari_kindred.images import list_images, read_image
+from napari_kindred.classes.vocabulary.examples import Example
+from napari_kindred.images.stack import list_images, read_image
 
 WHITE_CELL = {1: "cytoplasm", 2: "nucleus"}
 """Pixel classes of wbc_blood."""

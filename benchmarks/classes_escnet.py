@@ -36,15 +36,15 @@ from meanshift import hardware
 from tables import keep
 from torch.nn import functional as F
 
-from napari_kindred.classes.clip_match import CONTRAST, contrast_beside
-from napari_kindred.classes.clip_text import TEMPLATES
+from napari_kindred.classes.clip.matching import CONTRAST, contrast_beside
+from napari_kindred.classes.clip.text import TEMPLATES
 from napari_kindred.classes.escnet.dataset import NOTHING, crop_of, load_class_data
-from napari_kindred.classes.escnet.train_escnet import EscTrainer, score_classes
-from napari_kindred.train_configs import EscTrainConfig
-from napari_kindred.training import prepared
+from napari_kindred.classes.escnet.train import EscTrainer, score_classes
+from napari_kindred.core.train_configs import EscTrainConfig
+from napari_kindred.models.trainer import prepared
 
 if TYPE_CHECKING:
-    from napari_kindred.entities.dataset import Example
+    from napari_kindred.models.training_data import Example
 
 NAME = Path(__file__).stem
 

@@ -20,10 +20,10 @@ from entities_accuracy import held_out
 from meanshift import hardware
 from tables import keep
 
-from napari_kindred.classes.masks import Masks
-from napari_kindred.classes.proposals import Proposer, open_proposer
-from napari_kindred.events import finish
-from napari_kindred.images import normalise, read_image
+from napari_kindred.classes.proposals.base import Proposer, open_proposer
+from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.core.events import finish
+from napari_kindred.images.stack import normalise, read_image
 
 NAME = "classes_proposals"
 

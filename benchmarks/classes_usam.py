@@ -29,23 +29,23 @@ from classes_data import BLOOD, WHITE_CELL, Sample, marked, matched, smears, whi
 from meanshift import hardware
 from tables import keep, measured_before
 
-from napari_kindred.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.classes.examples import Example
-from napari_kindred.classes.mil import NOTHING, UNKNOWN, Bag
-from napari_kindred.classes.open_meaning import iter_open_meaning
+from napari_kindred.classes.open import iter_open_meaning
 from napari_kindred.classes.predict import segment_classes
-from napari_kindred.classes.proposals import Proposals, iter_propose, open_proposer
-from napari_kindred.classes.teach import teach_classes
-from napari_kindred.classes.train_head import train_head
-from napari_kindred.errors import KindredError
-from napari_kindred.events import finish
-from napari_kindred.features import FeatureCache
-from napari_kindred.images import Frames, normalise
-from napari_kindred.metrics import mean_iou
+from napari_kindred.classes.proposals.base import Proposals, iter_propose, open_proposer
+from napari_kindred.classes.vocabulary.examples import Example
+from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, Bag
+from napari_kindred.classes.vocabulary.teach import teach_classes
+from napari_kindred.classes.vocabulary.train_head import train_head
+from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
+from napari_kindred.core.errors import KindredError
+from napari_kindred.core.events import finish
+from napari_kindred.images.stack import Frames, normalise
+from napari_kindred.models.feature_cache import FeatureCache
+from napari_kindred.results.metrics import mean_iou
 
 if TYPE_CHECKING:
-    from napari_kindred.classes.masks import Masks
-    from napari_kindred.classes.vocabulary import Vocabulary
+    from napari_kindred.classes.proposals.masks import Masks
+    from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
 
 NAME = "classes_usam"
 

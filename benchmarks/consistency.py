@@ -31,15 +31,15 @@ from sklearn.decomposition import PCA
 from tables import RESULTS, paste
 
 from napari_kindred import ConsistentConfig
-from napari_kindred.consistent.labelling import Labeller
-from napari_kindred.consistent.predict import make_model
-from napari_kindred.consistent.refine import refine_edges, refine_none
-from napari_kindred.encoders.grid import iter_encode
+from napari_kindred.clusters.labelling import Labeller
+from napari_kindred.clusters.predict import make_model
+from napari_kindred.clusters.refine import refine_edges, refine_none
+from napari_kindred.core.events import finish
+from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
-from napari_kindred.events import finish
-from napari_kindred.files import list_images, read_image
-from napari_kindred.images import Frames, intensity_range, normalise_to
-from napari_kindred.metrics import consistency
+from napari_kindred.images.readers import list_images, read_image
+from napari_kindred.images.stack import Frames, intensity_range, normalise_to
+from napari_kindred.results.metrics import consistency
 
 NAME = "consistency"
 ENCODERS = ("kindred", "efficientnet")

@@ -32,14 +32,14 @@ from sklearn.decomposition import PCA
 from tables import keep, measured_before
 
 from napari_kindred import ConsistentConfig, cluster_stack
-from napari_kindred.consistent.labelling import Labeller
-from napari_kindred.consistent.look import look_at
-from napari_kindred.consistent.predict import make_model
-from napari_kindred.encoders.grid import iter_encode
+from napari_kindred.clusters.labelling import Labeller
+from napari_kindred.clusters.predict import make_model
+from napari_kindred.clusters.prepass import look_at
+from napari_kindred.core.events import finish
+from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
-from napari_kindred.events import finish
-from napari_kindred.images import Frames, intensity_range, normalise_to
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import Frames, intensity_range, normalise_to
 
 NAME = "consistency_speed"
 SIDE = 512

@@ -34,14 +34,15 @@ from meanshift import hardware
 from skimage.transform import resize
 from tables import keep, measured_before
 
-from napari_kindred import EntityConfig, batch, segment_entities
-from napari_kindred.downloads import file_sha256
+from napari_kindred import EntityConfig, segment_entities
+from napari_kindred.cli import batch
+from napari_kindred.cli.tasks import EntityTask
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.entities.dataset import median_diameter
-from napari_kindred.images import list_images, read_image
-from napari_kindred.metrics import THRESHOLDS, average_precision, instance_counts
-from napari_kindred.tasks import EntityTask
-from napari_kindred.weights import resolve
+from napari_kindred.images.stack import list_images, read_image
+from napari_kindred.models.download import file_sha256
+from napari_kindred.models.training_data import median_diameter
+from napari_kindred.models.weights import resolve
+from napari_kindred.results.metrics import THRESHOLDS, average_precision, instance_counts
 
 NAME = "entities_accuracy"
 

@@ -32,12 +32,12 @@ from meanshift import compare, hardware
 from tables import keep
 
 from napari_kindred import EntityConfig, iter_segment_entities
-from napari_kindred.device import select
-from napari_kindred.entities import plane as planes
+from napari_kindred.compute.device import select
+from napari_kindred.core.events import Notice, Progress
+from napari_kindred.entities import segment as planes
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.events import Notice, Progress
-from napari_kindred.images import Frames, read_image
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import Frames, read_image
 
 NAME = "entities_speed"
 SIDE = 1024

@@ -28,10 +28,10 @@ def one_run(out: str) -> None:
     """Cluster the movie in this process; print each frame that is encoded, keep the labels."""
     import numpy as np
 
-    from napari_kindred.consistent import run
-    from napari_kindred.consistent.predict import iter_cluster_stack
-    from napari_kindred.events import finish
-    from napari_kindred.samples import open_sample
+    from napari_kindred.clusters import pipeline as run
+    from napari_kindred.clusters.predict import iter_cluster_stack
+    from napari_kindred.core.events import finish
+    from napari_kindred.images.samples import open_sample
 
     opened = run.open_encoder
 
@@ -84,7 +84,7 @@ def measure(kills: int, seed: int) -> dict[str, Any]:
     """Kill a number of runs, let the last one end, and compare it with one without a cache."""
     import numpy as np
 
-    from napari_kindred.samples import open_sample
+    from napari_kindred.images.samples import open_sample
 
     frames = len(open_sample("nuclei").data)
     chance = np.random.default_rng(seed)

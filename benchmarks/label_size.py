@@ -21,10 +21,10 @@ import zarr
 from tables import keep, measured_before
 from zarr.codecs import ZstdCodec
 
-from napari_kindred.growing import Home, grow
-from napari_kindred.results import empty_table
-from napari_kindred.samples import open_sample, sample_path
-from napari_kindred.sequences import read_folder
+from napari_kindred.images.image_folder import read_folder
+from napari_kindred.images.samples import open_sample, sample_path
+from napari_kindred.results.disk_labels import Home, grow
+from napari_kindred.results.segmentation import empty_table
 
 NAME = "label_size"
 SAMPLES = ("nuclei", "phase")

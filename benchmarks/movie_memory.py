@@ -54,7 +54,7 @@ def one_run(path: str) -> dict[str, Any]:
     bare = peak()
     import zarr
 
-    from napari_kindred.features import FeatureCache
+    from napari_kindred.models.feature_cache import FeatureCache
 
     movie = zarr.open_array(path, mode="r")
     start = time.perf_counter()

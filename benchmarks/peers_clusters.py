@@ -40,7 +40,7 @@ from plots import keep_plot, lines, new_figure, shown
 from tables import keep, measured_before
 
 from napari_kindred import cluster_stack
-from napari_kindred.features import FeatureCache
+from napari_kindred.models.feature_cache import FeatureCache
 
 NAME = "peers_clusters"
 FRAMES = (50, 100, 200)

@@ -42,10 +42,10 @@ from plots import bars, keep_plot, new_figure, shown
 from tables import keep
 
 from napari_kindred import EntityConfig, segment_entities
-from napari_kindred.device import select
+from napari_kindred.compute.device import select
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.images import read_image
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import read_image
 
 NAME = "peers_entities"
 GRID = 2

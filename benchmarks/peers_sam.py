@@ -37,16 +37,16 @@ from peers import Spread, in_turns, machine, ratios, same_cores
 from plots import bars, keep_plot, new_figure, shown
 from tables import keep, measured_before
 
-from napari_kindred.classes import sam_grid
-from napari_kindred.classes.promptable import new_sam
-from napari_kindred.classes.sam_grid import SamGrid, ask, grid_points
+from napari_kindred.classes.proposals import sam_grid
+from napari_kindred.classes.proposals.sam_grid import SamGrid, ask, grid_points
+from napari_kindred.classes.sam.model import new_sam
+from napari_kindred.core.events import finish
 from napari_kindred.encoders.sam import SamEncoder, open_sam
 from napari_kindred.encoders.sam_shapes import SamShapes
-from napari_kindred.events import finish
 
 if TYPE_CHECKING:
-    from napari_kindred.classes.masks import Masks
-    from napari_kindred.classes.proposals import Proposals
+    from napari_kindred.classes.proposals.base import Proposals
+    from napari_kindred.classes.proposals.masks import Masks
 
 NAME = "peers_sam"
 GRIDS = (10, 32)

@@ -22,11 +22,11 @@ import torch
 from meanshift import hardware
 from tables import keep
 
-from napari_kindred.classes.promptable import load_sam
-from napari_kindred.classes.validate_sam import middle, score_picture
-from napari_kindred.downloads import file_sha256
-from napari_kindred.entities.dataset import load_examples
-from napari_kindred.weights import resolve
+from napari_kindred.classes.sam.model import load_sam
+from napari_kindred.classes.sam.validate import middle, score_picture
+from napari_kindred.models.download import file_sha256
+from napari_kindred.models.training_data import load_examples
+from napari_kindred.models.weights import resolve
 
 NAME = "sam_accuracy"
 SETS = ("dsb2018", "usiigaci_phase", "laptrack_phase", "laptrack_fluo")

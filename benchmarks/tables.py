@@ -18,12 +18,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.config import ConsistentConfig, EntityConfig
-from napari_kindred.downloads import file_sha256
-from napari_kindred.options import changed
-from napari_kindred.train_configs import EscTrainConfig, TrainConfig
-from napari_kindred.weights import resolve
+from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
+from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.options import changed
+from napari_kindred.core.train_configs import EscTrainConfig, TrainConfig
+from napari_kindred.models.download import file_sha256
+from napari_kindred.models.weights import resolve
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +35,7 @@ def pages() -> list[Path]:
         ROOT / "README.md",
         ROOT / "benchmarks" / "README.md",
         *sorted((ROOT / "docs").glob("*.md")),
-        *sorted((ROOT / "src" / "napari_kindred" / "weights_data").glob("*.md")),
+        *sorted((ROOT / "src" / "napari_kindred" / "models" / "weights_data").glob("*.md")),
     ]
 
 
@@ -125,7 +125,7 @@ def weights(name: str) -> str:
 
 def sam_weights(name: str) -> str:
     """Return the table of what a promptable model's file tells about itself."""
-    from napari_kindred.classes.promptable import load_sam
+    from napari_kindred.classes.sam.model import load_sam
 
     sam, info = load_sam(name)
     path = resolve(name)
@@ -156,7 +156,7 @@ def tables() -> dict[str, str]:
         "esc_options": options(EscTrainConfig),
         "train_options": options(TrainConfig),
     }
-    if (ROOT / "src/napari_kindred/weights_data/kindred-entities.safetensors").exists():
+    if (ROOT / "src/napari_kindred/models/weights_data/kindred-entities.safetensors").exists():
         found["weights"] = weights("kindred-entities")
         found["sam_weights"] = sam_weights("kindred-sam")
     for path in sorted(RESULTS.glob("*.json")):

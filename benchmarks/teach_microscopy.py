@@ -24,19 +24,19 @@ from classes_usam import TAUGHT, propose, type_scores
 from meanshift import hardware
 from tables import ROOT, keep
 
-from napari_kindred.classes.examples import Example
-from napari_kindred.classes.masks import Masks
-from napari_kindred.classes.proposals import reopen_proposer
-from napari_kindred.classes.teach import teach_classes
-from napari_kindred.classes.vocabulary import Vocabulary
-from napari_kindred.features import FeatureCache
+from napari_kindred.classes.proposals.base import reopen_proposer
+from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.vocabulary.examples import Example
+from napari_kindred.classes.vocabulary.teach import teach_classes
+from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
+from napari_kindred.models.feature_cache import FeatureCache
 
 if TYPE_CHECKING:
-    from napari_kindred.classes.mil import Bag
+    from napari_kindred.classes.vocabulary.mil import Bag
 
 NAME = "teach_microscopy"
 
-FILE = ROOT / "src" / "napari_kindred" / "weights_data" / "microscopy.kindred"
+FILE = ROOT / "src" / "napari_kindred" / "models" / "weights_data" / "microscopy.kindred"
 
 MOST = {"fluorescence": 40, "histology": 28, "brightfield": 9, "phase contrast": 6}
 """Pictures of each kind that are taught with, and at most so many that are measured on."""

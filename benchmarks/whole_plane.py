@@ -42,7 +42,7 @@ import psutil
 import napari_kindred as nk
 import zarr
 from napari_kindred.entities import predict
-from napari_kindred.events import Notice, finish
+from napari_kindred.core.events import Notice, finish
 
 def tell(event):
     if isinstance(event, Notice):

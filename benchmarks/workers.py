@@ -36,7 +36,7 @@ SIDE = 256
 def runner(method: str, movie: Any, count: int) -> Callable[[Any], Any]:
     """Return what runs a method on the first frames of a movie, given a scheduler."""
     import napari_kindred as nk
-    from napari_kindred.features import FeatureCache
+    from napari_kindred.models.feature_cache import FeatureCache
 
     frames, nothing = movie[:count], FeatureCache(limit=0)
     if method == "entities":

@@ -207,7 +207,7 @@ def spots(mask: np.ndarray, count: int) -> np.ndarray:
 
 def results_compared(out: Path, viewer: Viewer, widget: Any) -> None:
     """Save what another scale changes in the first frames of the sample."""
-    from napari_kindred.samples import open_sample
+    from napari_kindred.images.samples import open_sample
 
     sample = open_sample("nuclei")
     viewer.add_image(

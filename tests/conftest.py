@@ -21,14 +21,14 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_kindred.events import Event, Partial, Progress
-from napari_kindred.images import Frames
-from napari_kindred.results import provenance
+from napari_kindred.core.events import Event, Partial, Progress
+from napari_kindred.images.stack import Frames
+from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
-    from napari_kindred.config import ConsistentConfig
-    from napari_kindred.consistent.result import ClusterSegmentation
-    from napari_kindred.results import Segmentation
+    from napari_kindred.clusters.result import ClusterSegmentation
+    from napari_kindred.core.config import ConsistentConfig
+    from napari_kindred.results.segmentation import Segmentation
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +75,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
 @pytest.fixture
 def preferring() -> Generator[Callable[..., None]]:
     """Prefer something in this process, as the window's settings do."""
-    from napari_kindred.preferences import Preferences, prefer
+    from napari_kindred.core.settings import Preferences, prefer
 
     yield lambda **chosen: prefer(Preferences(**chosen))
     prefer(Preferences())
@@ -166,9 +166,9 @@ class Greys:
         metadata_axes: str | None = None,
         scheduler: Any = None,
     ) -> Generator[Event, None, ClusterSegmentation]:
-        from napari_kindred.consistent.hierarchy import HierarchicalClustering
-        from napari_kindred.consistent.latent import nearest
-        from napari_kindred.consistent.result import ClusterAssembly
+        from napari_kindred.clusters.kmeans import nearest
+        from napari_kindred.clusters.model import HierarchicalClustering
+        from napari_kindred.clusters.result import ClusterAssembly
 
         frames = Frames.open(image, config.axes, config.channel, metadata_axes)
         count, greys = len(frames), []
@@ -214,7 +214,7 @@ def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
     Takes the command and the Python lines that put a function in the real one's place, which
     prints each frame's number; returns what the command left in its output.
     """
-    from napari_kindred.results import load_segmentation
+    from napari_kindred.results.segmentation import load_segmentation
 
     if sys.platform == "win32":
         pytest.skip("Windows ends a process without telling it")
@@ -223,7 +223,7 @@ def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
 
     def terminate(command: str, lines: str) -> Segmentation:
         arguments = [command, str(movie), "--axes", "TYX", "--out", str(out)]
-        program = f"import sys\n{lines}\nfrom napari_kindred import cli\n"
+        program = f"import sys\n{lines}\nfrom napari_kindred.cli import main as cli\n"
         program += f"sys.exit(cli.main({arguments!r}))"
         running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
         assert running.stdout is not None

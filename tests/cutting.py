@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_kindred.classes.masks import Masks
+from napari_kindred.classes.proposals.masks import Masks
 
 
 def from_dense(dense: np.ndarray) -> Masks:

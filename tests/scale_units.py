@@ -8,8 +8,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.errors import InputError
-from napari_kindred.events import Notice, Progress
+from napari_kindred.core.errors import InputError
+from napari_kindred.core.events import Notice, Progress
 
 Steps = Generator[Progress | Notice, None, Any]
 

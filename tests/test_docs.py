@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 import napari_kindred
-from napari_kindred.cli import make_parser
-from napari_kindred.samples import open_sample
+from napari_kindred.cli.main import make_parser
+from napari_kindred.images.samples import open_sample
 from test_architecture import ORDER
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "src" / "napari_kindred" / "weights_data").glob("*.md")),
+    *sorted((ROOT / "src" / "napari_kindred" / "models" / "weights_data").glob("*.md")),
 ]
 
 PEERS = ("laptrack", "napari_animation", "ultrack")
@@ -245,5 +245,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert ":func:" not in reference
     house = (tmp_path / "contributing.html").read_text("utf-8")
     parts = re.findall(r"<td><code>(\w+)</code></td>", house)
-    assert parts[:2] == ["errors", "events"]
+    assert parts[:2] == ["core", "images"]
     assert parts[-1] == "_napari"

@@ -24,15 +24,15 @@ import zarr
 
 import napari_kindred as nk
 from mute import MuteError
-from napari_kindred import cli
-from napari_kindred.batch import process_file, process_folder
-from napari_kindred.config import EntityConfig
+from napari_kindred.cli import main as cli
+from napari_kindred.cli.batch import process_file, process_folder
+from napari_kindred.cli.tasks import EntityTask, run_task
+from napari_kindred.core.config import EntityConfig
+from napari_kindred.core.errors import InputError, KindredError, as_sentence, reason_of
+from napari_kindred.core.events import Event, Partial
 from napari_kindred.entities.network import EntityNetwork
-from napari_kindred.errors import InputError, KindredError, as_sentence, reason_of
-from napari_kindred.events import Event, Partial
-from napari_kindred.files import ImageFile, read_image
-from napari_kindred.results import Segmentation, load_segmentation
-from napari_kindred.tasks import EntityTask, run_task
+from napari_kindred.images.readers import ImageFile, read_image
+from napari_kindred.results.segmentation import Segmentation, load_segmentation
 
 METHODS: dict[str, Callable[[Any], Segmentation]] = {
     "entities": lambda image: nk.segment_entities(image, scale=1.0, axes="YX"),
@@ -276,7 +276,7 @@ def test_the_command_line_says_what_was_not_foreseen_in_its_last_line(
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("napari_kindred.batch.process_file", fail)
+        monkeypatch.setattr("napari_kindred.cli.batch.process_file", fail)
         assert cli.main(arguments) == 1
         lines = capsys.readouterr().err.splitlines()
         assert lines[-1].startswith("napari-kindred: ")

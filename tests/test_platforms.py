@@ -60,7 +60,7 @@ def test_every_text_file_is_opened_as_utf_8() -> None:
 
 @pytest.mark.parametrize("command", ["classes", "consistent", "train"])
 def test_help_is_shown_by_a_terminal_that_knows_few_letters(command: str) -> None:
-    program = "import sys; from napari_kindred.cli import main; sys.exit(main())"
+    program = "import sys; from napari_kindred.cli.main import main; sys.exit(main())"
     more = ["entities"] if command == "train" else []
     done = subprocess.run(
         [sys.executable, "-c", program, command, *more, "--help"],
@@ -163,5 +163,5 @@ def test_a_wheel_without_its_weights_or_of_another_version_is_not_published(
             if not name.endswith("kindred-entities.safetensors"):
                 poor.writestr(name, whole.read(name))
     said = checked(tmp_path, "v99.0")
-    assert "The wheel lacks weights_data/kindred-entities.safetensors." in said
+    assert "The wheel lacks models/weights_data/kindred-entities.safetensors." in said
     assert "The tag is v99.0" in said

@@ -17,14 +17,14 @@ from safetensors.numpy import save
 
 import napari_kindred as nk
 from napari_kindred.classes.escnet.checkpoint import load_esc
-from napari_kindred.classes.promptable import load_sam
+from napari_kindred.classes.sam.model import load_sam
+from napari_kindred.core.errors import KindredError
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
-from napari_kindred.encoders.tensors import read_tensors
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.errors import KindredError
-from napari_kindred.features import FeatureCache
-from napari_kindred.files import read_image
-from napari_kindred.weights import resolve
+from napari_kindred.images.readers import read_image
+from napari_kindred.models.checkpoints import read_tensors
+from napari_kindred.models.feature_cache import FeatureCache
+from napari_kindred.models.weights import resolve
 
 
 class Door:

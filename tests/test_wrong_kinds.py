@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import napari_kindred as nk
-from napari_kindred.errors import OptionError
+from napari_kindred.core.errors import OptionError
 
 MOVIE = np.random.default_rng(0).integers(0, 255, (5, 32, 32), np.uint8)
 

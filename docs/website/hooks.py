@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-CARDS = "src/napari_kindred/weights_data"
+CARDS = "src/napari_kindred/models/weights_data"
 
 ELSEWHERE = {
     "benchmarks/README.md": "benchmarks.md",

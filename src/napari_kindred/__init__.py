@@ -9,43 +9,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
-    from .class_configs import ClassesConfig, TeachConfig
-    from .classes.examples import Example, read_examples
     from .classes.predict import iter_segment_classes, segment_classes
     from .classes.result import ClassSegmentation
-    from .classes.teach import iter_teach_classes, teach_classes
-    from .classes.vocabulary import Vocabulary
-    from .config import ConsistentConfig, EntityConfig
-    from .consistent.hierarchy import HierarchicalClustering
-    from .consistent.predict import cluster_stack, iter_cluster_stack
+    from .classes.vocabulary.examples import Example, read_examples
+    from .classes.vocabulary.teach import iter_teach_classes, teach_classes
+    from .classes.vocabulary.vocabulary import Vocabulary
+    from .clusters.model import HierarchicalClustering
+    from .clusters.predict import cluster_stack, iter_cluster_stack
+    from .core.class_configs import ClassesConfig, TeachConfig
+    from .core.config import ConsistentConfig, EntityConfig
+    from .core.errors import KindredError
     from .entities.predict import iter_segment_entities, segment_entities
-    from .errors import KindredError
-    from .results import Segmentation, load_segmentation
-
-__version__ = "0.1.0"
+    from .results.segmentation import Segmentation, load_segmentation
 
 _HOME = {
     "ClassSegmentation": "classes.result",
-    "ClassesConfig": "class_configs",
-    "ConsistentConfig": "config",
-    "EntityConfig": "config",
-    "Example": "classes.examples",
-    "HierarchicalClustering": "consistent.hierarchy",
-    "KindredError": "errors",
-    "Segmentation": "results",
-    "TeachConfig": "class_configs",
-    "Vocabulary": "classes.vocabulary",
-    "cluster_stack": "consistent.predict",
-    "iter_cluster_stack": "consistent.predict",
+    "ClassesConfig": "core.class_configs",
+    "ConsistentConfig": "core.config",
+    "EntityConfig": "core.config",
+    "Example": "classes.vocabulary.examples",
+    "HierarchicalClustering": "clusters.model",
+    "KindredError": "core.errors",
+    "Segmentation": "results.segmentation",
+    "TeachConfig": "core.class_configs",
+    "Vocabulary": "classes.vocabulary.vocabulary",
+    "cluster_stack": "clusters.predict",
+    "iter_cluster_stack": "clusters.predict",
     "iter_segment_classes": "classes.predict",
     "iter_segment_entities": "entities.predict",
-    "iter_teach_classes": "classes.teach",
-    "load_segmentation": "results",
-    "read_examples": "classes.examples",
+    "iter_teach_classes": "classes.vocabulary.teach",
+    "load_segmentation": "results.segmentation",
+    "read_examples": "classes.vocabulary.examples",
     "segment_classes": "classes.predict",
     "segment_entities": "entities.predict",
-    "teach_classes": "classes.teach",
+    "teach_classes": "classes.vocabulary.teach",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_kindred.classes.names import check_names, key, split_names
-from napari_kindred.errors import OptionError
+from napari_kindred.core.errors import OptionError
 
 
 def test_names_keep_their_order_and_lose_needless_blanks() -> None:

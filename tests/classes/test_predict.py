@@ -15,9 +15,9 @@ import pytest
 import napari_kindred as nk
 from napari_kindred.classes.predict import iter_segment_classes, segment_classes
 from napari_kindred.classes.result import ClassSegmentation
-from napari_kindred.errors import InputError, KindredError, OptionError, WeightsError
-from napari_kindred.events import Notice, Partial, Progress, finish
-from napari_kindred.features import FeatureCache
+from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
+from napari_kindred.core.events import Notice, Partial, Progress, finish
+from napari_kindred.models.feature_cache import FeatureCache
 
 NAMES = ("red", "green")
 
@@ -111,7 +111,7 @@ def test_another_threshold_is_what_a_run_with_it_gives(
     def never(*_: Any) -> None:
         raise AssertionError("it looked again")
 
-    monkeypatch.setattr("napari_kindred.classes.meaning.iter_propose", never)
+    monkeypatch.setattr("napari_kindred.classes.classifiers.iter_propose", never)
     for value, expected in wanted.items():
         again = result.at_threshold(value)
         np.testing.assert_array_equal(again.labels, expected.labels)
@@ -290,7 +290,7 @@ def test_a_file_that_cannot_be_written_whole_is_not_there_at_all(
         raise OSError(28, "No space left on device")
 
     result = ask()
-    monkeypatch.setattr("napari_kindred.storage.write_columns", full)
+    monkeypatch.setattr("napari_kindred.results.storage.write_columns", full)
     with pytest.raises(KindredError, match="No space left"):
         result.save(tmp_path / "classes.ome.zarr")
     assert not list(tmp_path.iterdir())
@@ -350,7 +350,7 @@ def test_a_name_that_no_example_shows_is_told_before_anything_is_learnt(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it learnt")
 
-    monkeypatch.setattr("napari_kindred.classes.teach.iter_teach_classes", never)
+    monkeypatch.setattr("napari_kindred.classes.vocabulary.teach.iter_teach_classes", never)
     example = nk.Example(picture[0], points={"red": np.array([[20.0, 22.0]])})
     with pytest.raises(OptionError, match=r"No example shows 'green'; the examples show red\."):
         segment_classes(picture[0], NAMES, examples=[example], cache=cache)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutting import from_dense
-from napari_kindred.classes.masks import Masks
+from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.classes.resolve import best_of, resolve_map, resolve_masks
 
 SHAPE = (24, 30)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from napari_kindred.classes import synth
-from napari_kindred.classes.examples import class_names
 from napari_kindred.classes.synth import open_pipeline, synthetic_examples
-from napari_kindred.errors import OptionError, WeightsError
+from napari_kindred.classes.vocabulary.examples import class_names
+from napari_kindred.core.errors import OptionError, WeightsError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from napari_kindred.encoders.registry import open_encoder
-from napari_kindred.images import Frames, normalise
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import Frames, normalise
 
 
 def test_a_click_on_a_nucleus_gives_mostly_that_nucleus() -> None:

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from napari_kindred import downloads
+from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.encoders.registry import describe_encoder, list_encoders, open_encoder
-from napari_kindred.errors import OptionError, WeightsError
+from napari_kindred.models import download as downloads
 
 
 def test_the_offline_ones_are_here_and_the_others_say_that_they_are_not(tmp_path, monkeypatch):

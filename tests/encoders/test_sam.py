@@ -20,13 +20,13 @@ from segment_anything.modeling import (
 )
 from torch.nn import functional as F
 
-from napari_kindred import downloads
-from napari_kindred.encoders.grid import iter_encode
+from napari_kindred.core.errors import InputError, WeightsError
+from napari_kindred.core.events import finish
+from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
-from napari_kindred.errors import InputError, WeightsError
-from napari_kindred.events import finish
-from napari_kindred.weights import WEIGHTS, Weights
+from napari_kindred.models import download as downloads
+from napari_kindred.models.weights import WEIGHTS, Weights
 
 
 def small_sam(side=128, patch=16, width=48, depth=3, heads=3, window=3, everywhere=(1,), out=32):

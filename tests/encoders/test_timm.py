@@ -12,13 +12,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from napari_kindred import downloads
-from napari_kindred.downloads import file_sha256
-from napari_kindred.encoders import hub
-from napari_kindred.encoders.grid import iter_encode
+from napari_kindred.core.errors import OptionError, WeightsError
+from napari_kindred.core.events import finish
+from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
-from napari_kindred.errors import OptionError, WeightsError
-from napari_kindred.events import finish
+from napari_kindred.models import download as downloads
+from napari_kindred.models import hub
+from napari_kindred.models.download import file_sha256
 
 TRANSFORMERS = ["test_vit.r160_in1k", "test_vit3.r160_in1k"]
 CONVOLUTIONAL = ["test_convnext.r160_in1k", "test_resnet.r160_in1k"]

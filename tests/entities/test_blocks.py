@@ -13,17 +13,19 @@ import zarr
 from skimage.measure import label
 
 import napari_kindred as nk
-from napari_kindred.config import EntityConfig, NetworkConfig
-from napari_kindred.entities import blocks, frame, joining, plane
+from napari_kindred.core.config import EntityConfig, NetworkConfig
+from napari_kindred.core.events import Notice, Partial, Progress, finish
+from napari_kindred.entities import blocks, frame
+from napari_kindred.entities import segment as plane
+from napari_kindred.entities import stitching as joining
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.decode import Pieces
+from napari_kindred.entities.region_reader import PlaneSource
 from napari_kindred.entities.scoring import Judge, Scoring
-from napari_kindred.entities.source import PlaneSource
-from napari_kindred.events import Notice, Partial, Progress, finish
-from napari_kindred.images import Frames
-from napari_kindred.metrics import overlaps
-from napari_kindred.results import Assembly, make_labels, measure
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import Frames
+from napari_kindred.results.metrics import overlaps
+from napari_kindred.results.segmentation import Assembly, make_labels, measure
 
 CONFIG = EntityConfig(scale=1.0, min_area=0, min_score=0.0)
 
@@ -184,8 +186,8 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
     known = frames.plane_range(())
     source = PlaneSource(frames, (), known)
     whole = source[slice(0, 300), slice(0, 260)]
-    from napari_kindred.entities.lattice import Lattice
-    from napari_kindred.entities.plane import resize
+    from napari_kindred.entities.resampling import Lattice
+    from napari_kindred.entities.segment import resize
 
     for scale in (0.37, 0.5, 1.0, 1.7):
         place = blocks.cut((300, 260), scale, CONFIG, 128)[4]
@@ -203,12 +205,12 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
 
 
 def test_the_overview_of_a_plane_is_the_plane_scaled(monkeypatch):
-    from napari_kindred.entities.plane import resize
+    from napari_kindred.entities.segment import resize
 
     picture = np.random.default_rng(0).random((301, 467)).astype(np.float32)
     frames = Frames.open(picture, "YX")
     source = PlaneSource(frames, (), frames.plane_range(()))
-    monkeypatch.setattr("napari_kindred.entities.source._BAND", 4 * 467 * 40)
+    monkeypatch.setattr("napari_kindred.entities.region_reader._BAND", 4 * 467 * 40)
     whole = resize(source[slice(0, 301), slice(0, 467)], 64 / 467)[0, 0].numpy()
     np.testing.assert_allclose(source.overview(64)[..., 0], whole, atol=1e-5)
 
@@ -234,8 +236,8 @@ class Watched:
 
 def test_a_large_plane_takes_the_memory_of_a_block(bright, monkeypatch, tmp_path):
     to_disk = functools.partial(make_labels, in_memory=1 << 20)
-    monkeypatch.setattr("napari_kindred.results.make_labels", to_disk)
-    monkeypatch.setattr("napari_kindred.arrays._BLOCK", 1 << 18)
+    monkeypatch.setattr("napari_kindred.results.segmentation.make_labels", to_disk)
+    monkeypatch.setattr("napari_kindred.images.arrays._BLOCK", 1 << 18)
     peaks = {}
     for side in (1480, 3000):
         plane = Watched(side)
@@ -325,7 +327,7 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
     """Blocks with provisional ids, then the frame with its final ones, of a stack on disk."""
     movie = np.stack([scattered(150, seed=6), scattered(150, seed=7)])
     to_disk = functools.partial(make_labels, in_memory=1 << 10)
-    monkeypatch.setattr("napari_kindred.results.make_labels", to_disk)
+    monkeypatch.setattr("napari_kindred.results.segmentation.make_labels", to_disk)
     monkeypatch.setattr(frame, "BLOCK", 64)
     job = nk.iter_segment_entities(
         movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0

@@ -10,11 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_kindred.config import NetworkConfig
+from napari_kindred.core.config import NetworkConfig
+from napari_kindred.core.errors import OutputError, WeightsError
 from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.entities.scoring import Scoring
-from napari_kindred.errors import OutputError, WeightsError
 
 CONFIG = NetworkConfig(encoder="test_resnet", width=16, features="both", content_dim=5)
 

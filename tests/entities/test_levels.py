@@ -7,11 +7,11 @@ import pytest
 
 import napari_kindred as nk
 from counting import Counting
+from napari_kindred.core.events import Partial, finish
 from napari_kindred.entities import frame
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.events import Partial, finish
-from napari_kindred.metrics import average_precision
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
+from napari_kindred.results.metrics import average_precision
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_kindred.entities import losses
-from napari_kindred.entities.lines import target_lines
+from napari_kindred.entities.projective import target_lines
 
 
 def unit(vectors):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.entities.meanshift import mean_shift, segment_features, split_clusters
-from napari_kindred.errors import InputError, OptionError
 
 SEES = np.cos(np.pi / 4)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.entities.multiresolution import MergeRule, merge_resolutions
-from napari_kindred.errors import InputError, OptionError
 
 
 def drawing(text):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_kindred.config import NetworkConfig
+from napari_kindred.core.config import NetworkConfig
+from napari_kindred.core.errors import OptionError
 from napari_kindred.entities.network import EntityNetwork, load_imagenet
-from napari_kindred.errors import OptionError
 
 TINY = "test_resnet"
 

@@ -9,18 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_kindred.config import NetworkConfig
-from napari_kindred.entities.augment import IGNORE
+from napari_kindred.core.config import NetworkConfig
+from napari_kindred.core.train_configs import TrainConfig
 from napari_kindred.entities.network import DenseMaps, EntityNetwork
-from napari_kindred.entities.objective import (
-    BACKGROUND,
-    RING,
-    crop_loss,
-    grid_places,
-    make_targets,
-)
+from napari_kindred.entities.objective import BACKGROUND, RING, crop_loss, grid_places, make_targets
 from napari_kindred.entities.train import picture
-from napari_kindred.train_configs import TrainConfig
+from napari_kindred.models.augment import IGNORE
 
 CONFIG = TrainConfig()
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from napari_kindred.config import EntityConfig
+from napari_kindred.core.config import EntityConfig
 from napari_kindred.entities.decode import Pieces
-from napari_kindred.entities.lines import WIDTH_PER_DIAMETER
+from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
 from napari_kindred.entities.scoring import LEAST, Evidence, Judge, Scoring, weigh
 
 

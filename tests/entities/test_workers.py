@@ -13,10 +13,10 @@ import pytest
 import zarr
 
 import napari_kindred as nk
+from napari_kindred.core.errors import KindredError
+from napari_kindred.core.events import Partial, finish
 from napari_kindred.entities import frame
-from napari_kindred.errors import KindredError
-from napari_kindred.events import Partial, finish
-from napari_kindred.samples import open_sample
+from napari_kindred.images.samples import open_sample
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn import functional as F
 
-from napari_kindred.consistent import run
+from napari_kindred.clusters import pipeline as run
 from napari_kindred.encoders.base import Tokens, projected
 from napari_kindred.entities.checkpoint import load_network
 

@@ -12,7 +12,7 @@ import zarr
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from napari_kindred.errors import KindredError
+from napari_kindred.core.errors import KindredError
 
 Made = TypeVar("Made")
 

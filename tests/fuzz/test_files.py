@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import napari_kindred as nk
 from fuzz.made import cases, of_interest
-from napari_kindred.classes.examples import read_examples
-from napari_kindred.files import read_image
-from napari_kindred.images import Frames
-from napari_kindred.weights import read_header
+from napari_kindred.classes.vocabulary.examples import read_examples
+from napari_kindred.images.readers import read_image
+from napari_kindred.images.stack import Frames
+from napari_kindred.models.weights import read_header
 
 SUFFIXES = (".tif", ".ome.tif", ".ome.zarr")
 

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz.made import Recipe, cases, of_interest, recipes
-from napari_kindred.axes import AXES, guess_axes
-from napari_kindred.images import Frames, intensity_range, normalise
+from napari_kindred.images.axes import AXES, guess_axes
+from napari_kindred.images.stack import Frames, intensity_range, normalise
 
 
 @cases(3)

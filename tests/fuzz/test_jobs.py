@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
 from fuzz.test_methods import CLUSTER_OPTIONS, ENTITY_OPTIONS
-from napari_kindred.class_configs import ClassesConfig
-from napari_kindred.classes import pooled
-from napari_kindred.classes.open_meaning import iter_open_meaning
-from napari_kindred.events import Event, Partial, finish
-from napari_kindred.features import FeatureCache
+from napari_kindred.classes.open import iter_open_meaning
+from napari_kindred.classes.proposals import entities as pooled
+from napari_kindred.core.class_configs import ClassesConfig
+from napari_kindred.core.events import Event, Partial, finish
+from napari_kindred.models.feature_cache import FeatureCache
 
 HALFWAY = st.floats(0, 1)
 """After which share of its events a job is closed."""

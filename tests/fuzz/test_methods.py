@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
-from napari_kindred.features import FeatureCache
-from napari_kindred.files import ImageFile
-from napari_kindred.images import Frames
+from napari_kindred.images.readers import ImageFile
+from napari_kindred.images.stack import Frames
+from napari_kindred.models.feature_cache import FeatureCache
 
 
 def check(recipe: Recipe, image: Any, result: Any) -> list[np.ndarray]:

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 import napari_kindred as nk
 from fuzz.made import ANYTHING, cases, of_interest
-from napari_kindred import cli
-from napari_kindred.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.classes.examples import check_marks, class_names
 from napari_kindred.classes.names import check_names, key
-from napari_kindred.config import ConsistentConfig, EntityConfig
-from napari_kindred.errors import KindredError
-from napari_kindred.options import changed, with_options
-from napari_kindred.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
-from napari_kindred.writing import plain
+from napari_kindred.classes.vocabulary.examples import check_marks, class_names
+from napari_kindred.cli import main as cli
+from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
+from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.errors import KindredError
+from napari_kindred.core.options import changed, with_options
+from napari_kindred.core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from napari_kindred.results.atomic import plain
 
 CONFIGS = (EntityConfig, ConsistentConfig, ClassesConfig, TeachConfig, TrainConfig, SamTrainConfig,
            EscTrainConfig)  # fmt: skip

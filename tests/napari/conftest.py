@@ -15,18 +15,18 @@ import pytest
 from scipy import ndimage as ndi
 from skimage.measure import label as connected
 
-from napari_kindred.events import Event, Notice, Partial, Progress
-from napari_kindred.images import Frames
-from napari_kindred.results import Assembly, Segmentation, measure, provenance
+from napari_kindred.core.events import Event, Notice, Partial, Progress
+from napari_kindred.images.stack import Frames
+from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_kindred._napari.classes_widget import ClassesWidget
-    from napari_kindred._napari.consistent_widget import ConsistentWidget
-    from napari_kindred._napari.entities_widget import EntitiesWidget
-    from napari_kindred.classes.vocabulary import Vocabulary
-    from napari_kindred.config import EntityConfig
+    from napari_kindred._napari.classes.widget import ClassesWidget
+    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.entities.widget import EntitiesWidget
+    from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
+    from napari_kindred.core.config import EntityConfig
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +41,7 @@ def own_settings(
 ) -> Generator[Path]:
     """No test reads or changes the settings and options of whoever runs it, or of another test."""
     from napari import settings
-    from napari_kindred.preferences import Preferences, prefer
+    from napari_kindred.core.settings import Preferences, prefer
 
     folder = tmp_path_factory.mktemp("settings")
     monkeypatch.setenv("NAPARI_KINDRED_CONFIG", str(folder))
@@ -136,7 +136,7 @@ def labels_layers(viewer: Any) -> Callable[[], list[Any]]:
 
 @pytest.fixture
 def entities_widget(viewer: Any, threshold: Threshold) -> EntitiesWidget:
-    from napari_kindred._napari.entities_widget import EntitiesWidget
+    from napari_kindred._napari.entities.widget import EntitiesWidget
 
     widget = EntitiesWidget(viewer, segment=threshold)
     viewer.window.add_dock_widget(widget, name="Entities")
@@ -145,7 +145,7 @@ def entities_widget(viewer: Any, threshold: Threshold) -> EntitiesWidget:
 
 @pytest.fixture
 def consistent_widget(viewer: Any, greys: Any) -> ConsistentWidget:
-    from napari_kindred._napari.consistent_widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ConsistentWidget
 
     widget = ConsistentWidget(viewer, segment=greys)
     viewer.window.add_dock_widget(widget, name="Consistent clusters")
@@ -178,11 +178,11 @@ def tuned(brightness: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="session")
 def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
-    from napari_kindred.class_configs import TeachConfig
-    from napari_kindred.classes.mil import NOTHING, Bag
-    from napari_kindred.classes.proposals import Recipe
-    from napari_kindred.classes.vocabulary import Entry, iter_fit
-    from napari_kindred.events import finish
+    from napari_kindred.classes.proposals.base import Recipe
+    from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
+    from napari_kindred.classes.vocabulary.vocabulary import Entry, iter_fit
+    from napari_kindred.core.class_configs import TeachConfig
+    from napari_kindred.core.events import finish
 
     kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 30)
     spread = np.tile(np.linspace(-0.05, 0.05, 30, dtype=np.float32), 4)
@@ -221,7 +221,7 @@ class Brightness:
     """
 
     def __init__(self) -> None:
-        from napari_kindred.classes.proposals import Recipe
+        from napari_kindred.classes.proposals.base import Recipe
 
         self.gates: dict[int, threading.Event] = {}
         self.errors: dict[int, BaseException] = {}
@@ -232,7 +232,7 @@ class Brightness:
     def __call__(
         self, image: Any, names: Any, *, config: Any, vocabulary: Any = None, **asked: Any
     ) -> Generator[Event, None, Any]:
-        from napari_kindred.classes.meaning import VocabularyMeaning
+        from napari_kindred.classes.classifiers import VocabularyMeaning
         from napari_kindred.classes.predict import iter_segment_classes
 
         self.asked, self.looks = {"vocabulary": vocabulary, **asked}, 0
@@ -240,8 +240,8 @@ class Brightness:
         return (yield from iter_segment_classes(image, names, meaning=meaning, config=config))
 
     def iter_propose(self, pixels: np.ndarray) -> Generator[Progress, None, Any]:
-        from napari_kindred.classes.masks import Masks
-        from napari_kindred.classes.proposals import Proposals
+        from napari_kindred.classes.proposals.base import Proposals
+        from napari_kindred.classes.proposals.masks import Masks
 
         gate, number = self.gates.get(self.looks), self.looks
         while gate is not None and not gate.wait(0.01):
@@ -267,7 +267,7 @@ def classes_widget(
     viewer: Any, brightness: Brightness, shades: Vocabulary, tmp_path: Path, until: Any
 ) -> ClassesWidget:
     """The widget with a vocabulary of brightness opened from a file."""
-    from napari_kindred._napari.classes_widget import ClassesWidget
+    from napari_kindred._napari.classes.widget import ClassesWidget
 
     widget = ClassesWidget(viewer, segment=brightness)
     viewer.window.add_dock_widget(widget, name="Classes by name")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_kindred._napari.layers import KEY
-from napari_kindred.downloads import file_sha256
+from napari_kindred._napari.common.layers import KEY
 from napari_kindred.entities.predict import segment_entities
-from napari_kindred.numbering import unique_ids
-from napari_kindred.weights import resolve
+from napari_kindred.models.download import file_sha256
+from napari_kindred.models.weights import resolve
+from napari_kindred.results.label_ids import unique_ids
 
 if TYPE_CHECKING:
     from pathlib import Path

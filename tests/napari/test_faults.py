@@ -13,12 +13,12 @@ import pytest
 import zarr
 
 from mute import MuteError
-from napari_kindred._napari import run as run_module
-from napari_kindred._napari import run_bar
-from napari_kindred._napari.layers import KEY
+from napari_kindred._napari.common import run as run_module
+from napari_kindred._napari.common import run_controls as run_bar
+from napari_kindred._napari.common.layers import KEY
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.entities_widget import EntitiesWidget
+    from napari_kindred._napari.entities.widget import EntitiesWidget
 
 
 @pytest.fixture

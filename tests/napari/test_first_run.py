@@ -11,7 +11,7 @@ from qtpy.QtCore import QPoint, QRect
 from qtpy.QtGui import QColor
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.form import Form
+    from napari_kindred._napari.common.form import Form
 
 WIDGETS = ("Entities", "Consistent clusters", "Classes by name")
 SMALL = (1366, 768)

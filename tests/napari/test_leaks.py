@@ -19,10 +19,10 @@ import pytest
 from qtpy.QtCore import QEvent, QThreadPool
 from qtpy.QtWidgets import QApplication
 
-from napari_kindred._napari.classes_widget import ClassesWidget
-from napari_kindred._napari.compare_widget import CompareWidget
-from napari_kindred._napari.consistent_widget import ConsistentWidget
-from napari_kindred._napari.entities_widget import EntitiesWidget
+from napari_kindred._napari.classes.widget import ClassesWidget
+from napari_kindred._napari.clusters.widget import ConsistentWidget
+from napari_kindred._napari.entities.widget import EntitiesWidget
+from napari_kindred._napari.results.compare_widget import CompareWidget
 
 ROUNDS = 50 if os.environ.get("KINDRED_FUZZ") == "nightly" else 2
 

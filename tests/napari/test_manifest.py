@@ -11,7 +11,7 @@ from npe2 import PluginManifest
 from npe2.manifest.utils import import_python_name
 
 import napari_kindred
-from napari_kindred.samples import SAMPLES, open_sample
+from napari_kindred.images.samples import SAMPLES, open_sample
 
 MANIFEST = Path(napari_kindred.__file__).with_name("napari.yaml")
 

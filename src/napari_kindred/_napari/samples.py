@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..samples import SAMPLES, open_sample
+from ..images.samples import SAMPLES, open_sample
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -15,7 +15,7 @@ def layers_of(name: str) -> list[LayerData]:
     Parameters
     ----------
     name : str
-        A key of :data:`napari_kindred.samples.SAMPLES`.
+        A key of :data:`napari_kindred.images.samples.SAMPLES`.
     """
     sample = open_sample(name)
     letters = sample.axes.replace("S", "")

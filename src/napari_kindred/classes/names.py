@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import OptionError
+from ..core.errors import OptionError
 
 LONGEST = 100
 """Characters that a name may have."""

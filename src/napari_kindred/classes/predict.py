@@ -9,26 +9,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..class_configs import ClassesConfig
-from ..events import Event, Notice, Progress, finish, within_stack
-from ..features import FeatureCache
-from ..images import Frames, is_constant, normalise
-from ..options import must_be, with_options
-from ..results import home_for, provenance
-from ..scale import open_workers
-from ..shelf import Shelf
-from .again import opener_of
-from .meaning import Meaning
+from ..compute.dask_cluster import open_workers
+from ..core.class_configs import ClassesConfig
+from ..core.events import Event, Notice, Progress, finish, within_stack
+from ..core.options import must_be, with_options
+from ..images.stack import Frames, is_constant, normalise
+from ..models.feature_cache import FeatureCache
+from ..results.segmentation import home_for, provenance
+from ..results.spill import Shelf
+from .classifiers import Meaning
 from .names import check_names
-from .open_meaning import iter_open_meaning
+from .open import iter_open_meaning
+from .reopen import opener_of
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
-from .seen import Seen
+from .saved_state import Seen
 
 if TYPE_CHECKING:
-    from ..shelf import Arrays
-    from ..units import FrameAt
-    from .examples import Example
-    from .vocabulary import Vocabulary
+    from ..compute.tasks import FrameAt
+    from ..results.spill import Arrays
+    from .vocabulary.examples import Example
+    from .vocabulary.vocabulary import Vocabulary
 
 
 def iter_segment_classes(
@@ -47,10 +47,10 @@ def iter_segment_classes(
 ) -> Generator[Event, None, ClassSegmentation]:
     """Find classes by name, telling what happens on the way.
 
-    Same as :func:`segment_classes`, as a generator: yields
-    :class:`~napari_kindred.events.Progress`, :class:`~napari_kindred.events.Notice` and, for each
-    finished frame, :class:`~napari_kindred.events.Partial`, whose table has a row per class;
-    returns the whole :class:`ClassSegmentation`.  Closing it cancels; frames yielded stay valid.
+    Same as :func:`segment_classes`, as a generator: yields :class:`.Progress`,
+    :class:`.Notice` and, for each finished frame, :class:`.Partial`, whose table has a row per
+    class; returns the whole :class:`ClassSegmentation`.  Closing it cancels; frames yielded stay
+    valid.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def iter_segment_classes(
         As in :func:`segment_classes`.
     meaning : Meaning, optional
         Opened before, in place of ``vocabulary``, ``examples`` and ``clip``; see
-        :func:`.open_meaning.iter_open_meaning`.
+        :func:`.open.iter_open_meaning`.
     cache : FeatureCache, optional
         Where proposals are kept; the shared one when left out.
     metadata_axes : str, optional
@@ -212,7 +212,7 @@ def segment_classes(
         cluster, by the address of its scheduler, its scheduler file, or a client.  The labels are
         the same.
     **options
-        Single fields of :class:`~napari_kindred.config.ClassesConfig`, for example
+        Single fields of :class:`~napari_kindred.core.config.ClassesConfig`, for example
         ``threshold=0.5``.
 
     Returns

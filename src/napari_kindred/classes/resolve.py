@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .masks import Masks
+    from .proposals.masks import Masks
 
 
 @dataclass(frozen=True, eq=False)

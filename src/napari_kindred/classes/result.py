@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .. import storage
-from ..columns import read_columns, write_columns
-from ..errors import OptionError
-from ..events import Partial
-from ..growing import Home, tell, where
-from ..label_tiff import read_tiff
-from ..results import Segmentation, make_labels, measure
-from ..writing import as_csv
+from ..core.errors import OptionError
+from ..core.events import Partial
+from ..results import storage
+from ..results.atomic import as_csv
+from ..results.disk_labels import Home, tell, where
+from ..results.label_tiff import read_tiff
+from ..results.segmentation import Segmentation, make_labels, measure
+from ..results.zarr_tables import read_columns, write_columns
 from .names import check_names
-from .seen import NOT_KEPT, Seen, read_seen, write_seen
+from .saved_state import NOT_KEPT, Seen, read_seen, write_seen
 from .tables import sum_classes
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device import select
-from ..errors import OptionError, WeightsError
-from ..events import Progress, finish
-from .examples import Example
+from ..compute.device import select
+from ..core.errors import OptionError, WeightsError
+from ..core.events import Progress, finish
 from .names import check_names
+from .vocabulary.examples import Example
 
 if TYPE_CHECKING:
     import torch

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import select
-from ..downloads import file_sha256
-from ..errors import OptionError, WeightsError
-from ..weights import there
-from . import hub
+from ..compute.device import select
+from ..core.errors import OptionError, WeightsError
+from ..models import hub
+from ..models.download import file_sha256
+from ..models.weights import there
 from .vit import PatchEncoder
 
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

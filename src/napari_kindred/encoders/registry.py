@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OptionError, WeightsError
-from ..weights import PYTORCH_SUFFIXES, WEIGHTS, is_here, there
+from ..core.errors import OptionError, WeightsError
+from ..models.weights import PYTORCH_SUFFIXES, WEIGHTS, is_here, there
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def describe_encoder(name: str) -> EncoderInfo:
     if name in _FIXED:
         return _FIXED[name]()
     if name.startswith("timm:"):
-        from .timm_models import describe_timm
+        from .timm import describe_timm
 
         return EncoderInfo(name, *describe_timm(name))
     if name.startswith("clip:"):
@@ -96,7 +96,7 @@ def open_encoder(
         Pixels per token where there is a choice: 2, 4 or 8 for convolutional networks.
         Transformers have their own.
     device : str or torch.device
-        As :func:`napari_kindred.device.select` takes it.
+        As :func:`napari_kindred.compute.device.select` takes it.
     progress : callable, optional
         Told the bytes done and in total (0 when unknown) while weights are downloaded.
 
@@ -109,15 +109,15 @@ def open_encoder(
         package that is not installed.
     """
     if name == "kindred":
-        from .pyramid import open_kindred
+        from .convnets import open_kindred
 
         return open_kindred(stride, device)
     if name == "efficientnet":
-        from .pyramid import open_efficientnet
+        from .convnets import open_efficientnet
 
         return open_efficientnet(stride, device)
     if name.startswith("timm:"):
-        from .timm_models import open_timm
+        from .timm import open_timm
 
         return open_timm(name, stride, device, progress)
     if name.startswith("clip:"):

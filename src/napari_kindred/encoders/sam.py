@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import inference, select
-from ..downloads import file_sha256
-from ..errors import InputError, WeightsError
-from ..weights import WEIGHTS, resolve
+from ..compute.device import inference, select
+from ..core.errors import InputError, WeightsError
+from ..models.checkpoints import read_tensors
+from ..models.download import file_sha256
+from ..models.weights import WEIGHTS, resolve
 from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .sam_shapes import SamShapes, read_shapes
-from .tensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError
+from ..core.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import inference
-from ..entities.plane import pad_to_multiple
+from ..compute.device import inference
+from ..entities.segment import pad_to_multiple
 from .base import MaskDecoder, Tokens, fitted_shape, projected
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..native import load_triton_apart
+from ..compute.native import load_triton_apart
 
 load_triton_apart()

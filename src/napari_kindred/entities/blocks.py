@@ -2,7 +2,7 @@
 
 A block's window is its core, for which it answers, and room around it for the entities that its
 core cuts; the network sees a halo beyond.  What two neighbours saw in their shared strip tells
-which of their entities are one (:mod:`napari_kindred.entities.joining`).
+which of their entities are one (:mod:`napari_kindred.entities.stitching`).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..images import normalise_to
-from ..tiling import Tile, tiles
+from ..images.stack import normalise_to
+from ..images.tiling import Tile, tiles
 from . import decode
-from .lattice import Lattice, Taps, scaled_shape
 from .network import MULTIPLE
-from .plane import HALO, iter_dense_bounded, judge_of, merge, pieces_of, resize
+from .resampling import Lattice, Taps, scaled_shape
 from .scoring import Evidence, Judge, weigh
+from .segment import HALO, iter_dense_bounded, judge_of, merge, pieces_of, resize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..config import EntityConfig
-    from ..events import Notice, Progress
+    from ..core.config import EntityConfig
+    from ..core.events import Notice, Progress
     from .network import EntityNetwork
-    from .source import Source
+    from .region_reader import Source
 
 BLOCK = 4096
 """Side of a block's window, in pixels of the finest picture that the network looks at."""

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..config import NetworkConfig
-from ..downloads import file_sha256
-from ..errors import KindredError, WeightsError
-from ..weights import resolve
-from ..writing import replacing
-from .bands import make_ready
+from ..core.config import NetworkConfig
+from ..core.errors import KindredError, WeightsError
+from ..models.download import file_sha256
+from ..models.weights import resolve
+from ..results.atomic import replacing
+from .fused_layers import make_ready
 from .network import EntityNetwork
 from .scoring import Scoring
 

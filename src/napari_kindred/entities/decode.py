@@ -2,7 +2,7 @@
 
 Positional lines are parallel where votes fall on one place, so mean-shift with the 45° flat
 kernel on the projective sphere is mean-shift of votes with a radius that follows each entity's
-own width (:mod:`napari_kindred.entities.lines`).  Its modes are found as peaks of the votes'
+own width (:mod:`napari_kindred.entities.projective`).  Its modes are found as peaks of the votes'
 density on a grid, for all entities at once, and pixels are assigned with a k-d tree.
 """
 
@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import label
 
-from .lines import WIDTH_PER_DIAMETER
+from .projective import WIDTH_PER_DIAMETER
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]

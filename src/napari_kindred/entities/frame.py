@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..device import fitting_side, halving, memory_budget
-from ..events import Event, Partial, within_stack
-from ..images import Frames, PlaneRange, RawFrame, is_constant, normalise
-from ..results import Assembly, empty_table
+from ..compute.device import fitting_side, halving, memory_budget
+from ..core.events import Event, Partial, within_stack
+from ..images.stack import Frames, PlaneRange, RawFrame, is_constant, normalise
+from ..results.segmentation import Assembly, empty_table
+from .auto_scale import LARGEST
 from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
-from .joining import Joiner, table_of
-from .kit import BlockAt, Kit, Whole, iter_block, seen_at
-from .plane import SMALLEST_TILE, judge_of
-from .scale import LARGEST
-from .source import PlaneSource
+from .frame_tasks import BlockAt, Kit, Whole, iter_block, seen_at
+from .region_reader import PlaneSource
+from .segment import SMALLEST_TILE, judge_of
+from .stitching import Joiner, table_of
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..config import EntityConfig
-    from ..units import Unit
-    from ..workers import Job, Workers
+    from ..compute.tasks import Unit
+    from ..compute.workers import Job, Workers
+    from ..core.config import EntityConfig
 
 Made = TypeVar("Made")
 

@@ -16,7 +16,7 @@ import torch
 from scipy.sparse import coo_array
 from skimage import measure
 
-from ..errors import InputError, OptionError
+from ..core.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

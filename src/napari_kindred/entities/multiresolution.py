@@ -26,8 +26,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
-from ..errors import InputError, OptionError
-from ..metrics import contingency
+from ..core.errors import InputError, OptionError
+from ..results.metrics import contingency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The entity network: a timm encoder, four chained RefineNet fusion blocks and a dense head.
 
 Paper section 3.6 uses a ConvNeXt-B encoder and 128 content channels; both are one
-:class:`~napari_kindred.config.NetworkConfig` away.  The shipped network is a small one that
+:class:`~napari_kindred.core.config.NetworkConfig` away.  The shipped network is a small one that
 predicts *positional* features: where each pixel's entity has its centre, and how large it is.
 """
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import OptionError, WeightsError
-from .bands import band_size, in_bands
+from ..core.errors import OptionError, WeightsError
+from .fused_layers import band_size, in_bands
 
 if TYPE_CHECKING:
-    from ..config import NetworkConfig
+    from ..core.config import NetworkConfig
     from .scoring import Scoring
 
 OFFSET_UNIT = 16.0

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models.augment import IGNORE
 from . import losses
-from .augment import IGNORE
-from .lines import (
+from .network import OFFSET_UNIT, SIZE_UNIT, DenseMaps
+from .projective import (
     WIDTH_PER_DIAMETER,
     background_split,
     means_by_id,
@@ -19,12 +20,11 @@ from .lines import (
     target_lines,
     unit,
 )
-from .network import OFFSET_UNIT, SIZE_UNIT, DenseMaps
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..train_configs import TrainConfig
+    from ..core.train_configs import TrainConfig
 
 NEIGHBOURS = 24
 """At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""

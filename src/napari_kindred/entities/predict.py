@@ -6,21 +6,21 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..config import EntityConfig
-from ..errors import OptionError
-from ..events import Event, Notice, Partial, Progress, finish, within_stack
-from ..images import Frames
-from ..options import shown, with_options
-from ..results import Assembly, Segmentation, provenance
-from ..scale import open_workers
+from ..compute.dask_cluster import open_workers
+from ..core.config import EntityConfig
+from ..core.errors import OptionError
+from ..core.events import Event, Notice, Partial, Progress, finish, within_stack
+from ..core.options import shown, with_options
+from ..images.stack import Frames
+from ..results.segmentation import Assembly, Segmentation, provenance
+from .auto_scale import choose_scale
 from .checkpoint import load_network
 from .frame import Crew, Frame, fits, put_frame, within_budget
-from .kit import Kit, iter_whole, opener_of, seen_at
-from .plane import look
-from .scale import choose_scale
+from .frame_tasks import Kit, iter_whole, opener_of, seen_at
+from .segment import look
 
 if TYPE_CHECKING:
-    from ..workers import Workers
+    from ..compute.workers import Workers
     from .network import EntityNetwork
 
 
@@ -35,11 +35,9 @@ def iter_segment_entities(
 ) -> Generator[Event, None, Segmentation]:
     """Segment cells or nuclei, telling what happens on the way.
 
-    Same as :func:`segment_entities`, as a generator: yields
-    :class:`~napari_kindred.events.Progress`, :class:`~napari_kindred.events.Notice` and, for each
-    finished frame or block of a large one, :class:`~napari_kindred.events.Partial`; returns the
-    whole :class:`~napari_kindred.results.Segmentation`.  Closing it cancels; what was yielded
-    stays valid.
+    Same as :func:`segment_entities`, as a generator: yields :class:`.Progress`,
+    :class:`.Notice` and, for each finished frame or block of a large one, :class:`.Partial`;
+    returns the whole :class:`.Segmentation`.  Closing it cancels; what was yielded stays valid.
 
     Parameters
     ----------
@@ -181,8 +179,9 @@ def segment_entities(
     image : array-like
         numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
         float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).  Also what
-        :func:`~napari_kindred.images.read_image` returns, or a list of the same image at lower
-        and lower resolutions: then what ``scale`` asks for is read, the labels have full size.
+        :func:`~napari_kindred.images.stack.read_image` returns, or a list of the same image at
+        lower and lower resolutions: then what ``scale`` asks for is read, the labels have full
+        size.
     config : EntityConfig, optional
         All options at once.
     model : tuple of network and info, optional
@@ -194,8 +193,8 @@ def segment_entities(
         threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
         file, or a client.  The labels are the same.
     **options
-        Single fields of :class:`~napari_kindred.config.EntityConfig`, for example ``axes="TYX"``,
-        ``channel=0``, ``scale=0.5``.
+        Single fields of :class:`~napari_kindred.core.config.EntityConfig`, for example
+        ``axes="TYX"``, ``channel=0``, ``scale=0.5``.
 
     Returns
     -------

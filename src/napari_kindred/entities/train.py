@@ -15,12 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import OptionError, WeightsError
-from ..train_configs import TrainConfig
-from ..training import Run, Say, prepared
-from .augment import draw_crop
+from ..core.errors import OptionError, WeightsError
+from ..core.train_configs import TrainConfig
+from ..models.augment import draw_crop
+from ..models.trainer import Run, Say, prepared
+from ..models.training_data import (
+    Example,
+    data_hash,
+    group_weights,
+    load_splits,
+    read_emphasis,
+    spread,
+)
 from .checkpoint import load_network, save_weights
-from .dataset import Example, data_hash, group_weights, load_splits, read_emphasis, spread
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .validate import learn_scoring, score_examples
@@ -200,7 +207,7 @@ def train(
     Parameters
     ----------
     data : path or sequence of paths
-        Data folders as described in :mod:`napari_kindred.entities.dataset`.
+        Data folders as described in :mod:`napari_kindred.models.training_data`.
     out : path
         Folder for checkpoints, log and weights; a run found there is gone on with.
     config : TrainConfig, optional

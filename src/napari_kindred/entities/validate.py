@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import EntityConfig
-from ..events import finish
-from ..metrics import average_precision, overlaps
-from .lattice import Lattice, scaled_shape
-from .plane import chosen_scale, iter_dense_bounded, pieces_of, resize_to, segment_plane
+from ..core.config import EntityConfig
+from ..core.events import finish
+from ..results.metrics import average_precision, overlaps
+from .resampling import Lattice, scaled_shape
 from .scoring import Scoring, weigh
+from .segment import chosen_scale, iter_dense_bounded, pieces_of, resize_to, segment_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .dataset import Example
+    from ..models.training_data import Example
     from .network import EntityNetwork
 
 

@@ -12,7 +12,7 @@ import torch
 
 from napari_kindred.classes.escnet.clip_dense import DenseFeatures
 from napari_kindred.classes.escnet.network import EscNet, EscShape
-from napari_kindred.classes.promptable import new_sam, save_sam, shapes
+from napari_kindred.classes.sam.model import new_sam, save_sam, shapes
 
 TINY_SAM = shapes(side=64, patch=8, width=16, depth=2, heads=2, window=2, channels=32)
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from napari_kindred.classes.escnet.clip_dense import DenseClip
+from napari_kindred.core.errors import OptionError
 from napari_kindred.encoders.clip import open_whole_clip
-from napari_kindred.errors import OptionError
 
 
 @pytest.fixture

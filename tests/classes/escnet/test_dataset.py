@@ -14,7 +14,7 @@ from napari_kindred.classes.escnet.dataset import (
     read_table,
 )
 from napari_kindred.classes.escnet.loss import class_loss
-from napari_kindred.errors import InputError
+from napari_kindred.core.errors import InputError
 
 
 def test_named_values_are_classes_zero_is_nothing_and_the_rest_is_unknown(data):

@@ -9,9 +9,9 @@ import torch
 from napari_kindred.classes.escnet import training_free
 from napari_kindred.classes.escnet.pseudo_prompts import pseudo_prompts
 from napari_kindred.classes.escnet.training_free import FreeEscMeaning, best_answers
-from napari_kindred.downloads import file_sha256
-from napari_kindred.errors import InputError, KindredError
-from napari_kindred.events import finish
+from napari_kindred.core.errors import InputError, KindredError
+from napari_kindred.core.events import finish
+from napari_kindred.models.download import file_sha256
 
 from .conftest import squares
 

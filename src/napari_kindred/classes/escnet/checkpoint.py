@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ...downloads import file_sha256
+from ...core.errors import KindredError, WeightsError
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import SamShapes
-from ...errors import KindredError, WeightsError
-from ...weights import read_header, resolve
-from ...writing import replacing
+from ...models.download import file_sha256
+from ...models.weights import read_header, resolve
+from ...results.atomic import replacing
 from .clip_dense import DenseClip
 from .network import EscNet, EscShape
 

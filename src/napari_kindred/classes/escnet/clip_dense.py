@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import OptionError
+from ...core.errors import OptionError
 
 if TYPE_CHECKING:
     from ...encoders.clip import OpenedClip

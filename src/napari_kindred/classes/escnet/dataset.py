@@ -1,6 +1,6 @@
 """Pictures with a class for every pixel: what ESC-Net learns from.
 
-A data folder as for the other networks (:mod:`napari_kindred.entities.dataset`), with a
+A data folder as for the other networks (:mod:`napari_kindred.models.training_data`), with a
 ``classes.csv`` of columns ``value`` and ``name`` beside it.  Values that it does not name, and
 those named void, unlabelled or ignore, are left out of the loss; only an unnamed 0 is background,
 none of the names.
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...entities.dataset import Example, data_hash, load_splits
-from ...errors import InputError, KindredError
+from ...core.errors import InputError, KindredError
+from ...models.training_data import Example, data_hash, load_splits
 from ..names import check_names, key
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.errors import OptionError
 from ...encoders.sam import check_installed
-from ...errors import OptionError
 from .correlation import correlate, log_odds
 from .decoder import Decoder, silence
+from .fusion import FusionBlock
 from .pseudo_prompts import ABOVE, REGIONS, pseudo_prompts
 from .sam_block import SamBlock
-from .vlf import FusionBlock
 
 if TYPE_CHECKING:
     from ...encoders.sam_shapes import SamShapes

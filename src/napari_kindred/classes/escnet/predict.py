@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...device import inference, is_out_of_memory, select
+from ...compute.device import inference, is_out_of_memory, select
+from ...core.errors import InputError, KindredError
+from ...core.events import Progress
 from ...encoders.base import fitted_shape
-from ...entities.plane import pad_to_multiple
-from ...errors import InputError, KindredError
-from ...events import Progress
-from ...tiling import Stitcher, tiles
-from ..clip_match import contrast_beside
-from ..clip_text import ClipTexts
+from ...entities.segment import pad_to_multiple
+from ...images.tiling import Stitcher, tiles
+from ..clip.matching import contrast_beside
+from ..clip.text import ClipTexts
 from .checkpoint import load_esc
 
 if TYPE_CHECKING:

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...device import inference, is_out_of_memory, select
-from ...downloads import file_sha256
+from ...compute.device import inference, is_out_of_memory, select
+from ...core.errors import KindredError
+from ...core.events import Progress
 from ...encoders.base import fitted_shape
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam import SamEncoder
 from ...encoders.sam_shapes import read_shapes
-from ...errors import KindredError
-from ...events import Progress
-from ...tiling import Stitcher, tiles
-from ...weights import resolve
-from ..clip_match import CONTRAST, contrast_beside
-from ..clip_text import TEMPLATES, ClipTexts
-from ..promptable import load_sam
+from ...images.tiling import Stitcher, tiles
+from ...models.download import file_sha256
+from ...models.weights import resolve
+from ..clip.matching import CONTRAST, contrast_beside
+from ..clip.text import TEMPLATES, ClipTexts
+from ..sam.model import load_sam
 from .clip_dense import DenseClip
 from .correlation import correlate, log_odds
 from .predict import LARGE, to_picture

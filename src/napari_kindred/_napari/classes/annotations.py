@@ -1,0 +1,301 @@
+"""Marks on an image, collected from layers as examples of classes. Free of Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Points, Shapes
+
+from ...classes.names import key
+from ...core.errors import InputError
+from ..common.proxies import level_0
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+Index = tuple[int, ...]
+
+CORNERS = 48
+"""Of the polygon that stands for an ellipse."""
+
+DIGITS = 3
+"""Of a mark's place in pixels: as many as are kept, so that code can tell it exactly."""
+
+ENCLOSING = ("rectangle", "ellipse", "polygon")
+"""Shapes that have an inside."""
+
+
+@dataclass(slots=True, eq=False)
+class Marks:
+    """What is marked in one picture, in its pixels, y before x.
+
+    Attributes
+    ----------
+    points : list of (y, x)
+    boxes : list of (y0, x0, y1, x1)
+    outlines : list of ndarray of float, shape (V, 2)
+    labels : ndarray of int32, shape (Y, X), or None
+        Every id is one thing.
+    code : str
+        Python that gives these labels.
+    """
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    outlines: list[NDArray[np.float64]] = field(default_factory=list)
+    labels: NDArray[np.int32] | None = None
+    code: str = ""
+
+    def __len__(self) -> int:
+        painted = 0 if self.labels is None else np.count_nonzero(np.unique(self.labels))
+        return len(self.points) + len(self.boxes) + len(self.outlines) + int(painted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """The image that is marked.
+
+    Attributes
+    ----------
+    layer : Image
+    data : array-like
+        Its level 0.
+    axes : str
+        Of ``data``, one letter each.
+    shown : tuple of float
+        What the viewer looks at, in world coordinates, as many as there are dimensions.
+    """
+
+    layer: Image
+    data: Any
+    axes: str
+    shown: tuple[float, ...]
+
+    @property
+    def letters(self) -> str:
+        """Axes as the layer has them, without that of RGB colours."""
+        return self.axes.removesuffix("S") if self.layer.rgb else self.axes
+
+    def place(self, letters: str) -> list[int]:
+        """Return the places of some axes."""
+        return [number for number, letter in enumerate(self.letters) if letter in letters]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Height and width."""
+        y, x = self.place("YX")
+        return int(self.data.shape[y]), int(self.data.shape[x])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collected:
+    """Marks of one layer on one image, as examples of one class.
+
+    Attributes
+    ----------
+    name : str
+        Of the class.
+    layer, image : str
+        Names of the layers at the time.
+    source : tuple
+        What tells whether the same layer on the same image was collected before.
+    kind : str
+        What the marks are: points, shapes or painted things.
+    data : array-like
+        The image.
+    axes : str
+        Its axes.
+    multiscale : bool
+        Whether the image's layer holds it in several resolutions.
+    frames : dict
+        The marks of each picture, by its position on the image's leading axes.
+    """
+
+    name: str
+    layer: str
+    image: str
+    source: tuple[Any, ...]
+    kind: str
+    data: Any
+    axes: str
+    multiscale: bool
+    frames: dict[Index, Marks]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.frames.values()))
+
+    def describe(self) -> str:
+        """Return what this is, in one line."""
+        of = f" in {len(self.frames)} frames" if len(self.frames) > 1 else ""
+        count = f"{len(self)} {self.kind if len(self) != 1 else self.kind.removesuffix('s')}"
+        return f"{self.name}: {count}{of} of {self.layer!r}"
+
+
+def collect(layer: Any, target: Target, name: str) -> Collected:
+    """Collect the marks of a layer as examples of a class.
+
+    Of a Labels layer the frame that is shown is taken, and of its labels only the selected one
+    where napari shows only that one.
+
+    Parameters
+    ----------
+    layer : Points, Shapes or Labels
+    target : Target
+        The image that the marks are on.
+    name : str
+        Of the class, checked.
+
+    Raises
+    ------
+    InputError
+        When the layer is of another sort, is empty, or has marks outside the image.
+    """
+    frames: dict[Index, Marks] = {}
+    if isinstance(layer, Points):
+        kind = "points"
+        for position in layer.data:
+            index, spot = _on_image(layer, target, position)
+            frames.setdefault(index, Marks()).points.append(spot)
+    elif isinstance(layer, Shapes):
+        kind = "shapes"
+        for shape, corners in zip(layer.shape_type, layer.data, strict=True):
+            _add_shape(frames, layer, target, shape, corners)
+    elif isinstance(layer, Labels):
+        kind = "painted things"
+        index, marks = _labels_on_image(layer, target)
+        if len(marks):
+            frames[index] = marks
+    else:
+        raise InputError(
+            "Select the Points, Shapes or Labels layer with your marks in the layer list first."
+        )
+    if not frames:
+        what = "in this frame of it " if isinstance(layer, Labels) else ""
+        raise InputError(f"There is nothing {what}to collect in {layer.name!r}; mark a {name}.")
+    return Collected(
+        name,
+        layer.name,
+        target.layer.name,
+        (key(name), layer.unique_id, target.layer.unique_id),
+        kind,
+        target.data,
+        target.axes,
+        bool(target.layer.multiscale),
+        frames,
+    )
+
+
+def together(before: Sequence[Collected], new: Collected) -> tuple[Collected, ...]:
+    """Return what is collected; the same layer collected again takes the place of before."""
+    kept = [item for item in before if item.source != new.source]
+    return (*kept, new)
+
+
+# -- from a layer's pixels to those of the image ---------------------------------------------
+
+
+def _on_image(
+    layer: Any, target: Target, position: Sequence[float]
+) -> tuple[Index, tuple[float, float]]:
+    """Return the picture that a position lies in, and where.
+
+    Raises
+    ------
+    InputError
+        When that is outside of the image.
+    """
+    world = layer.data_to_world(np.asarray(position, float))
+    lacking = max(0, target.layer.ndim - len(world))
+    ahead = target.shown[-target.layer.ndim :][:lacking]
+    inside = np.asarray(target.layer.world_to_data((*ahead, *world)), float)
+    index = tuple(round(inside[axis]) for axis in target.place("TZ"))
+    y, x = (float(inside[axis]) for axis in target.place("YX"))
+    height, width = target.plane
+    sizes = [target.data.shape[axis] for axis in target.place("TZ")]
+    fits = -0.5 <= y <= height - 0.5 and -0.5 <= x <= width - 0.5
+    if not fits or not all(0 <= at < size for at, size in zip(index, sizes, strict=True)):
+        where = ", ".join(f"{value:.0f}" for value in (*index, y, x))
+        raise InputError(
+            f"A mark of {layer.name!r} lies at ({where}), outside of {target.layer.name!r} with "
+            f"{' × '.join(map(str, (*sizes, height, width)))} pixels; move it or delete it."
+        )
+    return index, (round(y, DIGITS), round(x, DIGITS))
+
+
+def _add_shape(
+    frames: dict[Index, Marks], layer: Shapes, target: Target, kind: str, corners: Any
+) -> None:
+    """Take in a shape: rectangles along the axes are boxes, all others outlines."""
+    if kind not in ENCLOSING:
+        raise InputError(
+            f"A {kind} in {layer.name!r} encloses nothing; mark things with rectangles, ellipses "
+            "or polygons."
+        )
+    if kind == "ellipse":
+        corners = _ellipse(np.asarray(corners, float))
+    spots = [_on_image(layer, target, corner) for corner in corners]
+    marks = frames.setdefault(spots[0][0], Marks())
+    outline = np.array([spot for _index, spot in spots])
+    lowest, highest = outline.min(0), outline.max(0)
+    if kind == "rectangle" and np.isclose(outline[:, None], [lowest, highest]).any(1).all():
+        # Pixels begin half a pixel before their centres.
+        marks.boxes.append((*(lowest + 0.5).tolist(), *(highest + 0.5).tolist()))
+    else:
+        marks.outlines.append(outline)
+
+
+def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the outline of the ellipse in the four corners of its box."""
+    angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)[:, None]
+    centre = corners.mean(0)
+    across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    outline: NDArray[np.float64] = centre + np.cos(angle) * across + np.sin(angle) * down
+    return outline
+
+
+def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, Marks]:
+    """Return the picture that is shown, and the labels on its pixels."""
+    from scipy.ndimage import affine_transform
+
+    index, corners = _corners(layer, target)
+    level = "[0]" if layer.multiscale else ""
+    data = level_0(layer)
+    leading = tuple(round(at) for at in corners[0][:-2])
+    if not all(0 <= at < size for at, size in zip(leading, data.shape, strict=False)):
+        return index, Marks()
+    labels = np.asarray(data[leading]).astype(np.int32)
+    place = f"[{', '.join(map(str, leading))}]" if leading else ""
+    code = f"np.asarray(viewer.layers[{layer.name!r}].data{level}{place}).astype(np.int32)"
+    matrix = np.stack([corners[1] - corners[0], corners[2] - corners[0]], axis=1)[-2:]
+    offset, plane = corners[0][-2:], target.plane
+    same = np.allclose(matrix, np.eye(2)) and np.allclose(offset, 0) and labels.shape == plane
+    if not same:
+        labels = affine_transform(labels, matrix, offset, plane, order=0)
+        code = f"affine_transform({code}, {matrix.tolist()}, {offset.tolist()}, {plane}, order=0)"
+    if layer.show_selected_label:
+        labels = np.where(labels == layer.selected_label, labels, 0)
+        code = f"(lambda labels: np.where(labels == {layer.selected_label}, labels, 0))({code})"
+    return index, Marks(labels=labels, code=code)
+
+
+def _corners(layer: Labels, target: Target) -> tuple[Index, list[NDArray[np.float64]]]:
+    """Return the picture that is shown, and where its first pixel and both next to it lie.
+
+    Positions are those in the other layer's data.
+    """
+    start = np.asarray(target.layer.world_to_data(target.shown), float)
+    leading, (y, x) = target.place("TZ"), target.place("YX")
+    index = tuple(
+        int(np.clip(round(start[axis]), 0, target.data.shape[axis] - 1)) for axis in leading
+    )
+    for axis, at in zip(leading, index, strict=True):
+        start[axis] = at
+    start[[y, x]] = 0
+    corners = [start.copy() for _ in range(3)]
+    corners[1][y] = corners[2][x] = 1
+    positions = (layer.world_to_data(target.layer.data_to_world(corner)) for corner in corners)
+    return index, [np.asarray(position, float) for position in positions]

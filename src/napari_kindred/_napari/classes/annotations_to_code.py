@@ -1,0 +1,160 @@
+"""Collected marks as examples to learn from, and as the Python code that makes them. Free of Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .annotations import Collected, Index, Marks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...classes.vocabulary.examples import Example
+
+Marked = list[tuple[Collected, Marks]]
+"""The marks of one picture, with where they come from."""
+
+
+def pictures_of(collected: Iterable[Collected]) -> list[tuple[Index, Marked]]:
+    """Return the marks by picture; each picture is learnt from once, with all its marks."""
+    pictures: dict[tuple[int, Index], Marked] = {}
+    for item in collected:
+        for index, marks in item.frames.items():
+            pictures.setdefault((id(item.data), index), []).append((item, marks))
+    return [(index, marked) for (_data, index), marked in pictures.items()]
+
+
+def examples_of(collected: Iterable[Collected]) -> list[Example]:
+    """Return one example per picture that has marks; a lazy picture may be read by it."""
+    from ...classes.vocabulary.examples import Example
+
+    examples = []
+    for index, marked in pictures_of(collected):
+        first = marked[0][0]
+        axes, place = _picture(first.axes, index)
+        labels, names = _painted(marked)
+        examples.append(
+            Example(
+                first.data[place],
+                axes=axes,
+                points=_by_name(marked, "points"),
+                boxes=_by_name(marked, "boxes"),
+                labels=labels,
+                label_names=names,
+                source=" ".join([first.image, *map(str, index)]),
+            )
+        )
+    return examples
+
+
+def _picture(axes: str, index: Index) -> tuple[str, tuple[int | slice, ...]]:
+    """Return the axes of one picture of a stack, and how to take it out."""
+    left = iter(index)
+    place = tuple(next(left) if letter in "TZ" else slice(None) for letter in axes)
+    return "".join(letter for letter in axes if letter not in "TZ"), place
+
+
+def _by_name(marked: Marked, kind: str) -> dict[str, NDArray[np.float64]]:
+    """Return points, or boxes, of each class."""
+    found: dict[str, list[Any]] = {}
+    for item, marks in marked:
+        if getattr(marks, kind):
+            found.setdefault(item.name, []).extend(getattr(marks, kind))
+    return {name: np.array(rows, float) for name, rows in found.items()}
+
+
+def _painted(marked: Marked) -> tuple[NDArray[np.int32] | None, dict[int, str]]:
+    """Return outlines and labels of all classes in one array, and the name of each id."""
+    from skimage.draw import polygon2mask
+
+    data, axes = marked[0][0].data, marked[0][0].axes
+    plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
+    labels = np.zeros(plane, np.int32)
+    names: dict[int, str] = {}
+    for item, marks in marked:
+        for outline in marks.outlines:
+            number = max(names, default=0) + 1
+            labels[polygon2mask(plane, outline)] = number
+            names[number] = item.name
+        if marks.labels is not None:
+            first = max(names, default=0)
+            labels = np.where(marks.labels > 0, marks.labels + first, labels)
+            names |= dict.fromkeys(np.unique(labels[marks.labels > 0]).tolist(), item.name)
+    return (labels if names else None), names
+
+
+# -- as code ---------------------------------------------------------------------------------
+
+
+def example_lines(collected: Sequence[Collected]) -> list[str]:
+    """Return the lines that make ``examples``, as :func:`examples_of` does."""
+    lines, last = [], []
+    for number, (index, marked) in enumerate(pictures_of(collected)):
+        more = _painted_lines(marked, number)
+        lines += more
+        last += [
+            "    nk.Example(",
+            f"        {_picture_code(marked[0][0], index)},",
+            f"        axes={_picture(marked[0][0].axes, index)[0]!r},",
+            *(
+                f"        {kind}={_plain(_by_name(marked, kind))},"
+                for kind in ("points", "boxes")
+                if _by_name(marked, kind)
+            ),
+            *([f"        labels=labels{number},"] if more else []),
+            *([f"        label_names=names{number},"] if more else []),
+            "    ),",
+        ]
+    code = "\n".join(lines)
+    imports = {
+        "import numpy as np": "np." in code,
+        "from scipy.ndimage import affine_transform": "affine_transform(" in code,
+        "from skimage.draw import polygon2mask": "polygon2mask(" in code,
+    }
+    needed = [line for line, used in imports.items() if used]
+    return [*needed, *lines, "examples = [", *last, "]"]
+
+
+def _picture_code(item: Collected, index: Index) -> str:
+    _axes, place = _picture(item.axes, index)
+    while place and place[-1] == slice(None):
+        place = place[:-1]
+    where = ", ".join(":" if isinstance(at, slice) else str(at) for at in place)
+    level = "[0]" if item.multiscale else ""
+    return f"viewer.layers[{item.image!r}].data{level}" + (f"[{where}]" if where else "")
+
+
+def _plain(rows: dict[str, NDArray[np.float64]]) -> str:
+    return repr({name: values.tolist() for name, values in rows.items()})
+
+
+def _painted_lines(marked: Marked, number: int) -> list[str]:
+    """Return the lines that make ``labels`` and ``names`` of a picture, as :func:`_painted`."""
+    if not any(marks.outlines or marks.labels is not None for _item, marks in marked):
+        return []
+    data, axes = marked[0][0].data, marked[0][0].axes
+    plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
+    labels, names, largest = f"labels{number}", f"names{number}", 0
+    lines = [f"{labels}, {names} = np.zeros({plane}, np.int32), {{}}"]
+    for item, marks in marked:
+        for outline in marks.outlines:
+            largest += 1
+            corners = outline.tolist()
+            lines += [
+                f"{labels}[polygon2mask({plane}, {corners})] = {largest}",
+                f"{names}[{largest}] = {item.name!r}",
+            ]
+        if marks.labels is not None:
+            lines += [
+                f"painted = {marks.code}",
+                f"{labels} = np.where(painted > 0, painted + {largest}, {labels})",
+                (
+                    f"{names} |= dict.fromkeys(np.unique({labels}[painted > 0]).tolist(), "
+                    f"{item.name!r})"
+                ),
+            ]
+            largest += int(marks.labels.max())
+    return lines

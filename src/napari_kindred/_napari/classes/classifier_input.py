@@ -1,0 +1,175 @@
+"""The choice of what gives names their meaning: a vocabulary, one's own examples, or CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container
+
+from ...core.errors import OptionError
+from ...encoders.registry import EncoderInfo, describe_encoder
+from ...models.weights import there
+from ..common.encoder_input import EncoderBox
+from ..common.form import labelled
+from .examples_input import ExamplesBox
+from .name_source import Meant
+from .vocabulary_input import SHIPPED, VocabularyBox
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import Widget
+
+    from ...core.class_configs import ClassesConfig
+    from .annotations import Target
+
+CLIPS = (
+    "ViT-B-16/laion2b_s34b_b88k",
+    "ViT-B-16/openai",
+    "ViT-L-14-336/openai",
+)
+"""Models that are offered; others can be typed."""
+
+CLIP_TOOLTIP = (
+    "The CLIP that takes names at their meaning. Choose one, or type MODEL/PRETRAINED as open_clip "
+    "knows them, MODEL/PATH of a checkpoint, or the path of an ESC-Net that you trained."
+)
+
+
+class MeaningBox:
+    """Shows what the chosen way needs, and tells what is chosen.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    target : callable
+        Returns the image that examples are marked on.
+    on_change : callable
+        Called whenever names may have got another meaning.
+    on_name : callable
+        Called with a name of the vocabulary that was clicked on.
+
+    Attributes
+    ----------
+    kind : ComboBox
+        ``"vocabulary"``, ``"examples"`` or ``"clip"``.
+    vocabulary : VocabularyBox
+    examples : ExamplesBox
+    clip : EncoderBox
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        target: Callable[[], Target],
+        on_change: Callable[[], Any],
+        on_name: Callable[[str], Any],
+    ) -> None:
+        self.kind = ComboBox(
+            label="Meaning from",
+            choices=[("a vocabulary", "vocabulary"), ("my examples", "examples"), ("CLIP", "clip")],
+            value="vocabulary",
+            tooltip="What tells what a name means: a vocabulary that was taught before, examples "
+            "that you mark, or CLIP, which has read about it.",
+        )
+        self.vocabulary = VocabularyBox(on_change, on_name)
+        self.examples = ExamplesBox(viewer, target, on_change)
+        self.clip = EncoderBox(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)
+        self._on_change = on_change
+        self._pages = {
+            "vocabulary": _page(self.vocabulary.rows()),
+            "examples": _page(self.examples.rows()),
+            "clip": _page(self.clip.rows()),
+        }
+        self.kind.changed.connect(self.turn)
+
+    def rows(self) -> list[Widget]:
+        """Return what is shown, from top to bottom."""
+        return [labelled(self.kind), *self._pages.values()]
+
+    def turn(self, *_: Any) -> None:
+        """Show what the chosen way needs; to be called once after the rows are laid out."""
+        for kind, page in self._pages.items():
+            page.visible = kind == self.kind.value
+        if self.kind.value == "vocabulary":
+            self.vocabulary.read()
+        elif self.kind.value == "clip":
+            self.clip.describe()
+        else:
+            self.examples.say("")
+        self._on_change()
+
+    def meant(self, config: ClassesConfig) -> Meant:
+        """Return what is chosen.
+
+        Raises
+        ------
+        OptionError
+            When it cannot be used, or not yet.
+        """
+        if self.kind.value == "vocabulary":
+            return self.vocabulary.meant()
+        if self.kind.value == "examples":
+            return self.examples.meant(config)
+        if not self.clip.usable:
+            raise OptionError("Choose a CLIP; the line below it says what is known of it.")
+        return Meant("clip", str(self.clip.choice.value))
+
+    def asked(self) -> dict[str, str]:
+        """Return what is chosen, in words by which :meth:`choose` finds it again."""
+        kind = str(self.kind.value)
+        names = {"vocabulary": self.vocabulary.name, "clip": str(self.clip.choice.value)}
+        name = names.get(kind, "")
+        files = [] if name in SHIPPED else [name, name.partition("/")[2]]
+        file = next((str(Path(part).absolute()) for part in files if part and there(part)), "")
+        return {"meaning": kind, "name": name, "file": file}
+
+    def choose(self, entries: Mapping[str, Any]) -> str:
+        """Choose what :meth:`asked` returned; the defaults where it is gone, or was something else.
+
+        Returns
+        -------
+        str
+            What is gone, one sentence; else nothing.
+        """
+        kind, name, file = (entries.get(word) for word in ("meaning", "name", "file"))
+        gone = ""
+        if isinstance(file, str) and file and there(file) is None:
+            gone = f"{Path(file).name!r}, which gave your last run's names their meaning, is gone."
+        elif kind == "examples" and not self.examples.collected:
+            gone = "The examples of your last run are gone, for they last until napari is closed."
+        name = name if isinstance(name, str) and not gone else ""
+        known = not gone and kind in list(self._pages) and bool(name or kind == "examples")
+        self.vocabulary.choose(name if known and kind == "vocabulary" else SHIPPED[0])
+        self.clip.choose(name if known and kind == "clip" else CLIPS[0])
+        self.kind.value = kind if known else "vocabulary"
+        return gone
+
+    def abandon(self) -> None:
+        """Wait no longer for what is being looked up."""
+        self.vocabulary.abandon()
+        self.clip.abandon()
+
+
+def _page(rows: list[Widget]) -> Container:
+    page = Container(widgets=rows, labels=False)
+    page.margins = (0, 0, 0, 0)
+    return page
+
+
+def describe_clip(name: str) -> EncoderInfo:
+    """Return what is known of a CLIP, or of a network that was trained to name pixels.
+
+    Raises
+    ------
+    KindredError
+        When there is none of that name.
+    """
+    from ...classes.open import is_network
+
+    path = Path(name)
+    if is_network(path):
+        return EncoderInfo(
+            name, "that of what it was trained on", True, path.stat().st_size, "naming pixels"
+        )
+    return describe_encoder(f"clip:{name}")

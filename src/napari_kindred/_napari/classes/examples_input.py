@@ -1,0 +1,195 @@
+"""Examples of classes, collected from layers, and what is learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from magicgui.widgets import Container, LineEdit, PushButton
+from qtpy.QtWidgets import QAbstractItemView, QListWidget, QSizePolicy
+
+from ...classes.names import check_names
+from ...core.errors import KindredError, OptionError
+from ..common.form import labelled, native_row, row, say, sentence
+from ..common.proxies import bare
+from .annotations import Collected, Target, collect, together
+from .annotations_to_code import examples_of
+from .name_source import OF_TEACHING, Meant
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import Widget
+
+    from ...classes.vocabulary.vocabulary import Vocabulary
+    from ...core.class_configs import ClassesConfig
+    from ...core.events import Event
+
+ROWS = 3
+"""Collected layers that are seen without scrolling."""
+
+_sessions: WeakKeyDictionary[Any, tuple[Collected, ...]] = WeakKeyDictionary()
+"""What was collected in each viewer: it outlives the widget, which may be closed and reopened."""
+
+Key = tuple[Any, ...]
+
+
+class ExamplesBox:
+    """Collects marks as examples of classes, and keeps what was learnt from them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    target : callable
+        Returns the image that is marked; raises a KindredError where there is none.
+    on_change : callable
+        Called when there are other examples, or something else was learnt.
+
+    Attributes
+    ----------
+    name : LineEdit
+        The class of the next examples.
+    about : Label
+        What is wrong, or what was learnt.
+    learn, save : PushButton
+        For the widget that runs jobs to listen to.
+    """
+
+    def __init__(
+        self, viewer: Any, target: Callable[[], Target], on_change: Callable[[], Any]
+    ) -> None:
+        self._viewer, self._target, self._on_change = viewer, target, on_change
+        self._session = bare(viewer)
+        self._learnt: tuple[Key, Vocabulary] | None = None
+        self.name = LineEdit(
+            label="Class",
+            tooltip="What the marks in the selected layer are examples of; 'background' for what "
+            "is none of the classes.",
+        )
+        self.name.native.setPlaceholderText("name of a class")
+        self.collect = PushButton(
+            text="Collect layer",
+            tooltip="Take the marks of the selected Points, Shapes or Labels layer as examples of "
+            "this class. Of a Labels layer the frame that is shown is taken, and where napari "
+            "shows only the selected label, only that one.",
+        )
+        self.list = QListWidget()
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list.setFixedHeight(ROWS * (self.list.fontMetrics().height() + 6) + 6)
+        self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.list.setToolTip("What is collected.")
+        self.remove = PushButton(text="Remove", tooltip="Forget the examples that are selected.")
+        self.learn = PushButton(
+            text="Learn", tooltip="Learn from the examples, and measure how well that goes."
+        )
+        self.save = PushButton(
+            text="Save vocabulary …",
+            tooltip="Save what was learnt as a vocabulary, for other images.",
+        )
+        self.about = sentence()
+        self.collect.changed.connect(self.take_layer)
+        self.name.native.returnPressed.connect(self.take_layer)
+        self.remove.changed.connect(self.forget)
+        self.list.itemSelectionChanged.connect(self._offer)
+        self._refresh()
+
+    def rows(self) -> list[Widget]:
+        """Return what is shown, from top to bottom."""
+        first: Container = labelled(self.name)
+        first.append(self.collect)
+        buttons = row(self.remove, self.learn, self.save)
+        return [first, native_row(self.list), buttons, self.about]
+
+    # -- what is collected -----------------------------------------------------------------
+
+    @property
+    def collected(self) -> tuple[Collected, ...]:
+        """What is collected in this viewer."""
+        return _sessions.get(self._session, ())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that there are examples of, in the order of their first ones."""
+        return tuple(dict.fromkeys(item.name for item in self.collected))
+
+    def take_layer(self, *_: Any) -> None:
+        """Collect the selected layer."""
+        try:
+            if not self.name.value.strip():
+                raise OptionError("Write above which class the marks are examples of.")
+            (name,) = check_names([self.name.value])
+            new = collect(self._viewer.layers.selection.active, self._target(), name)
+        except KindredError as error:
+            self.say(str(error), wrong=True)
+            return
+        self._keep(together(self.collected, new))
+        self.say("")
+
+    def forget(self, *_: Any) -> None:
+        """Forget what is selected in the list."""
+        gone = {index.row() for index in self.list.selectedIndexes()}
+        self._keep(tuple(item for at, item in enumerate(self.collected) if at not in gone))
+        self.say("")
+
+    def _keep(self, collected: tuple[Collected, ...]) -> None:
+        _sessions[self._session] = collected
+        self._refresh()
+        self._on_change()
+
+    def _refresh(self) -> None:
+        self.list.clear()
+        self.list.addItems([item.describe() for item in self.collected])
+        self._offer()
+
+    def _offer(self) -> None:
+        self.remove.enabled = bool(self.list.selectedIndexes())
+
+    # -- what is learnt --------------------------------------------------------------------
+
+    def meant(self, config: ClassesConfig) -> Meant:
+        """Return what the examples say, learnt already where it was with the same options.
+
+        Raises
+        ------
+        OptionError
+            When there are no examples.
+        """
+        if not self.collected:
+            raise OptionError(
+                "There are no examples: mark things in a Points, Shapes or Labels layer, write "
+                "their class, and press 'Collect layer'."
+            )
+        return Meant("examples", examples=self.collected, vocabulary=self.learnt(config))
+
+    def learnt(self, config: ClassesConfig) -> Vocabulary | None:
+        """Return what was learnt from these examples with these options."""
+        known = self._learnt
+        return known[1] if known is not None and known[0] == self.key(config) else None
+
+    def key(self, config: ClassesConfig) -> Key:
+        """Return what tells whether the same would be learnt again."""
+        return self.collected, tuple(getattr(config, name) for name in OF_TEACHING)
+
+    def keep(self, key: Key, vocabulary: Vocabulary) -> None:
+        """Remember what was learnt from what."""
+        self._learnt = (key, vocabulary)
+        self._on_change()
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """Show a sentence below the examples."""
+        self.about.visible = bool(text)
+        say(self.about, text, wrong=wrong)
+
+
+def iter_learn(
+    collected: tuple[Collected, ...], config: ClassesConfig
+) -> Generator[Event, None, Vocabulary]:
+    """Learn from examples, and measure how well; called beside the window."""
+    from ...classes.open import teaching_config
+    from ...classes.vocabulary.teach import iter_teach_classes
+    from ...core.class_configs import TeachConfig
+
+    folds = TeachConfig().folds
+    return iter_teach_classes(
+        examples_of(collected), config=replace(teaching_config(config), folds=folds)
+    )

@@ -1,0 +1,313 @@
+"""A layer of named classes: its colours, its table, its threshold and its code. Free of Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...classes.names import key
+from ..common.layers import KEY, LayerImage, call_lines, in_shape, layer_features
+from ..results.replay import Command, command_for
+from .name_source import KINDS, Meant
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
+    from ...classes.result import ClassSegmentation
+    from ...classes.vocabulary.vocabulary import Vocabulary
+    from ...core.class_configs import ClassesConfig
+    from ...core.events import Progress
+
+STATE = "napari-kindred classes"
+"""Where a layer's ``metadata`` holds its :class:`Classes`."""
+
+OPACITY = 0.5
+"""The image has to show through."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """What it takes to compute a result once more.
+
+    Attributes
+    ----------
+    image : LayerImage
+    config : ClassesConfig
+    meant : Meant
+    """
+
+    image: LayerImage
+    config: ClassesConfig
+    meant: Meant
+
+    def code(self, names: Sequence[str]) -> str:
+        """Return the Python code."""
+        return _code(self.image.name, self.config, self.meant, names)
+
+    def command(self, names: Sequence[str]) -> Command:
+        """Return the command line."""
+        fault = _no_command(self.meant, names)
+        if fault:
+            return Command(fault=fault)
+        words = ["--names", ",".join(names), f"--{self.meant.kind}", self.meant.name]
+        return command_for(self.image, self.config, "classes", "classes", words)
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as plain data, for a :class:`SavedCall`."""
+        return _entry(self.image.name, self.meant)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedCall:
+    """What it takes to compute a saved result once more, whose image need not be open.
+
+    Attributes
+    ----------
+    config : ClassesConfig
+    text : str
+        The Python code of what was saved.
+    line : Command
+        Its command line.
+    image : str
+        Name of the image's layer; empty where it is not known, as of a result of the command line.
+    meant : Meant
+    """
+
+    config: ClassesConfig
+    text: str
+    line: Command
+    image: str = ""
+    meant: Meant = field(default_factory=lambda: Meant("vocabulary"))
+
+    @classmethod
+    def read(
+        cls, config: ClassesConfig, text: str, line: Command, entry: Mapping[str, Any]
+    ) -> SavedCall:
+        """Return it with what :meth:`entry` wrote, which may be anything."""
+        try:
+            groups = tuple(
+                (str(name), tuple(map(str, members))) for name, members in entry["groups"]
+            )
+            if entry["kind"] not in KINDS:
+                raise ValueError(entry["kind"])
+            lines = tuple(map(str, entry["lines"]))
+            meant = Meant(entry["kind"], str(entry["name"]), groups=groups, taught_by=lines)
+            return cls(config, text, line, str(entry["image"]), meant)
+        except (LookupError, TypeError, ValueError):  # saved by a command, or an earlier version
+            return cls(config, text, line)
+
+    def code(self, names: Sequence[str]) -> str:
+        """Return the Python code."""
+        return _code(self.image, self.config, self.meant, names) if self.image else self.text
+
+    def command(self, names: Sequence[str]) -> Command:
+        """Return the command line: that of what was saved, with other names and threshold."""
+        fault = _no_command(self.meant, names)
+        if fault or not self.line.lines:
+            return Command(fault=fault or self.line.fault)
+        words = list(self.line.lines[-1])
+        words[words.index("--names") + 1] = ",".join(names)
+        if "--threshold" in words:
+            at = words.index("--threshold")
+            del words[at : at + 2]
+        if self.config.threshold != "auto":
+            words += ["--threshold", str(self.config.threshold)]
+        return replace(self.line, lines=(*self.line.lines[:-1], tuple(words)))
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return _entry(self.image, self.meant) if self.image else {}
+
+
+def _code(image: str, config: ClassesConfig, meant: Meant, names: Sequence[str]) -> str:
+    lines, more = meant.code(config)
+    call = call_lines(image, config, "segment_classes", {"names": repr(list(names)), **more})
+    first = ["import napari_kindred as nk", ""]
+    return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
+
+
+def _entry(image: str, meant: Meant) -> dict[str, Any]:
+    return {
+        "image": image,
+        "kind": meant.kind,
+        "name": meant.name,
+        "lines": meant.lines(),
+        "groups": meant.groups,
+    }
+
+
+def _no_command(meant: Meant, names: Sequence[str]) -> str:
+    """Return why no command can ask for these names, one sentence, if so."""
+    if meant.kind == "examples" or meant.groups:
+        return (
+            "These names got their meaning in this window; press 'Save vocabulary …' beside the "
+            "table of classes, choose that file as the vocabulary and run again, and there is a "
+            "command."
+        )
+    if any("," in name for name in names):
+        return "A command cannot name a class with a comma; rename it."
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """What a layer shows, and what it takes to show it otherwise.
+
+    Attributes
+    ----------
+    result : ClassSegmentation
+    shape : tuple of int
+        Of the layer, which may have axes of length 1 that the result lacks.
+    call : Call or SavedCall
+    colours : mapping
+        ``#rrggbb`` by :func:`~napari_kindred.classes.names.key`, where the user chose one.
+    """
+
+    result: ClassSegmentation
+    shape: tuple[int, ...]
+    call: Call | SavedCall
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+    def palette(self) -> dict[int, str]:
+        """Return each label's colour, ``#rrggbb``."""
+        rows = self.result.table
+        return {
+            int(row["index"]): self.colours.get(key(row["name"]), row["colour"])
+            for _, row in rows.iterrows()
+        }
+
+    @property
+    def threshold(self) -> float | str:
+        """How sure a class has to be, or ``"auto"``."""
+        return self.call.config.threshold
+
+    @property
+    def can_be_grouped(self) -> bool:
+        """Whether classes can be made one: there has to be code that makes them one as well."""
+        meant = self.call.meant
+        return self.vocabulary is not None and bool(meant.name or meant.kind == "examples")
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What the names mean here, where a vocabulary says so."""
+        seen = self.result.seen
+        return getattr(seen.meaning, "vocabulary", None) if seen is not None else None
+
+
+def classes_of(layer: Any) -> Classes | None:
+    """Return what a layer holds of classes, None for other layers."""
+    found = None if layer is None else layer.metadata.get(STATE)
+    return found if isinstance(found, Classes) else None
+
+
+def at_threshold(classes: Classes, threshold: Any) -> Classes:
+    """Return the same at another threshold; nothing is encoded again."""
+    call = replace(classes.call, config=replace(classes.call.config, threshold=threshold))
+    return replace(classes, result=classes.result.at_threshold(threshold), call=call)
+
+
+def with_names(classes: Classes, names: Sequence[str]) -> Classes:
+    """Return the same with other names; nothing is encoded again."""
+    return replace(classes, result=classes.result.with_names(names))
+
+
+def iter_regrouped(
+    classes: Classes, name: str, members: Sequence[str]
+) -> Generator[Progress, None, Classes]:
+    """Return the same with some classes made one, which their vocabulary learns anew, unmeasured.
+
+    The new class has the colour of the first of them in the layer.
+
+    Raises
+    ------
+    OptionError
+        When the vocabulary cannot be regrouped so.
+    """
+    seen, vocabulary = classes.result.seen, classes.vocabulary
+    assert seen is not None  # noqa: S101 - what has a vocabulary was seen
+    assert vocabulary is not None  # noqa: S101 - only such classes are offered to be grouped
+    # Measuring on examples left out takes several times as long as learning, and changes no label.
+    unmeasured = replace(vocabulary, config=replace(vocabulary.config, folds=0))
+    coarser = yield from unmeasured.iter_regroup({name: list(members)})
+    coarser = replace(coarser, config=vocabulary.config)  # what is made of its file is measured
+    coarser = _coloured(coarser, name, classes, members)
+    meaning = replace(seen.meaning, vocabulary=coarser)  # type: ignore[type-var]
+    gone = set(map(key, members))
+    names = dict.fromkeys(
+        name if key(before) in gone else before for before in classes.result.names
+    )
+    result = replace(classes.result, seen=replace(seen, meaning=meaning)).with_names(tuple(names))
+    call = replace(classes.call, meant=classes.call.meant.grouped(name, members, coarser))
+    return replace(classes, result=result, call=call)
+
+
+def _coloured(
+    vocabulary: Vocabulary, name: str, classes: Classes, members: Sequence[str]
+) -> Vocabulary:
+    """Return the vocabulary with a name in the colour of the first member that is shown."""
+    gone = set(map(key, members))
+    palette = classes.palette()
+    places = (at for at, shown in enumerate(classes.result.names, 1) if key(shown) in gone)
+    colour = palette[next(places)]
+    return vocabulary.with_entries(
+        [
+            replace(entry, colour=colour) if key(entry.name) == key(name) else entry
+            for entry in vocabulary.entries
+        ]
+    )
+
+
+# -- as a layer ------------------------------------------------------------------------------
+
+
+def features(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per class after a row for the background."""
+    table = layer_features(rows)
+    for column, word in (("name", "background"), ("colour", "")):
+        if column in table:
+            table[column] = table[column].fillna(word)
+    return table
+
+
+def colormap(palette: Mapping[int, str]) -> Any:
+    """Return napari's direct colormap for labels with these colours, ``#rrggbb``."""
+    from napari.utils.colormaps import DirectLabelColormap
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    # A label that is no class is one that the user paints with: white.
+    colours: dict[int | None, Any] = {None: np.ones(4), 0: np.zeros(4)}
+    colours |= {label: transform_color(colour)[0] for label, colour in palette.items()}
+    return DirectLabelColormap(color_dict=colours)
+
+
+def show(layer: Labels, classes: Classes) -> None:
+    """Let a layer show classes, at once.
+
+    Parameters
+    ----------
+    layer : Labels
+        Its data, features, colours and metadata are replaced where they differ.
+    classes : Classes
+    """
+    before = classes_of(layer)
+    if before is None or before.result is not classes.result:
+        layer.data = in_shape(classes.result.labels, classes.shape)
+    palette = classes.palette()
+    rows = classes.result.table.assign(colour=list(palette.values()))
+    layer.features = features(rows)
+    if before is None or before.palette() != palette:
+        layer.colormap = colormap(palette)
+    facts = classes.result.provenance
+    entry = {
+        **layer.metadata.get(KEY, {}),
+        **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
+        "colours": list(palette.values()),
+        "groups": [[name, list(members)] for name, members in classes.call.meant.groups],
+        "python": classes.call.code(classes.result.names),
+        **classes.call.command(classes.result.names).entry(),
+    }
+    layer.metadata = {**layer.metadata, KEY: entry, STATE: classes}

@@ -1,0 +1,154 @@
+"""Names of classes, one per line, each with a square in its colour that a click changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from qtpy.QtWidgets import QColorDialog, QPlainTextEdit, QWidget
+
+from ...classes.names import key, split_names
+from ...core.colors import hexadecimal
+from ..common.form import WRONG
+
+SWATCH = 12
+"""Side, in pixels, of the square before a name."""
+
+GUTTER = SWATCH + 12
+LINES = 4
+"""Names that are seen without scrolling."""
+
+
+class NamesBox(QPlainTextEdit):
+    """A text box for names, with their colours in the margin.
+
+    Parameters
+    ----------
+    on_change : callable
+        Called when the names or their colours have changed.
+    """
+
+    def __init__(self, on_change: Callable[[], Any]) -> None:
+        super().__init__()
+        self._on_change = on_change
+        self._known: dict[str, str] = {}
+        self._chosen: dict[str, str] = {}
+        self._gutter = _Gutter(self)
+        self._usual = ""
+        self.setPlaceholderText("one name per line")
+        self.setToolTip(
+            "The classes to look for, one name per line: the first becomes label 1, and so on. "
+            "Click on a square to change its colour."
+        )
+        self.setViewportMargins(GUTTER, 0, 0, 0)
+        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setTabChangesFocus(True)
+        self.setFixedHeight(LINES * self.fontMetrics().lineSpacing() + 14)
+        self.updateRequest.connect(lambda *_: self._gutter.update())
+        self.textChanged.connect(on_change)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names as they are written, unchecked."""
+        return split_names(self.toPlainText())
+
+    @names.setter
+    def names(self, names: tuple[str, ...]) -> None:
+        self.setPlainText("\n".join(names))
+
+    def add(self, name: str) -> None:
+        """Write a name below the others, unless it is there."""
+        if key(name) not in map(key, self.names):
+            self.names = (*self.names, name)
+
+    def suggest(self, colours: Mapping[str, str]) -> None:
+        """Take ``#rrggbb`` colours by name, for the names that the user chose none for."""
+        self._known = {key(name): colour for name, colour in colours.items()}
+        self._gutter.update()
+
+    def colours(self) -> tuple[str, ...]:
+        """Return the names' colours, ``#rrggbb``, each its own where nobody chose two alike."""
+        taken = {self._colour_given(name) for name in self.names} - {None}
+        free = (colour for colour in map(hexadecimal, range(10_000)) if colour not in taken)
+        return tuple(self._colour_given(name) or next(free) for name in self.names)
+
+    def _colour_given(self, name: str) -> str | None:
+        return self._chosen.get(key(name), self._known.get(key(name)))
+
+    def chosen(self) -> dict[str, str]:
+        """Return the colours that the user chose, by :func:`~napari_kindred.classes.names.key`."""
+        return dict(self._chosen)
+
+    def set_colour(self, name: str, colour: str) -> None:
+        """Give a name another colour, ``#rrggbb``."""
+        self._chosen[key(name)] = colour
+        self._gutter.update()
+        self._on_change()
+
+    def ask_colour(self, name: str) -> None:
+        """Let the user choose a colour for a name."""
+        now = dict(zip(self.names, self.colours(), strict=True))[name]
+        chosen = QColorDialog.getColor(QColor(now), self, f"Colour of {name!r}")
+        if chosen.isValid():
+            self.set_colour(name, chosen.name())
+
+    def dress(self, theme: str) -> None:
+        """Look like the other entries of one of napari's themes, which knows no such box."""
+        from napari.utils.theme import get_theme
+
+        colours = get_theme(theme)
+        self._usual = (
+            f"background-color: {colours.primary.as_hex()}; color: {colours.text.as_hex()}; "
+            "border-radius: 2px; padding: 2px;"
+        )
+        self.mark(wrong=False)
+
+    def mark(self, *, wrong: bool) -> None:
+        """Paint the box red, or as usual."""
+        self.setStyleSheet(f"QPlainTextEdit {{ {WRONG if wrong else self._usual} }}")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Keep the margin as high as the box."""
+        super().resizeEvent(event)
+        inner = self.contentsRect()
+        self._gutter.setGeometry(QRect(inner.left(), inner.top(), GUTTER, inner.height()))
+
+    def swatches(self) -> list[tuple[str, str, QRect]]:
+        """Return name, colour and place in the margin of every line that holds one name."""
+        colours = dict(zip(self.names, self.colours(), strict=True))
+        block, places = self.firstVisibleBlock(), []
+        while block.isValid():
+            box = self.blockBoundingGeometry(block).translated(self.contentOffset())
+            written = split_names(block.text())
+            if len(written) == 1:
+                top = round(box.center().y() - SWATCH / 2)
+                place = QRect((GUTTER - SWATCH) // 2, top, SWATCH, SWATCH)
+                places.append((written[0], colours[written[0]], place))
+            block = block.next()
+        return places
+
+
+class _Gutter(QWidget):
+    """The margin of a :class:`NamesBox`."""
+
+    def __init__(self, box: NamesBox) -> None:
+        super().__init__(box)
+        self._box = box
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip("Click on a square to change its colour.")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        return QSize(GUTTER, 0)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 - Qt's name
+        painter = QPainter(self)
+        for _name, colour, place in self._box.swatches():
+            painter.fillRect(place, QColor(colour))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        for name, _colour, place in self._box.swatches():
+            if place.adjusted(-4, -3, 4, 3).contains(event.pos()):
+                self._box.ask_colour(name)
+                return

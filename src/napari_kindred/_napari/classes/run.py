@@ -1,0 +1,210 @@
+"""A run that finds classes by name: labels frame by frame, and what is said of them. Free of Qt."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ...classes.tables import sum_classes
+from ..common.layers import KEY, GrowingLabels, Placement, place_labels
+from ..common.run import MOST_NOTICES, Clock, Run, duration
+from .layer import OPACITY, Call, Classes, colormap, features, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from ...classes.result import ClassSegmentation
+    from ...classes.vocabulary.vocabulary import Vocabulary
+    from ...core.class_configs import ClassesConfig
+    from ...core.events import Partial, Progress
+    from ..common.layers import LayerImage
+    from ..results.replay import Command
+    from .name_source import Meant
+
+MOST_TOLD = 6
+"""Classes whose counts are told; the table has them all."""
+
+
+class GrowingClasses(GrowingLabels):
+    """Labels that mean the same in every frame.
+
+    Parameters
+    ----------
+    placement : Placement
+    colours : sequence of str
+        ``#rrggbb``, of each class.
+    """
+
+    def __init__(self, placement: Placement, colours: Sequence[str]) -> None:
+        super().__init__(placement)
+        self._colours = colours
+
+    def add(self, partial: Partial) -> None:
+        """Take in a finished frame."""
+        self.data[self.placement.slot(partial.index)] = partial.labels
+        self._tables.append(partial.table)
+        self.done += 1
+
+    def features(self) -> pd.DataFrame:
+        """Return a row per class, summed up over the frames that are there."""
+        return features(sum_classes(self._tables, self._colours, self._pixels()))
+
+    def release(self, data: Any) -> None:
+        """Show other data from now on, and let go of what was shown so far."""
+        self.data = data
+
+    def _pixels(self) -> int:
+        """Return how many pixels the frames have that are there."""
+        plane = [self.placement.shape[axis] for axis in self.placement.plane_axes]
+        return math.prod(plane) * self.done
+
+
+class ClassRun(Run):
+    """A run that gives every class one label, in all frames.
+
+    Parameters
+    ----------
+    viewer, layer, image, config
+        As for :class:`Run`.
+    names : sequence of str
+        Checked.
+    colours : sequence of str
+        ``#rrggbb`` of each name, until the result brings its own.
+    chosen : mapping
+        Those that the user chose, by :func:`~napari_kindred.classes.names.key`; they stay.
+    meant : Meant
+        What the names mean.
+    """
+
+    method = "classes"
+    suffix = "classes"
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: ClassesConfig,
+        names: Sequence[str],
+        colours: Sequence[str],
+        chosen: Mapping[str, str],
+        meant: Meant,
+    ) -> None:
+        self._classes = GrowingClasses(
+            place_labels(layer, config.axes or image.guess.axes), colours
+        )
+        super().__init__(viewer, layer, image, config, self._classes)
+        self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
+        self._so_far: Callable[[], ClassSegmentation] | None = None
+        self.call = Call(image, config, meant)
+
+    def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
+        """Return how many things of each class there are; see :class:`Run`."""
+        rows = result.table
+        if not rows["area"].any():
+            return "Found nothing that is surely enough one of these names (lower the threshold)"
+        told = [f"{row['name']} {row['count']}" for _, row in rows.iterrows()][:MOST_TOLD]
+        more = len(rows) - len(told)
+        return f"Found {', '.join(told)}" + (f" and {more} more classes" if more > 0 else "")
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return self.call.code(self._names)
+
+    def make_command(self) -> Command:
+        """Work out the command; see :class:`Run`."""
+        return self.call.command(self._names)
+
+    def finish(self, result: ClassSegmentation) -> str:
+        """Complete the layer, and keep with it what changing it needs."""
+        text = super().finish(result)
+        self._keep(result)
+        return text
+
+    def interrupt(self, reason: str) -> str:
+        """Keep the frames that are there, to be changed as a whole result is; see :class:`Run`."""
+        kept, layer = super().interrupt(reason), self.layer
+        if layer is not None and self._so_far is not None:
+            result = self._so_far()
+            entry = {**layer.metadata[KEY], **result.provenance}
+            layer.metadata = {**layer.metadata, KEY: entry}
+            self._keep(result)
+        return kept
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame; see :class:`Run`."""
+        super().add(partial)
+        self._so_far = getattr(partial, "so_far", None)
+
+    def _keep(self, result: ClassSegmentation) -> None:
+        assert self.layer is not None  # noqa: S101 - what is kept is shown
+        show(self.layer, Classes(result, self._growing.placement.shape, self.call, self._chosen))
+        self._classes.release(self.layer.data)  # not kept twice
+
+    def _show(self, entry: Mapping[str, Any]) -> Labels:
+        before = self.layer
+        layer = super()._show(entry)
+        if layer is not before:
+            layer.colormap = colormap(dict(enumerate(self._colours, start=1)))
+            layer.opacity = OPACITY
+            self.hide_earlier(layer)
+        return layer
+
+
+class Learning:
+    """Says how learning from examples goes; there is no layer to show.
+
+    Parameters
+    ----------
+    count : int
+        Of examples.
+    keep : callable
+        Takes the vocabulary that was learnt.
+    """
+
+    source = "my examples"
+    layer: Labels | None = None
+    image_id: object = None
+    dropped = False
+
+    def __init__(self, count: int, keep: Callable[[Vocabulary], None]) -> None:
+        self._count, self._keep = count, keep
+        self._notices: list[str] = []
+        self._clock = Clock()
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+        self._clock.start()
+
+    def drop(self) -> None:
+        """Do nothing: there is no layer that could be removed."""
+
+    def progress(self, event: Progress) -> str:
+        """Return what the job is at, and how long it may still take."""
+        return f"{event.what[:1].upper()}{event.what[1:]}{self._clock.remaining(event)}."
+
+    def notice(self, text: str) -> None:
+        """Remember something the user should know."""
+        if text not in self._notices:
+            self._notices.append(text)
+
+    def notices(self) -> list[str]:
+        """Return what the user should know."""
+        return self._notices[:MOST_NOTICES]
+
+    def add(self, partial: Partial) -> None:
+        """Show nothing: learning has no frames."""
+
+    def finish(self, result: Vocabulary) -> str:
+        """Keep what was learnt, and return a summary."""
+        self._keep(result)
+        seconds = duration(self._clock.seconds())
+        return f"Learnt {', '.join(result.names)} from {self._count} marks, in {seconds}."
+
+    def interrupt(self, reason: str) -> str:  # noqa: ARG002 - as Run's
+        """Return what is left of it."""
+        return "Nothing was learnt."

@@ -1,0 +1,207 @@
+"""The choice of a vocabulary, and the names that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, PushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QFileDialog
+
+from ...core.errors import KindredError, OptionError
+from ...core.events import Event, Progress
+from ..common.form import labelled, mark, sentence
+from ..common.worker import Job
+from .name_source import Meant
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import Widget
+
+    from ...classes.vocabulary.vocabulary import Vocabulary
+
+SHIPPED = ("microscopy",)
+"""Vocabularies that come with the package."""
+
+ALL = "all of them"
+
+BUTTON = 62
+"""Width, in pixels, of a button beside the list."""
+
+
+class VocabularyBox:
+    """A list of vocabularies that files can be opened into, and what the chosen one knows.
+
+    Parameters
+    ----------
+    on_known : callable
+        Called when it has become clear what another choice knows.
+    on_name : callable
+        Called with a name that was clicked on.
+
+    Attributes
+    ----------
+    choice : ComboBox
+    about : Label
+        The names, each to be clicked on; or what is wrong with the file.
+    """
+
+    def __init__(self, on_known: Callable[[], Any], on_name: Callable[[str], Any]) -> None:
+        self._on_known, self._on_name = on_known, on_name
+        self._known: dict[str, Meant] = {name: Meant("vocabulary", name) for name in SHIPPED}
+        self._wrong = ""
+        self._reading: Job | None = None
+        self.choice = ComboBox(
+            label="Vocabulary",
+            choices=list(self._known),
+            value=SHIPPED[0],
+            tooltip="What was taught before: the one that comes with napari-kindred, or a file.",
+        )
+        self.open = PushButton(text="Open …", tooltip="Open a vocabulary, a *.kindred file.")
+        self.open.max_width = BUTTON
+        # Names of files may be long; they are cut off instead of widening the window.
+        box: QComboBox = self.choice.native
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(6)
+        self.about = sentence()
+        self.about.native.setTextFormat(Qt.TextFormat.RichText)
+        self.about.native.linkActivated.connect(self._clicked)
+        self.choice.changed.connect(self.read)
+        self.open.changed.connect(self.ask_file)
+
+    def rows(self) -> list[Widget]:
+        """Return what is shown, from top to bottom."""
+        row: Container = labelled(self.choice)
+        row.append(self.open)
+        return [row, self.about]
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What is chosen; None while it is read, or where it cannot be."""
+        return self._known[self.choice.value].vocabulary
+
+    @property
+    def name(self) -> str:
+        """Name of what is chosen, or path of its file; empty where classes were made one since."""
+        chosen = self._known[self.choice.value]
+        return "" if chosen.groups else chosen.name
+
+    def choose(self, name: str) -> None:
+        """Choose a vocabulary by its name, or by the path of its file."""
+        known = [title for title, meant in self._known.items() if self._is(meant, name)]
+        if known:
+            self.choice.value = known[0]
+        else:
+            self.take_file(Path(name))
+
+    @staticmethod
+    def _is(meant: Meant, name: str) -> bool:
+        return meant.name == name and meant.kind == "vocabulary" and not meant.groups
+
+    def meant(self) -> Meant:
+        """Return what is chosen.
+
+        Raises
+        ------
+        OptionError
+            When it cannot be used, or not yet.
+        """
+        if self.vocabulary is None:
+            raise OptionError(self._wrong or "The vocabulary is being read.")
+        return self._known[self.choice.value]
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def ask_file(self, *_: Any) -> None:
+        """Let the user choose a file."""
+        chosen, _filter = QFileDialog.getOpenFileName(
+            self.choice.native, "Open vocabulary", "", "Vocabulary (*.kindred)"
+        )
+        if chosen:
+            self.take_file(Path(chosen))
+
+    def take_file(self, path: Path) -> None:
+        """Offer a vocabulary's file, and choose it."""
+        self._known.pop(path.name, None)
+        self.offer(path.name, Meant("vocabulary", str(path)))
+        self.read()
+
+    def offer(self, title: str, meant: Meant) -> None:
+        """Offer another vocabulary, and choose it."""
+        self._known[title] = meant
+        with self.choice.changed.blocked():
+            self.choice.choices = list(self._known)
+            self.choice.value = title
+        for place, known in enumerate(self._known):  # whole, where the list cuts it off
+            self.choice.native.setItemData(place, known, Qt.ItemDataRole.ToolTipRole)
+        self.describe()
+
+    def read(self, *_: Any) -> None:
+        """Read what is chosen, unless it was read before; its libraries take a while to load."""
+        self.abandon()
+        self._wrong = ""
+        self.describe()
+        if self.vocabulary is not None:
+            return
+        title = str(self.choice.value)
+        name = self._known[title].name
+        self._reading = Job(
+            lambda: _read(name),
+            f"Reading {title}",
+            on_event=lambda _: None,
+            on_success=lambda vocabulary: self._read(title, vocabulary),
+            on_failure=self._fail,
+            on_cancel=lambda: None,
+        )
+
+    def abandon(self) -> None:
+        """Wait no longer for what is being read."""
+        if self._reading is not None:
+            self._reading.abandon()
+            self._reading = None
+
+    def _read(self, title: str, vocabulary: Vocabulary) -> None:
+        self._reading = None
+        self._known[title] = Meant("vocabulary", self._known[title].name, vocabulary=vocabulary)
+        self.describe()
+
+    def _fail(self, error: KindredError) -> None:
+        self._reading = None
+        self._wrong = str(error)
+        self.describe()
+
+    def describe(self) -> None:
+        """List the names that are known, or say what is wrong."""
+        vocabulary = self.vocabulary
+        mark(self.choice, wrong=bool(self._wrong))
+        if self._wrong:
+            self.about.value = escape(self._wrong)
+        elif vocabulary is None:
+            self.about.value = "Reading it …"
+        else:
+            names = [*vocabulary.names, ALL]
+            colour = self.about.native.palette().windowText().color().name()
+            links = (
+                f'<a href="{number}" style="color: {colour}">{escape(name)}</a>'
+                for number, name in enumerate(names)
+            )
+            self.about.value = f"Knows {', '.join(links)}."
+            self.about.tooltip = "Click on a name to look for it."
+        self._on_known()
+
+    def _clicked(self, link: str) -> None:
+        vocabulary = self.vocabulary
+        if vocabulary is None:
+            return
+        names = vocabulary.names
+        for name in names if int(link) == len(names) else (names[int(link)],):
+            self._on_name(name)
+
+
+def _read(name: str) -> Generator[Event, None, Vocabulary]:
+    yield Progress(0, 1, "reading it")
+    from ...classes.vocabulary.vocabulary import Vocabulary
+
+    return Vocabulary.load(name)

@@ -1,0 +1,320 @@
+"""The dock widget "Classes by name": pixels of the classes that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QFileDialog
+
+from ...classes.names import check_names, key
+from ...classes.vocabulary.examples import is_background
+from ...core.class_configs import ClassesConfig
+from ...core.errors import InputError, KindredError, OptionError
+from ..common.form import native_row
+from ..common.layers import LayerImage, keep_copy
+from ..method_widget import Segment, StackWidget
+from .annotations import Target
+from .classifier_input import MeaningBox
+from .examples_input import iter_learn
+from .layer import Classes, classes_of
+from .names_editor import NamesBox
+from .panel import ClassPanel
+from .run import ClassRun, Learning
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from magicgui.widgets.bases import Widget
+    from napari.layers import Image
+
+    from ...classes.vocabulary.vocabulary import Vocabulary
+    from ...core.events import Event
+    from ...results.segmentation import Segmentation
+
+WIDTH = 350
+"""Pixels that the dock's title needs, and that buttons need to show what is on them."""
+
+
+def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
+    """Import and start the real thing; called beside the window, for it brings torch along."""
+    from ...classes.predict import iter_segment_classes
+
+    return iter_segment_classes(*args, **options)
+
+
+class ClassesWidget(StackWidget):
+    """Finds classes by name, and lets threshold, names and colours be changed afterwards.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    segment : callable, optional
+        Takes an array, names, ``config=`` and what gives names their meaning, and returns the
+        generator that does the work; :func:`napari_kindred.iter_segment_classes` when left out.
+    """
+
+    config_class = ClassesConfig
+    left_out = ("axes", "channel", "threshold")
+    title = "Classes"
+    run_tip = "Look for the named classes, into a new Labels layer."
+
+    def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
+        self._ready = False
+        super().__init__(viewer, segment or _segment)
+        self.min_width = WIDTH
+        self._ready = True
+        self.meaning.turn()
+        self._dress()
+        viewer.events.theme.connect(self._dress)
+        viewer.layers.selection.events.active.connect(self._take_result)
+        viewer.layers.events.removed.connect(self._take_result)
+        self._take_result()
+
+    # -- what is on it ---------------------------------------------------------------------
+
+    def own_inputs(self) -> list[Widget]:
+        """Return the rows for names and their meaning; see :class:`StackWidget`."""
+        self.names = NamesBox(self._named)
+        self.meaning = MeaningBox(self._viewer, self.target, self._meant_otherwise, self.names.add)
+        self.meaning.examples.learn.changed.connect(self.learn)
+        self.meaning.examples.save.changed.connect(self.save_learnt)
+        return [*self.meaning.rows(), native_row(self.names, "Names", self.names.toolTip())]
+
+    def own_outputs(self) -> list[Widget]:
+        """Return what there is to do with classes; see :class:`StackWidget`."""
+        self.panel = ClassPanel(
+            self.bar.say, partial(keep_copy, self._viewer), self.check, self._grouped
+        )
+        self.panel.rename.changed.connect(self.show_names)
+        self.panel.save.changed.connect(self.save_shown)
+        return [self.panel]
+
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options of an earlier run; see :class:`StackWidget`."""
+        super().restore(options)
+        if self.panel.layer is None:  # else the threshold is that layer's
+            self.panel.enter(options.get("threshold"))
+
+    def asked(self) -> dict[str, str]:
+        """Return the names, as they are typed, and what they mean; see :class:`StackWidget`."""
+        return {**self.meaning.asked(), "names": self.names.toPlainText()}
+
+    def ask_again(self, entries: Any) -> str:
+        """Enter names together with what they mean, or neither; see :class:`StackWidget`."""
+        kept = entries if isinstance(entries, dict) else {}
+        gone = self.meaning.choose(kept)
+        alike = all(kept.get(word) == chosen for word, chosen in self.meaning.asked().items())
+        self.names.setPlainText(str(kept.get("names", "")) if alike else "")
+        return gone
+
+    def target(self) -> Target:
+        """Return the image that examples are marked on.
+
+        Raises
+        ------
+        InputError
+            When there is none, or its axes are wrong.
+        """
+        if self.known is None or self.image.value is None:
+            raise InputError("Open the image first that the marks are on.")
+        self.frames(self.known)
+        shown = tuple(self._viewer.dims.point)
+        return Target(self.image.value, self.known.data, self.chosen.letters, shown)
+
+    def _dress(self, *_: Any) -> None:
+        """Follow napari's theme."""
+        self.names.dress(str(self._viewer.theme))
+        self.meaning.vocabulary.describe()
+
+    # -- from what is entered to a run -----------------------------------------------------
+
+    def entered(self) -> dict[str, Any]:
+        """Return the threshold, having looked at names and meaning; see :class:`StackWidget`.
+
+        Raises
+        ------
+        KindredError
+            When there are no names, or one of them has no meaning.
+        """
+        self.names.mark(wrong=False)
+        threshold = {"threshold": self.panel.threshold}
+        meant = self.meaning.meant(self.form.config(**threshold))
+        try:
+            names = check_names(self.names.names)
+            if meant.vocabulary is not None:
+                meant.vocabulary.scores(np.zeros((0, meant.vocabulary.head.dimension)), names)
+            elif meant.kind == "examples":
+                _has_examples(names, self.meaning.examples.classes)
+        except KindredError:
+            self.names.mark(wrong=bool(self.names.names))
+            raise
+        return threshold
+
+    def check(self, *_: Any) -> Any:
+        """Check every entry; see :class:`StackWidget`."""
+        if not self._ready:
+            return None
+        config = super().check()
+        examples = self.meaning.examples
+        examples.learn.enabled = not self.bar.busy and bool(examples.collected)
+        examples.save.enabled = not self.bar.busy and self._learnt() is not None
+        return config
+
+    def _learnt(self) -> Vocabulary | None:
+        """Return what was learnt from the examples with the options that are entered."""
+        try:
+            return self.meaning.examples.learnt(self._teaching())
+        except KindredError:
+            return None
+
+    def _teaching(self) -> ClassesConfig:
+        """Return the options that examples are learnt with; names do not matter."""
+        config: ClassesConfig = self.form.config(channel=self.channel.value)
+        return config
+
+    def _named(self) -> None:
+        self.panel.recolour(self.names.chosen())
+        self.check()
+
+    def _meant_otherwise(self) -> None:
+        if not self._ready:
+            return
+        kind = self.meaning.kind.value
+        vocabulary = self.meaning.vocabulary.vocabulary if kind == "vocabulary" else None
+        known = vocabulary.entries if vocabulary is not None else ()
+        self.names.suggest({entry.name: entry.colour for entry in known})
+        if kind == "examples":
+            for name in self.meaning.examples.classes:
+                if not is_background(name):
+                    self.names.add(name)
+        self.check()
+
+    # -- running ---------------------------------------------------------------------------
+
+    def job_of(
+        self, data: Any, config: ClassesConfig
+    ) -> Callable[[], Generator[Event, None, Segmentation]]:
+        """Return what starts a job; see :class:`StackWidget`."""
+        segment, names, meant = (
+            self._segment,
+            check_names(self.names.names),
+            self.meaning.meant(config),
+        )
+        return lambda: segment(data, names, config=config, **meant.arguments())
+
+    def run_of(self, layer: Image, image: LayerImage, config: ClassesConfig) -> ClassRun:
+        """Return what shows a job; see :class:`StackWidget`."""
+        names, colours = check_names(self.names.names), self.names.colours()
+        return ClassRun(
+            self._viewer, layer, image, config, names, colours, self.names.chosen(),
+            self.meaning.meant(config),
+        )  # fmt: skip
+
+    def ended(self, run: Any, result: Any) -> None:
+        """Show the classes; see :class:`StackWidget`."""
+        super().ended(run, result)
+        classes = classes_of(run.layer)
+        if classes is None or run.layer not in self._viewer.layers:
+            return
+        meant = classes.call.meant
+        if meant.kind == "examples" and meant.vocabulary is None and classes.vocabulary:
+            examples = self.meaning.examples
+            if meant.examples == examples.collected:
+                examples.keep(examples.key(classes.call.config), classes.vocabulary)
+        self._viewer.layers.selection.active = run.layer
+        self.panel.take(run.layer)
+
+    def let_go(self) -> None:
+        """Wait no longer for what names mean; see :class:`StackWidget`."""
+        self.meaning.abandon()
+        self.panel.abandon()
+
+    def learn(self, *_: Any) -> None:
+        """Learn from the examples, and measure how well."""
+        examples = self.meaning.examples
+        if self.bar.busy or not examples.collected:
+            return
+        try:
+            config = self._teaching()
+        except KindredError as error:
+            self.bar.say(str(error), wrong=True)
+            return
+        keep = partial(examples.keep, examples.key(config))
+        run = Learning(sum(map(len, examples.collected)), keep)
+        self.bar.launch(run, partial(iter_learn, examples.collected, config))
+        examples.learn.enabled = False
+
+    # -- afterwards ------------------------------------------------------------------------
+
+    def _take_result(self, *_: Any) -> None:
+        """Work on the classes that are selected, else on those that were before."""
+        layer, now = self.layer_to_change(classes_of, self.panel.layer), self.panel.layer
+        if layer is None or now is None or layer.unique_id != now.unique_id:
+            self.panel.take(layer)
+
+    def show_names(self, *_: Any) -> None:
+        """Let the selected result show the names that are written above."""
+        try:
+            self.panel.show_names(check_names(self.names.names))
+        except KindredError as error:
+            self.bar.say(str(error), wrong=True)
+
+    def _grouped(self, classes: Classes) -> None:
+        """Offer the regrouped vocabulary for the next run, with the names that it gave."""
+        meant = classes.call.meant
+        last = meant.groups[-1][0]
+        origin = "my examples" if meant.kind == "examples" else Path(meant.name).stem
+        self.meaning.vocabulary.offer(f"{last} ({origin})", meant)
+        self.meaning.kind.value = "vocabulary"
+        self.names.names = classes.result.names
+
+    def save_learnt(self, *_: Any, path: Path | None = None) -> None:
+        """Save what was learnt from the examples; asks for the file where none is given."""
+        self._save(self._learnt(), path)
+
+    def save_shown(self, *_: Any, path: Path | None = None) -> None:
+        """Save the vocabulary of the selected result; asks for the file where none is given."""
+        classes = self.panel.classes
+        self._save(classes.vocabulary if classes is not None else None, path)
+
+    def _save(self, vocabulary: Vocabulary | None, path: Path | None) -> None:
+        if vocabulary is None:
+            return
+        if path is None:
+            chosen, _filter = QFileDialog.getSaveFileName(
+                self.native, "Save vocabulary", "my.kindred", "Vocabulary (*.kindred)"
+            )
+            if not chosen:
+                return
+            path = Path(chosen)
+        named = path.with_suffix(".kindred")
+        try:
+            # The dialog has asked whether a file of that very name may be replaced.
+            vocabulary.save(named, overwrite=named == path)
+        except (KindredError, OSError) as error:
+            self.bar.say(str(error), wrong=True)
+            return
+        kept = f"The vocabulary is in {str(named)!r}"
+        if not vocabulary.quality:
+            kept += "; how well it tells its classes apart was not measured"
+        self.bar.say(f"{kept}.")
+
+
+def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Refuse names without examples.
+
+    Raises
+    ------
+    OptionError
+        Naming those that there are examples of.
+    """
+    known = set(map(key, classes))
+    for name in names:
+        if key(name) not in known:
+            raise OptionError(
+                f"There are no examples of {name!r}, only of {', '.join(classes)}; collect some, "
+                "or take the name out."
+            )

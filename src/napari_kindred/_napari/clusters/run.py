@@ -1,0 +1,168 @@
+"""A run of consistent clustering: labels that come twice, and what is said of them. Free of Qt."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...cli.movies import ProvisionalFrames
+from ..common.layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
+from ..common.run import Run
+from ..results.replay import Command, command_for
+from .layer import OPACITY, Clusters, begin, carried_over, colormap, show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from ...clusters.result import ClusterSegmentation
+    from ...core.config import ConsistentConfig
+    from ...core.events import Partial
+    from ...results.segmentation import Segmentation
+    from ..common.layers import LayerImage
+
+BETWEEN_TABLES = 2.0
+"""Seconds between two tables of a growing result."""
+
+
+class GrowingClusters(GrowingLabels):
+    """Labels that mean the same in every frame, first provisional and then for good."""
+
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
+        shape = [placement.shape[axis] for axis in placement.frame_axes]
+        self._frames = ProvisionalFrames(self.data, shape, placement.slot)
+
+    def add(self, partial: Partial) -> None:
+        """Take in a frame, or take it in again with its final labels."""
+        self._frames.add(partial)
+        self.done = self._frames.done
+
+    @property
+    def provisional(self) -> bool:
+        """Whether there are frames, and none was labelled a second time."""
+        return self._frames.provisional
+
+    def settle(self) -> None:
+        """Let all frames have the final ids where only some have them."""
+        self._frames.settle()
+
+    def release(self, data: Any) -> None:
+        """Show other data from now on, and let go of what was shown so far."""
+        self.data = self._frames.labels = data
+
+    def features(self) -> pd.DataFrame:
+        """Return a row per cluster, as :func:`layer_features` does."""
+        return layer_features(self._frames.table())
+
+
+class ClusterRun(Run):
+    """A run that gives everything of a kind one label, in all frames.
+
+    Parameters
+    ----------
+    viewer, layer, image, config
+        As for :class:`Run`.
+    source : Clusters, optional
+        Those whose model labels the image; their level, names and colours are taken over.
+    model : str
+        Path of the saved model that labels the image, if there is one.
+    """
+
+    method = "consistent"
+    suffix = "clusters"
+    stages: ClassVar[Mapping[str, str]] = {
+        "looking": "Taking a first look at the movie",
+        "known": "Taking what earlier runs encoded",
+        "labelling": "Sharpening the outlines",
+    }
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: ConsistentConfig,
+        source: Clusters | None = None,
+        model: str = "",
+    ) -> None:
+        self._clusters = GrowingClusters(place_labels(layer, config.axes or image.guess.axes))
+        super().__init__(viewer, layer, image, config, self._clusters)
+        self._source, self._model = source, model
+        self._listed = monotonic()
+
+    @property
+    def _clusters_anew(self) -> bool:
+        """Whether no model is there that labels the frames once and for all."""
+        return self._source is None and not self._model
+
+    def add(self, partial: Partial) -> None:
+        """Show a frame, and now and then what is known of the clusters so far."""
+        super().add(partial)
+        if self.layer is not None and monotonic() > self._listed + BETWEEN_TABLES:
+            self.layer.features = self._clusters.features()
+            self._listed = monotonic()
+
+    def found(self, result: Segmentation) -> str:
+        """Return how many clusters there are; see :class:`Run`."""
+        return f"Found {len(result.table)} clusters"
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return "\n".join([*self._call(), "labels = result.labels"]) + "\n"
+
+    def make_command(self) -> Command:
+        """Work out the command, or the two where a model comes from a layer; see :class:`Run`."""
+        source = self._source.command if self._source is not None else Command()
+        model = f"{source.out.removesuffix('.ome.zarr')}.safetensors" if source.out else self._model
+        words = ["--model", model] if model else []
+        command = command_for(self._image, self._config, self.method, self.suffix, words)
+        if self._source is None:
+            return command
+        return command.after(source.adding("--save-model", model))
+
+    def _call(self) -> list[str]:
+        if self._source is not None:
+            first = [*self._source.call, "model = result.model"]
+            call = call_lines(self._image.name, self._config, "cluster_stack", {"model": "model"})
+            return [*first, *call]
+        more = {"model": repr(self._model)} if self._model else None
+        call = call_lines(self._image.name, self._config, "cluster_stack", more)
+        return ["import napari_kindred as nk", "", *call]
+
+    def finish(self, result: ClusterSegmentation) -> str:
+        """Complete the layer, and keep with it what changing its level needs."""
+        missing = result.level - len(result.table)
+        if missing > 0 and self._clusters_anew:
+            self.notice(
+                f"Of the {result.level} clusters, {missing} left no pixel once the outlines were "
+                "sharp."
+            )
+        text = super().finish(result)
+        shape = self._growing.placement.shape
+        came = clusters = begin(result, shape, tuple(self._call()), self.command)
+        if self._source is not None:
+            clusters = carried_over(self._source, clusters)
+        assert self.layer is not None  # noqa: S101 - finishing shows the layer
+        show(self.layer, clusters, shown=came)
+        self._clusters.release(self.layer.data)  # not kept twice
+        return text
+
+    def interrupt(self, reason: str) -> str:
+        """Keep the frames that are there; see :class:`Run`."""
+        self._clusters.settle()
+        if self._clusters.provisional and self._clusters_anew and self._config.preset != "paper":
+            self.notice("Labels and outlines are still provisional.")
+        return super().interrupt(reason)
+
+    def _show(self, entry: Mapping[str, Any]) -> Labels:
+        before = self.layer
+        layer = super()._show(entry)
+        if layer is not before:
+            layer.colormap = colormap()
+            layer.opacity = OPACITY
+            self.hide_earlier(layer)
+        return layer

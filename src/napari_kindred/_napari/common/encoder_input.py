@@ -1,0 +1,166 @@
+"""The choice of a latent space, with its licence and whether it is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import Any
+
+from magicgui.widgets import ComboBox, Container, Label
+from qtpy.QtWidgets import QComboBox
+
+from ...core.errors import KindredError
+from ...core.events import Event, Progress
+from ...encoders.registry import DEFAULT, EncoderInfo, describe_encoder, list_encoders
+from .form import labelled, mark, sentence
+from .worker import Job
+
+TOOLTIP = (
+    "The network whose features tell kinds apart. Choose one, or type timm:MODEL, "
+    "clip:MODEL/PRETRAINED or the path of a SAM file."
+)
+SLOW = ("timm:", "clip:")
+"""How the names begin of which only a large library knows."""
+
+
+class EncoderBox:
+    """A list of encoders that other names can be typed into, and a line about the chosen one.
+
+    Parameters
+    ----------
+    on_known : callable
+        Called when it has become clear whether another choice can be used.
+    label, tooltip : str
+    names : sequence of str, optional
+        What the list offers, the first of them chosen; all encoders when left out.
+    look_up : callable, optional
+        Takes a name and tells what is known of it; called beside the window, and not before
+        :meth:`describe` is. :func:`.describe_encoder` when left out.
+
+    Attributes
+    ----------
+    choice : ComboBox
+        Its value is the encoder's name.
+    about : Label
+        Licence, and whether a download is needed; or what is wrong with the name.
+    usable : bool
+        Whether there is such an encoder.
+    """
+
+    def __init__(
+        self,
+        on_known: Callable[[], Any],
+        label: str = "Encoder",
+        tooltip: str = TOOLTIP,
+        names: Sequence[str] = (),
+        look_up: Callable[[str], EncoderInfo] | None = None,
+    ) -> None:
+        self._on_known: Callable[[], Any] = lambda: None  # nobody listens before it is laid out
+        self._lookup: Job | None = None
+        self._look_up = look_up
+        self.usable = False
+        # Names with a placeholder are patterns: they stand in the tooltip, not in the list.
+        known = [info.name for info in list_encoders() if "<" not in info.name]
+        first = names[0] if names else DEFAULT
+        self.choice = ComboBox(
+            label=label, choices=list(names or known), value=first, tooltip=tooltip
+        )
+        self.about: Label = sentence()
+        box: QComboBox = self.choice.native
+        box.setEditable(True)
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(6)
+        box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        box.lineEdit().editingFinished.connect(self._typed)
+        self.choice.changed.connect(self.describe)
+        if look_up is None:
+            self.describe()
+        self._on_known = on_known
+
+    def rows(self) -> list[Container | Label]:
+        """Return what is shown, from top to bottom."""
+        return [labelled(self.choice), self.about]
+
+    def choose(self, name: str) -> None:
+        """Choose an encoder as if its name were typed."""
+        self.choice.native.setEditText(name)
+        self._typed()
+
+    def _typed(self) -> None:
+        """Make what was typed one of the choices, and choose it."""
+        text = self.choice.native.currentText().strip()
+        if not text or text == self.choice.value:
+            self.choice.native.setEditText(str(self.choice.value))
+            return
+        if text not in self.choice.choices:
+            with self.choice.changed.blocked():
+                before = self.choice.value
+                self.choice.choices = [*self.choice.choices, text]
+                self.choice.value = before
+        self.choice.value = text
+
+    def describe(self, *_: Any) -> None:
+        """Say what is known of the encoder, or in red what is wrong with its name."""
+        name = str(self.choice.value)
+        self.abandon()
+        if self._look_up is None and not name.startswith(SLOW):
+            try:
+                self._known(describe_encoder(name))
+            except KindredError as error:
+                self._unknown(error)
+            return
+        self.usable = False
+        self.about.value = "Looking it up …"
+        mark(self.choice, wrong=False)
+        # Their libraries bring torch along, which would hold up the window for seconds.
+        self._lookup = Job(
+            partial(_look_up, self._look_up or describe_encoder, name),
+            f"Looking up {name}",
+            on_event=lambda _: None,
+            on_success=self._known,
+            on_failure=self._unknown,
+            on_cancel=lambda: None,
+        )
+        self._on_known()
+
+    def abandon(self) -> None:
+        """Wait no longer for what is being looked up."""
+        if self._lookup is not None:
+            self._lookup.abandon()
+            self._lookup = None
+
+    def _known(self, info: EncoderInfo) -> None:
+        self.usable = True
+        mark(self.choice, wrong=False)
+        self.about.value = describe(info)
+        self.about.tooltip = f"Good for: {info.about}" if info.about else ""
+        self._on_known()
+
+    def _unknown(self, error: KindredError) -> None:
+        self.usable = False
+        mark(self.choice, wrong=True)
+        self.about.value = str(error)
+        self._on_known()
+
+
+def _look_up(
+    look_up: Callable[[str], EncoderInfo], name: str
+) -> Generator[Event, None, EncoderInfo]:
+    yield Progress(0, 1, "looking it up")
+    return look_up(name)
+
+
+def describe(info: EncoderInfo) -> str:
+    """Return licence and whereabouts of an encoder's weights, one line."""
+    if info.here:
+        where = "on this machine"
+    elif info.size:
+        where = f"{megabytes(info.size)} to download when first used"
+    else:
+        where = "to be downloaded when first used"
+    return f"Licence {info.licence or 'unknown'}; {where}."
+
+
+def megabytes(size: int) -> str:
+    """Return a file's size for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

@@ -1,0 +1,191 @@
+"""The choice of an image layer, its axes and channel; and of a sample, where there is no layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, LineEdit, PushButton
+from napari.layers import Image
+
+from ...core.errors import InputError, KindredError
+from ...images.axes import fault_in_axes
+from ...images.samples import SAMPLES
+from ...images.stack import Frames
+from .form import labelled, mark, sentence
+from .layers import LayerImage, describe, read_layer
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import Widget
+
+PLUGIN = "napari-kindred"
+
+NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the window. Or try a sample:"
+
+
+class ImageBox:
+    """Asks for the image to be segmented, and says what is known of it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    on_change : callable
+        Called whenever something else may be entered.
+
+    Attributes
+    ----------
+    layer : ComboBox
+    axes : LineEdit
+    channel : ComboBox
+    about : Label
+    samples : Container
+        A button for each sample; it is there while there is no image.
+    image : LayerImage or None
+        What is known of the chosen layer.
+    """
+
+    def __init__(self, viewer: Any, on_change: Callable[[], Any]) -> None:
+        self._viewer, self._on_change = viewer, on_change
+        self._chosen: Any = None
+        self.image: LayerImage | None = None
+        self.layer = ComboBox(
+            label="Image", choices=self._layers, tooltip="The image layer to segment."
+        )
+        self.axes = LineEdit(
+            label="Axes",
+            tooltip="One letter per axis: T time, C channel, Z depth, Y, X, and S for colour. "
+            "It is guessed; correct it where it is wrong.",
+        )
+        self.channel = ComboBox(
+            label="Channel", choices=[], tooltip="Which channel to segment, counted from 0."
+        )
+        self.about = sentence()
+        self.samples = Container(
+            widgets=[self._sample(name) for name in SAMPLES], labels=False, label="Samples"
+        )
+        self.samples.margins = (0, 0, 0, 0)
+        self._fields = [labelled(widget) for widget in (self.layer, self.axes, self.channel)]
+        self.layer.changed.connect(self.take_layer)
+        self.axes.changed.connect(self.take_axes)
+        self.channel.changed.connect(on_change)
+
+    def rows(self) -> list[Widget]:
+        """Return what is shown, from top to bottom."""
+        return [*self._fields, self.about, self.samples]
+
+    def _sample(self, name: str) -> PushButton:
+        sample = SAMPLES[name]
+        button = PushButton(text=sample.title, name=name, tooltip=f"Open it: {sample.about}")
+        button.changed.connect(partial(self._open, name))
+        return button
+
+    def _open(self, name: str, *_: Any) -> None:
+        try:
+            self._viewer.open_sample(PLUGIN, name)
+        except KindredError as error:
+            self.about.value = str(error)
+
+    def _layers(self, *_: Any) -> list[tuple[str, Image]]:
+        return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def reset_choices(self) -> None:
+        """Follow the layer list."""
+        with self.layer.changed.blocked():
+            self.layer.reset_choices()
+            # A choice is known by its name, so one that was renamed has to be chosen again.
+            for layer in self.layer.choices:
+                if layer.unique_id == self._chosen:
+                    self.layer.value = layer
+        self.take_layer()
+
+    # -- from layer to frames --------------------------------------------------------------
+
+    def take_layer(self, *_: Any) -> None:
+        """Show what is guessed about the layer, if another one than before is chosen."""
+        # Plugins see layers through proxies, which are made anew each time: only ids compare.
+        layer = self.layer.value
+        chosen = None if layer is None else layer.unique_id
+        for row in self._fields:
+            row.visible = layer is not None
+        self.samples.visible = layer is None
+        if chosen == self._chosen:
+            self._on_change()
+            return
+        self._chosen = chosen
+        self._read()
+        with self.axes.changed.blocked():
+            self.axes.value = self.image.guess.axes if self.image else ""
+        self.take_axes()
+
+    def _read(self) -> None:
+        """Look at the layer anew: its data or its name may have changed."""
+        self.image, layer = None, self.layer.value
+        if layer is None:
+            self.about.value = NO_IMAGE
+            return
+        try:
+            self.image = read_layer(layer, self._viewer.dims.axis_labels)
+        except KindredError as error:
+            self.about.value = str(error)
+
+    def take_axes(self, *_: Any) -> None:
+        """Offer the channels that the axes leave to choose from."""
+        with self.channel.changed.blocked():
+            self.channel.choices = self._channels()
+        self.channel.enabled = len(self.channel.choices) > 1
+        self._on_change()
+
+    def _channels(self) -> list[tuple[str, int | None]]:
+        axes = self.letters
+        if self.image is None or self._fault(self.image):
+            return [("–", None)]
+        if "S" in axes:
+            return [("colour", None), ("red", 0), ("green", 1), ("blue", 2)]
+        if "C" in axes:
+            count = int(self.image.data.shape[axes.index("C")])
+            return [(str(number), number) for number in range(count)]
+        return [("–", None)]
+
+    def check(self, config: Callable[[], Any]) -> Any:
+        """Return a config if the image and it can be used; else say what is wrong.
+
+        Parameters
+        ----------
+        config : callable
+            Returns it, or raises a KindredError.
+        """
+        mark(self.axes, wrong=False)
+        self._read()
+        if self.image is None:
+            return None
+        try:
+            frames, made = self.frames(self.image), config()
+        except KindredError as error:
+            mark(self.axes, wrong=self._fault(self.image) is not None)
+            self.about.value = str(error)
+            return None
+        self.about.value = describe(self.image, frames)
+        return made
+
+    @property
+    def letters(self) -> str:
+        """The axes that are entered, one letter each."""
+        return str(self.axes.value).strip().upper()
+
+    def frames(self, image: LayerImage) -> Frames:
+        """Open an image as entered; nothing is read.
+
+        Raises
+        ------
+        InputError
+            When axes or channel do not fit it.
+        """
+        if not self.letters:
+            raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
+        return Frames.open(image.file, self.letters, self.channel.value)
+
+    def _fault(self, image: LayerImage) -> str | None:
+        """Return what is wrong with the axes entered, as the end of a sentence, or None."""
+        letters = self.letters
+        return fault_in_axes(letters, tuple(image.data.shape)) if letters else "are missing"

@@ -1,0 +1,396 @@
+"""Layers to arrays and results to layers; the only place where the two meet. Free of Qt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.options import changed
+from ...images.arrays import source_of
+from ...images.axes import AxesGuess, guess_axes
+from ...images.readers import ImageFile
+from ...results.label_ids import count_on
+from ...results.segmentation import empty_table, make_labels, put_labels, within
+from .multiscale_labels import LowerLabels
+from .proxies import level_0
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from ...core.config import EntityConfig
+    from ...core.events import Partial
+    from ...images.stack import Frames
+
+KEY = "napari-kindred"
+"""Where a layer's ``metadata`` holds the provenance of a result."""
+
+_LETTERS = {
+    "T": ("t", "time", "frame", "frames"),
+    "C": ("c", "ch", "channel", "channels"),
+    "Z": ("z", "depth", "plane", "slice"),
+    "Y": ("y", "row", "rows"),
+    "X": ("x", "column", "columns", "col"),
+}
+_WORDS = {word: letter for letter, words in _LETTERS.items() for word in words}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerImage:
+    """What is known about an image layer before anything is read from it.
+
+    Attributes
+    ----------
+    name : str
+    data : array-like
+        Level 0 of a multiscale layer; never copied.
+    guess : AxesGuess
+        Axes of ``data``, with ``S`` last for an RGB layer.
+    rgb, multiscale : bool
+    file : ImageFile
+        The same to be worked on: all levels, and where they come from.
+    """
+
+    name: str
+    data: Any
+    guess: AxesGuess
+    rgb: bool
+    multiscale: bool
+    file: ImageFile
+
+
+def describe(image: LayerImage, frames: Frames) -> str:
+    """Return what will be segmented, and what to look at before pressing Run."""
+    height, width = frames.plane_shape
+    count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "
+    text = f"{count}{height} × {width} pixels."
+    if frames.axes == image.guess.axes and not image.guess.safe:
+        text += f" Please check the axes: {image.guess.why}."
+    return text
+
+
+def axis_letters(labels: Sequence[str]) -> str:
+    """Return one letter per axis label, or nothing where one of them is not understood."""
+    letters = [_WORDS.get(str(label).strip().lower(), "") for label in labels]
+    return "".join(letters) if all(letters) and len(set(letters)) == len(letters) else ""
+
+
+def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
+    """Find the array and the axes of an image layer.
+
+    Parameters
+    ----------
+    layer : Image
+    dims_labels : sequence of str
+        The viewer's axis labels, used for layers of as many axes that have none of their own.
+
+    Raises
+    ------
+    InputError
+        When no image has as many axes as this layer.
+    """
+    data = level_0(layer)
+    letters = axis_letters(layer.axis_labels)
+    if not letters and len(dims_labels) == layer.ndim:
+        letters = axis_letters(dims_labels)
+    metadata_axes = letters + "S" * bool(layer.rgb) if letters else None
+    guess = guess_axes(
+        tuple(data.shape), data.dtype, metadata_axes=metadata_axes, rgb=bool(layer.rgb)
+    )
+    file = ImageFile(
+        data,
+        guess.axes,
+        tuple(float(step) for step in layer.scale),
+        tuple(str(unit) for unit in layer.units),
+        layer.name,
+        levels=tuple(layer.data) if layer.multiscale else (),
+        path=_path_of(layer, data),
+    )
+    return LayerImage(layer.name, data, guess, bool(layer.rgb), bool(layer.multiscale), file)
+
+
+def _path_of(layer: Image, data: Any) -> Path | None:
+    """Return the file or folder that a layer was opened from, None where that is not known."""
+    named = layer.source.path
+    return Path(named) if named and Path(named).exists() else source_of(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the labels of an image layer lie in the viewer.
+
+    napari lines layers up by their last axes. So where an axis that the labels lack (channels)
+    follows one that they have (time), the labels get an axis of length 1 there, as long as all
+    channels in the viewer's units, so that they show whichever channel is looked at.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the labels layer.
+    frame_axes : tuple of int
+        Places of the frames' leading axes in ``shape``.
+    plane_axes : tuple of int
+        Places of Y and X in ``shape``.
+    options : dict
+        ``scale``, ``translate``, ``units``, ``axis_labels`` and the rest of what positions it.
+    """
+
+    shape: tuple[int, ...]
+    frame_axes: tuple[int, ...]
+    plane_axes: tuple[int, int]
+    options: dict[str, Any]
+
+    def slot(self, index: Sequence[int]) -> tuple[int | slice, ...]:
+        """Return where in the labels a frame goes."""
+        place: list[int | slice] = [0] * len(self.shape)
+        for axis, position in zip(self.frame_axes, index, strict=True):
+            place[axis] = position
+        for axis in self.plane_axes:
+            place[axis] = slice(None)
+        return tuple(place)
+
+
+def place_labels(layer: Image, axes: str) -> Placement:
+    """Work out where labels go.
+
+    Parameters
+    ----------
+    layer : Image
+        The image that is segmented.
+    axes : str
+        Axes of its data, checked, with ``S`` last for an RGB layer.
+    """
+    letters = axes[:-1] if layer.rgb else axes
+    first = min(letters.index(letter) for letter in letters if letter in "TZYX")
+    letters, keep = letters[first:], list(range(first, len(letters)))
+    size = level_0(layer).shape
+    shape, scale, translate = [], [], []
+    for letter, axis in zip(letters, keep, strict=True):
+        step, start = float(layer.scale[axis]), float(layer.translate[axis])
+        if letter in "TZYX":
+            shape.append(int(size[axis]))
+        else:
+            # A little longer than the channels, lest the outermost be rounded off.
+            shape.append(1)
+            start += step * (size[axis] - 1) / 2
+            step *= size[axis] + 1
+        scale.append(step)
+        translate.append(start)
+    block = np.ix_(keep, keep)
+    named = not all(str(label).lstrip("-").isdigit() for label in layer.axis_labels)
+    names = [layer.axis_labels[axis] for axis in keep] if named else list(letters.lower())
+    options: dict[str, Any] = {
+        "scale": tuple(scale),
+        "translate": tuple(translate),
+        "units": tuple(layer.units[axis] for axis in keep),
+        "axis_labels": tuple(names),
+        "rotate": np.asarray(layer.rotate)[block],
+        "shear": _shear_of(layer, block),
+        "affine": np.asarray(layer.affine.affine_matrix)[np.ix_([*keep, -1], [*keep, -1])],
+    }
+    where = {letter: axis for axis, letter in enumerate(letters)}
+    frames = tuple(where[letter] for letter in letters if letter in "TZ")
+    return Placement(tuple(shape), frames, (where["Y"], where["X"]), options)
+
+
+def _shear_of(layer: Image, block: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return the shear of some of a layer's axes; napari lists only what is above the diagonal."""
+    shear = np.asarray(layer.shear)
+    if shear.ndim == 1:
+        matrix = np.eye(layer.ndim)
+        matrix[np.triu_indices(layer.ndim, 1)] = shear
+        part: np.ndarray = matrix[block]
+        return part[np.triu_indices(len(part), 1)]
+    return shear[block]
+
+
+class GrowingLabels:
+    """Labels that fill up frame by frame, their ids counting on from frame to frame.
+
+    Attributes
+    ----------
+    data : ndarray of int32 or zarr.Array
+        What the layer shows; it is zarr, on disk, where it would take too much memory.
+    lower : LowerLabels
+        The same at lower resolutions, where planes are large.
+    frames, done : int
+        How many frames there will be, and are.
+    found : int
+        How many labels there are, over all frames that are done.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
+        self.placement = placement
+        self.data = make_labels(placement.shape)
+        self.lower = LowerLabels(self.data, placement)
+        self.done = self.found = 0
+        self._last = 0
+        self._tables: list[pd.DataFrame] = []
+        self._blocks: list[pd.DataFrame] = []
+
+    def add(self, partial: Partial) -> None:
+        """Take in a finished frame, or a block of one."""
+        labels, table, last = partial.labels, partial.table, self._last
+        if partial.index:
+            labels, table, last = count_on(labels, table, last)
+        slot = self.placement.slot(partial.index)
+        put_labels(self.data, within(slot, partial.block), labels)
+        self.lower.put(slot, partial.block, labels)
+        if partial.block is not None:
+            self._blocks.append(table)
+            return
+        self._last = last
+        self._blocks.clear()
+        self._tables.append(table)
+        self.done += 1
+        self.found += len(table)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are blocks of a frame that is not done."""
+        return bool(self._blocks)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.done == self.frames
+
+    def features(self) -> pd.DataFrame:
+        """Return the rows of all frames, as :func:`layer_features` does."""
+        import pandas as pd
+
+        tables = self._tables + self._blocks
+        filled = [table for table in tables if len(table)] or tables[:1]
+        return layer_features(pd.concat(filled, ignore_index=True) if filled else empty_table())
+
+
+def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per label, ``index`` holding its id, after a row for the background.
+
+    napari's own table selects the label whose id is the row's place, so there is a row 0; its
+    values are NaN, which the status bar leaves out, so the columns hold floats.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One per label, ids from 1 without a gap, in order.
+    """
+    rows = rows.reset_index(drop=True)
+    whole = [name for name in rows.columns if rows[name].dtype.kind in "iu"]
+    rows = rows.astype(dict.fromkeys(whole, float))
+    rows.index += 1
+    rows.loc[0, "index"] = 0
+    return rows.sort_index().astype({"index": int})
+
+
+def in_shape(labels: Any, shape: tuple[int, ...]) -> Any:
+    """Return a result's labels in the shape of their layer; lazy where they are on disk."""
+    if tuple(labels.shape) == shape:
+        return labels
+    import dask.array as da
+
+    # Reshaping numpy costs nothing; zarr has to be wrapped for it.
+    labels = labels if isinstance(labels, np.ndarray) else da.asarray(labels)
+    return labels.reshape(shape)
+
+
+def layer_options(
+    growing: GrowingLabels,
+    source: str,
+    provenance: Mapping[str, Any],
+    suffix: str = "entities",
+) -> dict[str, Any]:
+    """Return the keyword arguments of ``viewer.add_labels`` for a result.
+
+    Parameters
+    ----------
+    growing : GrowingLabels
+    source : str
+        Name of the image layer.
+    provenance : mapping
+        Kept in the layer's ``metadata["napari-kindred"]`` together with ``source``.
+    suffix : str
+        What the layer's name adds to that of the image.
+    """
+    return {
+        "name": f"{source} {suffix}",
+        "features": growing.features(),
+        "metadata": {KEY: {**provenance, "source_layer": source}},
+        **growing.placement.options,
+    }
+
+
+def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
+    """Put what was painted beside a layer, hidden, and return the copy's name."""
+    copy = viewer.add_labels(
+        layer.data.copy(),
+        name=f"{layer.name} painted",
+        features=layer.features,
+        metadata={KEY: layer.metadata.get(KEY, {})},
+        colormap=layer.colormap,
+        visible=False,
+        **{
+            key: getattr(layer, key)
+            for key in ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+        },
+    )
+    viewer.layers.selection.active = layer
+    return str(copy.name)
+
+
+def python_call(image: LayerImage, config: EntityConfig) -> str:
+    """Write the Python code, for napari's console, that computes a layer's labels again.
+
+    Parameters
+    ----------
+    image : LayerImage
+        The layer that was segmented.
+    config : EntityConfig
+        The options it was segmented with, axes included.
+    """
+    lines = [
+        "import napari_kindred as nk",
+        "from napari_kindred.results.label_ids import unique_ids",
+        "",
+        *call_lines(image.name, config, "segment_entities"),
+        "labels = unique_ids(result).labels  # ids count on from frame to frame, as in the layer",
+    ]
+    if not config.axes or not set(config.axes) & set("TZ"):
+        del lines[1]
+        lines[-1] = "labels = result.labels"
+    return "\n".join(lines) + "\n"
+
+
+def call_lines(
+    image: str, config: Any, function: str, more: Mapping[str, str] | None = None
+) -> list[str]:
+    """Write the lines that take a layer's image and call a function on it.
+
+    Parameters
+    ----------
+    image : str
+        Name of the image's layer.
+    config : dataclass
+        Options; those that differ from the defaults are written.
+    function : str
+        A public name of this package; the result's name is ``result``.
+    more : mapping, optional
+        Further arguments, as code.
+    """
+    options = changed(config)
+    return [
+        f"image = viewer.layers[{image!r}].data",
+        f"result = nk.{function}(",
+        "    image,",
+        *(f"    {name}={value!r}," for name, value in options.items()),
+        *(f"    {name}={code}," for name, code in (more or {}).items()),
+        ")",
+    ]

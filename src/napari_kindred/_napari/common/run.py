@@ -1,0 +1,297 @@
+"""One run on one image layer: its growing Labels layer and what is said about it. Free of Qt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ...results.segmentation import provenance
+from ..results.replay import Command, command_for
+from .layers import KEY, GrowingLabels, LayerImage, layer_options, place_labels, python_call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from ...core.events import Partial, Progress
+    from ...results.segmentation import Segmentation
+
+MOST_NOTICES = 3
+"""More would not be read."""
+
+STAGES = {
+    "network": "Looking for entities",
+    "clustering": "Separating the entities",
+    "done": "Reading",
+    "known": "Taking what earlier runs found",
+    "proposals known": "Taking what earlier runs found",
+    "regions": "Dividing into regions",
+    "asking the SAM": "Asking the SAM for masks",
+}
+"""What the stages of jobs are called here that do not speak for themselves."""
+
+
+def duration(seconds: float) -> str:
+    """Return a time that people can grasp: ``8 s``, ``3 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Clock:
+    """Tells how long a job takes, and may still take."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._began = self._moving = monotonic()
+        self._begin = 0.0
+
+    def seconds(self) -> float:
+        """Return how long it has taken until now."""
+        return monotonic() - self._began
+
+    def remaining(self, event: Progress) -> str:
+        """Return how long the job may still take, the end of a sentence, once that is known."""
+        share, now = event.done / max(event.total, 1e-9), monotonic()
+        if not share or share < self._begin or event.what == "known":
+            # What was loaded until now, or known from earlier, says nothing of other frames.
+            self._moving, self._begin = now, share
+        passed, gained = now - self._moving, share - self._begin
+        if passed > 2 and gained > 0.02 and share < 1:
+            return f", about {duration(passed * (1 - share) / gained)} left"
+        return ""
+
+
+class Shown(Protocol):
+    """What tells of a job; see :class:`Run`."""
+
+    layer: Labels | None
+    image_id: object
+    dropped: bool
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+
+    def drop(self) -> None:
+        """Show and keep nothing more."""
+
+    @property
+    def source(self) -> str:
+        """What the job is about, in words."""
+
+    def progress(self, event: Progress) -> str:
+        """Return how far the job is."""
+
+    def notice(self, text: str) -> None:
+        """Remember something the user should know."""
+
+    def notices(self) -> list[str]:
+        """Return what the user should know."""
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame."""
+
+    def finish(self, result: Any) -> str:
+        """Keep the result, and return a summary."""
+
+    def interrupt(self, reason: str) -> str:
+        """Keep what is done, and say so."""
+
+
+class Run(ABC):
+    """Collects what a job yields, and shows it in the viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image
+        The layer that is segmented; it is left as it is.
+    image : LayerImage
+        What was read from it.
+    config : dataclass
+        Options, axes included.
+    growing : GrowingLabels, optional
+        Where the frames go.
+
+    Attributes
+    ----------
+    layer : Labels or None
+        The result, from its first frame on.
+    image_id : object
+        Tells the image's layer from others.
+    dropped : bool
+        Whether nothing more is shown or kept.
+    """
+
+    stages: ClassVar[Mapping[str, str]] = STAGES
+    method: str
+    suffix: str
+    """What the result's name adds to that of the image."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        config: Any,
+        growing: GrowingLabels | None = None,
+    ) -> None:
+        self._viewer, self._image, self._config = viewer, image, config
+        axes = config.axes or image.guess.axes
+        self._growing = growing or GrowingLabels(place_labels(layer, axes))
+        self._notices: list[str] = []
+        self._clock, self.dropped = Clock(), False
+        self.layer: Labels | None = None
+        self.image_id: object = layer.unique_id
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+        self._clock.start()
+
+    def drop(self) -> None:
+        """Show and keep nothing more: the user removed the result."""
+        self.dropped, self.layer = True, None
+
+    @property
+    def source(self) -> str:
+        """Name of the image."""
+        return self._image.name
+
+    @abstractmethod
+    def found(self, result: Segmentation) -> str:
+        """Return what was found, the begin of a sentence."""
+
+    @abstractmethod
+    def code(self) -> str:
+        """Return the Python code that computes the result again."""
+
+    @cached_property
+    def command(self) -> Command:
+        """The command line that computes the result again."""
+        return self.make_command()
+
+    def make_command(self) -> Command:
+        """Work out :attr:`command`."""
+        return command_for(self._image, self._config, self.method, self.suffix)
+
+    def progress(self, event: Progress) -> str:
+        """Return what the job is at, how far it is and how long it may still take."""
+        text = self.stages.get(event.what, event.what[:1].upper() + event.what[1:])
+        if event.frames > 1:
+            text += f", {event.frame} of {event.frames} frames done"
+        return f"{text}{self._clock.remaining(event)}."
+
+    def notice(self, text: str) -> None:
+        """Remember something the user should know."""
+        if text and text not in self._notices:
+            self._notices.append(text)
+
+    def notices(self) -> list[str]:
+        """Return what the user should know, the first few sentences."""
+        more = len(self._notices) - MOST_NOTICES
+        rest = [f"And {more} more notes, kept in the layer's metadata."] if more > 0 else []
+        return self._notices[:MOST_NOTICES] + rest
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame."""
+        if self.dropped:
+            return
+        self.notice(partial.note)
+        self._growing.add(partial)
+        if self.layer is None:
+            self._show(self._entry({}))
+        else:
+            self.layer.refresh()
+
+    def finish(self, result: Any) -> str:
+        """Complete the layer with its table and provenance, and return a summary."""
+        self._show(self._entry(result.provenance))
+        text, frames = self.found(result), self._growing.frames
+        if frames > 1:
+            text += f" in {frames} frames"
+        return f"{text}, in {duration(self._clock.seconds())}."
+
+    def interrupt(self, reason: str) -> str:
+        """Keep the frames that are done, and say so.
+
+        Parameters
+        ----------
+        reason : str
+            ``cancelled``, or the error's sentence; kept in the provenance.
+        """
+        growing = self._growing
+        if self.dropped:
+            return ""
+        if not (growing.done or growing.begun):
+            return "No frame was done yet, so there is nothing to keep."
+        facts = provenance(
+            method=self.method,
+            config=self._config,
+            seconds=self._clock.seconds(),
+            axes=self._config.axes,
+            channel=self._config.channel,
+            complete=growing.complete,
+            frames_done=growing.done,
+            stopped=reason,
+        )
+        layer = self._show(self._entry(facts))
+        if growing.begun:
+            return f"What was done until then is kept in {layer.name!r}."
+        return f"{growing.done} of {growing.frames} frames are kept in {layer.name!r}."
+
+    def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the layer's metadata says of this run."""
+        notes = {"notes": list(self._notices)} if self._notices else {}
+        return {**facts, **notes, "python": self.code(), **self.command.entry()}
+
+    def _show(self, entry: Mapping[str, Any]) -> Labels:
+        options = layer_options(self._growing, self._image.name, entry, self.suffix)
+        layer = self.layer
+        if layer is None or layer not in self._viewer.layers:
+            layer = self.layer = self._viewer.add_labels(self.shown, **options)
+        else:
+            layer.features = options["features"]
+            layer.metadata = {**layer.metadata, KEY: options["metadata"][KEY]}
+            layer.refresh()
+        return layer
+
+    @property
+    def shown(self) -> Any:
+        """What the layer shows: the labels, at several resolutions where planes are large."""
+        return self._growing.data
+
+    def hide_earlier(self, layer: Labels) -> None:
+        """Hide earlier results on the same image: two that cover it all cannot be read."""
+        for other in self._viewer.layers:
+            facts = other.metadata.get(KEY, {})
+            same = facts.get("source_layer") == self.source
+            if same and facts.get("method") == self.method and other is not layer:
+                other.visible = False
+
+
+class EntityRun(Run):
+    """A run that gives every entity its own label."""
+
+    method = suffix = "entities"
+
+    @property
+    def shown(self) -> Any:
+        """The labels; see :class:`Run`."""
+        levels = self._growing.lower.levels
+        return levels if len(levels) > 1 else levels[0]
+
+    def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
+        """Return how many entities there are; see :class:`Run`."""
+        return f"Found {self._growing.found} entities"
+
+    def code(self) -> str:
+        """Return the call of this run; see :class:`Run`."""
+        return python_call(self._image, self._config)

@@ -1,0 +1,214 @@
+"""Run, Cancel, and how far the job is: starts jobs, waits in line, and ends them cleanly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import Container, ProgressBar, PushButton
+from napari.layers import Labels
+
+from ...core.events import Event, Notice, Partial, Progress
+from .form import row, say, sentence
+from .shortcuts import CANCEL, RUN, told
+from .worker import Job, as_kindred
+
+if TYPE_CHECKING:
+    from ...core.errors import KindredError
+    from .run import Shown
+
+logger = logging.getLogger(__name__)
+
+STEPS = 1000
+"""Of the bar."""
+
+
+class RunBar:
+    """Two buttons, a bar and a sentence, and the job that they are about.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    title : str
+        What a job is called, before the image's name.
+    run_tip : str
+    on_end : callable
+        Called with the run, and its result or None, when a job has ended in whatever way.
+
+    Attributes
+    ----------
+    run, cancel : PushButton
+    progress : ProgressBar
+    status : Label
+    shown : Shown or None
+        The last run.
+    """
+
+    def __init__(
+        self, viewer: Any, title: str, run_tip: str, on_end: Callable[[Shown, Any], None]
+    ) -> None:
+        self._viewer, self._title, self._on_end = viewer, title, on_end
+        self._job: Job | None = None
+        self._why = ""
+        self.shown: Shown | None = None
+        self.run = PushButton(text="Run", tooltip=run_tip + told(RUN))
+        self.cancel = PushButton(
+            text="Cancel",
+            enabled=False,
+            tooltip="Stop; the frames done so far are kept." + told(CANCEL),
+        )
+        self.progress = ProgressBar(min=0, max=STEPS, value=0)
+        self.status = sentence()
+        self.buttons = row(self.run, self.cancel)
+        self.cancel.changed.connect(self.stop)
+        viewer.layers.events.removed.connect(self._removed)
+
+    def rows(self) -> list[Any]:
+        """Return what is shown, from top to bottom."""
+        return [self.buttons, self.progress, self.status]
+
+    def settle(self) -> None:
+        """Hide what tells of a job; to be called once after the rows are laid out."""
+        self.progress.visible = False
+        self.status.visible = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs, or waits for another widget's."""
+        return self._job is not None
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """Show a sentence below the bar, in red where something went wrong."""
+        self.status.visible = bool(text)
+        say(self.status, text, wrong=wrong)
+
+    # -- a job -----------------------------------------------------------------------------
+
+    def launch(self, shown: Shown, job: Callable[[], Generator[Event, None, Any]]) -> None:
+        """Begin a job, or wait for that of another widget."""
+        self.shown, self._why = shown, ""
+        self.progress.value = 0
+        self.progress.visible = True
+        self.run.enabled = False
+        self.cancel.enabled = True
+        self._job = Job(
+            partial(_prepared, job),
+            f"{self._title} of {shown.source}",
+            on_event=partial(self._event, shown),
+            on_success=partial(self._done, shown),
+            on_failure=partial(self._failed, shown),
+            on_cancel=partial(self._cancelled, shown),
+            on_start=partial(self._begun, shown),
+            on_wait=self._waiting,
+        )
+        self.run.enabled = False  # a check may have come in between, as the job was made
+
+    def stop(self, *_: Any) -> None:
+        """Ask the job to stop; what is done stays."""
+        if self._job is not None:
+            self.cancel.enabled = False
+            self.say("Stopping …")
+            self._job.cancel()
+
+    def abandon(self, *_: Any) -> None:
+        """Stop the job and tell nobody: the window is going away."""
+        if self._job is not None:
+            self._job.abandon()
+            self._job = None
+
+    def _removed(self, event: Any) -> None:
+        """Stop where the image is gone, or the result, which then does not come back."""
+        if self._job is None or self.shown is None:
+            return
+        gone = event.value.unique_id
+        if self.shown.layer is not None and gone == self.shown.layer.unique_id:
+            self.shown.drop()
+            self._why = "Stopped, for the result was removed."
+        elif gone == self.shown.image_id:
+            self._why = self._why or "Stopped, for the image was removed."
+        else:
+            return
+        self.stop()
+
+    # -- what a job tells ------------------------------------------------------------------
+
+    def _waiting(self, name: str) -> None:
+        self.say(f"Waiting for {name} …")
+
+    def _begun(self, shown: Shown) -> None:
+        shown.begin()
+        self.say("Starting …")
+
+    def _event(self, shown: Shown, event: Event) -> None:
+        try:
+            self._tell(shown, event)
+        except Exception as error:
+            logger.exception("a frame could not be shown")
+            self.abandon()
+            self._failed(shown, as_kindred(error))
+
+    def _tell(self, shown: Shown, event: Event) -> None:
+        if isinstance(event, Progress):
+            share = min(1.0, event.done / max(event.total, 1e-9))
+            self.progress.value = round(STEPS * share)
+            if self.cancel.enabled:
+                text = shown.progress(event)
+                self.say(" ".join([text, *shown.notices()]))
+                if self._job is not None:
+                    self._job.tell(share, text.rstrip("."))
+        elif isinstance(event, Partial):
+            shown.add(event)
+        elif isinstance(event, Notice):
+            shown.notice(event.text)
+
+    def _done(self, shown: Shown, result: Any) -> None:
+        if shown.dropped:  # as it ended
+            self._cancelled(shown)
+            return
+        try:
+            text = shown.finish(result)
+        except Exception as error:
+            logger.exception("the result could not be shown")
+            self._failed(shown, as_kindred(error))
+            return
+        self._end(shown, text, result)
+
+    def _cancelled(self, shown: Shown) -> None:
+        self._end(shown, f"{self._why or 'Cancelled.'} {shown.interrupt('cancelled')}".rstrip())
+
+    def _failed(self, shown: Shown, error: KindredError) -> None:
+        text = str(error)
+        try:
+            kept = shown.interrupt(text)
+        except Exception:
+            logger.exception("what was done could not be kept")
+        else:
+            text += f" {kept}" if shown.layer is not None else ""
+        self._end(shown, text, wrong=True)
+
+    def _end(self, shown: Shown, text: str, result: Any = None, *, wrong: bool = False) -> None:
+        self._job = None
+        self.cancel.enabled = False
+        self.progress.visible = False
+        self._on_end(shown, result)
+        self.say(" ".join([text, *shown.notices()]), wrong=wrong)
+
+
+def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:
+    """Start a job; called beside the window.
+
+    napari's first layer of labels loads what compiles its colours, for a second or more, in which
+    the window would stand still.
+    """
+    Labels(np.zeros((1, 1), np.int32))
+    return job()
+
+
+def pinned(rows: list[Any]) -> Container:
+    """Return rows as one that stays in sight below what scrolls."""
+    bar = Container(widgets=rows, labels=False)
+    bar.margins = (9, 4, 9, 6)
+    return bar

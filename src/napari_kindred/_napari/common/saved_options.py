@@ -1,0 +1,75 @@
+"""The options of each method's last run, kept in the user's own folder for the next session."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path
+
+from ...core.errors import KindredError
+from ...results.atomic import replacing
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "NAPARI_KINDRED_CONFIG"
+"""Environment variable that names another folder for what is remembered."""
+
+DAMAGED = "The options of your last run could not be read, so the defaults are shown."
+
+
+def place() -> Path:
+    """Return the file, which need not exist yet."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    chosen = Path(folder).expanduser() if folder else user_config_path("napari-kindred", False)
+    return chosen / "options.json"
+
+
+def recall(method: str) -> tuple[dict[str, Any], str]:
+    """Return a method's options that are kept, and a sentence where they cannot be read.
+
+    They may come from another version: names and values are whatever was written then.
+    """
+    try:
+        options = _read().get(method, {})
+        if not isinstance(options, dict):
+            raise ValueError(f"no options: {options!r}")
+    except (OSError, ValueError) as error:
+        logger.info("%s: %s", place(), error)
+        return {}, DAMAGED
+    return options, ""
+
+
+def remember(method: str, options: dict[str, Any]) -> None:
+    """Keep a method's options; where that is not possible, the last ones stay."""
+    file = place()
+    try:
+        known = _read()
+    except (OSError, ValueError):
+        known = {}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part:
+            part.write_text(json.dumps({**known, method: options}, indent=2) + "\n", "utf-8")
+    except (OSError, KindredError) as error:
+        logger.info("%s: %s", file, error)
+
+
+def _read() -> dict[str, Any]:
+    """Return what is kept of all methods.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it cannot be read.
+    """
+    file = place()
+    if not file.exists():
+        return {}
+    known = json.loads(file.read_text("utf-8"))
+    if not isinstance(known, dict):
+        raise ValueError(f"no options: {known!r}")
+    return known

@@ -1,0 +1,90 @@
+"""The plugin's settings, which napari shows under Preferences and keeps."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QListWidget
+
+from ...core.settings import Preferences, prefer
+
+logger = logging.getLogger(__name__)
+
+PLUGIN = "napari-kindred"
+
+DIALOG = "napari.window.file.show_preferences_dialog"
+"""napari's command that opens its preferences."""
+
+DAMAGED = "The settings could not be read, so the usual ones are used; look at them once."
+NO_SETTINGS = (
+    "Settings need napari 0.9 or newer; with this one, set NAPARI_KINDRED_MEMORY, "
+    "NAPARI_KINDRED_CACHE and NAPARI_KINDRED_CACHE_LIMIT before napari is started."
+)
+
+
+def apply_settings() -> str:
+    """Let what napari keeps of our settings hold in this process, now and when it is changed.
+
+    Returns
+    -------
+    str
+        A sentence, where the settings cannot be read; else nothing.
+    """
+    try:
+        kept = _kept()
+    except Exception:
+        logger.exception("napari's settings of this plugin could not be read")
+        prefer(Preferences())
+        return DAMAGED
+    if kept is not None:
+        for section in (kept.computing, kept.cache):
+            section.events.connect(_take)
+        prefer(preferences_of(kept))
+    return ""
+
+
+def preferences_of(kept: Any) -> Preferences:
+    """Return what the numbers mean that napari keeps."""
+    return Preferences(
+        device=str(kept.computing.device),
+        memory=float(kept.computing.memory) or None,
+        cache_folder=str(kept.cache.folder).strip(),
+        cache_limit=None if kept.cache.limit < 0 else float(kept.cache.limit),
+    )
+
+
+def _kept() -> Any:
+    """Return napari's settings of this plugin; None where there are none."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:  # before napari 0.9
+        return None
+    return get_plugin_settings().get(PLUGIN)
+
+
+def _take(*_: Any) -> None:
+    """Follow a change."""
+    kept = _kept()
+    if kept is not None:
+        prefer(preferences_of(kept))
+
+
+def open_settings() -> str:
+    """Show the plugin's page of napari's preferences.
+
+    Returns
+    -------
+    str
+        A sentence, where this napari has none; else nothing.
+    """
+    if _kept() is None:
+        return NO_SETTINGS
+    from napari._app_model import get_app_model
+
+    dialog = get_app_model().commands.execute_command(DIALOG).result()
+    for pages in dialog.findChildren(QListWidget):
+        for item in pages.findItems(PLUGIN, Qt.MatchFlag.MatchExactly):
+            pages.setCurrentItem(item)
+    return ""

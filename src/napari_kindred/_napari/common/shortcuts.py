@@ -1,0 +1,176 @@
+"""Keys for what is done most: Run, Cancel, and the next frame in which something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from napari.layers import Labels
+
+from .frame_changes import iter_next_jump
+from .proxies import bare, level_0
+from .worker import Job
+
+if TYPE_CHECKING:
+    from ..method_widget import StackWidget
+
+RUN, CANCEL, NEXT, PREVIOUS = "Control-Enter", "Control-.", "Alt-Right", "Alt-Left"
+
+_widgets: WeakKeyDictionary[Any, list[ref[StackWidget]]] = WeakKeyDictionary()
+"""Those that were opened in each viewer, the one used last at the end."""
+
+
+def told(key: str) -> str:
+    """Return a key as tooltips tell it."""
+    return f" ({key.replace('Control', 'Ctrl').replace('-', '+')})"
+
+
+def bind_keys(viewer: Any, widget: StackWidget) -> None:
+    """Let the keys work on a widget, until another one is used.
+
+    A key that somebody has bound before stays theirs.
+    """
+    viewer = bare(viewer)
+    if viewer not in _widgets:
+        _widgets[viewer] = []
+        actions: dict[str, Callable[[Any], None]] = {
+            RUN: _run,
+            CANCEL: _cancel,
+            NEXT: _next,
+            PREVIOUS: _previous,
+        }
+        for key, action in actions.items():
+            with suppress(ValueError):
+                viewer.bind_key(key, action)
+    used(viewer, widget)
+
+
+def used(viewer: Any, widget: StackWidget) -> None:
+    """Let the keys work on this widget from now on."""
+    viewer = bare(viewer)
+    others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
+    _widgets[viewer] = [*others, ref(widget)]
+
+
+def forget(viewer: Any, widget: StackWidget) -> None:
+    """Let the keys work on the others: this one was closed."""
+    viewer = bare(viewer)
+    known = _widgets.get(viewer, [])
+    known[:] = [kept for kept in known if kept() not in (None, widget)]
+
+
+def _open(viewer: Any) -> list[StackWidget]:
+    """Return the widgets that are open, the one used last first."""
+    known = (kept() for kept in reversed(_widgets.get(viewer, [])))
+    return [widget for widget in known if widget is not None]
+
+
+def _run(viewer: Any) -> None:
+    """Press Run in the widget that was used last."""
+    for widget in _open(viewer)[:1]:
+        widget.start()
+
+
+def _cancel(viewer: Any) -> None:
+    """Press Cancel in the widget whose job was begun last."""
+    for widget in [widget for widget in _open(viewer) if widget.bar.busy][:1]:
+        widget.stop()
+
+
+def _next(viewer: Any) -> None:
+    """Go to the next frame with changes."""
+    jump(viewer, 1)
+
+
+def _previous(viewer: Any) -> None:
+    """Go to the previous frame with changes."""
+    jump(viewer, -1)
+
+
+# -- the next frame with changes ---------------------------------------------------------------
+
+
+def jump(viewer: Any, step: int) -> None:
+    """Go to the next, or the previous, frame in which a label appears or vanishes.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    step : {1, -1}
+    """
+    viewer = bare(viewer)
+    movie = movie_of(viewer)
+    if movie is None:
+        viewer.status = "Select a Labels layer with frames to go from change to change."
+        return
+    layer, axis = movie
+    frames = _Frames(level_0(layer), axis)
+    now = round(float(layer.world_to_data(viewer.dims.point)[axis]))
+    Job(
+        lambda: iter_next_jump(frames, min(max(now, 0), frames.shape[0] - 1), step),
+        f"Changes in {layer.name}",
+        on_event=lambda _: None,
+        on_success=partial(_go, viewer, layer, axis, step),
+        on_failure=lambda error: setattr(viewer, "status", str(error)),
+        on_cancel=lambda: None,
+    )
+
+
+def movie_of(viewer: Any) -> tuple[Labels, int] | None:
+    """Return the layer in which to go from change to change, and its axis of frames.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+
+    Returns
+    -------
+    tuple of Labels and int, or None
+        The selected labels, else the last result, else the uppermost labels; None where there are
+        none, or where they have no frames.
+    """
+    layer = _labels(bare(viewer))
+    axis = None if layer is None else frame_axis(layer)
+    return None if layer is None or axis is None else (layer, axis)
+
+
+def frame_axis(layer: Labels) -> int | None:
+    """Return the first axis of a layer along which there are frames, None where there are none."""
+    shape = level_0(layer).shape
+    return next((axis for axis, size in enumerate(shape[:-2]) if size > 1), None)
+
+
+def _go(viewer: Any, layer: Labels, axis: int, step: int, frame: int | None) -> None:
+    if frame is None:
+        way = "later" if step > 0 else "earlier"
+        viewer.status = f"In no {way} frame of {layer.name!r} a label appears or vanishes."
+        return
+    place = np.zeros(layer.ndim)
+    place[axis] = frame
+    shown = viewer.dims.ndim - layer.ndim + axis  # layers are lined up by their last axes
+    viewer.dims.set_point(shown, float(layer.data_to_world(place)[axis]))
+    viewer.status = f"Frame {frame} of {layer.name!r}: a label appears or vanishes."
+
+
+def _labels(viewer: Any) -> Labels | None:
+    """Return the selected labels, else the last result, else the uppermost labels."""
+    results = [widget.result for widget in _open(viewer)]
+    for layer in (viewer.layers.selection.active, *results, *reversed(viewer.layers)):
+        if isinstance(layer, Labels) and layer in viewer.layers:
+            return layer
+    return None
+
+
+class _Frames:
+    """Labels with their frames first; nothing is read before it is asked for."""
+
+    def __init__(self, data: Any, axis: int) -> None:
+        self._data, self._before = data, (slice(None),) * axis
+        self.shape = (data.shape[axis],)
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        return np.asarray(self._data[(*self._before, frame)])

@@ -1,0 +1,261 @@
+"""The only place with threads: drives a generator of events beside the window."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils.progress import cancelable_progress
+from qtpy.QtCore import QThreadPool, QTimer
+
+from ...core.errors import KindredError, as_sentence
+
+if TYPE_CHECKING:
+    from ...core.events import Event
+
+logger = logging.getLogger(__name__)
+
+RELEASE = 400
+"""Milliseconds after which a job that was cancelled is no longer waited for."""
+
+STEPS = 1000
+"""Of the bar in napari's activity window."""
+
+BETWEEN_TELLS = 0.25
+"""Seconds between two changes of that bar, each of which makes napari draw itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """How a job ends that stopped with an error."""
+
+    error: KindredError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Success:
+    """How a job ends that went through."""
+
+    result: Any
+
+
+def as_kindred(error: BaseException) -> KindredError:
+    """Turn any exception into one sentence for the user, which names the fix where there is one."""
+    return as_sentence(
+        error,
+        "choose a smaller tile under More options, or another device",
+        "napari's log has the details",
+    )
+
+
+def _drive(
+    start: Callable[[], Generator[Event, None, Any]],
+) -> Generator[Event, None, Success | Failure]:
+    """Run a job, its start included, and let no exception out.
+
+    A RuntimeError that leaves a generator would be taken by napari's worker for a deleted window
+    and dropped without a word; running out of GPU memory is one.
+    """
+    try:
+        result = yield from start()
+    except GeneratorExit:
+        raise
+    # Whatever it is, the user hears of it: what ends a program must not end napari from a thread.
+    except BaseException as error:
+        if not isinstance(error, KindredError):
+            logger.exception("the job stopped with an unexpected error")
+        return Failure(as_kindred(error))
+    return Success(result)
+
+
+class _Worker(GeneratorWorker):
+    """A worker that closes its generator in the thread that ran it, also when it is aborted."""
+
+    def work(self) -> Any:
+        """Run the generator; see :class:`GeneratorWorker`."""
+        try:
+            return super().work()
+        finally:
+            self._gen.close()
+
+    def run(self) -> None:
+        """Run it, and say nothing at its end where Python is about to end too; see the above."""
+        with suppress(RuntimeError):  # its signals are gone by then
+            super().run()
+
+    def _relay_warning(self, shown: tuple[Any, ...]) -> None:
+        """Log what libraries warn of; what concerns the user arrives as an event."""
+        logger.info("%s", shown[0])
+
+
+class _Activity(cancelable_progress):
+    """A job's bar in napari's activity window, whose button cancels the job."""
+
+    def __init__(self, name: str, cancel: Callable[[], None]) -> None:
+        super().__init__(desc=name, total=STEPS, leave=False)
+        self._stop = cancel
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw nothing in a terminal, nor steps per second: the name tells how far the job is."""
+
+    def cancel(self) -> None:
+        """Cancel the job; called by napari's button."""
+        super().cancel()
+        self._stop()
+
+
+_running: set[Job] = set()
+"""Qt holds on to callbacks weakly, so somebody has to keep a job that nobody else keeps."""
+
+_line: list[Job] = []
+"""Jobs of which only the first runs, the others in the order in which they were asked for."""
+
+
+class Job:
+    """A job beside the window; all callbacks are called in the window's thread.
+
+    Parameters
+    ----------
+    start : callable
+        Returns the generator; called in the other thread, so it may import or read at leisure.
+    name : str
+        What napari's activity window calls the job, and other jobs that wait for it.
+    on_event : callable
+        Called with every event.
+    on_success : callable
+        Called with the result.
+    on_failure : callable
+        Called with a KindredError.
+    on_cancel : callable
+        Called once the job has stopped after :meth:`cancel`, or does not stop in time: then its
+        thread goes on to its next event, and what it still yields is dropped.
+    on_start : callable, optional
+        Called when the job begins.
+    on_wait : callable, optional
+        Makes the job one of those that run one at a time; called with the name of the one that it
+        waits for, if there is one.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Generator[Event, None, Any]],
+        name: str,
+        *,
+        on_event: Callable[[Event], None],
+        on_success: Callable[[Any], None],
+        on_failure: Callable[[KindredError], None],
+        on_cancel: Callable[[], None],
+        on_start: Callable[[], None] = lambda: None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._on_event, self._on_cancel = on_event, on_cancel
+        self._on_success, self._on_failure = on_success, on_failure
+        self._on_start, self._on_wait = on_start, on_wait
+        self._listening = True
+        self._begun = self._released = False
+        self._outcome: Success | Failure | None = None
+        self._activity: _Activity | None = None
+        self._told = 0.0
+        self._worker = create_worker(
+            _drive, start, _start_thread=False, _worker_class=_Worker, _ignore_errors=True
+        )
+        self._worker.yielded.connect(self._event)
+        self._worker.returned.connect(self._returned)
+        self._worker.finished.connect(self._finished)
+        if on_wait is not None:
+            _line.append(self)
+        if on_wait is None or _line[0] is self:
+            self._begin()
+        else:
+            on_wait(_line[0].name)
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._activity = _Activity(self.name, self.cancel)
+        _running.add(self)
+        self._on_start()
+        self._worker.start()
+
+    def tell(self, share: float, text: str) -> None:
+        """Say in napari's activity window how far the job is, from 0 to 1; not each time."""
+        now = monotonic()
+        if self._activity is None or now < self._told + BETWEEN_TELLS:
+            return
+        self._told = now
+        bar = self._activity
+        bar.update(round(STEPS * share) - bar.n)
+        if self._activity is bar:  # drawing may have brought the job's end
+            bar.set_description(f"{self.name}: {text}")
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next event, which is waited for less than a second."""
+        self._quit()
+
+    def abandon(self) -> None:
+        """Stop the job, and call nobody any more: the window is going away."""
+        self._listening = False
+        self._quit()
+
+    def _quit(self) -> None:
+        self._worker.quit()
+        if self._begun:
+            QTimer.singleShot(RELEASE, self._release)
+        else:
+            self._end(self._on_cancel)
+
+    def _release(self) -> None:
+        """Wait no longer for a job that was asked to stop; its thread ends by itself."""
+        if self in _running and not self._released:
+            self._released = True
+            # There are few threads, and this one must not keep others from beginning.
+            QThreadPool.globalInstance().releaseThread()
+            self._end(self._on_cancel)
+
+    def _event(self, event: Event) -> None:
+        # Events that were under way when the user pressed Cancel are still work that is done.
+        if self._listening:
+            self._on_event(event)
+
+    def _returned(self, outcome: Success | Failure) -> None:
+        self._outcome = outcome
+
+    def _finished(self) -> None:
+        _running.discard(self)
+        if self._released:
+            QThreadPool.globalInstance().reserveThread()
+        elif isinstance(self._outcome, Success):
+            self._end(partial(self._on_success, self._outcome.result))
+        elif isinstance(self._outcome, Failure):
+            self._end(partial(self._on_failure, self._outcome.error))
+        else:
+            self._end(self._on_cancel)
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        """Tell how the job ended, once and if somebody listens, and let the next one begin."""
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+        listening, self._listening = self._listening, False
+        try:
+            if listening:
+                tell()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the line; whoever is first then begins, the others wait for that one."""
+        if self not in _line:
+            return
+        _line.remove(self)
+        if _line and not _line[0]._begun:
+            _line[0]._begin()
+        for job in _line[1:]:
+            if job._on_wait is not None:
+                job._on_wait(_line[0].name)

@@ -1,0 +1,292 @@
+"""What the dock widgets share: choose an image, run a job on it beside the window, watch, stop."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from magicgui.widgets import Container, PushButton
+
+from ..core.events import Event
+from ..core.options import changed
+from .common.dock import Dock
+from .common.form import Form, row, scrolled
+from .common.image_input import ImageBox
+from .common.run_controls import RunBar, pinned
+from .common.saved_options import recall, remember
+from .common.settings import apply_settings, open_settings
+from .common.shortcuts import bind_keys, forget, used
+from .results.result_tools import Tools
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from magicgui.widgets.bases import Widget
+    from napari.layers import Image, Labels
+
+    from ..images.stack import Frames
+    from ..results.segmentation import Segmentation
+    from .common.layers import LayerImage
+    from .common.run import Run, Shown
+
+OF_AN_IMAGE = ("axes", "channel")
+"""Options that say nothing of another image."""
+
+ASKED = "asked"
+"""What is remembered beside the options of a config."""
+
+Segment = Callable[..., Generator[Event, None, "Segmentation"]]
+
+
+class StackWidget(Container):
+    """Asks for image and options, runs a job and shows its result as it grows.
+
+    A method's own widget says which config its form is built from, what else it asks for
+    (:meth:`own_inputs`, :meth:`entered`), how a job is started (:meth:`job_of`) and shown
+    (:meth:`run_of`), and what there is to do with a result (:meth:`own_outputs`, :meth:`ended`).
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    segment : callable
+        Takes an array and ``config=``, and returns the generator that does the work.
+    """
+
+    config_class: ClassVar[type]
+    left_out: ClassVar[tuple[str, ...]] = ("axes", "channel")
+    title: ClassVar[str]
+    """What napari's activity window calls a job, before the image's name."""
+    run_tip: ClassVar[str]
+
+    def __init__(self, viewer: napari.viewer.Viewer, segment: Segment) -> None:
+        super().__init__(labels=False)
+        self._viewer = viewer
+        self._segment = segment
+        self.chosen = ImageBox(viewer, self.check)
+        self.defaults = PushButton(text="Defaults", tooltip="Take back what you changed above.")
+        self.settings = PushButton(
+            text="Settings …",
+            tooltip="Device, memory and the place of kept files, for all widgets and sessions.",
+        )
+        folded = [*self.own_options(), row(self.defaults, self.settings)]
+        self.form = Form(self.config_class, self.left_out, folded)
+        self.bar = RunBar(viewer, self.title, self.run_tip, self.ended)
+        self.more_tools = Tools(viewer, lambda: self.result, self._code_of_entries, self.bar.say)
+        self._name_parts()
+        for widget in self.form.inputs.values():
+            widget.changed.connect(self.check)
+        self.margins = (0, 0, 0, 0)
+        self._rows = scrolled(
+            self,
+            [
+                *(*self.chosen.rows(), *self.own_inputs(), *self.form.rows()),
+                *(*self.own_outputs(), *self.more_tools.rows()),
+            ],
+        )
+        self._pinned = pinned(self.bar.rows())
+        self.native.layout().addWidget(self._pinned.native)
+        self.form.unfold(False)
+        self.bar.settle()
+        self.more_tools.keep.settle()
+        self._dock = Dock(self.native, self._closed, partial(used, viewer, self))
+        self.native.destroyed.connect(self._abandon)
+        bind_keys(viewer, self)
+        options, damaged = recall(self.title)
+        self.restore(options)
+        self.chosen.take_layer()
+        self.chosen.take_axes()
+        gone = self.ask_again(options.pop(ASKED, None))
+        if gone:  # said once
+            remember(self.title, options)
+        self.bar.say(" ".join(filter(None, (apply_settings(), damaged, gone))))
+
+    def _name_parts(self) -> None:
+        """Give what users press and read a name of its own on the widget."""
+        self.image, self.axes, self.channel = (
+            self.chosen.layer,
+            self.chosen.axes,
+            self.chosen.channel,
+        )
+        self.about = self.chosen.about
+        self.run, self.cancel = self.bar.run, self.bar.cancel
+        self.progress, self.status = self.bar.progress, self.bar.status
+        self.table, self.copy = self.more_tools.table, self.more_tools.copy
+        self.run.changed.connect(self.start)
+        self.defaults.changed.connect(self.take_defaults)
+        self.settings.changed.connect(lambda: self.bar.say(open_settings()))
+
+    # -- what a method's widget says -------------------------------------------------------
+
+    def own_inputs(self) -> list[Widget]:
+        """Return rows to be shown above the form."""
+        return []
+
+    def own_options(self) -> list[Widget]:
+        """Return rows to be folded away with the options that rarely need a change."""
+        return []
+
+    def own_outputs(self) -> list[Widget]:
+        """Return rows to be shown below the form."""
+        return []
+
+    def entered(self) -> dict[str, Any]:
+        """Return the config fields that :meth:`own_inputs` ask for.
+
+        Raises
+        ------
+        KindredError
+            When one of them cannot be used.
+        """
+        return {}
+
+    def job_of(self, data: Any, config: Any) -> Callable[[], Generator[Event, None, Segmentation]]:
+        """Return what starts a job; it is called in another thread."""
+        segment = self._segment
+        return lambda: segment(data, config=config)
+
+    @abstractmethod
+    def run_of(self, layer: Image, image: LayerImage, config: Any) -> Run:
+        """Return what shows a job."""
+
+    def ended(self, run: Shown, result: Any) -> None:  # noqa: ARG002 - for those that show more
+        """Let the next run begin; called when a job has ended, ``result`` being None if early."""
+        self.check()
+
+    def let_go(self) -> None:
+        """Wait no longer for what is being looked up: nobody will see it."""
+
+    @property
+    def result(self) -> Labels | None:
+        """The layer of the last run, from its first frame on."""
+        return self.bar.shown.layer if self.bar.shown is not None else None
+
+    # -- from layer to a valid entry -------------------------------------------------------
+
+    def reset_choices(self, *_: Any) -> None:
+        """Follow the layer list; napari calls this whenever layers come, go or are renamed."""
+        self.chosen.reset_choices()
+
+    def check(self, *_: Any) -> Any:
+        """Check every entry, say in one sentence what is wrong, and let Run be pressed or not.
+
+        Returns
+        -------
+        dataclass or None
+            The config that would be run; None where something is wrong.
+        """
+        config = self.chosen.check(self.config)
+        self.run.enabled = config is not None and not self.bar.busy
+        return config
+
+    @property
+    def known(self) -> LayerImage | None:
+        """What is known of the chosen image."""
+        return self.chosen.image
+
+    def frames(self, image: LayerImage) -> Frames:
+        """Open an image as entered; nothing is read.
+
+        Raises
+        ------
+        InputError
+            When axes or channel do not fit it.
+        """
+        return self.chosen.frames(image)
+
+    def config(self) -> Any:
+        """Return the config that is entered.
+
+        Raises
+        ------
+        KindredError
+            When something entered cannot be used.
+        """
+        place = {"axes": self.chosen.letters, "channel": self.channel.value}
+        return self.form.config(**place, **self.entered())
+
+    def restore(self, options: Mapping[str, Any]) -> None:
+        """Enter options of an earlier run; what is not among them takes its default."""
+        self.form.restore(options)
+
+    def asked(self) -> dict[str, str]:
+        """Return what is entered beside the config's options, to be remembered with them."""
+        return {}
+
+    def ask_again(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
+        """Enter what :meth:`asked` returned in an earlier run, whatever was kept of it.
+
+        Returns
+        -------
+        str
+            What is gone since then, one sentence; else nothing.
+        """
+        return ""
+
+    def take_defaults(self, *_: Any) -> None:
+        """Enter the defaults of all options."""
+        self.restore({})
+        self.ask_again(None)
+        self.bar.say("All options are as they came.")
+
+    # -- running ---------------------------------------------------------------------------
+
+    def start(self, *_: Any) -> None:
+        """Run the job on the chosen layer."""
+        config = self.check()
+        if config is None or self.bar.busy or self.known is None:
+            return
+        used(self._viewer, self)
+        options, asked = changed(config), self.asked()
+        kept = {key: options[key] for key in options if key not in OF_AN_IMAGE}
+        remember(self.title, {**kept, ASKED: asked} if asked else kept)
+        run = self.run_of(self.image.value, self.known, config)
+        self.bar.launch(run, self.job_of(self.known.file, config))
+
+    def stop(self, *_: Any) -> None:
+        """Ask the job to stop; what is done stays."""
+        self.bar.stop()
+
+    def _closed(self) -> None:
+        """Stop, and keep what is done: the dock was closed, the viewer stays."""
+        self.bar.stop()
+        forget(self._viewer, self)
+        self.more_tools.keep.abandon()
+        self.let_go()
+
+    def _abandon(self, *_: Any) -> None:
+        """Stop and touch nothing: the window is going away."""
+        self.bar.abandon()
+        self.more_tools.keep.abandon()
+        self.let_go()
+
+    # -- afterwards ------------------------------------------------------------------------
+
+    def layer_to_change(self, state_of: Callable[[Any], Any], now: Any) -> Any:
+        """Return the selected layer where it can be changed, else the one before, else the result.
+
+        Parameters
+        ----------
+        state_of : callable
+            Takes a layer; returns None where it cannot be changed.
+        now : layer or None
+            The one before.
+        """
+        active = self._viewer.layers.selection.active
+        last = self.result
+        if active is not None and last is not None and active.unique_id == last.unique_id:
+            now = None  # of a run that was stopped, nobody means the one before
+        for layer in (active, now, last):
+            if state_of(layer) is not None and layer in self._viewer.layers:
+                return layer
+        return None
+
+    def python(self) -> str:
+        """Return the code for the selected result, else the last one, else the entries."""
+        return self.more_tools.python()
+
+    def _code_of_entries(self) -> str:
+        config = self.check()
+        if config is None or self.known is None:
+            return ""
+        return self.run_of(self.image.value, self.known, config).code()

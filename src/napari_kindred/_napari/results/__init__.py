@@ -1,0 +1,1 @@
+"""Results in the window: painted, saved, compared, plotted."""

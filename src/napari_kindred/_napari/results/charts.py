@@ -1,0 +1,194 @@
+"""What the plot shows of a result: areas over time, or how many entities there are. Free of Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.events import Progress
+from ...results.tables import SHORT, UNCALIBRATED, areas_per_frame, entities_per_frame
+from ..classes import layer as class_layers
+from ..clusters import layer as clusters
+from ..common.layers import KEY, axis_letters
+from ..common.proxies import level_0
+from .layer_storage import table_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
+PLAIN = "#4c9be8"
+"""Colour of a curve that stands for no label."""
+
+MOST = 24
+"""Curves; of more labels the largest are drawn."""
+
+TICKS = 4
+"""Numbers along an axis, about."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """One line of the plot.
+
+    Attributes
+    ----------
+    values : ndarray of float, shape (frames,)
+        NaN where there is none.
+    colour : str
+        ``#rrggbb``.
+    name : str
+    """
+
+    values: np.ndarray
+    colour: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chart:
+    """What the plot shows.
+
+    Attributes
+    ----------
+    curves : tuple of Curve
+    x, y : str
+        What the axes are, with units.
+    step : float
+        Of the horizontal axis from frame to frame.
+    """
+
+    curves: tuple[Curve, ...]
+    x: str = "frame"
+    y: str = ""
+    step: float = 1.0
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return max((len(curve.values) for curve in self.curves), default=0)
+
+    @property
+    def top(self) -> float:
+        """The largest value; 1 where there is none above 0."""
+        values = [float(np.nanmax(curve.values, initial=0.0)) for curve in self.curves]
+        return max(values, default=0.0) or 1.0
+
+
+def ticks(last: float, count: int = TICKS) -> list[float]:
+    """Return round numbers from 0 to ``last``, about so many."""
+    if last <= 0:
+        return [0.0]
+    rough = last / count
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= rough * 0.999)
+    return [float(step * number) for number in range(math.floor(last / step * 1.0001) + 1)]
+
+
+def written(value: float) -> str:
+    """Return a number as an axis shows it: 0, 0.25, 1500, 20k, 3M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
+    return f"{value:.4g}"
+
+
+def stretches(values: np.ndarray) -> list[range]:
+    """Return the stretches of frames that have values."""
+    known = np.concatenate([[False], np.isfinite(values), [False]]).astype(int)
+    starts, ends = np.flatnonzero(np.diff(known) == 1), np.flatnonzero(np.diff(known) == -1)
+    return [range(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+# -- from a layer ----------------------------------------------------------------------------
+
+
+def chart_of(layer: Labels) -> Chart | None:
+    """Return the chart of a result as far as its tables tell; None where they do not.
+
+    Parameters
+    ----------
+    layer : Labels
+    """
+    entry, frames = layer.metadata.get(KEY, {}), frames_of(layer)
+    if frames < 2:
+        return None
+    if entry.get("method") == "entities":
+        rows = table_of(layer.features)
+        if not {"frame", "area"} <= set(rows):
+            return None
+        counts = entities_per_frame(rows.dropna(subset=["frame"]), frames, 1)["count"]
+        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), "Entities")
+    state = clusters.clusters_of(layer) or class_layers.classes_of(layer)
+    if state is None or "edited" in entry or not len(state.result.per_frame):
+        return None
+    rows = state.result.per_frame
+    hidden = state.hidden_labels() if isinstance(state, clusters.Clusters) else []
+    return _of_areas(layer, rows[~rows["index"].isin(hidden)])
+
+
+def iter_chart(layer: Labels) -> Generator[Progress, None, Chart | None]:
+    """Return the chart of a result, its pixels counted; to be called beside the window."""
+    yield Progress(0, 1, "counting")
+    return _of_areas(layer, areas_per_frame(level_0(layer))) if frames_of(layer) > 1 else None
+
+
+def frames_of(layer: Labels) -> int:
+    """Return how many frames a layer has."""
+    return math.prod(layer.data.shape[:-2])
+
+
+def _of_areas(layer: Labels, rows: pd.DataFrame) -> Chart:
+    """Return a curve per label from a row per label and frame."""
+    unit, size = _pixel(layer)
+    table = rows.pivot_table(index="frame", columns="index", values="area", fill_value=0)
+    table = table.reindex(range(frames_of(layer)), fill_value=0) * size
+    largest = table.sum().sort_values(ascending=False).index[:MOST]
+    names = _names(layer)
+    curves = tuple(
+        Curve(table[label].to_numpy(float), _colour(layer, int(label)), names.get(int(label), ""))
+        for label in sorted(largest)
+    )
+    return _chart(layer, curves, f"Area [{unit}]")
+
+
+def _names(layer: Labels) -> dict[int, str]:
+    rows = layer.features
+    if "name" not in rows or "index" not in rows:
+        return {}
+    return {
+        int(label): str(name or int(label))
+        for label, name in zip(rows["index"], rows["name"], strict=True)
+    }
+
+
+def _colour(layer: Labels, label: int) -> str:
+    from ...core.colors import as_hex
+
+    colour = layer.get_color(label)
+    return PLAIN if colour is None else as_hex(colour)
+
+
+def _pixel(layer: Labels) -> tuple[str, float]:
+    """Return the unit of an area, and how much of it a pixel has."""
+    units = [str(unit) for unit in layer.units[-2:]]
+    if units[0] != units[1] or units[0] in UNCALIBRATED:
+        return "px", 1.0
+    return f"{SHORT.get(units[0], units[0])}²", float(layer.scale[-1] * layer.scale[-2])
+
+
+def _chart(layer: Labels, curves: tuple[Curve, ...], y: str) -> Chart:
+    """Return a chart whose horizontal axis is time or depth, where the layer tells its unit."""
+    letters = axis_letters(layer.axis_labels)
+    leading = [axis for axis, size in enumerate(layer.data.shape[:-2]) if size > 1]
+    if len(leading) == 1:
+        axis = leading[0]
+        unit = str(layer.units[axis])
+        word = {"T": "Time", "Z": "Depth"}.get(letters[axis] if letters else "", "")
+        if word and unit not in UNCALIBRATED:
+            return Chart(curves, f"{word} [{SHORT.get(unit, unit)}]", y, float(layer.scale[axis]))
+    return Chart(curves, "Frame", y)

@@ -1,0 +1,319 @@
+"""The dock widget "Compare results": what differs between two results, one after the other."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
+from napari.layers import Labels
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from ...core.events import Progress
+from ...results.compare import CHANGED, KINDS, ONLY_A, SAME, iter_compare
+from ..common.dock import Dock
+from ..common.form import labelled, native_row, row, say, scrolled, sentence
+from ..common.layers import KEY
+from ..common.proxies import bare, level_0
+from ..common.worker import Job
+from .compare_layers import COLOURS, add_outlines, is_comparison, show_change
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from ...core.errors import KindredError
+    from ...core.events import Event
+    from ...results.compare import Changes
+
+NEXT, PREVIOUS = "Alt-Down", "Alt-Up"
+LISTED = 1000
+"""Differences that the table lists; Next and Previous go to all of them."""
+
+COLUMNS = ("What", "Frame", "A", "B", "Overlap")
+TALL = 190
+SWATCH = 12
+WIDTH = 350
+
+
+class CompareWidget(Container):
+    """Asks for two results of one image, and shows what differs between them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+
+    Attributes
+    ----------
+    changes : Changes or None
+        What differs; None until two results were compared.
+    overlay : Labels or None
+        The outlines.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(labels=False)
+        self._viewer = viewer
+        self._job: Job | None = None
+        self._pair: tuple[Any, Any] = (None, None)
+        self._place = -1
+        self._bound: list[str] = []
+        self.changes: Changes | None = None
+        self.overlay: Any = None
+        self._make_inputs()
+        self._make_outputs()
+        self.margins = (0, 0, 0, 0)
+        self.min_width = WIDTH
+        self._rows = scrolled(
+            self,
+            [
+                *(labelled(widget) for widget in (self.first, self.second, self.same)),
+                *(self.compare, self.status, self._list, self._steps),
+            ],
+        )
+        self._show_list(False)
+        self._bind()
+        self._dock = Dock(self.native, self._let_go)
+        self.native.destroyed.connect(self._abandon)
+        self.reset_choices()
+
+    # -- what is on it ---------------------------------------------------------------------
+
+    def _make_inputs(self) -> None:
+        self.first = ComboBox(
+            label="A", choices=self._results, tooltip="The first result, for example the older one."
+        )
+        self.second = ComboBox(
+            label="B", choices=self._results, tooltip="The second result, of the same image."
+        )
+        self.same = FloatSpinBox(
+            label="Same from",
+            value=SAME,
+            min=0.5,
+            max=1.0,
+            step=0.01,
+            tooltip="Two outlines that share at least this part of their area count as the same.",
+        )
+        self.compare = PushButton(
+            text="Compare", tooltip="Outline what differs between A and B in a layer of its own."
+        )
+        self.status = sentence()
+        self.first.changed.connect(self._check)
+        self.second.changed.connect(self._check)
+        self.compare.changed.connect(self.start)
+
+    def _make_outputs(self) -> None:
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.table.setHorizontalHeaderLabels(COLUMNS)
+        self.table.verticalHeader().hide()
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setShowGrid(False)
+        self.table.setMinimumHeight(TALL)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.cellClicked.connect(lambda at, _: self.go_to(at))
+        self.table.setToolTip("Click on a row to look at it.")
+        self.previous = PushButton(
+            text="◂ Previous", tooltip="Look at the difference before this one (Alt+Up)."
+        )
+        self.next = PushButton(
+            text="Next ▸", tooltip="Look at the difference after this one (Alt+Down)."
+        )
+        self.previous.changed.connect(self.go_back)
+        self.next.changed.connect(self.go_on)
+        self._list = native_row(self.table)
+        self._steps = row(self.previous, self.next)
+
+    def _show_list(self, shown: bool) -> None:
+        self._list.visible = self._steps.visible = shown
+
+    def _results(self, *_: Any) -> list[tuple[str, Labels]]:
+        return [
+            (layer.name, layer)
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and not is_comparison(layer)
+        ]
+
+    def reset_choices(self, *_: Any) -> None:
+        """Follow the layer list; napari calls this whenever layers come, go or are renamed."""
+        chosen = [_id_of(box.value) for box in (self.first, self.second)]
+        layers = [layer for _, layer in self._results()]
+        ours = [layer for layer in layers if KEY in layer.metadata]
+        guess = (ours if len(ours) > 1 else layers)[-2:]
+        for place, box in enumerate((self.first, self.second)):
+            with box.changed.blocked():
+                box.reset_choices()
+                kept = [layer for layer in box.choices if _id_of(layer) == chosen[place]]
+                meant = guess[place : place + 1] if self.changes is None else kept
+                for layer in kept[:1] if chosen[0] != chosen[1] and kept else meant:
+                    box.value = next(one for one in box.choices if _id_of(one) == _id_of(layer))
+        self._check()
+
+    def _check(self, *_: Any) -> None:
+        """Let Compare be pressed where two results of one shape are chosen, and say what lacks."""
+        first, second = self.first.value, self.second.value
+        fault = ""
+        if first is None or second is None or _id_of(first) == _id_of(second):
+            fault = "Choose two results of the same image; run twice, or open a saved one."
+        elif tuple(level_0(first).shape) != tuple(level_0(second).shape):
+            fault = "These are results of different images; choose two of the same."
+        self.compare.enabled = not fault and self._job is None
+        if fault or self.changes is None:
+            self._say(fault or f"{_unlike(first, second)} Press Compare.".lstrip())
+
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        say(self.status, text, wrong=wrong)
+
+    # -- comparing -------------------------------------------------------------------------
+
+    def start(self, *_: Any) -> None:
+        """Compare the two results, beside the window."""
+        if not self.compare.enabled:
+            return
+        self._pair = self.first.value, self.second.value
+        self.compare.enabled = False
+        first, second = (level_0(layer) for layer in self._pair)
+        self._job = Job(
+            partial(iter_compare, first, second, float(self.same.value)),
+            f"Comparing {self._pair[0].name} and {self._pair[1].name}",
+            on_event=self._event,
+            on_success=self._done,
+            on_failure=self._failed,
+            on_cancel=self._cancelled,
+        )
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._say(f"Comparing, {event.frame} of {event.frames} frames done.")
+
+    def _failed(self, error: KindredError) -> None:
+        self._job = None
+        self.compare.enabled = True
+        self._say(str(error), wrong=True)
+
+    def _cancelled(self) -> None:
+        self._job = None
+        self.compare.enabled = True
+        self._say("Cancelled.")
+
+    def _done(self, changes: Changes) -> None:
+        self._job = None
+        self.compare.enabled = True
+        first, second = self._pair
+        if any(layer not in self._viewer.layers for layer in self._pair):
+            self._say("One of the results was removed; choose another.")
+            return
+        self.changes, self._place = changes, -1
+        if self.overlay is not None and self.overlay in self._viewer.layers:
+            self._viewer.layers.remove(self.overlay)
+        self.overlay = None
+        if not changes.table.empty:
+            self.overlay = add_outlines(self._viewer, first, second, changes)
+        self._fill()
+        more = len(changes.table) - LISTED
+        note = f"The table lists the first {LISTED}." if more > 0 else ""
+        told = (changes.sentence(first.name, second.name), note, _unlike(first, second))
+        self._say(" ".join(filter(None, told)))
+
+    def _fill(self) -> None:
+        assert self.changes is not None  # noqa: S101 - called once there are
+        rows = self.changes.table.head(LISTED)
+        self._show_list(len(rows) > 0)
+        self.table.setRowCount(len(rows))
+        for place, (_, found) in enumerate(rows.iterrows()):
+            overlap = f"{100 * found['iou']:.0f} %" if found["kind"] == CHANGED else ""
+            texts = [found["kind"], found["frame"], found["id_a"] or "", found["id_b"] or ""]
+            for column, text in enumerate([*texts, overlap]):
+                item = QTableWidgetItem(str(text))
+                if column == 0:
+                    item.setIcon(_swatch(COLOURS[KINDS.index(text)]))
+                self.table.setItem(place, column, item)
+
+    # -- going to them ---------------------------------------------------------------------
+
+    def go_on(self, *_: Any) -> None:
+        """Look at the next difference, after the last one at the first."""
+        self._step(1)
+
+    def go_back(self, *_: Any) -> None:
+        """Look at the previous difference, before the first one at the last."""
+        self._step(-1)
+
+    def _step(self, step: int) -> None:
+        if self.changes is not None and len(self.changes.table):
+            start = 0 if self._place < 0 and step < 0 else self._place
+            self.go_to((start + step) % len(self.changes.table))
+
+    def go_to(self, place: int) -> None:
+        """Look at a difference, by its row."""
+        first, second = self._pair
+        if self.changes is None or any(layer not in self._viewer.layers for layer in self._pair):
+            self._say("One of the results was removed; compare two others.")
+            return
+        self._place = place
+        found = self.changes.table.iloc[place]
+        for layer, number in ((first, found["id_a"]), (second, found["id_b"])):
+            if number:
+                layer.selected_label = int(number)
+        show_change(self._viewer, first if found["kind"] == ONLY_A else second, found)
+        if place < self.table.rowCount():
+            self.table.selectRow(place)
+        self._say(f"{place + 1} of {len(self.changes.table)}: {_told(found)}.")
+
+    # -- keys, and the end -----------------------------------------------------------------
+
+    def _bind(self) -> None:
+        viewer = bare(self._viewer)
+        for key, action in ((NEXT, self.go_on), (PREVIOUS, self.go_back)):
+            with suppress(ValueError):  # a key that somebody has bound before stays theirs
+                viewer.bind_key(key, action)
+                self._bound.append(key)
+
+    def _let_go(self) -> None:
+        """Give the keys back: the dock was closed, the viewer stays."""
+        viewer = bare(self._viewer)
+        while self._bound:
+            viewer.bind_key(self._bound.pop(), None)
+        self._abandon()
+
+    def _abandon(self, *_: Any) -> None:
+        if self._job is not None:
+            self._job.abandon()
+            self._job = None
+
+
+def _unlike(first: Any, second: Any) -> str:
+    """Return what to know of a result with a number per thing beside one with a number per kind."""
+    methods = [layer.metadata.get(KEY, {}).get("method") for layer in (first, second)]
+    if "entities" not in methods or not set(methods) & {"consistent", "classes"}:
+        return ""
+    each, kinds = (first, second) if methods[0] == "entities" else (second, first)
+    return (
+        f"{each.name!r} has a number for each thing, {kinds.name!r} one for all things of a kind, "
+        "so only a thing that is alone of its kind in a frame can be the same in both."
+    )
+
+
+def _told(found: Any) -> str:
+    if found["kind"] == CHANGED:
+        text = (
+            f"{found['id_a']} in A is {found['id_b']} in B, they share {100 * found['iou']:.0f} %"
+        )
+        return f"{text} of their area, {found['area_a']} and {found['area_b']} pixels"
+    name, where = ("id_a", "A") if found["kind"] == ONLY_A else ("id_b", "B")
+    return f"{found[name]} is only in {where}"
+
+
+def _id_of(layer: Any) -> Any:
+    """Return what tells layers apart; napari hands plugins a new proxy each time."""
+    return None if layer is None else layer.unique_id
+
+
+def _swatch(colour: str) -> QIcon:
+    square = QPixmap(SWATCH, SWATCH)
+    square.fill(QColor(colour))
+    return QIcon(square)

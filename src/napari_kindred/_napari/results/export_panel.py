@@ -1,0 +1,337 @@
+"""Taking a result elsewhere: its command line, its files, its tables, and a plot of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import PushButton
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from ...core.errors import KindredError
+from ...core.events import Progress
+from ...results.tables import kinds_of
+from ..common.form import native_row
+from ..common.layers import KEY
+from ..common.worker import Job
+from .charts import Chart, chart_of, frames_of, iter_chart
+from .compare_layers import show_frame
+from .layer_storage import result_of, save_layer
+from .painting import watch
+from .plot_widget import Plot
+from .replay import text_of
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Container
+    from napari.layers import Labels
+
+REST = 250
+"""Milliseconds for which a table has to rest before the plot follows it."""
+
+COUNTED = 1 << 28
+"""Pixels of a result that are counted anew for the plot; of larger ones only tables are used."""
+
+NONE_YET = "There is no result yet: press Run first."
+
+RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)": ".tif"}
+"""Files that a result is saved as, and how their names end."""
+
+
+class KeepBox:
+    """Buttons and a plot for the selected result, else the last one.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    result : callable
+        Returns the layer of the last run, or None.
+    say : callable
+        Takes a sentence to be shown.
+
+    Attributes
+    ----------
+    command, save, export : PushButton
+    plot : Plot
+    """
+
+    def __init__(
+        self, viewer: Any, result: Callable[[], Labels | None], say: Callable[..., None]
+    ) -> None:
+        self._viewer, self._result, self._say = viewer, result, say
+        self._followed: Any = None
+        self._charted: object = None
+        self._saving: Job | None = None
+        self._counting: Job | None = None
+        self._faults: list[tuple[PushButton, str, Callable[[], str]]] = []
+        self.command = PushButton(
+            text="Copy as command line",
+            tooltip="Put the command on the clipboard that computes the selected result from its "
+            "image file, in a terminal or on a cluster.",
+        )
+        self.save = PushButton(
+            text="Save …",
+            tooltip="Save the selected result with its table and how it came about; dragged into "
+            "napari, it is the same layer again.",
+        )
+        self.export = PushButton(
+            text="Export table …",
+            tooltip="Save a table of the selected result as CSV: per thing or per frame, with "
+            "units.",
+        )
+        self.plot = Plot(self.go_to)
+        self._row = native_row(self.plot)
+        self.command.changed.connect(self.copy_command)
+        self.save.changed.connect(self.ask_save)
+        self.export.changed.connect(self.ask_export)
+        self.needs(self.command)
+        self.needs(self.save, self._fault_in_saving)
+        self.needs(self.export)
+        self._timer = QTimer(self.plot)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REST)
+        self._timer.timeout.connect(self.draw)
+        watch(viewer.layers)
+        layers = viewer.layers
+        self._heard = [
+            (layers.selection.events.active, self._take),
+            (layers.events.removed, self._take),
+            (layers.events.inserted, self._take),
+            (viewer.dims.events.current_step, self._show_frame),
+        ]
+        for emitter, callback in self._heard:
+            emitter.connect(callback)
+
+    def plot_row(self) -> Container:
+        """Return the row of the plot, hidden while there is nothing to plot."""
+        return self._row
+
+    def settle(self) -> None:
+        """Show what there is; to be called once after the rows are laid out."""
+        self._row.visible = False
+        self._take()
+
+    def needs(self, button: PushButton, fault: Callable[[], str] | None = None) -> None:
+        """Let a button be pressed only where there is something for it to do.
+
+        Parameters
+        ----------
+        button : PushButton
+        fault : callable, optional
+            Returns why it cannot be pressed, which its tooltip then says; that there is no result
+            when left out.
+        """
+        self._faults.append((button, button.tooltip, fault or self._fault))
+
+    def _fault(self) -> str:
+        return "" if self.layer is not None else NONE_YET
+
+    def _fault_in_saving(self) -> str:
+        return self._fault() or ("A result is being saved." if self._saving is not None else "")
+
+    def _offer(self) -> None:
+        for button, tooltip, fault in self._faults:
+            why = fault()
+            button.enabled = not why
+            button.tooltip = f"{tooltip} {why}".rstrip()
+
+    @property
+    def layer(self) -> Any:
+        """The selected result, else the last one, else None."""
+        for layer in (self._viewer.layers.selection.active, self._result()):
+            if layer is None or layer not in self._viewer.layers:
+                continue
+            if hasattr(layer, "selected_label") and KEY in layer.metadata:
+                return layer
+        return None
+
+    # -- elsewhere -------------------------------------------------------------------------
+
+    def painted_note(self) -> str:
+        """Return what has to be known of code for a result that was painted on."""
+        layer = self.layer
+        painted = layer is not None and "edited" in layer.metadata[KEY]
+        return " What was painted on the layer is not in it." if painted else ""
+
+    def copy_command(self, *_: Any) -> None:
+        """Put the command on the clipboard that computes the result, or say why there is none."""
+        text, fault = text_of(self.layer.metadata[KEY])
+        if text:
+            QApplication.clipboard().setText(text)
+        self._say(fault or f"The command is on the clipboard.{self.painted_note()}")
+
+    def ask_save(self, *_: Any) -> None:
+        """Save the result where the user says."""
+        chosen, kind = QFileDialog.getSaveFileName(
+            self.plot, "Save result", f"{self.layer.name}.ome.zarr", ";;".join(RESULTS)
+        )
+        if chosen:
+            self.save_result(Path(chosen), RESULTS.get(kind, ".ome.zarr"))
+
+    def save_result(self, path: Path, suffix: str = ".ome.zarr") -> None:
+        """Save the result; beside the window, for it may be large.
+
+        Parameters
+        ----------
+        path : Path
+            As chosen; a file of that very name may be replaced, for the dialog has asked.
+        suffix : str
+            Added where the name has none of ours.
+        """
+        layer = self.layer
+        asked = path.is_file()
+        if not path.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
+            path, asked = path.with_name(f"{path.name}{suffix}"), False
+        self._say(f"Saving {layer.name!r} …")
+        self._saving = Job(
+            partial(_iter_save, layer, path, asked),
+            f"Saving {layer.name}",
+            on_event=lambda _: None,
+            on_success=lambda place: self._saved(f"{layer.name!r} is in {str(place)!r}."),
+            on_failure=lambda error: self._saved(str(error), wrong=True),
+            on_cancel=lambda: self._saved("Nothing was saved."),
+        )
+        self._offer()
+
+    def _saved(self, text: str, *, wrong: bool = False) -> None:
+        self._saving = None
+        self._offer()
+        self._say(text, wrong=wrong)
+
+    def ask_export(self, *_: Any) -> None:
+        """Save a table where the user says, of the kind that is chosen with the name."""
+        layer = self.layer
+        kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(self._result_of(layer))}
+        chosen, filter_ = QFileDialog.getSaveFileName(
+            self.plot, "Export table", f"{layer.name}.csv", ";;".join(kinds)
+        )
+        if chosen:
+            self.export_table(Path(chosen), kinds.get(filter_))
+
+    def export_table(self, path: Path, per: str | None = None) -> None:
+        """Save a table of the result as CSV; see :meth:`napari_kindred.Segmentation.save_table`."""
+        named = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv")
+        try:
+            # The dialog has asked whether a file of that very name may be replaced.
+            self._result_of(self.layer).save_table(named, per, overwrite=named == path)
+        except KindredError as error:
+            self._say(str(error), wrong=True)
+            return
+        self._say(f"The table is in {str(named)!r}.")
+
+    @staticmethod
+    def _result_of(layer: Any) -> Any:
+        data, about, _kind = layer.as_layer_data_tuple()
+        return result_of(data, about)
+
+    # -- the plot --------------------------------------------------------------------------
+
+    def _take(self, *_: Any) -> None:
+        """Follow the result that is selected now."""
+        self._offer()
+        layer = self.layer
+        now = None if self._followed is None else self._followed.unique_id
+        if layer is not None and layer.unique_id == now:
+            return
+        self.release()
+        self._followed = layer
+        if layer is not None:
+            layer.events.features.connect(self._wait)
+            layer.events.colormap.connect(self._wait)
+        self._wait()
+
+    def release(self) -> None:
+        """Follow no layer any more."""
+        self._count_no_more()
+        if self._followed is not None:
+            self._followed.events.features.disconnect(self._wait)
+            self._followed.events.colormap.disconnect(self._wait)
+            self._followed = None
+
+    def abandon(self) -> None:
+        """Let go of everything: the dock or the window is going away."""
+        for emitter, callback in self._heard:
+            emitter.disconnect(callback)
+        self._heard = []
+        self.release()
+        with suppress(RuntimeError):  # Qt may have deleted it already
+            self._timer.stop()
+        if self._saving is not None:
+            self._saving.abandon()
+
+    def _count_no_more(self) -> None:
+        """Let no chart arrive of what was counted until now."""
+        if self._counting is not None:
+            self._counting.abandon()
+            self._counting = None
+
+    def _wait(self, *_: Any) -> None:
+        self._timer.start()
+
+    def draw(self) -> None:
+        """Plot the result as it is now."""
+        self._timer.stop()
+        self._count_no_more()
+        layer = self._followed
+        chart = None if layer is None else chart_of(layer)
+        if chart is not None or layer is None or not _is_countable(layer):
+            self._drawn(chart)
+            return
+        if self._charted != layer.unique_id:
+            self._drawn(None)  # what is there is of another layer
+        self._counting = Job(
+            partial(iter_chart, layer),
+            f"Counting pixels of {layer.name}",
+            on_event=lambda _: None,
+            on_success=self._drawn,
+            on_failure=lambda _: self._drawn(None),
+            on_cancel=lambda: self._drawn(None),
+        )
+
+    def _drawn(self, chart: Chart | None) -> None:
+        self._counting = None
+        self._charted = None if self._followed is None else self._followed.unique_id
+        self.plot.show_chart(chart or Chart(()))
+        self._row.visible = bool(self.plot.chart.curves)
+        self._show_frame()
+
+    def _leading(self) -> list[tuple[int, int]]:
+        """Return the viewer's axes along which the result has frames, and how many."""
+        layer = self._followed
+        offset = self._viewer.dims.ndim - layer.ndim
+        sizes = enumerate(layer.data.shape[:-2])
+        return [(axis + offset, size) for axis, size in sizes if size > 1]
+
+    def _show_frame(self, *_: Any) -> None:
+        if self._followed is None or not self.plot.chart.curves:
+            return
+        axes = self._leading()
+        point = self._followed.world_to_data(self._viewer.dims.point[-self._followed.ndim :])
+        offset = self._viewer.dims.ndim - self._followed.ndim
+        places = [min(max(round(float(point[axis - offset])), 0), size - 1) for axis, size in axes]
+        if places:
+            self.plot.show_frame(int(np.ravel_multi_index(places, [size for _, size in axes])))
+
+    def go_to(self, frame: int) -> None:
+        """Let the viewer show a frame of the result."""
+        if self._followed is not None:
+            show_frame(self._viewer, self._followed, frame)
+
+
+def _is_countable(layer: Any) -> bool:
+    """Tell whether a result has frames that can be counted anew in no time."""
+    entry = layer.metadata[KEY]
+    if layer.multiscale or frames_of(layer) < 2 or entry.get("method") == "entities":
+        return False
+    if not entry.get("complete"):  # it is still growing
+        return False
+    return bool(np.prod(layer.data.shape, dtype=np.int64) <= COUNTED)
+
+
+def _iter_save(layer: Any, path: Path, overwrite: bool) -> Generator[Progress, None, Path]:
+    yield Progress(0, 1, "saving")
+    return save_layer(layer, path, overwrite)

@@ -1,0 +1,297 @@
+"""Layers to results that can be saved, and saved results to layers. Free of Qt."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...classes.names import key
+from ...core.class_configs import ClassesConfig
+from ...core.colors import as_hex
+from ...core.errors import OptionError, OutputError
+from ...images.axes import fault_in_axes
+from ...results.atomic import plain
+from ...results.label_ids import lazily_unique, unique_ids
+from ...results.segmentation import Segmentation, load_segmentation, provenance
+from ...results.storage import read_about
+from ..classes import layer as class_layers
+from ..clusters import layer as clusters
+from ..common.layers import KEY, axis_letters, in_shape
+from ..common.multiscale_labels import SIDE
+from .replay import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from napari.layers import Labels
+
+    from ...classes.result import ClassSegmentation
+    from ...clusters.result import ClusterSegmentation
+
+SUFFIXES = {"entities": "entities", "consistent": "clusters", "classes": "classes"}
+"""What the name of a layer adds to that of the image, by method."""
+
+PLACED = ("translate", "rotate", "shear", "affine", "opacity", "name")
+"""What is kept of a layer beside scale, units, axes, table and colours."""
+
+TEXTS = ("name", "colour")
+"""Columns of text."""
+
+SHOWN, REPLAY = "layer", "replay"
+"""What the provenance of a saved layer calls how it was shown, and how it can be shown again."""
+
+
+# -- from a layer ----------------------------------------------------------------------------
+
+
+def save_layer(layer: Labels, path: Path, overwrite: bool = False) -> Path:
+    """Write a layer's labels, table and provenance; see :meth:`napari_kindred.Segmentation.save`.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    data, about, _kind = layer.as_layer_data_tuple()
+    return save_data(data, about, path, overwrite)
+
+
+def save_data(data: Any, about: Mapping[str, Any], path: Path, overwrite: bool = False) -> Path:
+    """Write what napari hands over of a layer, its data and all else that it is made with."""
+    result = result_of(data, about)
+    levels = {"levels": True} if hasattr(result, "leaves") else {}
+    return result.save(path, overwrite, **levels)
+
+
+def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
+    """Return a layer as a result.
+
+    Parameters
+    ----------
+    data : array-like of int, or list of them
+        Labels, at several resolutions where the layer has them.
+    about : mapping
+        What the layer is made with beside them: ``features``, ``scale``, ``metadata`` …
+
+    Returns
+    -------
+    Segmentation
+        That of clusters or classes where the layer shows them as they were computed.
+    """
+    labels = data[0] if about.get("multiscale") else data
+    metadata = about.get("metadata") or {}
+    entry = dict(metadata.get(KEY) or provenance(method="labels", config={}))
+    state, known = _state_of(metadata), None if "edited" in entry else _known(metadata)
+    entry |= {SHOWN: _look(about), **({REPLAY: state} if state else {})}
+    parts = {
+        "labels": labels,
+        "table": table_of(about.get("features")),
+        "provenance": plain(entry),
+        "axes": _letters(labels.ndim, about, entry),
+        "scale": tuple(float(step) for step in about["scale"]),
+        "units": tuple(str(unit) for unit in about["units"]),
+    }
+    if known is None:
+        return Segmentation(**parts)
+    return replace(known, **parts)
+
+
+def table_of(features: Any) -> pd.DataFrame:
+    """Return a layer's features as a result's table: without the background and what is gone."""
+    import pandas as pd
+
+    rows = pd.DataFrame({}) if features is None else features
+    if "index" not in rows:
+        return rows.reset_index(drop=True).rename_axis(index="index").reset_index()
+    rows = rows[rows["index"] > 0].reset_index(drop=True)
+    return rows[rows["area"] > 0].reset_index(drop=True) if "area" in rows else rows
+
+
+def _known(metadata: Mapping[str, Any]) -> ClassSegmentation | ClusterSegmentation | None:
+    """Return the result that a layer shows, its further arrays in the layer's shape."""
+    shown, classes = metadata.get(clusters.STATE), metadata.get(class_layers.STATE)
+    if isinstance(shown, clusters.Clusters):
+        hidden = shown.hidden_labels()
+        return shown.result.without(hidden) if hidden else shown.result
+    if isinstance(classes, class_layers.Classes) and classes.result.entities is not None:
+        things = in_shape(classes.result.entities, classes.shape)
+        return replace(classes.result, entities=things)
+    return None
+
+
+def _state_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what it takes to go on with a layer after it was saved, as plain data."""
+    shown, classes = metadata.get(clusters.STATE), metadata.get(class_layers.STATE)
+    if isinstance(classes, class_layers.Classes):
+        return classes.call.entry()
+    if not isinstance(shown, clusters.Clusters):
+        return {}
+    return {
+        "call": list(shown.call),
+        "first_level": shown.first_level,
+        "palette": list(shown.palette),
+        **shown.command.entry(),
+    }
+
+
+def _look(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where and how a layer is shown."""
+    look = {name: about[name] for name in PLACED if name in about}
+    colormap = about.get("colormap")
+    colours = getattr(colormap, "color_dict", None)
+    if colours is None:
+        return {**look, "seed": float(getattr(colormap, "seed", 0.5))}
+    return {**look, "colours": {str(key): as_hex(value) for key, value in colours.items() if key}}
+
+
+def _letters(ndim: int, about: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """Return one letter per axis of a layer."""
+    letters = axis_letters(about.get("axis_labels", ()))
+    if not letters or "S" in letters or fault_in_axes(letters, (1,) * ndim):
+        image = str(entry.get("axes") or "").removesuffix("S")
+        letters = image[-ndim:] if len(image) >= ndim else "TCZYX"[-ndim:]
+    return letters
+
+
+# -- to a layer ------------------------------------------------------------------------------
+
+
+def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
+    """Read a saved result as napari makes a layer of it; large labels stay on disk.
+
+    Parameters
+    ----------
+    path : Path
+        See :func:`napari_kindred.load_segmentation`.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    result = _load(path)
+    facts = dict(result.provenance)
+    look, method = facts.pop(SHOWN, {}), str(facts.get("method"))
+    replay = facts.pop(REPLAY, {})
+    if method == "entities" and not look:  # a layer's ids are unique already
+        numbered = unique_ids if isinstance(result.labels, np.ndarray) else lazily_unique
+        result = numbered(result)
+    image = facts.get("source_layer") or facts.get("image") or path.name.split(".")[0]
+    facts["source_layer"] = image
+    options = {
+        "name": f"{image} {SUFFIXES.get(method, 'labels')}",
+        **{name: value for name, value in look.items() if name in PLACED},
+        "features": _features(result.table),
+        "scale": result.scale,
+        "units": result.units,
+        "axis_labels": tuple(result.axes.lower()),
+        "metadata": {KEY: facts, **_state(result, replay)},
+    }
+    colormap = _colormap(result, look, method)
+    if colormap is not None:
+        options |= {"colormap": colormap, "opacity": look.get("opacity", clusters.OPACITY)}
+    data = levels_of(result.labels)
+    options["multiscale"] = isinstance(data, list)
+    return data, {name: value for name, value in options.items() if value is not None}, "labels"
+
+
+def _features(table: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a result's table as a layer's features; None where it has no columns."""
+    # A CSV cannot tell a column of empty texts from one of missing numbers.
+    texts = {
+        name: table[name].astype(object).fillna("").astype(str) for name in TEXTS if name in table
+    }
+    return class_layers.features(table.assign(**texts)) if len(table.columns) else None
+
+
+def _load(path: Path) -> Segmentation:
+    """Read a result with all that was saved of it."""
+    facts = read_about(path)
+    method = None if "edited" in facts else facts.get("method")
+    found: Segmentation | None = None
+    if method == "consistent":
+        from ...clusters.result import load_clusters
+
+        found = load_clusters(path)
+    elif method == "classes":
+        from ...classes.result import load_classes
+
+        with suppress(OutputError):  # a folder's image has no more than labels and table
+            found = load_classes(path)
+    return found or load_segmentation(path)
+
+
+def levels_of(labels: Any) -> Any:
+    """Return labels as napari shows them: large planes on disk at lower resolutions as well."""
+    if isinstance(labels, np.ndarray) or max(labels.shape[-2:]) <= SIDE:
+        return labels
+    import dask.array as da
+
+    levels = [labels]
+    while max(levels[-1].shape[-2:]) > SIDE:
+        levels.append(da.asarray(levels[-1])[..., ::2, ::2])
+    return levels
+
+
+def _colormap(result: Segmentation, look: Mapping[str, Any], method: str) -> Any:
+    colours = {int(label): colour for label, colour in look.get("colours", {}).items()}
+    if not colours and "colour" in result.table:
+        colours = dict(zip(result.table["index"], result.table["colour"], strict=True))
+    if colours:
+        return class_layers.colormap(colours)
+    return clusters.colormap() if method == "consistent" else None
+
+
+def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what lets panels change the layer, where it was saved with the result."""
+    facts, shape = result.provenance, tuple(result.labels.shape)
+    line = Command(
+        tuple(tuple(words) for words in facts.get("command", ())), facts.get("no_command", "")
+    )
+    if getattr(result, "leaves", None) is not None and replay:
+        return {clusters.STATE: _clusters(result, replay, shape)}  # type: ignore[arg-type]
+    if getattr(result, "entities", None) is not None:
+        try:
+            config = ClassesConfig(**facts["config"])
+            rows = zip(result.table["name"], result.table["colour"], strict=True)
+        except (OptionError, TypeError, KeyError):  # written by another version
+            return {}
+        call = class_layers.SavedCall.read(config, facts.get("python", ""), line, replay)
+        colours = {key(str(name)): str(colour) for name, colour in rows}
+        found: Any = result
+        return {class_layers.STATE: class_layers.Classes(found, shape, call, colours)}
+    return {}
+
+
+def _clusters(
+    result: ClusterSegmentation, replay: Mapping[str, Any], shape: tuple[int, ...]
+) -> clusters.Clusters:
+    """Return clusters with the level, names, colours and background that were saved."""
+    facts = result.provenance
+    line = Command(
+        tuple(tuple(words) for words in replay.get("command", ())), replay.get("no_command", "")
+    )
+    level = int(facts["level"])
+    begun = clusters.begin(result.at_level(level), shape, tuple(replay["call"]), line)
+    begun = replace(begun, first_level=int(replay["first_level"]), palette=tuple(replay["palette"]))
+    shown = facts.get("background", [])
+    hidden = frozenset().union(*(begun.leaves(label) for label in shown))
+    names = {label: name for label, name in facts["names"].items() if int(label) not in shown}
+    return replace(
+        begun,
+        names={begun.leaves(int(label)): name for label, name in names.items() if name},
+        colours={
+            begun.leaves(int(label)): _rgba(colour) for label, colour in facts["colours"].items()
+        },
+        background=hidden,
+    )
+
+
+def _rgba(colour: str) -> clusters.Colour:
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue, 1.0

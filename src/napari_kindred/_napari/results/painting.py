@@ -1,0 +1,268 @@
+"""Painting on a result: its table follows every stroke, undo included. Free of Qt.
+
+A stroke is known by the pixels that it changed. Areas, centres and intensities are sums over
+pixels, so what it changes of them is the sum over those pixels, however large the frame is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+
+from ...core.errors import KindredError
+from ...images.stack import Frames
+from ..clusters import layer as clusters
+from ..common.layers import KEY, axis_letters, read_layer
+from ..common.proxies import bare
+from .edited_table import Delta, edited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pandas as pd
+    from napari.layers import Labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels that a stroke changed.
+
+    Attributes
+    ----------
+    place : tuple of ndarray of int, shape (n,)
+        One per axis of the layer.
+    old, new : ndarray of int, shape (n,)
+        Their labels before and after it.
+    """
+
+    place: tuple[np.ndarray, ...]
+    old: np.ndarray
+    new: np.ndarray
+
+
+def changed_pixels(item: Iterable[Any]) -> Iterator[Pixels]:
+    """Yield what the parts of a stroke changed, from what napari remembers to undo it."""
+    for atom in item:
+        if hasattr(atom, "slice_key"):
+            starts = [part.start for part in atom.slice_key]
+            mask = np.ones(atom.old_values.shape, bool) if atom.mask is None else atom.mask
+            arrays = tuple(
+                axis + start for axis, start in zip(np.nonzero(mask), starts, strict=True)
+            )
+            old, new = np.ravel(atom.old_values), atom.new_value
+        else:
+            place, old, new = atom
+            arrays = tuple(np.ravel(axis) for axis in np.broadcast_arrays(*place))
+            old = np.ravel(old)
+        yield Pixels(arrays, old, np.broadcast_to(np.ravel(new), old.shape))
+
+
+def watch(layers: Any) -> None:
+    """Let tables follow what is painted on the results in a layer list, and on those to come.
+
+    Parameters
+    ----------
+    layers : LayerList
+        Of a viewer; doing it twice changes nothing.
+    """
+    layers = bare(layers)
+    layers.events.inserted.connect(_inserted)
+    for layer in layers:
+        _attach(layer, layers)
+
+
+def _inserted(event: Any) -> None:
+    _attach(event.value, event.source)
+
+
+def _attach(layer: Any, layers: Any) -> None:
+    layer = bare(layer)
+    if KEY in layer.metadata and hasattr(layer, "selected_label") and layer not in _WATCHED:
+        _WATCHED[layer] = Edits(layer, layers)
+
+
+class Edits:
+    """Follows what is painted on one layer.
+
+    Parameters
+    ----------
+    layer : Labels
+        A result; its features and what its metadata say of edits are kept up to date.
+    layers : LayerList
+        Where the image is looked for that intensities are taken of.
+    """
+
+    def __init__(self, layer: Labels, layers: Any) -> None:
+        self._layer, self._layers = ref(layer), ref(layers)
+        self._forget()
+        layer.events.paint.connect(self._on_paint)
+        layer.events.set_data.connect(self._on_set_data)
+        layer.events.data.connect(self._on_data)
+        layer.events.features.connect(self._on_features)
+
+    def _forget(self) -> None:
+        """Begin anew."""
+        self._deltas: dict[int, Delta] = defaultdict(Delta)
+        self._base: pd.DataFrame | None = None
+        self._own = False
+        self._grey: tuple[int, np.ndarray | None] = (-1, None)
+        self._lengths = self._history()
+
+    def _on_data(self, *_: Any) -> None:
+        """Forget what was painted on other data; undoing it would paint on these."""
+        layer: Any = self._layer()
+        if hasattr(layer, "_reset_history"):
+            layer._reset_history()
+        self._forget()
+        if layer is not None and "edited" in layer.metadata.get(KEY, {}):
+            self._note({})
+
+    def _history(self) -> tuple[int, int]:
+        """Return how many strokes can be undone and redone."""
+        layer = self._layer()
+        return tuple(len(getattr(layer, name, ())) for name in ("_undo_history", "_redo_history"))  # type: ignore[return-value]
+
+    # -- what happens on the layer ---------------------------------------------------------
+
+    def _on_paint(self, event: Any) -> None:
+        self._take(event.value, 1)
+        self._lengths = self._history()
+        self._show()
+
+    def _on_set_data(self, *_: Any) -> None:
+        """See whether something was undone or redone, of which napari tells nothing."""
+        (undo, redo), (undo_now, redo_now) = self._lengths, self._history()
+        self._lengths = undo_now, redo_now
+        layer: Any = self._layer()
+        if layer is None or (undo_now > undo) == (redo_now > redo):
+            return
+        undone = redo_now > redo
+        history = layer._redo_history if undone else layer._undo_history
+        for item in list(history)[redo if undone else undo :]:
+            self._take(item, -1 if undone else 1)
+        self._show()
+
+    def _on_features(self, *_: Any) -> None:
+        """Take a table that somebody else has set for what it was before all strokes."""
+        if not self._own:
+            self._base = None
+            if self._deltas:
+                self._show()
+
+    # -- keeping count ---------------------------------------------------------------------
+
+    def _take(self, item: Iterable[Any], sign: int) -> None:
+        """Count a stroke in, or out where it was undone."""
+        touched: set[int] = set()
+        for pixels in changed_pixels(item):
+            for numbers, more in ((pixels.old, -sign), (pixels.new, sign)):
+                touched |= self._add(pixels.place, numbers, more)
+        for label in touched:
+            self._deltas[label].strokes += sign
+
+    def _add(self, place: tuple[np.ndarray, ...], labels: np.ndarray, sign: int) -> set[int]:
+        """Count pixels in or out; returns the labels that they have."""
+        y, x = (place[axis] for axis in self._plane)
+        frames = self._frame_numbers(place)
+        ids, inverse = np.unique(labels, return_inverse=True)
+        for frame in np.unique(frames):
+            here = frames == frame
+            grey = self._read(int(frame))
+            values = np.full(here.sum(), np.nan) if grey is None else grey[y[here], x[here]]
+            sums = [
+                np.bincount(inverse[here], weights=weights, minlength=len(ids))
+                for weights in (None, y[here], x[here], values)
+            ]
+            for label, area, *moments in zip(ids.tolist(), *sums, strict=True):
+                if label > 0 and area:
+                    delta = self._deltas[label]
+                    delta.area += sign * int(area)
+                    delta.frames[int(frame)] += sign * int(area)
+                    delta.y += sign * moments[0]
+                    delta.x += sign * moments[1]
+                    delta.intensity += sign * moments[2]
+        return {label for label in ids.tolist() if label > 0}
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        """Places of Y and X among the layer's axes."""
+        layer: Any = self._layer()
+        letters = axis_letters(layer.axis_labels)
+        if {"Y", "X"} <= set(letters):
+            return letters.index("Y"), letters.index("X")
+        return layer.ndim - 2, layer.ndim - 1
+
+    def _frame_numbers(self, place: tuple[np.ndarray, ...]) -> np.ndarray:
+        layer: Any = self._layer()
+        leading = [axis for axis in range(layer.ndim) if axis not in self._plane]
+        if not leading:
+            return np.zeros(len(place[0]), np.int64)
+        shape = [layer.data.shape[axis] for axis in leading]
+        return np.ravel_multi_index([place[axis] for axis in leading], shape)
+
+    def _read(self, frame: int) -> np.ndarray | None:
+        """Return the intensities of a frame of the image, None where it cannot be read."""
+        if self._grey[0] != frame:
+            self._grey = frame, self._grey_of(frame)
+        return self._grey[1]
+
+    def _grey_of(self, frame: int) -> np.ndarray | None:
+        layer, layers = self._layer(), self._layers()
+        entry = {} if layer is None else layer.metadata.get(KEY, {})
+        name = entry.get("source_layer")
+        image = next((one for one in layers or () if one.name == name and one is not layer), None)
+        if image is None or layer is None:
+            return None
+        try:
+            frames = Frames.open(read_layer(image).file, entry.get("axes"), entry.get("channel"))
+            index = list(frames.indices())[frame]
+            grey: np.ndarray = frames.read(index).pixels.mean(axis=-1)
+        except (KindredError, IndexError, AttributeError):  # another image of that name
+            return None
+        plane = tuple(layer.data.shape[axis] for axis in self._plane)
+        return grey if grey.shape == plane else None
+
+    # -- showing it ------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        layer = self._layer()
+        if layer is None:
+            return
+        if self._base is None:
+            self._base = layer.features.copy()
+        applied = {label: delta for label, delta in self._deltas.items() if delta.strokes}
+        total = int(np.prod(layer.data.shape))
+        self._own = True
+        try:
+            layer.features = edited(self._base, applied, total, _areas_by_frame(layer))
+        finally:
+            self._own = False
+        self._note(applied)
+
+    def _note(self, applied: Mapping[int, Delta]) -> None:
+        """Let the metadata tell which labels were painted on, and in which frames."""
+        layer: Any = self._layer()
+        entry = {key: value for key, value in layer.metadata[KEY].items() if key != "edited"}
+        if applied:
+            frames = {frame for delta in applied.values() for frame in delta.frames}
+            entry["edited"] = {"labels": sorted(applied), "frames": sorted(frames)}
+        layer.metadata = {**layer.metadata, KEY: entry}
+
+
+_WATCHED: WeakKeyDictionary[Any, Edits] = WeakKeyDictionary()
+
+
+def _areas_by_frame(layer: Any) -> dict[int, dict[int, int]] | None:
+    """Return the area of each cluster in each frame, as it was computed, where that is known."""
+    shown = clusters.clusters_of(layer)
+    if shown is None:
+        return None
+    areas: dict[int, dict[int, int]] = defaultdict(dict)
+    rows = shown.result.per_frame
+    for label, frame, area in zip(rows["index"], rows["frame"], rows["area"], strict=True):
+        areas[int(label)][int(frame)] = int(area)
+    return areas

@@ -1,0 +1,86 @@
+"""Saved results in napari: dragged in they are layers again; File ▸ Save writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import OutputError
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+LABELS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+"""How labels may end that lie beside a JSON file."""
+
+
+def get_reader(path: str | list[str]) -> Callable[..., list[LayerData]] | None:
+    """Return what reads a result of ours; None for anything else, which others may read.
+
+    Parameters
+    ----------
+    path : str or list of str
+        ``NAME.ome.zarr``, or ``NAME.tif`` or ``NAME.json`` with the others beside it.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    found = [result_at(Path(each)) for each in paths]
+    return read if paths and all(found) else None
+
+
+def read(path: str | list[str], **_: Any) -> list[LayerData]:
+    """Return the layers of saved results, one each.
+
+    Raises
+    ------
+    OutputError
+        When one of them is damaged.
+    """
+    from napari import current_viewer
+
+    from .layer_storage import layer_data
+    from .painting import watch
+
+    viewer = current_viewer()
+    if viewer is not None:
+        watch(viewer.layers)
+    places = [result_at(Path(each)) for each in ([path] if isinstance(path, str) else path)]
+    return [layer_data(place) for place in places if place is not None]
+
+
+def write(path: str, data: Any, about: dict[str, Any]) -> list[str]:
+    """Write a Labels layer as an OME-Zarr with its table and provenance.
+
+    Parameters
+    ----------
+    path : str
+        Ends in ``.ome.zarr``, else that is added.
+    data : array-like of int, or list of them
+    about : dict
+        What the layer is made with beside its data.
+
+    Raises
+    ------
+    OutputError
+        When something is there already, or when it cannot be written.
+    """
+    from .layer_storage import save_data
+
+    place = Path(path)
+    if not place.name.lower().endswith(".ome.zarr"):
+        place = place.with_name(f"{place.name}.ome.zarr")
+    return [str(save_data(data, about, place))]
+
+
+def result_at(path: Path) -> Path | None:
+    """Return the labels of a result of ours that a path belongs to, None where there is none."""
+    from ...results.storage import read_about
+
+    if path.suffix.lower() == ".json":
+        stem = path.name.removesuffix(path.suffix)
+        beside = (path.with_name(f"{stem}{end}") for end in LABELS)
+        path = next((labels for labels in beside if labels.is_file()), path)
+    try:
+        facts = read_about(path)
+    except (OutputError, TypeError, KeyError):
+        return None
+    return path if facts.get("software") == "napari-kindred" or "complete" in facts else None

@@ -1,0 +1,115 @@
+"""What there is to do with any result: its table, and the code that computes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import PushButton
+from qtpy.QtWidgets import QApplication
+
+from ..common.form import row
+from ..common.layers import KEY
+from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, told
+from .export_panel import KeepBox
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Container
+    from napari.layers import Labels
+
+FEATURES_TABLE = "Features table widget"
+"""What napari calls the widget that shows a layer's features."""
+
+
+class Tools:
+    """Buttons for the selected, or the last, result.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    result : callable
+        Returns the layer of the last run, or None.
+    entries : callable
+        Returns the code for what is entered now; empty where it cannot be run.
+    say : callable
+        Takes a sentence to be shown.
+
+    Attributes
+    ----------
+    table, copy, previous, next : PushButton
+    keep : KeepBox
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        result: Callable[[], Labels | None],
+        entries: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._viewer, self._result, self._entries, self._say = viewer, result, entries, say
+        self.table = PushButton(
+            text="Features table", tooltip="Show napari's table of what is known of each label."
+        )
+        self.copy = PushButton(
+            text="Copy as Python",
+            tooltip="Put the code on the clipboard that computes the selected result again.",
+        )
+        self.previous = PushButton(
+            text="◂ Previous change",
+            tooltip="Go to the previous frame in which a label appears or vanishes."
+            + told(PREVIOUS),
+        )
+        self.next = PushButton(
+            text="Next change ▸",
+            tooltip="Go to the next frame in which a label appears or vanishes." + told(NEXT),
+        )
+        self.keep = KeepBox(viewer, result, say)
+        self.previous.changed.connect(lambda: jump(viewer, -1))
+        self.next.changed.connect(lambda: jump(viewer, 1))
+        self.table.changed.connect(self.show_table)
+        self.copy.changed.connect(self.copy_python)
+        self.keep.needs(self.table)
+        for button in (self.previous, self.next):
+            self.keep.needs(button, self._fault_in_jumping)
+
+    def rows(self) -> list[Container]:
+        """Return what is shown, from top to bottom."""
+        return [
+            row(self.copy, self.keep.command),
+            row(self.table, self.keep.export, self.keep.save),
+            row(self.previous, self.next),
+            self.keep.plot_row(),
+        ]
+
+    def _fault_in_jumping(self) -> str:
+        return "" if movie_of(self._viewer) is not None else "There is no movie of labels yet."
+
+    def show_table(self, *_: Any) -> None:
+        """Open napari's own table of the selected layer's features."""
+        result = self._result()
+        if result is not None and result in self._viewer.layers:
+            self._viewer.layers.selection.active = result
+        try:
+            self._viewer.window.add_plugin_dock_widget("napari", FEATURES_TABLE, tabify=True)
+        except ValueError:
+            self._say("This napari has no features table; save the layer's features instead.")
+
+    def copy_python(self, *_: Any) -> None:
+        """Put the call on the clipboard that computes the selected, or the last, result again."""
+        code = self.python()
+        if code:
+            QApplication.clipboard().setText(code)
+            painted = self.keep.painted_note()
+            self._say(f"The code is on the clipboard; paste it into napari's console.{painted}")
+        else:
+            self._say("There is nothing to copy yet: choose an image and valid options.")
+
+    def python(self) -> str:
+        """Return the code for the selected result, else the last one, else the entries."""
+        active = self._viewer.layers.selection.active
+        for layer in (active, self._result()):
+            code = layer.metadata.get(KEY, {}).get("python") if layer is not None else None
+            if code:
+                return str(code)
+        return self._entries()

@@ -1,0 +1,59 @@
+"""Show a saved result in napari: ``python -m napari_kindred._napari.results.view IMAGE LABELS``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...images.stack import read_image
+from ...results.label_ids import unique_ids
+from ...results.segmentation import load_segmentation
+from ..common.layers import KEY
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
+    """Add an image and its labels to a viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image_path : Path
+        An image that :func:`napari_kindred.images.stack.read_image` reads.
+    labels_path : Path
+        A result written by :meth:`napari_kindred.Segmentation.save`.
+    """
+    image = read_image(image_path)
+    result = unique_ids(load_segmentation(labels_path))
+    axes = result.provenance["axes"]
+    spatial = axes.removesuffix("S")
+    viewer.add_image(
+        image.data,
+        rgb=axes != spatial,
+        name=image.name,
+        scale=None if image.scale is None else image.scale[: len(spatial)],
+        axis_labels=tuple(spatial.lower()),
+    )
+    viewer.add_labels(
+        result.labels,
+        name=f"{image.name} entities",
+        scale=result.scale,
+        axis_labels=tuple(result.axes.lower()),
+        features=result.table,
+        metadata={KEY: result.provenance},
+    )
+
+
+def main(image: str, labels: str) -> None:
+    """Open a window with an image and its labels."""
+    import napari
+
+    show(napari.Viewer(), Path(image), Path(labels))
+    napari.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

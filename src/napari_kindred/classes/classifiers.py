@@ -1,0 +1,305 @@
+"""What gives a name its meaning: a vocabulary, CLIP's look at masks, or CLIP's look at pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..core.colors import hexadecimal
+from ..core.errors import OptionError
+from ..core.events import Notice, Progress
+from ..models.feature_cache import key_of
+from .proposals.base import Proposals, Proposer, iter_propose
+from .proposals.masks import Masks
+from .resolve import Resolved, best_of, resolve_map, resolve_masks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..models.feature_cache import FeatureCache
+    from ..results.spill import Arrays
+    from .clip.matching import ClipMeaning
+    from .lazy import ClosedClip
+    from .result import Threshold
+    from .vocabulary.vocabulary import Vocabulary
+
+CONFIDENCE = 0.7
+"""Threshold of meanings that have none of their own, as in the paper."""
+
+Look = Generator[Progress | Notice, None, "Arrays"]
+Vectors = Generator[Progress | Notice, None, "NDArray[np.float32]"]
+
+
+@runtime_checkable
+class Meaning(Protocol):
+    """Tells names apart in a picture, in two steps: the long look, and the quick decision."""
+
+    def check(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names' colours, ``#rrggbb``.
+
+        Raises
+        ------
+        OptionError
+            When a name has no meaning here.
+        """
+        ...
+
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the confidence that each name needs, (C,)."""
+        ...
+
+    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+        """Look at a picture (H, W, C) of about 0..1, and return what :meth:`resolve` needs."""
+        ...
+
+    def nothing(self, shape: tuple[int, int]) -> Arrays:
+        """Return what :meth:`iter_look` would for a picture without anything in it."""
+        ...
+
+    def resolve(
+        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+    ) -> Resolved:
+        """Decide what is what."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what this is, as plain data for the provenance."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskMeaning(ABC):
+    """Names of masks: proposals are found once, and scored by whatever names are asked for.
+
+    Attributes
+    ----------
+    proposer : Proposer
+    cache : FeatureCache or None
+    nms_box, nms_mask : float
+        See :func:`.resolve.resolve_masks`.
+    """
+
+    proposer: Proposer
+    cache: FeatureCache | None
+    nms_box: float
+    nms_mask: float
+
+    @abstractmethod
+    def check(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names' colours; see :meth:`Meaning.check`."""
+
+    @abstractmethod
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the confidence that each name needs, (C,)."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what this is, as plain data for the provenance."""
+
+    @abstractmethod
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
+        """Return what :meth:`_scores` takes, (N, D)."""
+
+    @abstractmethod
+    def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities (N, C); what is missing to 1 is none of the names."""
+
+    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+        """Find proposals and their vectors; names do not matter."""
+        proposals = yield from iter_propose(self.proposer, pixels, self.cache)
+        vectors = yield from self._vectors(pixels, proposals)
+        return {**proposals.masks.arrays(), "quality": proposals.quality, "vectors": vectors}
+
+    def nothing(self, shape: tuple[int, int]) -> Arrays:
+        """Return what a picture without proposals gives."""
+        none = Masks(shape, np.zeros((0, 4), np.int32), ())
+        return {
+            **none.arrays(),
+            "quality": np.zeros(0, np.float32),
+            "vectors": np.zeros((0, 1), np.float32),
+        }
+
+    def resolve(
+        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+    ) -> Resolved:
+        """Score the masks by these names, and decide what is what."""
+        masks = Masks.from_arrays(seen)
+        scores = np.zeros((0, len(names)), np.float32)
+        if len(masks):
+            scores = self._scores(seen["vectors"], names)
+        kind = self.proposer.recipe.kind
+        if kind == "regions":
+            return resolve_map(*best_of(masks, scores), thresholds)
+        return resolve_masks(
+            masks,
+            scores,
+            seen["quality"],
+            thresholds,
+            overlapping=kind == "sam",
+            nms_box=self.nms_box,
+            nms_mask=self.nms_mask,
+        )
+
+
+@dataclass(frozen=True)
+class VocabularyMeaning(MaskMeaning):
+    """Names that were taught (U-SAM)."""
+
+    vocabulary: Vocabulary
+
+    def check(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the colours that the vocabulary gives these names."""
+        known = self.vocabulary
+        known.scores(np.zeros((0, known.head.dimension), np.float32), names)
+        return tuple(known.entries[known.lookup(name)].colour for name in names)
+
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the vocabulary's own thresholds, or the one that was asked for."""
+        known = self.vocabulary
+        own = [known.entries[known.lookup(name)].threshold for name in names]
+        return np.array([value if threshold == "auto" else threshold for value in own], np.float32)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the vocabulary is made of."""
+        recipe = self.vocabulary.recipe
+        return {
+            "meaning": "vocabulary",
+            "vocabulary": {"names": self.vocabulary.names, "sha256": self.vocabulary.sha256},
+            "weights": {"name": recipe.encoder, "sha256": recipe.sha256},
+            "recipe": recipe.as_dict(),
+        }
+
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:  # noqa: ARG002
+        """Return the proposals' own vectors, which the vocabulary was taught with."""
+        yield from ()
+        return proposals.embeddings
+
+    def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities among all that the vocabulary knows."""
+        return self.vocabulary.scores(vectors, names)
+
+
+@dataclass(frozen=True)
+class ClipMaskMeaning(MaskMeaning):
+    """Names that CLIP compares with what lies under a mask (U-SAM's baseline SAM+CLIP)."""
+
+    clip: ClipMeaning | ClosedClip
+
+    def check(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return colours in order; CLIP takes every name."""
+        return in_order(names)
+
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the threshold asked for; that of the paper otherwise."""
+        return np.full(len(names), CONFIDENCE if threshold == "auto" else threshold, np.float32)
+
+    def identity(self) -> dict[str, Any]:
+        """Return which CLIP is asked, and about which masks."""
+        known = self.clip.identity()
+        return {
+            "meaning": "clip",
+            "weights": {"name": known["clip"], "sha256": known["sha256"]},
+            "clip": known,
+            "recipe": self.proposer.recipe.as_dict(),
+        }
+
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
+        """Return CLIP's vectors of the masks' crops; those of the cache where it has them."""
+        if self.cache is None:
+            return (yield from self.clip.iter_embed(pixels, proposals.masks))
+        about = {"recipe": proposals.recipe.as_dict(), "clip": self.clip.identity()}
+        key = key_of(pixels, about)
+        known = self.cache.get(key)
+        if known is not None:
+            return known["vectors"]
+        vectors = yield from self.clip.iter_embed(pixels, proposals.masks)
+        self.cache.put(key, {"vectors": vectors})
+        return vectors
+
+    def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities among these names."""
+        return self.clip.scores(vectors, names)
+
+
+class MapLike(Protocol):
+    """Gives every pixel a probability of each name; see :mod:`.escnet`."""
+
+    def iter_class_map(
+        self, pixels: NDArray[np.float32], names: Sequence[str]
+    ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
+        """Return probabilities (C, H, W)."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what this is, as plain data."""
+        ...
+
+
+@dataclass(frozen=True)
+class MapMeaning:
+    """Names of pixels: a network takes the names and the picture together.
+
+    Attributes
+    ----------
+    network : MapLike
+    names : tuple of str
+        What it is asked for.
+    threshold : float
+        Used when none is asked for.
+    """
+
+    network: MapLike
+    names: tuple[str, ...]
+    threshold: float = 0.5
+
+    def check(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return colours in order.
+
+        Raises
+        ------
+        OptionError
+            For a name that it was not asked for.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise OptionError(
+                f"{missing[0]!r} was not among the names looked for, {', '.join(self.names)}; "
+                "run again with it."
+            )
+        return in_order(names)
+
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the threshold asked for; otherwise this meaning's own."""
+        return np.full(len(names), self.threshold if threshold == "auto" else threshold, np.float32)
+
+    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+        """Return the probability of every name at every pixel, in 255 steps."""
+        maps = yield from self.network.iter_class_map(pixels, self.names)
+        return {"maps": np.rint(255 * maps.clip(0, 1)).astype(np.uint8)}
+
+    def nothing(self, shape: tuple[int, int]) -> Arrays:
+        """Return maps without any probability."""
+        return {"maps": np.zeros((len(self.names), *shape), np.uint8)}
+
+    def resolve(
+        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+    ) -> Resolved:
+        """Decide among these names."""
+        maps = seen["maps"][[self.names.index(name) for name in names]]
+        best = maps.argmax(0).astype(np.int32)
+        confidence = np.take_along_axis(maps, best[None], 0)[0].astype(np.float32) / 255
+        # Nothing is everywhere: a probability of 0 is no class, whatever the threshold.
+        return resolve_map(np.where(confidence > 0, best + 1, 0), confidence, thresholds)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the network that is asked."""
+        return {"meaning": "clip", **self.network.identity()}
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a colour for each name."""
+    return tuple(hexadecimal(number) for number in range(len(names)))

@@ -1,0 +1,238 @@
+"""Masks named by CLIP: each is cut out of the picture and compared with the names' texts.
+
+The baseline SAM+CLIP of U-SAM (section "Additional baseline"): the picture is multiplied by each
+mask, and CLIP tells how well every name fits what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...compute.device import halving, inference, select
+from ...core.errors import InputError
+from ...core.events import Notice, Progress, finish
+from ...encoders.clip import open_whole_clip
+from ..names import key
+from .text import TEMPLATES, ClipTexts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..proposals.masks import Masks
+
+CONTRAST: tuple[str, ...] = ("background",)
+"""What a mask may be besides the names: without it, a single name would fit everything."""
+
+MARGIN = 0.1
+"""Room left around a mask, as a share of its longer side."""
+
+BATCH = 32
+"""So many cut-outs are embedded at once."""
+
+
+class ClipMeaning:
+    """Names taken at their meaning, for masks.
+
+    Parameters
+    ----------
+    name : str
+        ``<model>/<pretrained>``: a model and a tag of open_clip, or a model and the path of a
+        checkpoint, for example ``ViT-B-16/laion2b_s34b_b88k``.
+    device : str or torch.device
+    templates : sequence of str
+        Sentences with ``{}`` where a name goes.
+    contrast : sequence of str
+        What a mask may be besides the names; their probability goes to none of the names.  With
+        none, as in the paper, the names' probabilities add up to 1.
+    progress : callable, optional
+        Told the bytes done and in total while weights are downloaded.
+
+    Raises
+    ------
+    OptionError
+        When open_clip has no such model or weights.
+    WeightsError
+        When open_clip is not installed, or the weights are not here and cannot be downloaded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        device: str | torch.device = "auto",
+        templates: Sequence[str] = TEMPLATES,
+        contrast: Sequence[str] = CONTRAST,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._device = select(device)
+        self._clip = open_whole_clip(name, progress)
+        self._clip.network.to(self._device).requires_grad_(False)
+        self._texts = ClipTexts(self._clip, templates)
+        self.contrast = tuple(contrast)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a result says about how its names were understood."""
+        return {
+            "clip": self._clip.name,
+            "sha256": self._clip.sha256,
+            "licence": self._clip.licence,
+            "templates": list(self._texts.templates),
+            "contrast": list(self.contrast),
+        }
+
+    def embed(self, pixels: NDArray[np.float32], masks: Masks) -> NDArray[np.float32]:
+        """Embed what lies under each mask; see :meth:`iter_embed`."""
+        return finish(self.iter_embed(pixels, masks))
+
+    def iter_embed(
+        self, pixels: NDArray[np.float32], masks: Masks
+    ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
+        """Embed what lies under each mask, the names not known yet.
+
+        A mask's box is cut out as a square; what lies outside the mask takes the mean colour of
+        the pictures that CLIP was trained on.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
+            About 0..1.
+        masks : Masks
+            N masks of this picture.
+
+        Yields
+        ------
+        Progress
+            After every few masks.
+        Notice
+            When memory was not enough and fewer are embedded at once.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, D)
+            Of unit length; worth caching, for :meth:`scores` costs next to nothing.
+
+        Raises
+        ------
+        InputError
+            When ``pixels`` is no picture, or the masks are of another one.
+        KindredError
+            When memory is not enough for a single cut-out.
+        """
+        picture = self._normalised(pixels)
+        if tuple(masks.shape) != pixels.shape[:2]:
+            raise InputError(
+                f"The masks are of a picture of shape {tuple(masks.shape)}, not "
+                f"{pixels.shape[:2]}; give both of the same picture."
+            )
+        found: list[Tensor] = []
+
+        def embed(batch: int) -> Generator[Progress, None, None]:
+            while (done := sum(map(len, found))) < len(masks):
+                some = range(done, min(done + batch, len(masks)))
+                cuts = torch.stack([cut_out(picture, masks, i, self._clip.side) for i in some])
+                with inference():
+                    vectors = self._clip.network.encode_image(cuts.to(self._device))
+                    found.append(F.normalize(vectors.float(), dim=1).cpu())
+                yield Progress(some.stop, len(masks), "comparing masks with names")
+
+        yield from halving(
+            embed,
+            BATCH,
+            smallest=1,
+            unit="{} masks at once",
+            device=self._device,
+            advice="choose a smaller model or device='cpu'",
+        )
+        if not found:
+            return np.zeros((0, len(self._texts.embed(["nothing"])[0])), np.float32)
+        vectors = torch.cat(found)
+        return np.asarray(vectors.numpy(), np.float32)
+
+    def scores(self, embeddings: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
+        """Tell how well names fit masks.
+
+        Parameters
+        ----------
+        embeddings : ndarray of float32, shape (N, D)
+            From :meth:`embed`.
+        names : sequence of str
+            C names.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, C)
+            Probabilities: the softmax of the cosines with CLIP's own factor, over the names and
+            the contrast.
+        """
+        texts = self._texts.embed([*names, *contrast_beside(names, self.contrast)])
+        return chances(embeddings, texts, self._texts.sharpness, len(names))
+
+    def texts_of(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.float32], float]:
+        """Return what :func:`chances` takes for these names, to be kept: words, vectors, factor."""
+        words = [*names, *contrast_beside(names, self.contrast)]
+        texts = self._texts.embed(words).cpu().numpy()
+        return words, np.asarray(texts, np.float32), self._texts.sharpness
+
+    def _normalised(self, pixels: NDArray[np.float32]) -> Tensor:
+        """Return a picture as CLIP's own zero mean and unit deviation, (3, H, W)."""
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+            raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+        planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32))
+        mean, deviation = (
+            torch.tensor(v).view(3, 1, 1) for v in (self._clip.mean, self._clip.deviation)
+        )
+        return (planes.clamp(0, 1).expand(3, -1, -1) - mean) / deviation
+
+
+def chances(
+    embeddings: NDArray[np.float32],
+    texts: NDArray[np.float32] | Tensor,
+    sharpness: float,
+    count: int,
+) -> NDArray[np.float32]:
+    """Return the softmax of cosines, times CLIP's own factor, of the first ``count`` texts."""
+    words = torch.as_tensor(texts)
+    vectors = torch.from_numpy(np.asarray(embeddings, np.float32)).to(words.device)
+    every = (sharpness * vectors @ words.T).softmax(1)[:, :count]
+    return np.asarray(every.cpu().numpy(), np.float32)
+
+
+def contrast_beside(names: Sequence[str], contrast: Sequence[str]) -> list[str]:
+    """Return the words of the contrast that are not names themselves."""
+    taken = {key(name) for name in names}
+    return [word for word in contrast if key(word) not in taken]
+
+
+def cut_out(picture: Tensor, masks: Masks, index: int, side: int) -> Tensor:
+    """Cut what lies under a mask out as a square.
+
+    Parameters
+    ----------
+    picture : Tensor, (3, H, W) float32
+        Zero is what lies outside the mask.
+    masks : Masks
+    index : int
+    side : int
+        Of the square that is returned.
+
+    Returns
+    -------
+    Tensor, (3, side, side)
+        The mask's box in its middle, with a little room around.
+    """
+    rows, columns = masks.place(index)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    length = max(1, round(max(height, width) * (1 + 2 * MARGIN)))
+    square = picture.new_zeros(3, length, length)
+    top, left = (length - height) // 2, (length - width) // 2
+    inside = torch.from_numpy(np.ascontiguousarray(masks.crops[index]))
+    square[:, top : top + height, left : left + width] = picture[:, rows, columns] * inside
+    size = (side, side)
+    scaled = F.interpolate(square[None], size, mode="bicubic", antialias=True, align_corners=False)
+    return scaled[0]

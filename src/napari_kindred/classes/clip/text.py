@@ -1,0 +1,110 @@
+"""Names of classes in CLIP's space: each is written into several sentences, and these averaged.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021),
+section 3.1.4: a name inside a sentence is understood better than alone, and several sentences
+better than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...compute.device import inference
+from ...core.errors import OptionError, WeightsError
+
+if TYPE_CHECKING:
+    from ...encoders.clip import OpenedClip
+
+TEMPLATES: tuple[str, ...] = (
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "a photo of many {}.",
+    "a microscopy image of a {}.",
+    "a micrograph of {}.",
+)
+"""Sentences that names are put into, for photographs and for micrographs."""
+
+CHUNK = 64
+"""So many sentences are embedded at once."""
+
+
+class ClipTexts:
+    """The side of a CLIP that embeds names.
+
+    Parameters
+    ----------
+    opened : OpenedClip
+        Its network on the device where it is to stay.
+    templates : sequence of str
+        Sentences with ``{}`` where a name goes.
+
+    Raises
+    ------
+    OptionError
+        When there is no template, or one leaves no place for the name.
+    """
+
+    def __init__(self, opened: OpenedClip, templates: Sequence[str] = TEMPLATES) -> None:
+        self.templates = tuple(templates)
+        wrong = [text for text in self.templates if "{}" not in text]
+        if wrong or not self.templates:
+            raise OptionError(
+                f"{wrong[0]!r} has no place for a name; write {{}} where it goes."
+                if wrong
+                else "There is no sentence to put names into; give one such as 'a photo of a {}.'."
+            )
+        self._opened = opened
+        self._known: dict[str, Tensor] = {}
+
+    @property
+    def sharpness(self) -> float:
+        """Factor that CLIP learnt to put before its cosines."""
+        return float(self._opened.network.logit_scale.detach().exp())
+
+    def embed(self, names: Sequence[str]) -> Tensor:
+        """Embed names, each once: those asked for before are remembered.
+
+        Returns
+        -------
+        Tensor, (C, D) float32
+            Of unit length, on the network's device.
+
+        Raises
+        ------
+        WeightsError
+            When the model's tokenizer is not on this machine.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self._known]
+        if new:
+            self._known.update(zip(new, self._embed(new), strict=True))
+        return torch.stack([self._known[name] for name in names])
+
+    def _embed(self, names: Sequence[str]) -> Tensor:
+        network = self._opened.network
+        sentences = [text.replace("{}", name) for name in names for text in self.templates]
+        tokens = self._tokenize(sentences).to(network.logit_scale.device)
+        with inference():
+            parts = [
+                network.encode_text(some, normalize=True) for some in torch.split(tokens, CHUNK)
+            ]
+        # Out of inference mode, so that training may go on from them.
+        each = torch.cat(parts).float().clone().reshape(len(names), len(self.templates), -1)
+        return F.normalize(each.mean(1), dim=1)
+
+    def _tokenize(self, sentences: list[str]) -> Tensor:
+        import open_clip
+
+        try:
+            tokens: Tensor = open_clip.get_tokenizer(self._opened.model)(sentences)
+        except Exception as error:  # each of its kinds of tokenizer fails in its own way
+            raise WeightsError(
+                f"The tokenizer of CLIP {self._opened.model!r} is not on this machine and could "
+                "not be downloaded; use a model with open_clip's own, for example ViT-B-16."
+            ) from error
+        return tokens

@@ -1,0 +1,185 @@
+"""Opens what gives names their meaning; only what is asked for is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.background import iter_aside
+from ..core.class_configs import ClassesConfig, TeachConfig
+from ..core.errors import OptionError
+from ..core.options import shown
+from .classifiers import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+from .names import key
+from .proposals.base import DEFAULT_ENCODER, open_proposer, reopen_proposer
+
+if TYPE_CHECKING:
+    from ..core.events import Event
+    from ..models.feature_cache import FeatureCache
+    from .classifiers import Meaning
+    from .vocabulary.examples import Example
+    from .vocabulary.vocabulary import Vocabulary
+
+SHIPPED = "microscopy"
+"""The vocabulary that is taken when nothing else gives the names a meaning."""
+
+
+def iter_open_meaning(
+    names: Sequence[str],
+    vocabulary: Vocabulary | str | Path | None = None,
+    examples: Sequence[Example] | str | Path | None = None,
+    clip: str | None = None,
+    *,
+    config: ClassesConfig,
+    cache: FeatureCache | None = None,
+) -> Generator[Event, None, Meaning]:
+    """Open what gives names their meaning: one of a vocabulary, examples, or CLIP.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What will be asked for; checked before anything large is loaded.
+    vocabulary, examples, clip
+        As in :func:`napari_kindred.segment_classes`.
+    config : ClassesConfig
+    cache : FeatureCache, optional
+
+    Raises
+    ------
+    KindredError
+        When more than one is given, or the one cannot be opened.
+    """
+    given = [
+        word
+        for word, value in (("vocabulary", vocabulary), ("examples", examples), ("clip", clip))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise OptionError(
+            f"Give {given[0]} or {given[1]}, not both: names get their meaning from one of them."
+        )
+    _check_kinds(vocabulary, clip)
+    if clip is not None:
+        step = partial(_by_clip, names, str(clip), config, cache)
+        return (yield from iter_aside(step, "loading the CLIP"))
+    if examples is not None:
+        from .vocabulary.examples import as_examples, class_names
+        from .vocabulary.teach import iter_teach_classes
+
+        examples = as_examples(examples)
+        _known(names, class_names(examples))
+        vocabulary = yield from iter_teach_classes(
+            examples, config=teaching_config(config), cache=cache
+        )
+    step = partial(_by_vocabulary, names, vocabulary or SHIPPED, config, cache)
+    return (yield from iter_aside(step, "loading the vocabulary"))
+
+
+def _check_kinds(vocabulary: Any, clip: Any) -> None:
+    """Refuse what is neither a vocabulary nor a CLIP, nor leads to one."""
+    from .vocabulary.vocabulary import Vocabulary as Kept
+
+    if not isinstance(vocabulary, str | Path | Kept | None):
+        raise OptionError(
+            f"vocabulary={shown(vocabulary)} must be a Vocabulary, the path of a file, or the name "
+            "of a shipped one."
+        )
+    if not isinstance(clip, str | Path | None):
+        raise OptionError(
+            f"clip={shown(clip)} must be the name of a CLIP, such as ViT-B-16/openai, or the path "
+            "of a file written by 'train classes'."
+        )
+
+
+def _known(names: Sequence[str], taught: Sequence[str]) -> None:
+    """Refuse names that the examples do not teach, before anything is learnt."""
+    spelt = {key(name) for name in taught}
+    missing = [name for name in names if key(name) not in spelt]
+    if missing:
+        raise OptionError(
+            f"No example shows {missing[0]!r}; the examples show {', '.join(taught)}. Mark some "
+            "of it, take a vocabulary that knows it, or ask CLIP."
+        )
+
+
+def teaching_config(config: ClassesConfig) -> TeachConfig:
+    """Return how examples are learnt that are given together with an image."""
+    return TeachConfig(
+        proposals=config.proposals,
+        encoder=config.encoder,
+        channel=config.channel,
+        points=config.points,
+        large=config.large,
+        region_size=config.region_size,
+        seed=config.seed,
+        device=config.device,
+        folds=0,  # its quality is measured only where the vocabulary is kept
+    )
+
+
+def _by_vocabulary(
+    names: Sequence[str],
+    vocabulary: Vocabulary | str | Path,
+    config: ClassesConfig,
+    cache: FeatureCache | None,
+) -> Meaning:
+    if isinstance(vocabulary, str | Path):
+        from .vocabulary.vocabulary import Vocabulary as Kept
+
+        vocabulary = Kept.load(vocabulary)
+    vocabulary.scores(np.zeros((0, vocabulary.head.dimension), np.float32), names)
+    recipe = vocabulary.recipe
+    if config.proposals not in ("auto", recipe.kind):
+        raise OptionError(
+            f"The vocabulary was taught with proposals={recipe.kind!r}, so it knows nothing of "
+            f"{config.proposals!r}; leave proposals at 'auto'."
+        )
+    if config.encoder:
+        proposer = open_proposer(recipe.kind, config.encoder, device=config.device)
+        vocabulary.check(proposer.recipe)
+    proposer = reopen_proposer(recipe, device=config.device)
+    return VocabularyMeaning(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
+
+
+def _by_clip(
+    names: Sequence[str], clip: str, config: ClassesConfig, cache: FeatureCache | None
+) -> Meaning:
+    path = Path(clip)
+    if is_network(path):
+        from .escnet.predict import open_esc
+
+        return MapMeaning(open_esc(path, device=config.device), tuple(names))
+    if config.clip_mode == "pixels":
+        from .escnet.training_free import FreeEscMeaning
+
+        if config.proposals not in ("auto", "sam"):
+            raise OptionError(
+                f"clip_mode='pixels' looks for no {config.proposals}; leave proposals at 'auto', "
+                "or use clip_mode='masks'."
+            )
+        sam = config.encoder or DEFAULT_ENCODER["sam"]
+        return MapMeaning(FreeEscMeaning(clip, sam, device=config.device), tuple(names))
+    from .clip.matching import ClipMeaning
+
+    matcher = ClipMeaning(clip, device=config.device)
+    kind = "sam" if config.proposals == "auto" else config.proposals
+    proposer = open_proposer(
+        kind,
+        config.encoder,
+        points=config.points,
+        large=config.large,
+        region_size=config.region_size,
+        device=config.device,
+    )
+    return ClipMaskMeaning(proposer, cache, config.nms_box, config.nms_mask, matcher)
+
+
+def is_network(path: Path) -> bool:
+    """Tell whether this is a file written by ``train classes``, not the name of a CLIP."""
+    from .escnet.checkpoint import is_esc
+
+    return path.is_file() and is_esc(path)

@@ -1,0 +1,1 @@
+"""Regions that may be objects."""

@@ -1,0 +1,352 @@
+"""Proposals from a SAM that is asked at the points of a grid, each with its mask tokens.
+
+U-SAM, section on mask embeddings: 10 x 10 points, and for each the decoder's 4 mask tokens of 256
+numbers, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...compute.device import halving, inference
+from ...core.errors import InputError, OptionError
+from ...core.events import Notice, Progress
+from ...encoders.base import fitted_shape
+from ...encoders.encode import to_batch
+from ...encoders.sam import open_sam
+from ...images.tiling import tiles
+from ..sam.decoder import decode
+from .base import SPACE, Proposals, Recipe
+from .masks import Masks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ...encoders.sam import SamEncoder
+
+BATCH = 32
+"""Points that are decoded together at most."""
+
+CACHED = 8 << 20
+"""Bytes of tokens that are decoded together on a processor."""
+
+MOST = 10_000
+"""Points of a grid at most."""
+
+MARGIN = 0.2
+"""Width of the margin of a tile whose points are asked for in the next one, as a share of it."""
+
+Choice = Literal["best", "all"]
+Large = Literal["resize", "tiles"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a decoder answers to P points.
+
+    Attributes
+    ----------
+    logits : Tensor, (P, 3, h, w) float32
+        Coarse masks; above 0 is inside.
+    quality : Tensor, (P, 3) float32
+        Predicted IoU.
+    tokens : Tensor, (P, 4, C) float32
+        Of the single mask, then of the three.
+    """
+
+    logits: Tensor
+    quality: Tensor
+    tokens: Tensor
+
+
+class SamGrid:
+    """Proposes what a SAM sees at the points of a grid; see :class:`.base.Proposer`.
+
+    Parameters
+    ----------
+    encoder : SamEncoder
+    points : int
+        Of the grid, as many along both axes: the nearest square number is taken.
+    masks : {"best", "all"}
+        Of the three masks of a point, the one of best predicted quality with the four tokens in
+        their own order; or each of them, its own token before the three others.
+    large : {"resize", "tiles"}
+        A picture larger than the SAM's input is scaled down to it, as in the paper; or cut into
+        overlapping tiles of that size with a grid each, for small things.
+
+    Raises
+    ------
+    OptionError
+        When an option has a value that it cannot take.
+    """
+
+    def __init__(
+        self,
+        encoder: SamEncoder,
+        points: int = 100,
+        masks: Choice = "best",
+        large: Large = "resize",
+    ) -> None:
+        if not 1 <= points <= MOST:
+            raise OptionError(f"points={points!r} is not possible; use 1 to {MOST}.")
+        if masks not in ("best", "all"):
+            raise OptionError(f"masks={masks!r} is not possible; use 'best' or 'all'.")
+        if large not in ("resize", "tiles"):
+            raise OptionError(f"large={large!r} is not possible; use 'resize' or 'tiles'.")
+        self._encoder, self._all, self._large = encoder, masks == "all", large
+        self._side = max(1, round(points**0.5))
+        space = "mask tokens, own first" if self._all else "mask tokens"
+        options = {SPACE: space, "points": points, "masks": masks, "large": large}
+        self.recipe = Recipe("sam", encoder.name, encoder.sha256, options)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        points: int = 100,
+        masks: Choice = "best",
+        large: Large = "resize",
+        device: str | torch.device = "auto",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SamGrid:
+        """Load a SAM by name or path; see :func:`.base.open_proposer`."""
+        return cls(open_sam(name, device, progress), points, masks, large)
+
+    def iter_propose(
+        self, pixels: NDArray[np.float32]
+    ) -> Generator[Progress | Notice, None, Proposals]:
+        """Ask at every point of the grid; see :meth:`.base.Proposer.iter_propose`.
+
+        Points at which the SAM sees nothing give no proposal.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+            raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+        shape = (pixels.shape[0], pixels.shape[1])
+        windows = self._windows(shape)
+        parts: list[_Part] = []
+        for number, (window, inner) in enumerate(windows):
+            corner = np.array([window[0].start, window[1].start], np.float32)
+            points = grid_points(inner, self._side)
+            asked = self._iter_window(pixels[window], points - corner)
+            part = yield from _counted(asked, number, len(windows))
+            parts.append(part.moved(corner, shape))
+        return Proposals(
+            Masks.joined([part.masks for part in parts]),
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.quality for part in parts]),
+            np.concatenate([part.points for part in parts]),
+            self.recipe,
+        )
+
+    def _windows(self, shape: tuple[int, int]) -> list[tuple[Any, Any]]:
+        """Return windows to look at, and the part of each in which points are asked for."""
+        side = self._encoder.input_size
+        if self._large == "resize" or side is None or max(shape) <= side:
+            whole = (slice(0, shape[0]), slice(0, shape[1]))
+            return [(whole, whole)]
+        return [(tile.outer, tile.inner) for tile in tiles(shape, side, int(MARGIN * side))]
+
+    def _iter_window(
+        self, pixels: NDArray[np.float32], points: NDArray[np.float32]
+    ) -> Generator[Progress | Notice, None, _Part]:
+        """Encode a window (h, w, C) once, and decode all of its points (P, 2) in batches."""
+        shape = (pixels.shape[0], pixels.shape[1])
+        yield Progress(0, 1, "encoding")
+        embedding = self._encoder.encode(to_batch(pixels)).values.permute(0, 3, 1, 2)
+        enlarge = Enlarger(shape, self._encoder.input_size or 0)
+        found: list[_Part] = []
+        start = 0
+
+        def answer(size: int) -> Generator[Progress, None, None]:
+            nonlocal start
+            while start < len(points):
+                yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
+                some = points[start : start + size]
+                answers = ask(self._encoder.sam, embedding, some, shape)
+                found.append(self._choose(answers, some, enlarge))
+                start += len(some)
+
+        yield from halving(
+            answer,
+            _at_once(embedding),
+            smallest=1,
+            unit="{} points at a time",
+            device=embedding.device,
+            advice="choose a smaller SAM or device='cpu'",
+        )
+        return _Part.joined(found)
+
+    def _choose(self, answers: Answers, points: NDArray[np.float32], enlarge: Enlarger) -> _Part:
+        """Take the best mask of each point, or all, and leave out empty ones."""
+        count, candidates = answers.quality.shape
+        if self._all:
+            rows = torch.arange(count).repeat_interleave(candidates)
+            columns = torch.arange(candidates).repeat(count)
+            orders = [[k + 1, *(i for i in range(candidates + 1) if i != k + 1)] for k in range(3)]
+            tokens = answers.tokens[rows[:, None], torch.tensor(orders)[columns]]
+        else:
+            rows, columns = torch.arange(count), answers.quality.argmax(1)
+            tokens = answers.tokens
+        masks = enlarge(answers.logits[rows, columns].numpy())
+        seen = masks.areas > 0
+        return _Part(
+            masks.take(seen),
+            tokens.flatten(1).numpy()[seen],
+            answers.quality[rows, columns].clamp(0, 1).numpy()[seen],
+            points[rows.numpy()][seen],
+        )
+
+
+def grid_points(inner: tuple[slice, slice], side: int) -> NDArray[np.float32]:
+    """Return a grid's points (y, x) in the middles of ``side`` x ``side`` equal parts, (P, 2)."""
+    rows, columns = (
+        part.start + (np.arange(side) + 0.5) / side * (part.stop - part.start) - 0.5
+        for part in inner
+    )
+    grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1)
+    return grid.reshape(-1, 2).astype(np.float32)
+
+
+def ask(
+    sam: Any, embedding: Tensor, points: NDArray[np.float32], shape: tuple[int, int]
+) -> Answers:
+    """Decode points of one picture, each by itself.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+    embedding : Tensor, (1, C, h, w)
+    points : ndarray, (P, 2)
+        (y, x) in pixels of the picture.
+    shape : tuple of int
+        Of the picture.
+
+    Returns
+    -------
+    Answers
+        On the CPU.
+    """
+    size = fitted_shape(shape, sam.image_encoder.img_size)
+    scaled = points * np.array([size[0] / shape[0], size[1] / shape[1]])
+    places = torch.tensor(scaled[:, None, ::-1].copy(), dtype=torch.float32, device=sam.device)
+    inside = torch.ones(len(points), 1, dtype=torch.int, device=sam.device)
+    with inference():
+        sparse, dense = sam.prompt_encoder(points=(places, inside), boxes=None, masks=None)
+        found = decode(sam, embedding, sparse, dense)
+    return Answers(*(value.float().cpu() for value in found))
+
+
+def _at_once(embedding: Tensor) -> int:
+    """Return how many points are decoded together."""
+    if embedding.device.type != "cpu":
+        return BATCH
+    # The picture's tokens are changed for each point; together they should stay in the cache.
+    return max(1, min(BATCH, CACHED // (4 * embedding.numel())))
+
+
+class Enlarger:
+    """Brings coarse logits to a picture's size, as SAM does it, but only where masks are.
+
+    SAM enlarges to its input's size, cuts the padding off and scales to the picture's size, both
+    times bilinearly.  Along each axis that is one matrix.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the picture.
+    side : int
+        Of the SAM's input.
+    """
+
+    def __init__(self, shape: tuple[int, int], side: int) -> None:
+        self.shape, self._side = shape, side
+        self._fitted = fitted_shape(shape, side)
+        self._matrices: dict[int, list[NDArray[np.float32]]] = {}
+
+    def __call__(self, logits: NDArray[np.float32]) -> Masks:
+        """Return the masks (h, w) of logits (N, h, w), h equal to w, as large as the picture."""
+        cells = logits.shape[-1]
+        if cells not in self._matrices:
+            self._matrices[cells] = [
+                _interpolation(cells, self._side, fitted, length)
+                for fitted, length in zip(self._fitted, self.shape, strict=True)
+            ]
+        matrices = self._matrices[cells]
+        boxes, crops = np.zeros((len(logits), 4), np.int32), []
+        for number, coarse in enumerate(logits):
+            inside = coarse > 0
+            # Nothing is positive where no positive cell counts.
+            used = inside.any(axis=1), inside.any(axis=0)
+            spans = [
+                _span(matrix[:, counts].any(axis=1))
+                for matrix, counts in zip(matrices, used, strict=True)
+            ]
+            rows, columns = (matrix[span] for matrix, span in zip(matrices, spans, strict=True))
+            mask = rows @ coarse @ columns.T > 0
+            tight = [_span(mask.any(axis=1)), _span(mask.any(axis=0))]
+            for axis, (span, part) in enumerate(zip(spans, tight, strict=True)):
+                start = span.start + part.start
+                boxes[number, [axis, axis + 2]] = start, start + part.stop - part.start
+            crops.append(mask[tuple(tight)].copy())
+        return Masks(self.shape, boxes, tuple(crops))
+
+
+def _interpolation(cells: int, side: int, fitted: int, length: int) -> NDArray[np.float32]:
+    """Return the matrix (length, cells) of SAM's two steps of interpolation along one axis."""
+    one = F.interpolate(torch.eye(cells)[None], side, mode="linear")[..., :fitted]
+    matrix: NDArray[np.float32] = F.interpolate(one, length, mode="linear")[0].T.numpy()
+    return matrix
+
+
+def _span(seen: ArrayLike) -> slice:
+    """Return the slice from the first to the last that is True; an empty one when none is."""
+    places = np.flatnonzero(seen)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Proposals of one window or batch, without their recipe."""
+
+    masks: Masks
+    embeddings: NDArray[np.float32]
+    quality: NDArray[np.float32]
+    points: NDArray[np.float32]
+
+    @classmethod
+    def joined(cls, parts: list[_Part]) -> _Part:
+        return cls(
+            Masks.joined([part.masks for part in parts]),
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.quality for part in parts]),
+            np.concatenate([part.points for part in parts]),
+        )
+
+    def moved(self, corner: NDArray[np.float32], shape: tuple[int, int]) -> _Part:
+        """Return the same as a part of a larger picture."""
+        boxes = self.masks.boxes + np.tile(corner, 2).astype(np.int32)
+        masks = Masks(shape, boxes, self.masks.crops)
+        return _Part(masks, self.embeddings, self.quality, self.points + corner)
+
+
+def _counted(
+    job: Generator[Progress | Notice, None, _Part], number: int, total: int
+) -> Generator[Progress | Notice, None, _Part]:
+    """Count a window's progress (0 … 1) as the picture's."""
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            part: _Part = stop.value
+            return part
+        if isinstance(event, Progress):
+            event = Progress(number + event.done, total, event.what)
+        yield event

@@ -1,0 +1,1 @@
+"""The promptable segmentation model."""

@@ -1,0 +1,124 @@
+"""How good a promptable model is: the IoU of its answer to one click in the middle of a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...compute.device import inference
+from .model import Prompts, ask
+from .prompts import SMALLEST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...models.training_data import Example
+
+MOST = 16
+"""At most so many things of a picture are clicked on."""
+
+CHUNK = 8
+"""So many clicks are answered at once."""
+
+DIAMETERS = (12.0, 90.0)
+"""Pictures whose median diameter lies between these are looked at as they are …"""
+
+WANTED = 30.0
+"""… and others scaled to this one, in pixels."""
+
+
+def one_click(sam: Any, examples: Sequence[Example]) -> dict[str, float]:
+    """Click once on the middle of things and compare the answers with the truth.
+
+    The middle of each picture is looked at, as much as the input takes.  Of the three candidate
+    masks the one of best predicted quality is the answer.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        In evaluation mode.
+    examples : sequence of Example
+
+    Returns
+    -------
+    dict
+        ``one_click``: mean over groups of the mean IoU over things; ``best_of_three``: the same,
+        were the best candidate known; then ``one_click GROUP`` for each group.
+    """
+    taken: dict[str, list[NDArray[np.float64]]] = {}
+    for example in examples:
+        image, labels = middle(example, sam.image_encoder.img_size)
+        scores = score_picture(sam, image, labels)
+        if len(scores):
+            taken.setdefault(example.group, []).append(scores)
+    if not taken:
+        return {"one_click": 0.0, "best_of_three": 0.0}
+    means = {group: np.concatenate(rows).mean(0) for group, rows in sorted(taken.items())}
+    chosen, best = np.mean(list(means.values()), axis=0)
+    groups = {f"one_click {group}": float(mean[0]) for group, mean in means.items()}
+    return {"one_click": float(chosen), "best_of_three": float(best), **groups}
+
+
+def middle(example: Example, side: int) -> tuple[Tensor, NDArray[np.int32]]:
+    """Cut out a picture's middle, (3, h, w) 0 … 1 and labels (h, w), of at most ``side``."""
+    usual = DIAMETERS[0] <= example.diameter <= DIAMETERS[1] or not example.diameter
+    scale = 1.0 if usual else WANTED / example.diameter
+    window = [slice(0, length) for length in example.labels.shape]
+    for axis, length in enumerate(example.labels.shape):
+        wanted = min(length, int(side / scale))
+        start = (length - wanted) // 2
+        window[axis] = slice(start, start + wanted)
+    labels = example.labels[tuple(window)]
+    image = torch.from_numpy(example.pyramid[0][:, window[0], window[1]].astype(np.float32))
+    if scale != 1:
+        size = [max(1, min(side, round(length * scale))) for length in labels.shape]
+        image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        rows, columns = (
+            np.minimum((np.arange(n) + 0.5) * length / n, length - 1).astype(int)
+            for n, length in zip(size, labels.shape, strict=True)
+        )
+        labels = labels[np.ix_(rows, columns)]
+    return image.clamp(0, 1), labels
+
+
+def clicks(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
+    """Return the innermost pixel (x, y) of each thing, of at most :data:`MOST`, evenly chosen."""
+    numbers, areas = np.unique(labels[labels > 0], return_counts=True)
+    numbers = numbers[areas >= SMALLEST]
+    if len(numbers) > MOST:
+        numbers = numbers[np.linspace(0, len(numbers) - 1, MOST).astype(int)]
+    places = {}
+    for number in numbers:
+        depth = ndimage.distance_transform_edt(np.pad(labels == number, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        places[int(number)] = (int(x), int(y))
+    return places
+
+
+def score_picture(sam: Any, image: Tensor, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """IoU of the answer, and of the best candidate, for each thing: (n, 2)."""
+    places = clicks(labels)
+    side, device = sam.image_encoder.img_size, sam.device
+    height, width = labels.shape
+    rows = []
+    with inference():
+        embedding = sam.image_encoder(sam.preprocess(image.to(device)[None] * 255))
+        numbers = list(places)
+        for start in range(0, len(numbers), CHUNK):
+            some = numbers[start : start + CHUNK]
+            points = torch.tensor([places[n] for n in some], dtype=torch.float32, device=device)
+            logits, quality = ask(sam, embedding, Prompts(points, points.new_zeros(0, 4)))
+            full = F.interpolate(logits[:, 1:], (side, side), mode="bilinear")
+            masks = (full[..., :height, :width] > 0).cpu().numpy()
+            answer = quality[:, 1:].argmax(1).cpu().numpy()
+            for mask, choice, number in zip(masks, answer, some, strict=True):
+                truth = labels == number
+                overlap = (mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2))
+                rows.append((overlap[choice], overlap.max()))
+    return np.array(rows).reshape(-1, 2)

@@ -1,0 +1,266 @@
+"""What was found in an image's frames: what another threshold or other names take, on disk as well.
+
+A saved result keeps it as safetensors beside JSON, so that nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..results.atomic import plain
+from ..results.spill import Shelf
+
+if TYPE_CHECKING:
+    import zarr
+    from numpy.typing import NDArray
+
+    from ..results.spill import Arrays
+    from .classifiers import Meaning
+
+SEEN = "seen"
+"""What a result's group calls it."""
+
+LARGEST = 1 << 27
+"""Bytes that are kept with a result, and believed of one."""
+
+_TOO_LARGE = "seen is too large"
+
+NOT_KEPT = (
+    "This result was saved without what was found in its frames; run again to change its "
+    "threshold or names."
+)
+
+MUCH = (
+    "What was found in the frames of this result was too much to be saved with it; run again to "
+    "change its threshold or names."
+)
+
+DAMAGED = (
+    "What was found in the frames of this result is damaged in its file; run again to change its "
+    "threshold or names."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was found in the frames of an image, before names and thresholds decide.
+
+    Attributes
+    ----------
+    meaning : Meaning
+        What gives names their meaning.
+    shelf : Shelf
+        What it found, by the frame's number.
+    indices : tuple
+        The frames' positions on the leading axes, in the order of their numbers.
+    shape : tuple of int
+        Of the labels of all frames.
+    """
+
+    meaning: Meaning
+    shelf: Shelf
+    indices: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+
+def write_seen(root: zarr.Group, seen: Seen, names: Sequence[str]) -> None:
+    """Add to a result's group what was found in its frames, unless it is too much.
+
+    A meaning of somebody's own is not known here, and not kept.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        Of the result.
+    seen : Seen
+    names : sequence of str
+        Those that can be asked for without opening CLIP again.
+    """
+    from safetensors.numpy import save
+
+    known = _packed(seen.meaning, names)
+    if known is None:
+        return
+    facts, tensors = known
+    size = sum(array.nbytes for array in tensors.values())
+    for number in range(len(seen.shelf)):
+        arrays = seen.shelf.get(number)
+        size += sum(array.nbytes for array in arrays.values())
+        if size > LARGEST:
+            root.attrs[_TOO_LARGE] = True
+            return
+        tensors |= {f"{number} {name}": array for name, array in arrays.items()}
+    content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    array = root.create_array(SEEN, data=np.frombuffer(content, np.uint8))
+    place = {"indices": seen.indices[: len(seen.shelf)], "shape": seen.shape}
+    array.attrs.update(plain({**facts, **place}))
+
+
+def read_seen(root: zarr.Group, shape: Sequence[int]) -> tuple[Seen | None, str]:
+    """Read what :func:`write_seen` wrote, or tell in one sentence why there is nothing.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        Of the result, whatever is in it.
+    shape : sequence of int
+        Of its labels.
+    """
+    try:
+        if root.attrs.get(_TOO_LARGE):
+            return None, MUCH
+        if SEEN not in root:
+            return None, NOT_KEPT
+        return _read(root[SEEN], tuple(shape)), ""
+    except Exception:  # noqa: BLE001 - each library fails in its own ways; the labels are whole
+        return None, DAMAGED
+
+
+def _read(array: Any, shape: tuple[int, ...]) -> Seen:
+    from safetensors.numpy import load
+
+    if array.ndim != 1 or array.dtype != np.uint8 or array.nbytes > 2 * LARGEST:
+        raise ValueError("no bytes")
+    facts = dict(array.attrs)
+    tensors: Arrays = {}
+    frames: dict[int, Arrays] = defaultdict(dict)
+    for name, part in load(array[:].tobytes()).items():
+        place, _, what = name.partition(" ")
+        # Copied, for torch refuses arrays that cannot be written to, as those of bytes.
+        (frames[int(place)] if what else tensors)[what or name] = part.copy()
+    meaning, length = _unpacked(facts, tensors)
+    plane, lead = tuple(map(int, facts["shape"][-2:])), tuple(map(int, facts["shape"][:-2]))
+    indices = tuple(tuple(map(int, index)) for index in facts["indices"])
+    _check_places(indices, lead)
+    shelf = Shelf()
+    for number in range(len(indices)):
+        _check(frames[number], meaning, plane, length)
+        shelf.put(number, frames[number])
+    return _in_shape(Seen(meaning, shelf, indices, (*lead, *plane)), shape)
+
+
+def _check_places(indices: Sequence[tuple[int, ...]], lead: Sequence[int]) -> None:
+    for index in indices:
+        if (
+            len(index) != len(lead)
+            or (np.array(index) < 0).any()
+            or (index >= np.array(lead)).any()
+        ):
+            raise ValueError("positions of frames")
+    if not indices or len(set(indices)) < len(indices):
+        raise ValueError("positions of frames")
+
+
+def _in_shape(seen: Seen, shape: tuple[int, ...]) -> Seen:
+    """Return it with the axes of length 1 that the labels have besides, as a layer may."""
+    if seen.shape == shape:
+        return seen
+    lead, own, places = seen.shape[:-2], 0, []
+    for size in shape[:-2]:
+        mine = own < len(lead) and lead[own] == size
+        places.append(own if mine else None)
+        own += mine
+        if not mine and size != 1:
+            raise ValueError("another shape")
+    if own < len(lead) or seen.shape[-2:] != shape[-2:]:
+        raise ValueError("another shape")
+    indices = tuple(
+        tuple(0 if place is None else index[place] for place in places) for index in seen.indices
+    )
+    return Seen(seen.meaning, seen.shelf, indices, shape)
+
+
+# -- what gives names their meaning ----------------------------------------------------------
+
+
+def _packed(meaning: Meaning, names: Sequence[str]) -> tuple[dict[str, Any], Arrays] | None:
+    """Return what a meaning is made of, as JSON can hold it and as arrays; None for others."""
+    from .classifiers import ClipMaskMeaning, MapMeaning, MaskMeaning, VocabularyMeaning
+
+    if isinstance(meaning, MapMeaning):
+        facts: dict[str, Any] = {"names": meaning.names, "threshold": meaning.threshold}
+        return {"kind": "map", "known": meaning.network.identity(), **facts}, {}
+    if not isinstance(meaning, MaskMeaning):
+        return None
+    facts = {"recipe": meaning.proposer.recipe.as_dict()}
+    facts |= {"nms_box": meaning.nms_box, "nms_mask": meaning.nms_mask}
+    if isinstance(meaning, VocabularyMeaning):
+        from .vocabulary.files import to_bytes
+
+        content = np.frombuffer(to_bytes(meaning.vocabulary), np.uint8)
+        return {"kind": "vocabulary", **facts}, {"vocabulary": content}
+    if isinstance(meaning, ClipMaskMeaning):
+        words, texts, sharpness = meaning.clip.texts_of(names)
+        facts |= {"known": meaning.clip.identity(), "words": words, "sharpness": sharpness}
+        return {"kind": "clip", **facts}, {"texts": texts}
+    return None
+
+
+def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Meaning, int]:
+    """Return what :func:`_packed` took apart, and the length of a vector; 0 where there is none."""
+    from .classifiers import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+    from .lazy import ClosedClip, ClosedNetwork, ClosedProposer
+    from .proposals.base import Recipe
+
+    if facts["kind"] == "map":
+        names, threshold = tuple(map(str, facts["names"])), float(facts["threshold"])
+        network = ClosedNetwork(dict(facts["known"]), names, threshold)
+        return MapMeaning(network, names, threshold), 0
+    proposer = ClosedProposer(Recipe.from_dict(facts["recipe"]))
+    masks = proposer, None, float(facts["nms_box"]), float(facts["nms_mask"])
+    if facts["kind"] == "vocabulary":
+        from .vocabulary.vocabulary import Vocabulary
+
+        with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
+            path = Path(folder, "result.kindred")
+            path.write_bytes(tensors["vocabulary"].tobytes())
+            vocabulary = Vocabulary.load(path)
+        return VocabularyMeaning(*masks, vocabulary), vocabulary.head.dimension
+    if facts["kind"] != "clip":
+        raise ValueError("another kind")
+    texts, words = tensors["texts"], tuple(map(str, facts["words"]))
+    _check_floats(texts, (len(words), texts.shape[1]))
+    clip = ClosedClip(dict(facts["known"]), words, texts, float(facts["sharpness"]))
+    return ClipMaskMeaning(*masks, clip), texts.shape[1]
+
+
+# -- what was found --------------------------------------------------------------------------
+
+
+def _check(arrays: Arrays, meaning: Meaning, plane: tuple[int, ...], length: int) -> None:
+    """Refuse what could not have been found in a picture."""
+    from .classifiers import MapMeaning
+
+    if isinstance(meaning, MapMeaning):
+        maps = arrays["maps"]
+        if maps.dtype != np.uint8 or maps.shape != (len(meaning.names), *plane):
+            raise ValueError("maps")
+        return
+    boxes, bits = arrays["mask_boxes"], arrays["mask_bits"]
+    if boxes.dtype != np.int32 or bits.dtype != np.uint8 or bits.ndim != 1:
+        raise ValueError("types of masks")
+    if boxes.ndim != 2 or arrays["mask_shape"].tolist() != list(plane):
+        raise ValueError("shapes of masks")
+    y0, x0, y1, x1 = boxes.T.astype(np.int64)
+    inside = (y0 >= 0) & (x0 >= 0) & (y1 >= y0) & (x1 >= x0) & (y1 <= plane[0]) & (x1 <= plane[1])
+    needed = -(-(y1 - y0) * (x1 - x0) // 8)
+    if not inside.all() or needed.sum() != len(bits):
+        raise ValueError("boxes")
+    _check_floats(arrays["quality"], (len(boxes),))
+    _check_floats(arrays["vectors"], (len(boxes), length if len(boxes) else None))
+
+
+def _check_floats(values: NDArray[Any], shape: tuple[int | None, ...]) -> None:
+    alike = values.ndim == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True)
+    )
+    if not alike or values.dtype != np.float32 or not math.isfinite(float(np.abs(values).sum())):
+        raise ValueError("numbers")

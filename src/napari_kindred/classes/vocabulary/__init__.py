@@ -1,0 +1,1 @@
+"""Vocabularies of names, and how they are taught."""

@@ -1,0 +1,211 @@
+"""Vocabularies on disk: safetensors with JSON beside, so that nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from ...core.class_configs import TeachConfig
+from ...core.errors import KindredError, OutputError, WeightsError
+from ...models.weights import read_header, there
+from ...results.atomic import check_folder, plain, refuse_existing, replacing
+from ..names import check_names
+from ..proposals.base import Recipe
+from .mil import UNKNOWN, Bag, Head
+from .vocabulary import Entry, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+KIND = "napari-kindred vocabulary 1"
+"""The one key of a file's metadata; with several their order would be chance, and so the hash."""
+
+SUFFIX = ".kindred"
+
+SHIPPED = {"microscopy": "microscopy.kindred"}
+"""Vocabularies that come with the package, by name: files in ``models/weights_data``."""
+
+WIDEST = 8192
+"""Width of a head's first hidden layer up to which a file is believed."""
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def to_bytes(vocabulary: Vocabulary) -> bytes:
+    """Return a vocabulary as its file holds it, the same for the same content."""
+    head, bags = vocabulary.head, vocabulary.bags
+    tensors: dict[str, NDArray[Any]] = {
+        f"head.{name}": value.numpy().astype(np.float16)
+        for name, value in head.state_dict().items()
+    }
+    classes = len(vocabulary.entries)
+    tensors |= {
+        "embeddings": np.concatenate([bag.embeddings for bag in bags]).astype(np.float16),
+        "instances": np.concatenate([bag.instances for bag in bags]).astype(np.int16),
+        "sizes": np.array([len(bag) for bag in bags], np.int64),
+        "told": np.array([bag.present is not None for bag in bags], np.uint8),
+        "present": np.array(
+            [np.zeros(classes) if bag.present is None else bag.present for bag in bags], np.uint8
+        ),
+        "known": np.array([bag.known for bag in bags], np.uint8),
+    }
+    facts = {
+        "entries": [dataclasses.asdict(entry) for entry in vocabulary.entries],
+        "recipe": vocabulary.recipe.as_dict(),
+        "nothing": head.nothing,
+        "config": dataclasses.asdict(vocabulary.config),
+        "quality": vocabulary.quality,
+        "origin": vocabulary.origin,
+        "sources": [bag.source for bag in bags],
+    }
+    text = json.dumps(plain(facts), ensure_ascii=False, sort_keys=True)
+    ready = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return save_tensors(ready, {KIND: text})
+
+
+def check_place(path: Path, overwrite: bool = False) -> None:
+    """Check before a long job that its vocabulary can be written.
+
+    Raises
+    ------
+    OutputError
+        When it cannot, is not named so, or is there already.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise OutputError(f"{path.name!r} is no name for a vocabulary; end it in {SUFFIX}.")
+    check_folder(path.parent)
+    refuse_existing(path, overwrite)
+
+
+def save(vocabulary: Vocabulary, path: Path, overwrite: bool = False) -> Path:
+    """Write a vocabulary; see :meth:`.Vocabulary.save`."""
+    check_place(path, overwrite)
+    with replacing(path) as part:
+        part.write_bytes(to_bytes(vocabulary))
+    return path
+
+
+def load(name_or_path: str | Path) -> Vocabulary:
+    """Read a vocabulary; see :meth:`.Vocabulary.load`."""
+    text = str(name_or_path)
+    shipped = Path(__file__).parents[2] / "models" / "weights_data"
+    path = there(shipped / SHIPPED[text] if text in SHIPPED else text)
+    if path is None:
+        raise WeightsError(
+            f"There is no vocabulary {text!r}; give the path of a {SUFFIX} file, or the name of "
+            f"the shipped one, {', '.join(SHIPPED)}."
+        )
+    try:
+        about = read_header(path).get("__metadata__") or {}
+    except WeightsError as error:
+        raise WeightsError(
+            f"The vocabulary {path.name!r} is damaged or cut short, or something else; get it "
+            "again, or teach it again."
+        ) from error
+    if KIND not in about:
+        raise WeightsError(
+            f"{path.name!r} holds something else than a vocabulary; give a file that was written "
+            "by teaching classes."
+        )
+    try:
+        content = path.read_bytes()
+        vocabulary = _build(load_tensors(content), json.loads(about[KIND]))
+    except (
+        SafetensorError, KindredError, LookupError, TypeError, ValueError, AttributeError,
+        RuntimeError, RecursionError,
+    ) as error:  # fmt: skip
+        raise WeightsError(
+            f"The vocabulary {path.name!r} is damaged or of another version; get it again, or "
+            "teach it again."
+        ) from error
+    # Written again by a version that has more options, it would be another file.
+    vars(vocabulary)["sha256"] = hashlib.sha256(content).hexdigest()
+    return vocabulary
+
+
+def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Vocabulary:
+    """Build a vocabulary from a file's content; what does not fit raises an error of any kind."""
+    entries = tuple(_entry(item) for item in facts["entries"])
+    check_names([entry.name for entry in entries])
+    bags = _bags(tensors, [str(source) for source in facts["sources"]], len(entries))
+    hidden, dimension = tensors["head.layers.0.weight"].shape
+    if dimension != tensors["embeddings"].shape[1] or hidden > WIDEST:
+        raise ValueError("the head's shape")
+    head = Head(dimension, len(entries), bool(facts["nothing"]), hidden)
+    state = {
+        name: torch.from_numpy(tensors[f"head.{name}"].astype(np.float32))
+        for name in head.state_dict()
+    }
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise ValueError("values that are not finite")
+    head.load_state_dict(state)
+    quality = facts["quality"]
+    if not isinstance(quality, dict):
+        raise TypeError("quality")
+    return Vocabulary(
+        entries,
+        head.eval(),
+        Recipe.from_dict(facts["recipe"]),
+        bags,
+        TeachConfig(**facts["config"]),
+        quality,
+        str(facts["origin"]),
+    )
+
+
+def _entry(item: Mapping[str, Any]) -> Entry:
+    name, synonyms = item["name"], tuple(item["synonyms"])
+    colour, threshold = item["colour"], float(item["threshold"])
+    if synonyms:
+        check_names(synonyms)
+    if not _COLOUR.fullmatch(colour) or not 0 <= threshold <= 1:
+        raise ValueError(f"entry {name}")
+    return Entry(name, synonyms, colour, threshold)
+
+
+def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
+    """Take the bags apart, and check that all belongs together."""
+    embeddings, instances = tensors["embeddings"], tensors["instances"]
+    sizes, told = tensors["sizes"], tensors["told"].astype(bool)
+    present, known = (tensors[name].astype(bool) for name in ("present", "known"))
+    count = len(sizes)
+    whole = (
+        embeddings.ndim == 2
+        and embeddings.dtype == np.float16
+        and instances.dtype == np.int16
+        and instances.shape == (len(embeddings),)
+        and present.shape == known.shape == (count, classes)
+        and told.shape == (count,)
+        and len(sources) == count > 0
+        and sizes.min() >= 0
+        and sizes.sum() == len(embeddings)
+    )
+    if not whole or not np.isfinite(embeddings).all():
+        raise ValueError("bags")
+    if len(instances) and (instances.min() < UNKNOWN or instances.max() >= classes):
+        raise ValueError("classes of masks")
+    ends = np.cumsum([0, *sizes.tolist()])
+    return tuple(
+        Bag(
+            embeddings[ends[i] : ends[i + 1]],
+            instances[ends[i] : ends[i + 1]],
+            present[i] if told[i] else None,
+            known[i],
+            sources[i],
+        )
+        for i in range(count)
+    )

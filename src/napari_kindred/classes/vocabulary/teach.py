@@ -1,0 +1,246 @@
+"""Teaching classes by examples: pictures become proposals, marks become lessons (U-SAM)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.background import iter_aside
+from ...core.class_configs import TeachConfig
+from ...core.colors import hexadecimal
+from ...core.errors import InputError
+from ...core.events import Event, Notice, Progress, finish, within_stack
+from ...core.options import with_options
+from ...images.stack import Frames, is_constant, normalise
+from ...models.feature_cache import FeatureCache
+from ..names import key
+from ..proposals.base import Kind, Proposals, iter_propose, open_proposer
+from .examples import Example, as_examples, check_marks, class_names, is_background
+from .marks import Placed, place
+from .mil import Bag
+from .vocabulary import Entry, Vocabulary, iter_fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+ENOUGH = 0.5
+"""Share of each class's marks that must lie on entities for entities to be what is named: some
+cells are always missed, but of a class that is no cell nearly all marks are."""
+
+EMPTY = 0.1
+"""Share of the pictures in which there may be no entity at all."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An example ready to be looked at: its pixels (H, W, C) of about 0..1."""
+
+    example: Example
+    pixels: NDArray[np.float32]
+
+
+def iter_teach_classes(
+    examples: Sequence[Example] | str | Path,
+    *,
+    config: TeachConfig | None = None,
+    cache: FeatureCache | None = None,
+    **options: Any,
+) -> Generator[Event, None, Vocabulary]:
+    """Learn classes from examples, telling what happens on the way.
+
+    Same as :func:`teach_classes`, as a generator: yields :class:`.Progress`
+    and :class:`.Notice`; returns the :class:`.Vocabulary`.
+    """
+    config = with_options(TeachConfig, config, options)
+    cache = FeatureCache.of(cache)
+    examples = as_examples(examples)
+    names = class_names(examples)
+    yield from _doubts(examples, names)
+    pictures = [_open(example, config.channel) for example in examples]
+    found, placed = yield from _iter_proposals(pictures, names, config, cache)
+    lost = sum(one.marks - one.found for one in placed)
+    if lost:
+        yield Notice(
+            f"{lost} of {sum(one.marks for one in placed)} marks lie on nothing that was found, or "
+            "on what others mark as another class, and are left out."
+        )
+    chance = np.random.default_rng(config.seed)
+    bags = [
+        _bag(picture.example, proposals, one, names, config.kept, chance)
+        for picture, proposals, one in zip(pictures, found, placed, strict=True)
+    ]
+    entries = [
+        Entry(name, colour=hexadecimal(number), threshold=config.threshold)
+        for number, name in enumerate(names)
+    ]
+    marked = sum(example.marked for example in examples)
+    origin = f"{len(examples)} examples, {marked} of them marked"
+    return (yield from iter_fit(entries, found[0].recipe, bags, config, origin))
+
+
+def teach_classes(
+    examples: Sequence[Example] | str | Path,
+    *,
+    config: TeachConfig | None = None,
+    cache: FeatureCache | None = None,
+    **options: Any,
+) -> Vocabulary:
+    """Learn classes from examples: pictures that are named as a whole, or marked (U-SAM).
+
+    Parameters
+    ----------
+    examples : sequence of Example, str or Path
+        Pictures with names, points, boxes or labels; or a folder, see :func:`.read_examples`.
+    config : TeachConfig, optional
+        All options at once.
+    cache : FeatureCache, optional
+        Where proposals are kept, so that teaching again takes seconds; the shared one when left
+        out.
+    **options
+        Single fields of :class:`~napari_kindred.core.config.TeachConfig`, for example
+        ``proposals="regions"``.
+
+    Returns
+    -------
+    Vocabulary
+
+    Raises
+    ------
+    InputError
+        When there are no examples, one cannot be used, marks lie outside their picture, or nothing
+        tells the classes apart.
+    OptionError
+        When an option has a value that it cannot take.
+    WeightsError
+        When weights are missing, damaged or made for something else.
+
+    Examples
+    --------
+    >>> import napari_kindred as nk
+    >>> example = nk.Example(smear, points={"red cell": [(40, 60)], "white cell": [(90, 20)]})
+    ... # doctest: +SKIP
+    >>> nk.teach_classes([example]).save("blood.kindred")  # doctest: +SKIP
+    """
+    return finish(iter_teach_classes(examples, config=config, cache=cache, **options))
+
+
+def _doubts(examples: Sequence[Example], names: tuple[str, ...]) -> Generator[Notice, None, None]:
+    """Refuse examples from which nothing can be learnt, and tell of those that say little.
+
+    Raises
+    ------
+    InputError
+        When all pictures are named alike, and nothing is marked.
+    """
+    alike = {frozenset(map(key, example.names)) for example in examples}
+    if len(alike) > 1 or any(example.marked for example in examples):
+        return
+    if len(names) > 1:
+        raise InputError(
+            f"Every example is named {' and '.join(names)}, so nothing tells these apart; mark "
+            "some of each, or add pictures without one of them."
+        )
+    yield Notice(
+        f"Every example is named {names[0]!r}, so everything that is found will be taken for it; "
+        "mark some background, or add pictures named 'background'."
+    )
+
+
+def _open(example: Example, channel: int | None) -> Picture:
+    """Read an example's picture, and check its marks against it."""
+    frames = Frames.open(example.image, example.axes, channel)
+    if len(frames) != 1:
+        raise InputError(
+            f"The example {example.source!r} holds {len(frames)} pictures; give them one by one."
+        )
+    check_marks(example, frames.plane_shape)
+    raw = frames.read(next(frames.indices()))
+    if is_constant(raw.pixels):
+        raise InputError(
+            f"The example {example.source!r} has the same value everywhere; leave it out."
+        )
+    return Picture(example, normalise(raw.pixels))
+
+
+def _iter_proposals(
+    pictures: Sequence[Picture],
+    names: tuple[str, ...],
+    config: TeachConfig,
+    cache: FeatureCache | None,
+) -> Generator[Event, None, tuple[list[Proposals], list[Placed]]]:
+    """Find proposals, of the kind that the marks ask for, and what the marks say of them."""
+    classes = {key(name): number for number, name in enumerate(names)}
+    if config.proposals != "auto":
+        return (yield from _iter_kind(config.proposals, pictures, classes, config, cache))
+    found, placed = yield from _iter_kind("entities", pictures, classes, config, cache)
+    empty = sum(not len(proposals) for proposals in found)
+    said = f"{empty} of {len(found)} pictures have none" if empty > EMPTY * len(found) else ""
+    for number, name in enumerate(names):
+        counts = [one.hits.get(number, (0, 0)) for one in placed]
+        hits, marks = (sum(column) for column in zip(*counts, strict=True))
+        if hits < ENOUGH * marks:
+            said = f"{hits} of {marks} marks of {name!r} lie on one"
+    if not said:
+        return found, placed
+    yield Notice(f"These are no whole cells or nuclei ({said}), so regions are named instead.")
+    return (yield from _iter_kind("regions", pictures, classes, config, cache))
+
+
+def _iter_kind(
+    kind: Kind,
+    pictures: Sequence[Picture],
+    classes: dict[str, int],
+    config: TeachConfig,
+    cache: FeatureCache | None,
+) -> Generator[Event, None, tuple[list[Proposals], list[Placed]]]:
+    """Find proposals of one kind."""
+    total = len(pictures)
+    opened = partial(
+        open_proposer,
+        kind,
+        config.encoder,
+        points=config.points,
+        large=config.large,
+        region_size=config.region_size,
+        device=config.device,
+    )
+    proposer = yield from iter_aside(opened, "loading the weights")
+    found = []
+    for number, picture in enumerate(pictures):
+        yield Progress(number, total, f"looking for {kind}", number, total)
+        job = iter_propose(proposer, picture.pixels, cache)
+        found.append((yield from within_stack(job, number, total)))
+    placed = [
+        place(proposals, picture.example, classes)
+        for picture, proposals in zip(pictures, found, strict=True)
+    ]
+    return found, placed
+
+
+def _bag(
+    example: Example,
+    proposals: Proposals,
+    placed: Placed,
+    names: tuple[str, ...],
+    most: int,
+    chance: np.random.Generator,
+) -> Bag:
+    """Return what an example teaches; of many masks those that say most, the others by chance."""
+    present = None
+    said = {key(name) for name in example.names if not is_background(name)}
+    if said:
+        present = np.array([key(name) in said for name in names])
+    bag = Bag(
+        proposals.embeddings, placed.codes, present, np.ones(len(names), bool), example.source
+    )
+    if len(bag) <= most:
+        return bag
+    order = chance.permutation(len(bag))
+    order = order[np.argsort(bag.instances[order] < 0, kind="stable")]
+    return bag.take(np.sort(order[:most]))

@@ -1,0 +1,380 @@
+"""Vocabularies: what words mean, learnt from examples, in one small file that can be shared.
+
+A vocabulary keeps the masks that it was taught with, as vectors, so that its classes can be put
+together, or joined with those of another vocabulary, and learnt anew in seconds (U-SAM, section
+on changed granularity).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.class_configs import TeachConfig
+from ...core.colors import hexadecimal
+from ...core.errors import OptionError
+from ...core.events import Progress, finish
+from ..names import check_names, key, tidy
+from .quality import iter_quality
+from .train_head import iter_train_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..proposals.base import Recipe
+    from .mil import Bag, Head
+
+SHOWN = 24
+"""Names that an error message lists at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One class.
+
+    Attributes
+    ----------
+    name : str
+    synonyms : tuple of str
+        Other words for it.  Several classes may share one, which then means all of them.
+    colour : str
+        ``#rrggbb``.
+    threshold : float
+        How sure the class must be of a mask, 0..1.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    colour: str = "#ff7f0e"
+    threshold: float = 0.7
+
+    def answers_to(self, name: str) -> bool:
+        """Tell whether a name is this class's own or one of its synonyms; case does not count."""
+        return key(name) in {key(word) for word in (self.name, *self.synonyms)}
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Classes that were learnt, and all that is needed to use them and to learn them again.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        In the order of the head's outputs.
+    head : Head
+    recipe : Recipe
+        How the masks and their vectors were made; others cannot be scored.
+    bags : tuple of Bag
+        What was learnt from; vectors in half precision.
+    config : TeachConfig
+        How it was learnt.
+    quality : dict
+        Measured on examples left out, see :func:`.quality.iter_quality`; empty where it was not.
+    origin : str
+        Where the examples came from, in words.
+    """
+
+    entries: tuple[Entry, ...]
+    head: Head
+    recipe: Recipe
+    bags: tuple[Bag, ...]
+    config: TeachConfig = field(default_factory=TeachConfig)
+    quality: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(entry.name for entry in self.entries)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file that it was read from, or of the one it would be, hexadecimal digits."""
+        from .files import to_bytes
+
+        return hashlib.sha256(to_bytes(self)).hexdigest()
+
+    # -- use --------------------------------------------------------------------------------
+
+    def members(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of all classes that a name stands for.
+
+        A class's own name stands for it alone; a synonym for every class that has it.
+
+        Raises
+        ------
+        OptionError
+            When it stands for none, naming what is known and the other ways to give it a meaning.
+        """
+        wanted = key(name)
+        for number, entry in enumerate(self.entries):
+            if key(entry.name) == wanted:
+                return (number,)
+        found = tuple(i for i, entry in enumerate(self.entries) if entry.answers_to(name))
+        if not found:
+            raise OptionError(
+                f"The vocabulary does not know {tidy(name)!r}; it knows {self._listing()}. Use one "
+                "of these, give examples of it, or take it at its meaning with CLIP."
+            )
+        return found
+
+    def lookup(self, name: str) -> int:
+        """Return the number of the class that a name stands for, of several the first.
+
+        Raises
+        ------
+        OptionError
+            As :meth:`members`.
+        """
+        return self.members(name)[0]
+
+    def scores(
+        self, embeddings: NDArray[np.floating], names: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Score masks by names.
+
+        Parameters
+        ----------
+        embeddings : ndarray, shape (N, D)
+            Of proposals with this vocabulary's recipe.
+        names : sequence of str, optional
+            All classes when left out.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, len(names))
+            Probabilities 0..1 among all that the vocabulary knows: what is missing to 1 is another
+            class, or none.
+
+        Raises
+        ------
+        OptionError
+            For an unknown name, or two that stand for the same class, or embeddings of another
+            length.
+        """
+        groups = [self.members(name) for name in (self.names if names is None else names)]
+        wanted = list(self.names if names is None else names)
+        owner: dict[int, int] = {}
+        for place, group in enumerate(groups):
+            for number in group:
+                if number in owner:
+                    raise OptionError(
+                        f"Both {wanted[owner[number]]!r} and {wanted[place]!r} mean the class "
+                        f"{self.entries[number].name!r}; ask for one of them."
+                    )
+                owner[number] = place
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.head.dimension:
+            raise OptionError(
+                f"The vocabulary scores vectors of length {self.head.dimension}, not arrays of "
+                f"shape {embeddings.shape}; make them with its recipe."
+            )
+        every = self.head.probabilities(embeddings)
+        found = np.zeros((len(every), len(groups)), np.float32)
+        for place, group in enumerate(groups):
+            found[:, place] = every[:, list(group)].sum(1)
+        return found.clip(0, 1)
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse proposals that were made in another way than those it was taught with.
+
+        Raises
+        ------
+        OptionError
+            Naming both encoders and their hashes.
+        """
+        if not self.recipe.matches(recipe):
+            raise OptionError(
+                f"The vocabulary was taught with {_identity(self.recipe)}, but here are "
+                f"{_identity(recipe)}; use those it was taught with, or teach it again."
+            )
+
+    # -- granularity and sharing ------------------------------------------------------------
+
+    def regroup(self, groups: Mapping[str, Sequence[str]]) -> Vocabulary:
+        """Put classes together and learn them anew, which takes seconds.
+
+        Parameters
+        ----------
+        groups : mapping of str to sequence of str
+            New names, each with the names of the classes that it takes in; the others stay.
+
+        Raises
+        ------
+        OptionError
+            For an unknown class, one in two groups, or a new name that another class has.
+
+        Examples
+        --------
+        >>> groups = {"blood cell": ["red cell", "white cell"]}
+        >>> coarse = vocabulary.regroup(groups)  # doctest: +SKIP
+        """
+        return finish(self.iter_regroup(groups))
+
+    def iter_regroup(
+        self, groups: Mapping[str, Sequence[str]]
+    ) -> Generator[Progress, None, Vocabulary]:
+        """Put classes together, telling the progress; see :meth:`regroup`."""
+        target: dict[int, str] = {}
+        for name, members in groups.items():
+            for number in {i for member in members for i in self.members(member)}:
+                if number in target:
+                    raise OptionError(
+                        f"The class {self.entries[number].name!r} is in two groups, "
+                        f"{target[number]!r} and {name!r}; leave it in one."
+                    )
+                target[number] = name
+        if not target:
+            raise OptionError("There is nothing to put together; name the classes of each group.")
+        entries: list[Entry] = []
+        to = np.zeros(len(self.entries), np.int16)
+        for number, entry in enumerate(self.entries):
+            name = target.get(number, entry.name)
+            places = [i for i, e in enumerate(entries) if key(e.name) == key(name)]
+            if not places:
+                places = [len(entries)]
+                # The synonyms of what was put together would be too narrow, or too wide, for it.
+                kept = replace(entry, name=tidy(name), synonyms=())
+                entries.append(kept if number in target else entry)
+            to[number] = places[0]
+        check_names([*groups, *(e.name for i, e in enumerate(self.entries) if i not in target)])
+        bags = [bag.mapped(to, len(entries)) for bag in self.bags]
+        return (yield from iter_fit(entries, self.recipe, bags, self.config, self.origin))
+
+    def merge(self, other: Vocabulary) -> Vocabulary:
+        """Join with another vocabulary and learn both anew, which takes seconds.
+
+        Classes of the same name, or whose name is the other's synonym, become one.  What is none
+        of the classes in one vocabulary's examples may still be a class of the other.
+
+        Raises
+        ------
+        OptionError
+            When they were taught with different encoders, naming both hashes.
+        """
+        return finish(self.iter_merge(other))
+
+    def iter_merge(self, other: Vocabulary) -> Generator[Progress, None, Vocabulary]:
+        """Join with another vocabulary, telling the progress; see :meth:`merge`."""
+        self.check(other.recipe)
+        entries = list(self.entries)
+        to = np.zeros(len(other.entries), np.int16)
+        for number, entry in enumerate(other.entries):
+            same = [i for i, mine in enumerate(self.entries) if _same(mine, entry)]
+            if same:
+                place = same[0]
+                words = {key(word): word for word in (*entries[place].synonyms, *entry.synonyms)}
+                words.pop(key(entries[place].name), None)
+                entries[place] = replace(entries[place], synonyms=tuple(words.values()))
+            else:
+                place = len(entries)
+                entries.append(replace(entry, colour=free_colour(entry.colour, entries)))
+            to[number] = place
+        mine = np.arange(len(self.entries), dtype=np.int16)
+        bags = [bag.mapped(mine, len(entries)) for bag in self.bags]
+        bags += [bag.mapped(to, len(entries)) for bag in other.bags]
+        origin = "; ".join(dict.fromkeys(filter(None, (self.origin, other.origin))))
+        return (yield from iter_fit(entries, self.recipe, bags, self.config, origin))
+
+    def with_entries(self, entries: Sequence[Entry]) -> Vocabulary:
+        """Return the same classes with other names, synonyms, colours or thresholds."""
+        if len(entries) != len(self.entries):
+            raise OptionError(f"{len(self.entries)} classes need as many entries.")
+        check_names([entry.name for entry in entries])
+        return replace(self, entries=tuple(entries))
+
+    # -- files ------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the vocabulary to a ``.kindred`` file, all of it or nothing.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be written, is not named so, or is there already.
+        """
+        from .files import save
+
+        return save(self, Path(path), overwrite)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Vocabulary:
+        """Read a vocabulary: a ``.kindred`` file, or a shipped one such as ``"microscopy"``.
+
+        Raises
+        ------
+        WeightsError
+            When there is none of that name, or the file is damaged or something else.
+        """
+        from .files import load
+
+        return load(name_or_path)
+
+    def _listing(self) -> str:
+        names = [
+            f"{entry.name} ({', '.join(entry.synonyms[:2])})" if entry.synonyms else entry.name
+            for entry in self.entries
+        ]
+        more = len(names) - SHOWN
+        return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def iter_fit(
+    entries: Sequence[Entry],
+    recipe: Recipe,
+    bags: Sequence[Bag],
+    config: TeachConfig,
+    origin: str = "",
+) -> Generator[Progress, None, Vocabulary]:
+    """Learn a vocabulary from bags, and measure it on some of them left out.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        One for each class of the bags.
+    recipe : Recipe
+        Of the bags' vectors.
+    bags : sequence of Bag
+    config : TeachConfig
+    origin : str
+
+    Raises
+    ------
+    InputError
+        When there is nothing to learn from.
+    """
+    # What is kept is what is learnt from, so that learning again gives the same.
+    kept = tuple(replace(bag, embeddings=halved(bag.embeddings)) for bag in bags if len(bag))
+    head = yield from iter_train_head(kept, len(entries), config)
+    for value in head.state_dict().values():
+        value.copy_(value.half().float())
+    quality = yield from iter_quality(kept, [entry.name for entry in entries], config)
+    return Vocabulary(tuple(entries), head, recipe, kept, config, quality, origin)
+
+
+def halved(embeddings: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Return vectors in half precision, cut off where that ends."""
+    largest = float(np.finfo(np.float16).max)
+    short: NDArray[np.float16] = np.clip(embeddings, -largest, largest).astype(np.float16)
+    return short
+
+
+def free_colour(wanted: str, entries: Sequence[Entry]) -> str:
+    """Return a colour that no entry has, the wanted one if it is free."""
+    taken = {entry.colour.lower() for entry in entries}
+    if wanted.lower() not in taken:
+        return wanted
+    return next((c for c in map(hexadecimal, range(len(taken) + 1)) if c not in taken), wanted)
+
+
+def _same(mine: Entry, other: Entry) -> bool:
+    return mine.answers_to(other.name) or other.answers_to(mine.name)
+
+
+def _identity(recipe: Recipe) -> str:
+    return f"{recipe.kind} of {recipe.encoder} (sha256 {recipe.sha256[:12]}…)"

@@ -1,0 +1,176 @@
+"""Classes by name as a task for images from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..results.atomic import refuse_existing
+from .tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..classes.classifiers import Meaning
+    from ..classes.result import ClassSegmentation
+    from ..core.class_configs import ClassesConfig
+    from ..core.events import Event, Partial
+    from ..images.stack import Frames
+    from ..results.segmentation import Segmentation
+
+
+class ClassTask(Task["ClassSegmentation"]):
+    """The classes that are named; takes a :class:`~napari_kindred.ClassesConfig`.
+
+    Parameters
+    ----------
+    config : ClassesConfig
+    names : sequence of str, or str
+    vocabulary, examples, clip
+        What gives the names their meaning; see :func:`napari_kindred.segment_classes`.
+    scheduler : optional
+        As for :class:`Task`.
+
+    Raises
+    ------
+    KindredError
+        When the vocabulary or the examples cannot be read, or a name is not known.
+    """
+
+    method = "classes"
+    ends = ("csv", "entities.csv")
+    config: ClassesConfig
+
+    def __init__(
+        self,
+        config: ClassesConfig,
+        names: Sequence[str] | str,
+        vocabulary: str | Path | None = None,
+        examples: str | Path | None = None,
+        clip: str | None = None,
+        scheduler: Any = None,
+    ) -> None:
+        from ..classes.names import check_names
+
+        super().__init__(config, scheduler)
+        self.names = check_names(names)
+        self._source: dict[str, Any] = {"clip": clip}
+        self._given = {"clip": clip}
+        if examples is not None:
+            from ..classes.vocabulary.examples import read_examples
+
+            self._source = {"examples": read_examples(examples)}
+            self._given = {"examples": str(Path(examples).resolve())}
+        elif clip is None:
+            from ..classes.open import SHIPPED
+            from ..classes.vocabulary.vocabulary import Vocabulary
+
+            known = Vocabulary.load(vocabulary or SHIPPED)
+            for name in self.names:
+                known.lookup(name)
+            self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
+        self._meaning: Meaning | None = None
+        self._opener: Callable[[], Meaning] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self._meaning is not None:  # opened as it was, without learning once more
+            from ..classes.reopen import opener_of
+
+            opener = opener_of(self._meaning, self.config.device)
+            state |= {"_meaning": None, "_source": {}, "_opener": opener}
+        return state
+
+    def sendable(self, result: ClassSegmentation) -> ClassSegmentation:
+        """Return a result without what a change of threshold would need."""
+        things = np.asarray(result.entities)
+        return replace(super().sendable(result), entities=things, seen=None)
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Open what gives the names their meaning; examples are learnt."""
+        from ..classes.open import iter_open_meaning
+        from ..models.feature_cache import FeatureCache
+
+        if self._opener is not None:
+            self._meaning, self._opener = self._opener(), None
+        if self._meaning is None:
+            self._meaning = yield from iter_open_meaning(
+                self.names, **self._source, config=self.config, cache=FeatureCache()
+            )
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, ClassSegmentation]:
+        """Begin :func:`napari_kindred.iter_segment_classes`."""
+        from ..classes.predict import iter_segment_classes
+
+        yield from self.iter_prepare()
+        return (
+            yield from iter_segment_classes(
+                image,
+                self.names,
+                meaning=self._meaning,
+                config=self.config,
+                metadata_axes=metadata_axes,
+                scheduler=self.scheduler,
+            )
+        )
+
+    def check_output(self, out: Path, overwrite: bool) -> None:
+        """Check before a long job that all files can be written."""
+        from ..classes.result import beside
+
+        super().check_output(out, overwrite)
+        for place in beside(out):
+            refuse_existing(place, overwrite)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the names and what gives them their meaning."""
+        return {"names": self.names, "given": self._given}
+
+    def so_far(self, frames: Frames) -> ClassesSoFar:  # noqa: ARG002
+        """Return an empty place for the frames of an image."""
+        return ClassesSoFar()
+
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+        """Count the things of each class."""
+        table = result.table
+        rows = zip(table["name"], table["count"], table["area"], strict=True)
+        return {name: (int(count), int(area)) for name, count, area in rows}
+
+    def tables(self, result: ClassSegmentation) -> tuple[pd.DataFrame, ...]:
+        """Return a table of the classes, and one of their things."""
+        return result.table, result.entity_table
+
+
+class ClassesSoFar:
+    """The frames that are done, as the last of them says: with all their tables."""
+
+    def __init__(self) -> None:
+        self._last: Callable[[], ClassSegmentation] | None = None
+
+    @property
+    def done(self) -> bool:
+        """True when there are any."""
+        return self._last is not None
+
+    def add(self, partial: Partial) -> None:
+        """Take a finished frame in."""
+        self._last = getattr(partial, "so_far", None)
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> ClassSegmentation:
+        """Return what is there as a result, with its own facts and notes beside those given."""
+        assert self._last is not None  # noqa: S101 - it is asked for where there are frames
+        result = self._last()
+        facts = {**result.provenance, **provenance}
+        facts["notes"] = [*result.provenance["notes"], *provenance["notes"]]
+        return replace(result, provenance=facts, scale=scale, units=units)

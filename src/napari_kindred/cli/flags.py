@@ -1,0 +1,115 @@
+"""Command line flags made from a config dataclass, one per field, and back again."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from ..core.options import changed
+
+Config = TypeVar("Config")
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
+    """Give a parser one flag per field; those not given leave the config's default.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    config : type
+        A dataclass whose fields were made with :func:`napari_kindred.core.options.option`.
+    """
+    group = parser.add_argument_group("options")
+    for item in dataclasses.fields(config):
+        more: dict[str, Any] = {"help": _help(item), "default": argparse.SUPPRESS}
+        if item.type == "bool":
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more["type"] = _parser(str(item.type))
+            more["metavar"] = _metavar(item)
+        group.add_argument(_flag(item.name), dest=item.name, **more)
+
+
+def config_of(given: argparse.Namespace, config: type[Config]) -> Config:
+    """Make the config that the flags ask for.
+
+    Raises
+    ------
+    OptionError
+        For a value that the config does not allow.
+    """
+    names = {item.name for item in dataclasses.fields(config)}  # type: ignore[arg-type]
+    return config(**{name: value for name, value in vars(given).items() if name in names})
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _help(item: dataclasses.Field[Any]) -> str:
+    text = str(item.metadata["help"])
+    if "choices" in item.metadata:
+        text = f"{text} One of: {', '.join(map(str, item.metadata['choices']))}."
+    if item.default is not None:
+        text = f"{text} [{item.default}]"
+    return text.replace("%", "%%")
+
+
+def _metavar(item: dataclasses.Field[Any]) -> str:
+    kind = str(item.type)
+    return "N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT"
+
+
+def _parser(kind: str) -> Callable[[str], Any]:
+    if kind in ("int", "int | None"):
+        return int
+    number = int if kind.startswith("int") else float if kind.startswith("float") else str
+    return partial(_number_or_word, number)
+
+
+def _number_or_word(number: Callable[[str], Any], text: str) -> Any:
+    """Read a number; words such as ``auto`` are left to the config to judge."""
+    try:
+        return number(text)
+    except ValueError:
+        return text
+
+
+def arguments(config: Any) -> list[str]:
+    """Return the flags that make a config again; fields at their defaults are left out.
+
+    Parameters
+    ----------
+    config : dataclass
+        See :func:`add_flags`.
+    """
+    words: list[str] = []
+    for name, value in changed(config).items():
+        flag = _flag(name)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif str(value).startswith("-"):  # by itself it would pass for a flag
+            words.append(f"{flag}={value}")
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def quoted(words: Sequence[str], *, windows: bool = sys.platform == "win32") -> str:
+    """Return a command as it is typed into a shell.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The program and its arguments.
+    windows : bool
+        Whether it is for ``cmd`` and PowerShell rather than a POSIX shell; as this machine has it
+        when left out.
+    """
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)

@@ -1,0 +1,176 @@
+"""What is installed, and how a result came about, in lines of text."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from .._version import __version__
+from ..core.errors import InputError, KindredError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..classes.vocabulary.vocabulary import Vocabulary
+
+
+def installed() -> Iterator[str]:
+    """Tell versions, device, weights, encoders, and what is kept in the cache."""
+    from ..compute.device import describe
+    from ..encoders.registry import list_encoders
+    from ..models.feature_cache import LIMIT_VARIABLE, FeatureCache
+    from ..models.weights import cache_dir
+
+    yield f"napari-kindred {__version__}, Python {platform.python_version()}, {sys.platform}"
+    for name in ("numpy", "torch", "timm", "zarr", "napari"):
+        try:
+            yield f"  {name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"  {name} is not installed"
+    yield f"device: {describe()}"
+    encoders = list_encoders()
+    yield "weights:"
+    yield from _weights({encoder.name for encoder in encoders})
+    yield "encoders:"
+    for encoder in encoders:
+        size = f"{encoder.size / 1e6:.0f} MB " if encoder.size else ""
+        place = "on this machine" if encoder.here else f"{size}to download when first used"
+        yield f"  {encoder.name}: {encoder.about}; licence {encoder.licence}; {place}"
+    yield "vocabularies:"
+    yield from _vocabularies()
+    yield f"cache: {cache_dir()}"
+    cache = FeatureCache()
+    yield (
+        f"  {cache.folder}: {cache.size() / 1e6:.0f} MB kept of images for the next run, at most "
+        f"{cache.limit / 1e9:.1f} GB ({LIMIT_VARIABLE}); info --clear-cache deletes them"
+    )
+
+
+def clear_cache() -> str:
+    """Delete what was kept of images, and tell how much that was."""
+    from ..models.feature_cache import FeatureCache
+
+    cache = FeatureCache()
+    return f"{cache.folder}: {cache.clear() / 1e6:.0f} MB freed"
+
+
+def _weights(told_later: set[str]) -> Iterator[str]:
+    from ..models.download import file_sha256
+    from ..models.weights import WEIGHTS, cache_dir, resolve
+
+    for name, entry in WEIGHTS.items():
+        if name in told_later:
+            continue
+        try:
+            path = resolve(name) if "://" not in entry.source else cache_dir() / entry.file_name
+            state = f"sha256 {file_sha256(path)}" if path.exists() else "not downloaded yet"
+        except KindredError as error:
+            state = str(error)
+        yield f"  {name}: {entry.about} ({entry.licence}); {state}"
+
+
+def _vocabularies() -> Iterator[str]:
+    from ..classes.vocabulary.files import SHIPPED
+    from ..classes.vocabulary.vocabulary import Vocabulary
+
+    for name in SHIPPED:
+        try:
+            yield f"  {name}: {', '.join(Vocabulary.load(name).names)}"
+        except KindredError as error:
+            yield f"  {name}: {error}"
+
+
+def of_file(path: Path) -> Iterator[str]:
+    """Tell how a result came about, or what a vocabulary knows.
+
+    Parameters
+    ----------
+    path : Path
+        A result, the JSON file beside one, a folder of results, a vocabulary, or the name of a
+        shipped vocabulary.
+
+    Raises
+    ------
+    InputError, OutputError, WeightsError
+        When it cannot be read.
+    """
+    from ..results.storage import read_about
+    from .batch import PROVENANCE
+
+    if (path / PROVENANCE).is_file():
+        path = path / PROVENANCE
+    elif path.is_dir() and path.suffix.lower() != ".zarr":
+        path = _only_result(path)
+    if _is_vocabulary(path):
+        from ..classes.vocabulary.vocabulary import Vocabulary
+
+        yield from card(Vocabulary.load(path))
+    elif path.suffix == ".json":
+        try:
+            yield path.read_text("utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{str(path)!r} cannot be read; check the path.") from error
+    else:
+        facts = read_about(path)
+        yield json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _only_result(folder: Path) -> Path:
+    """Return the result in a folder, as a movie's, where there is no more than one."""
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith((".ome.zarr", ".tif", ".tiff"))
+        and (path.is_dir() or (folder / f"{path.stem.removesuffix('.ome')}.json").exists())
+    ]
+    if len(found) != 1:
+        how = "more than one result" if found else "no result"
+        raise InputError(f"There is {how} in {str(folder)!r}; name the file of one.")
+    return found[0]
+
+
+def _is_vocabulary(path: Path) -> bool:
+    if path.suffix or path.exists():  # which spares loading torch to read a result's JSON
+        return path.suffix.lower() == ".kindred"
+    from ..classes.vocabulary.files import SHIPPED
+
+    return str(path) in SHIPPED
+
+
+def card(vocabulary: Vocabulary) -> Iterator[str]:
+    """Tell what a vocabulary knows, how it was made and how well it does."""
+    quality, recipe = vocabulary.quality, vocabulary.recipe
+    measured = quality.get("classes", {})
+    yield "classes:"
+    for entry in vocabulary.entries:
+        words = f" ({', '.join(entry.synonyms)})" if entry.synonyms else ""
+        told = ""
+        found = measured.get(entry.name, {"count": 0})
+        if found["count"]:
+            told = (
+                f"; of {found['count']} marked masks {found['recall']:.0%} found, of those named "
+                f"so {found['precision']:.0%} right"
+            )
+        yield f"  {entry.name}{words}: {entry.colour}, threshold {entry.threshold:g}{told}"
+    yield f"quality: {_quality(quality)}"
+    yield f"looks at: {recipe.kind}, encoder {recipe.encoder}, sha256 {recipe.sha256}"
+    yield f"taught by: {vocabulary.origin or 'nothing is known of it'}"
+    yield f"sha256: {vocabulary.sha256}"
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    if not quality:
+        return "not measured"
+    shares = []
+    if "masks" in quality:
+        shares.append(f"{quality['masks']:.0%} of the marked masks got their class")
+    if "named" in quality:
+        shares.append(f"{quality['named']:.0%} of the named pictures got one of theirs")
+    return (
+        f"{' and '.join(shares)}, on {quality['pictures']} pictures left out in "
+        f"{quality['turns']} turns"
+    )

@@ -1,0 +1,306 @@
+"""The command line, ``napari-kindred COMMAND``: its commands and their flags."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..core.class_configs import ClassesConfig, TeachConfig
+from ..core.config import ConsistentConfig, EntityConfig
+from ..core.errors import KindredError, as_sentence, says_no_memory
+from ..core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from . import commands as run
+from .flags import add_flags
+from .progress_bar import terminate_like_interrupt
+
+CANCELLED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process when left out.
+
+    Returns
+    -------
+    int
+        0 done; 1 something is wrong, said in one sentence on stderr; 2 wrong usage; 130 cancelled,
+        what was done being kept.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows knows few letters
+            stream.reconfigure(errors="backslashreplace")
+    given = make_parser().parse_args(argv)
+    try:
+        with terminate_like_interrupt():
+            code = int(given.command(given))
+            sys.stdout.flush()
+            return code
+    except KindredError as error:
+        print(f"napari-kindred: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # who reads along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one sentence
+        kindred = as_sentence(
+            error,
+            "choose a smaller --tile, or another --device",
+            "the lines above tell where; please report it",
+        )
+        if not says_no_memory(error):
+            traceback.print_exc()
+        print(f"napari-kindred: {kindred}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("napari-kindred: cancelled; what was done is kept.", file=sys.stderr)
+        return CANCELLED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="napari-kindred",
+        description="Which pixels are of a kind? Every cell or nucleus its own label, offline.",
+    )
+    parser.add_argument("--version", action="version", version=f"napari-kindred {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="segment a shipped movie; needs no network and no display",
+        description="Segment a shipped movie; write labels, table, provenance and a picture.",
+    )
+    command.add_argument(
+        "--sample", default="nuclei", choices=("nuclei", "phase"), help="which movie [nuclei]"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="a new folder [napari-kindred-demo, numbered when it is there]",
+    )
+    command.add_argument("--view", action="store_true", help="open the result in napari")
+    command.set_defaults(command=run.demo)
+
+
+def _add_entities(commands: Any) -> None:
+    command = _add_method(
+        commands,
+        "entities",
+        "give every cell or nucleus its own label",
+        "A stack is segmented frame by frame; of a folder, every image is taken by itself.",
+    )
+    _add_resume(command)
+    add_flags(command, EntityConfig)
+    command.set_defaults(command=run.entities)
+
+
+def _add_resume(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--resume", action="store_true", help="of a folder, leave out images already done"
+    )
+
+
+def _add_method(commands: Any, name: str, about: str, more: str) -> argparse.ArgumentParser:
+    """Add a command that makes labels of an image."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}"
+    )
+    command.add_argument("input", type=Path, help="image file, OME-Zarr, or folder of images")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="NAME.ome.zarr, NAME.tif (with NAME.csv and NAME.json), or a folder",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    command.add_argument(
+        "--scheduler",
+        metavar="WHERE",
+        help="work on a Dask cluster: its address, tcp://HOST:PORT, or its scheduler file; or in "
+        "'threads' of this process",
+    )
+    return command
+
+
+def _add_consistent(commands: Any) -> None:
+    command = _add_method(
+        commands,
+        "consistent",
+        "give the same kind of thing the same label in every frame of a movie",
+        "A folder is one movie, its images taken in the order of their names.",
+    )
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="label the frames by this saved model instead of clustering them",
+    )
+    command.add_argument(
+        "--save-model", type=Path, metavar="FILE", help="save the model, NAME.safetensors"
+    )
+    command.add_argument(
+        "--levels",
+        type=_numbers,
+        default=(),
+        metavar="N,N,…",
+        help="write labels at these numbers of clusters as well, NAME.levelN",
+    )
+    command.add_argument(
+        "--at-level",
+        type=int,
+        metavar="N",
+        help="write labels at this number of clusters instead of that of the clustering",
+    )
+    command.add_argument(
+        "--hide",
+        type=_numbers,
+        default=(),
+        metavar="LABEL,…",
+        help="make these clusters background; labels as they are at the level that is written",
+    )
+    add_flags(command, ConsistentConfig)
+    command.set_defaults(command=run.consistent)
+
+
+def _add_classes(commands: Any) -> None:
+    command = _add_method(
+        commands,
+        "classes",
+        "find the pixels and things of the classes that you name",
+        "A stack is looked at frame by frame; of a folder, every image is taken by itself.",
+    )
+    command.add_argument(
+        "--names",
+        required=True,
+        metavar="NAME,NAME,…",
+        help="the classes; the first becomes label 1, and so on",
+    )
+    meaning = command.add_mutually_exclusive_group()
+    meaning.add_argument(
+        "--vocabulary", help="what the names mean: a .kindred file, or a shipped one [microscopy]"
+    )
+    meaning.add_argument(
+        "--examples", type=Path, metavar="FOLDER", help="or: examples to learn them from now"
+    )
+    meaning.add_argument(
+        "--clip",
+        metavar="MODEL",
+        help="or: what CLIP takes them for, MODEL/TAG of open_clip or a trained file",
+    )
+    _add_resume(command)
+    add_flags(command, ClassesConfig)
+    command.set_defaults(command=run.classes)
+
+
+def _add_teach(commands: Any) -> None:
+    command = commands.add_parser(
+        "teach",
+        help="learn classes from examples, once for many images",
+        description="Learn classes from examples and write them down as a vocabulary, which "
+        "'classes --vocabulary' takes. Examples are a folder of images per class, or images with "
+        "an index.csv, points.csv or boxes.csv, or images/ and labels/ with a classes.csv.",
+    )
+    command.add_argument("examples", type=Path, help="folder of examples")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="for the vocabulary, NAME.kindred"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace one that is there")
+    add_flags(command, TeachConfig)
+    command.set_defaults(command=run.teach)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers separated by commas."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be whole numbers separated by commas, for example 2,6."
+        ) from None
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="train a network on your own annotations")
+    kinds = train.add_subparsers(required=True, metavar="KIND")
+    for name, about, config, function in (
+        (
+            "entities",
+            "the network that gives every cell or nucleus its own label",
+            TrainConfig,
+            run.train_entities,
+        ),
+        (
+            "sam",
+            "a small promptable model: a point or a box, a mask",
+            SamTrainConfig,
+            run.train_sam,
+        ),
+        (
+            "classes",
+            "ESC-Net: a name, its pixels; labels are classes, named in a classes.csv",
+            EscTrainConfig,
+            run.train_classes,
+        ),
+    ):
+        command = kinds.add_parser(
+            name,
+            help=about,
+            description="Train on folders of images/ and labels/ of the same names, with an "
+            "optional index.csv that has a 'split' (train or val). Run it again to go on with it.",
+        )
+        command.add_argument("data", type=Path, nargs="+", help="data folders")
+        command.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="for the weights"
+        )
+        add_flags(command, config)
+        command.set_defaults(command=function)
+
+
+def _add_info(commands: Any) -> None:
+    command = commands.add_parser("info", help="versions, device, weights; or how a result arose")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="a result, to print its provenance, or a vocabulary, to print what it knows",
+    )
+    what.add_argument(
+        "--clear-cache",
+        action="store_true",
+        help="delete what was kept of images for the next run; weights stay",
+    )
+    command.set_defaults(command=run.info)
+
+
+COMMANDS = (
+    _add_demo,
+    _add_entities,
+    _add_consistent,
+    _add_classes,
+    _add_teach,
+    _add_train,
+    _add_info,
+)
+"""In the order of the help."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

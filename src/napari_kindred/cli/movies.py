@@ -1,0 +1,327 @@
+"""Consistent clustering of a movie on disk, where nothing that is done gets lost."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import OptionError, OutputError
+from ..images.image_folder import read_folder
+from ..images.readers import is_image, read_image
+from ..results.atomic import check_folder, refuse_existing
+from ..results.label_ids import Renumbering
+from ..results.segmentation import Segmentation, make_labels
+from ..results.storage import check_output
+from .batch import place_of, refuse_input
+from .tasks import Report, Task, run_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..clusters.result import ClusterSegmentation
+    from ..core.config import ConsistentConfig
+    from ..core.events import Event, Partial
+    from ..images.stack import Frames
+
+_COLUMNS = ("index", "area", "share", "first_frame", "last_frame", "frames")
+_SUFFIX = re.compile(r"(\.ome)?\.(zarr|tiff?)$", re.IGNORECASE)
+
+
+class ProvisionalFrames:
+    """Frames that are labelled twice: provisionally while they are clustered, then for good.
+
+    Parameters
+    ----------
+    labels : array
+        Where they go, numpy or zarr.
+    shape : tuple of int
+        Lengths of the leading axes, along which there are frames.
+    slot : callable, optional
+        Returns a frame's place in ``labels``; its index itself when left out.
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        shape: Sequence[int],
+        slot: Callable[[tuple[int, ...]], Any] = lambda index: index,
+    ) -> None:
+        self.labels = labels
+        self._shape, self._slot = tuple(shape), slot
+        self._counts: dict[tuple[int, ...], np.ndarray] = {}
+        self._final: set[tuple[int, ...]] = set()
+        self._renumbering = Renumbering()
+
+    @property
+    def done(self) -> int:
+        """How many frames there are."""
+        return len(self._counts)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether there are frames, and none was labelled a second time."""
+        return bool(self._counts) and not self._final
+
+    def add(self, partial: Partial) -> None:
+        """Take in a frame, or take it in again with its final labels."""
+        slot = self._slot(partial.index)
+        if partial.index in self._counts:
+            self._renumbering.learn(np.asarray(self.labels[slot]), partial.labels)
+            self._final.add(partial.index)
+        self.labels[slot] = partial.labels
+        self._counts[partial.index] = np.bincount(partial.labels.ravel())
+
+    def settle(self) -> None:
+        """Give all frames the final ids where only some have them, after a run was stopped."""
+        if not self._final:
+            return
+        for index in self._counts.keys() - self._final:
+            slot = self._slot(index)
+            labels = np.asarray(self.labels[slot])
+            labels = self._renumbering.lut(int(labels.max(initial=0)))[labels]
+            self.labels[slot] = labels
+            self._counts[index] = np.bincount(labels.ravel())
+        self._final |= self._counts.keys()
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per cluster.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``index``, ``area`` over all frames in pixels, ``share`` of all their pixels,
+            ``first_frame``, ``last_frame`` and ``frames``, the number of those it is in; ids from
+            1 without a gap.
+        """
+        import pandas as pd
+
+        order = sorted(self._counts)
+        largest = max((len(counts) for counts in self._counts.values()), default=1)
+        areas = np.zeros((len(order), largest), np.int64)
+        for row, index in zip(areas, order, strict=True):
+            row[: len(self._counts[index])] = self._counts[index]
+        frames = [int(np.ravel_multi_index(index, self._shape)) if index else 0 for index in order]
+        rows = []
+        for label in range(1, largest):
+            area = int(areas[:, label].sum())
+            seen = [frame for frame, here in zip(frames, areas[:, label], strict=True) if here]
+            first, last = (seen[0], seen[-1]) if seen else (-1, -1)
+            rows.append((label, area, area / int(areas.sum()), first, last, len(seen)))
+        return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+class MovieSoFar:
+    """The frames of a movie that are done, provisionally or for good, while it is clustered.
+
+    Parameters
+    ----------
+    frames : Frames
+        The movie.
+    twice : bool
+        Whether frames come a second time, with other labels.
+    """
+
+    def __init__(self, frames: Frames, twice: bool) -> None:
+        self._frames, self._twice = frames, twice
+        self._labelled = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
+        self.add = self._labelled.add
+
+    @property
+    def done(self) -> int:
+        """How many frames there are."""
+        return self._labelled.done
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result, with one numbering in all frames."""
+        labelled = self._labelled
+        labelled.settle()
+        notes = list(provenance["notes"])
+        if self._twice and labelled.provisional:
+            notes.append("Labels and outlines are still provisional.")
+        facts = {**provenance, "notes": notes, "complete": False, "frames_done": labelled.done}
+        axes = self._frames.output_axes
+        return Segmentation(labelled.labels, labelled.table(), facts, axes, scale, units)
+
+
+class ClusterTask(Task["ClusterSegmentation"]):
+    """The same kind, the same label, in all frames; takes a :class:`.ConsistentConfig`.
+
+    Parameters
+    ----------
+    config : ConsistentConfig
+    model : Path, optional
+        A saved model that labels the frames, instead of clustering them.
+    scheduler : optional
+        Who encodes the frames; see :func:`.dask_cluster.open_workers`.
+    """
+
+    method = "consistent"
+    config: ConsistentConfig
+
+    def __init__(
+        self, config: ConsistentConfig, model: Path | None = None, scheduler: Any = None
+    ) -> None:
+        super().__init__(config, scheduler)
+        self.model = model
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, ClusterSegmentation]:
+        """Begin :func:`napari_kindred.iter_cluster_stack`."""
+        from ..clusters.predict import iter_cluster_stack
+
+        return iter_cluster_stack(
+            image,
+            config=self.config,
+            model=self.model,
+            metadata_axes=metadata_axes,
+            scheduler=self.scheduler,
+        )
+
+    def so_far(self, frames: Frames) -> MovieSoFar:
+        """Return an empty place for the frames of a movie."""
+        return MovieSoFar(frames, self.model is None and self.config.preset != "paper")
+
+
+@dataclass
+class MovieOutcome:
+    """What became of a movie.
+
+    Attributes
+    ----------
+    out : Path
+        Where the labels are.
+    clusters, frames : int
+        How many clusters, in how many frames that were done.
+    more : list of Path
+        What else was written: labels at further levels, and the model.
+    provenance : dict
+    seconds : float
+    """
+
+    out: Path
+    clusters: int = 0
+    frames: int = 0
+    more: list[Path] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def cluster_file(
+    source: Path,
+    out: Path,
+    config: ConsistentConfig,
+    report: Report,
+    *,
+    overwrite: bool = False,
+    model: Path | None = None,
+    save_model: Path | None = None,
+    levels: Sequence[int] = (),
+    at_level: int | None = None,
+    hide: Sequence[int] = (),
+    scheduler: Any = None,
+) -> MovieOutcome:
+    """Cluster a movie, from one file or a folder with a file per frame, into one result.
+
+    Parameters
+    ----------
+    source : Path
+        An image file or OME-Zarr, or a folder whose images are the frames of one movie, in the
+        order of their names.
+    out : Path
+        ``NAME.ome.zarr`` or ``NAME.tif``; a folder gets a TIFF of the movie's name.
+    config : ConsistentConfig
+    report : callable
+        Told every event.
+    overwrite : bool
+        Whether results that are there may be replaced.
+    model : Path, optional
+        A saved model that labels the frames, instead of clustering them.
+    save_model : Path, optional
+        Where the model goes; ends in ``.safetensors``.
+    levels : sequence of int
+        Further numbers of clusters; each gets a result of its own, ``NAME.level6.tif``.
+    at_level : int, optional
+        The number of clusters of the result itself; that of the clustering when left out.
+    hide : sequence of int
+        Labels of the result that are made background.
+    scheduler : optional
+        Who encodes the frames; see :func:`.dask_cluster.open_workers`.
+
+    Raises
+    ------
+    KindredError
+        For what is wrong with input, options, weights or output. Frames done before are saved.
+    """
+    image = read_image(source) if is_image(source) else read_folder(source)
+    out = place_of(out, image.name)
+    places = {level: level_path(out, level) for level in levels}
+    _check_places(source, [out, *places.values()], save_model, overwrite)
+    start = time.perf_counter()
+    outcome = MovieOutcome(out)
+
+    def keep(result: Segmentation) -> None:
+        try:
+            if result.provenance["complete"]:
+                result = _as_asked(result, at_level, hide)
+        finally:  # what took long is there even where what was asked of it cannot be
+            result.save(out, overwrite=overwrite)
+        outcome.clusters, outcome.provenance = len(result.table), result.provenance
+        outcome.frames = int(result.provenance["frames_done"])
+
+    result = run_task(ClusterTask(config, model, scheduler), image, report, keep)
+    if save_model is not None:
+        result.model.save(save_model)
+        outcome.more.append(save_model)
+    for level, place in places.items():
+        _at_level(result, level).save(place, overwrite=overwrite)
+        outcome.more.append(place)
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+def _at_level(result: ClusterSegmentation, level: int) -> ClusterSegmentation:
+    if level not in result.levels:
+        raise OptionError(
+            f"There are no {level} clusters to be shown; this movie has between "
+            f"{result.levels[0]} and {result.levels[-1]}."
+        )
+    return result.at_level(level)
+
+
+def _as_asked(result: Any, level: int | None, hide: Sequence[int]) -> ClusterSegmentation:
+    """Return a complete result at a level, some of its clusters made background."""
+    shown: ClusterSegmentation = result if level is None else _at_level(result, level)
+    return shown.without(hide) if hide else shown
+
+
+def level_path(out: Path, level: int) -> Path:
+    """Return where the labels of a further level go: ``NAME.level6.tif`` for ``NAME.tif``."""
+    found = _SUFFIX.search(out.name)
+    suffix = found.group() if found else out.suffix
+    return out.with_name(f"{out.name[: len(out.name) - len(suffix)]}.level{level}{suffix}")
+
+
+def _check_places(
+    source: Path, results: Sequence[Path], model: Path | None, overwrite: bool
+) -> None:
+    """Check before a long job that everything can be written."""
+    refuse_input(results[0], source)
+    for place in results:
+        check_output(place, overwrite)
+    if model is not None:
+        if model.suffix.lower() != ".safetensors":
+            raise OutputError(f"{model.name!r} is no name for a model; end it in .safetensors.")
+        check_folder(model.parent)
+        refuse_existing(model, overwrite)

@@ -1,0 +1,84 @@
+"""A picture of a result: frames above, the same frames with coloured labels below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from skimage.color import hsv2rgb
+from skimage.segmentation import find_boundaries
+
+from ..images.stack import Frames, normalise
+
+_GOLDEN = 0.6180339887498949
+_GAP = 6
+
+
+def colour_labels(labels: np.ndarray) -> np.ndarray:
+    """Give every label a colour of its own, neighbouring ids far apart in hue.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Y, X)
+
+    Returns
+    -------
+    ndarray of float, shape (Y, X, 3)
+        0 to 1; black where the label is 0.
+    """
+    hue = (labels * _GOLDEN) % 1.0
+    strength = (labels > 0).astype(float)
+    colours: np.ndarray = hsv2rgb(np.stack([hue, 0.75 * strength, strength], axis=-1))
+    return colours
+
+
+def draw_frame(pixels: np.ndarray, labels: np.ndarray, largest: int = 480) -> np.ndarray:
+    """Draw one frame above its labels.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (Y, X, C)
+    labels : ndarray of int, shape (Y, X)
+    largest : int
+        Larger frames are thinned out to about this many pixels a side.
+
+    Returns
+    -------
+    ndarray of uint8, shape (2 * height + gap, width, 3)
+    """
+    step = max(1, -(-max(labels.shape) // largest))
+    pixels, labels = pixels[::step, ::step], np.asarray(labels[::step, ::step])
+    seen = np.clip(normalise(pixels), 0, 1)
+    seen = np.broadcast_to(seen, (*labels.shape, 3))
+    inside = (labels > 0)[..., None]
+    mixed = np.where(inside, 0.55 * seen + 0.45 * colour_labels(labels), seen)
+    edge = find_boundaries(labels, mode="inner")
+    mixed[edge] = colour_labels(labels)[edge]
+    gap = np.ones((_GAP, labels.shape[1], 3))
+    return (np.concatenate([seen, gap, mixed]) * 255).astype(np.uint8)
+
+
+def draw_overview(frames: Frames, labels: Any, count: int = 4) -> np.ndarray:
+    """Draw several frames of a result side by side, from the first to the last.
+
+    Parameters
+    ----------
+    frames : Frames
+        The image.
+    labels : array-like
+        Its labels.
+    count : int
+        How many frames at most.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+    """
+    indices = list(frames.indices())
+    chosen = np.unique(np.linspace(0, len(indices) - 1, count).round().astype(int))
+    pictures = []
+    for place in chosen:
+        index = indices[place]
+        picture = draw_frame(frames.read(index).pixels, np.asarray(labels[index]))
+        pictures += [picture, np.full((picture.shape[0], _GAP, 3), 255, np.uint8)]
+    return np.concatenate(pictures[:-1], axis=1)

@@ -1,0 +1,64 @@
+"""What the command line shows while it works, and how it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..core.events import Event, Partial, Progress
+
+
+class Bar:
+    """A progress bar on stderr, where stderr is a terminal; notices are printed anywhere."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        # The percentage stays truthful whatever the units of the work are.
+        layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+        self._bar = tqdm(total=1.0, disable=None, bar_format=layout, leave=False)
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def report(self, event: Event, place: int = 0, count: int = 1) -> None:
+        """Show an event of image ``place`` of ``count``."""
+        image = f"image {place + 1}/{count} " if count > 1 else ""
+        if isinstance(event, Progress):
+            share = min(1.0, event.done / event.total) if event.total else 0.0
+            self._bar.n = (place + share) / count
+            frame = f"frame {event.frame}/{event.frames} " if event.frames > 1 else ""
+            self._bar.set_postfix_str(f"{image}{frame}{event.what}")
+        elif isinstance(event, Partial):
+            self._tell(f"{image}{event.note}" if event.note else "")
+        elif not image:
+            self._tell(event.text)  # of a folder's images, they are in provenance.json
+
+    def _tell(self, text: str) -> None:
+        if text and text not in self._told:
+            self._told.add(text)
+            self._bar.write(f"napari-kindred: {text}", file=sys.stderr)
+
+
+@contextmanager
+def terminate_like_interrupt() -> Iterator[None]:
+    """Treat a cluster's SIGTERM like Ctrl-C, so that what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,255 @@
+"""What a method does with one image from disk; what is done is kept however it ends."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from ..core.errors import reason_of
+from ..core.events import Event, Notice, Partial, Progress, finish
+from ..images.readers import read_image
+from ..images.stack import Frames
+from ..models.download import file_sha256
+from ..models.weights import resolve
+from ..results.segmentation import Assembly, Segmentation, provenance
+from ..results.storage import check_output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..core.config import EntityConfig
+    from ..images.readers import ImageFile
+
+Result = TypeVar("Result")
+Made = TypeVar("Made", bound=Segmentation)
+Report = Callable[[Event], None]
+
+
+class SoFar(Protocol):
+    """The frames that are done while a task works."""
+
+    @property
+    def done(self) -> Any:
+        """True when there are any."""
+
+    def add(self, partial: Partial) -> None:
+        """Take a finished frame in."""
+
+    def segmentation(
+        self,
+        provenance: Mapping[str, Any],
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
+    ) -> Segmentation:
+        """Return what is there as a result; its provenance tells whether that is all of it."""
+
+
+class Task(ABC, Generic[Made]):
+    """A method with its options, as files and folders need it.
+
+    Parameters
+    ----------
+    config : dataclass
+        The method's options; has ``axes`` and ``channel``.
+    scheduler : optional
+        Who works on the frames; see :func:`.dask_cluster.open_workers`.
+
+    Attributes
+    ----------
+    method : str
+        For provenance.
+    ends : tuple of str
+        How the names of an image's tables in a folder end, the first being the result's own.
+    """
+
+    method: ClassVar[str]
+    ends: ClassVar[tuple[str, ...]] = ("csv",)
+
+    def __init__(self, config: Any, scheduler: Any = None) -> None:
+        self.config, self.scheduler = config, scheduler
+
+    @abstractmethod
+    def iterate(self, image: Any, metadata_axes: str | None) -> Generator[Event, None, Made]:
+        """Begin the job on an image; see the ``iter_…`` function of the method."""
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Load once what all images of a folder need."""
+        yield from ()
+
+    def fresh(self) -> Task[Made]:
+        """Return the same task, prepared anew, for another thread or process."""
+        task = copy.copy(self)
+        finish(task.iter_prepare())
+        return task
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; networks are opened anew."""
+        return {**self.__dict__, "scheduler": None}
+
+    def sendable(self, result: Made) -> Made:
+        """Return a result as it is sent to another process, all of it in memory."""
+        return replace(result, labels=np.asarray(result.labels))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same, beside the config, for a folder to be gone on with."""
+        return {}
+
+    def so_far(self, frames: Frames) -> SoFar:
+        """Return an empty place for the frames of an image."""
+        return Assembly(frames)
+
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
+        """Return by name how many things there are of a kind, and their area in pixels."""
+        return {}
+
+    def check_output(self, out: Path, overwrite: bool) -> None:
+        """Check before a long job that its result can be written; see :mod:`.storage`."""
+        check_output(out, overwrite)
+
+    def tables(self, result: Made) -> tuple[pd.DataFrame, ...]:
+        """Return the tables of an image in a folder, one for each of :attr:`ends`."""
+        return (result.table,)
+
+
+def run_task(
+    task: Task[Made], image: ImageFile, report: Report, keep: Callable[[Segmentation], None]
+) -> Made:
+    """Work on an open image, and hand what there is to ``keep`` however it ends.
+
+    Parameters
+    ----------
+    task : Task
+    image : ImageFile
+    report : callable
+        Told every event.
+    keep : callable
+        Given the result; when the job is cancelled or fails, that of the frames done so far, its
+        provenance's ``complete`` then being False.
+
+    Returns
+    -------
+    Segmentation
+        The complete result.
+    """
+    image = replace(image, path=None)  # the result goes where the user says, not beside it
+    frames = Frames.open(image, task.config.axes, task.config.channel)
+    so_far = task.so_far(frames)
+    job = _iter_task(task, image, frames)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Partial):
+            so_far.add(event)
+        report(event)
+
+    start = time.perf_counter()
+    try:
+        result = finish(job, watch)
+    except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
+        job.close()
+        if so_far.done:
+            cancelled = isinstance(error, KeyboardInterrupt)
+            why = "cancelled" if cancelled else reason_of(error)
+            facts = provenance(
+                method=task.method,
+                config=task.config,
+                frames=frames,
+                seconds=time.perf_counter() - start,
+                notes=[*_notes(image), f"stopped: {why}"],
+                image=image.name,
+            )
+            _keep_surely(keep, so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
+        raise
+    _keep_surely(keep, result)
+    return result
+
+
+def _keep_surely(keep: Callable[[Segmentation], None], result: Segmentation) -> None:
+    """Keep a result; who cancels meanwhile gets what there is, who cancels twice gets nothing."""
+    try:
+        keep(result)
+    except KeyboardInterrupt:
+        keep(result)
+        raise
+
+
+def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:
+    """Work on an image file; the unit of work of a folder, as other processes take it."""
+    yield Progress(0, 1, "reading")
+    image = replace(read_image(path), path=None)
+    frames = Frames.open(image, task.config.axes, task.config.channel)
+    return task.sendable((yield from _iter_task(task, image, frames)))
+
+
+def _iter_task(task: Task[Made], image: ImageFile, frames: Frames) -> Generator[Event, None, Made]:
+    """Work on an image, whose facts go into the result."""
+    for note in _notes(image):
+        yield Notice(note)
+    result = yield from task.iterate(image, image.axes)
+    result.scale, result.units = image.scale_of(frames.output_axes)
+    result.provenance = {
+        **result.provenance,
+        "image": image.name,
+        "notes": [*_notes(image), *result.provenance.get("notes", [])],
+        "complete": True,
+        "frames_done": len(frames),
+    }
+    return result
+
+
+def _notes(image: ImageFile) -> list[str]:
+    return [image.note] if image.note else []
+
+
+class EntityTask(Task[Segmentation]):
+    """Every cell or nucleus its own label; takes an :class:`~napari_kindred.EntityConfig`.
+
+    The parameters are those of :class:`Task`.
+    """
+
+    method = "entities"
+    config: EntityConfig
+
+    def __init__(self, config: EntityConfig, scheduler: Any = None) -> None:
+        super().__init__(config, scheduler)
+        self._model: Any = None
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        """Load the network."""
+        from ..compute.device import select
+        from ..entities.checkpoint import load_network
+
+        self._model = load_network(self.config.weights, select(self.config.device))
+        yield from ()
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, Segmentation]:
+        """Begin :func:`napari_kindred.iter_segment_entities`."""
+        from ..entities.predict import iter_segment_entities
+
+        return iter_segment_entities(
+            image,
+            config=self.config,
+            metadata_axes=metadata_axes,
+            model=self._model,
+            scheduler=self.scheduler,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_model": None}
+
+    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+        """Count the entities."""
+        return {"entities": (len(result.table), int(result.table["area"].sum()))}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the weights' name and hash."""
+        name = self.config.weights
+        return {"weights": {"name": name, "sha256": file_sha256(resolve(name))}}

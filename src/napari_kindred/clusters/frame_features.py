@@ -1,0 +1,228 @@
+"""What is kept of a frame: its tokens, and where they are known already.
+
+Tokens are rounded to half precision as soon as they are there, and those in the movie's own space
+once more.  Whatever is taken from the cache, encoded on another machine, or encoded again after a
+run was killed, so has the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .._version import __version__
+from ..compute.device import describe, fitting_side, memory_budget, select
+from ..core.errors import OptionError
+from ..encoders.encode import SMALLEST_TILE, Large, iter_encode
+from ..models.feature_cache import content_of, key_of
+from .kmeans import Basis
+
+if TYPE_CHECKING:
+    from ..core.config import ConsistentConfig
+    from ..core.events import Notice, Progress
+    from ..encoders.base import Encoder
+    from ..models.feature_cache import FeatureCache
+
+Halves = NDArray[np.float16]
+
+
+TILE_BYTES = 600
+"""Memory that an encoder which takes any size needs per pixel of a tile.  Measured: by how much a
+process's peak rose on a CPU; 141 bytes for efficientnet and 204 for kindred at stride 4, 526 for
+kindred at stride 2."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are encoded; all that another process has to know.
+
+    Attributes
+    ----------
+    encoder : str
+        As :func:`~napari_kindred.encoders.registry.open_encoder` takes it.
+    stride : int
+    device : str
+    large : {"tiles", "resize"}
+    tile : int
+    embedding : bool
+        Whether a mask decoder wants whole frames in the end.
+    """
+
+    encoder: str
+    stride: int
+    device: str
+    large: Large
+    tile: int
+    embedding: bool
+
+    @classmethod
+    def of(cls, config: ConsistentConfig) -> Encoding:
+        """Return what a config says of it; ``tile`` is smaller where memory is short."""
+        budget = memory_budget(config.memory, select(config.device))
+        smallest = min(SMALLEST_TILE, config.tile)
+        return cls(
+            config.encoder,
+            config.stride,
+            config.device,
+            config.large,
+            fitting_side(config.tile, budget, TILE_BYTES, smallest),
+            config.refinement == "decoder",
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a frame.
+
+    Attributes
+    ----------
+    tokens : ndarray of float16, (h, w, n), or whole ones, (h, w, D)
+    valid : ndarray of bool, (h, w)
+    step : tuple of two floats
+        Pixels per token.
+    embedding : ndarray of float16, (h', w', D), or None
+        What the mask decoder wants, where it was asked for.
+    as_asked : bool
+        False where memory was short and tiles were smaller, which changes the last bits.
+    """
+
+    tokens: Halves
+    valid: NDArray[np.bool_]
+    step: tuple[float, float]
+    embedding: Halves | None = None
+    as_asked: bool = True
+
+    def values(self) -> NDArray[np.float32]:
+        """Return the tokens in single precision."""
+        return self.tokens.astype(np.float32)
+
+    def reduced(self, basis: Basis) -> Kept:
+        """Return the same frame, whose tokens are whole, in the movie's own space."""
+        tokens = basis.reduce(self.values()).astype(np.float16)
+        return replace(self, tokens=tokens)
+
+
+def encode_frame(
+    encoder: Encoder,
+    pixels: NDArray[np.float32],
+    how: Encoding,
+    basis: Basis | None,
+    looked: bool = False,
+) -> Generator[Progress | Notice, None, Kept]:
+    """Encode a frame; one unit of work, of which nothing depends on other frames.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Open; the one that ``how`` names.
+    pixels : ndarray of float32, (H, W, C)
+        Normalised as all frames of the movie are.
+    how : Encoding
+    basis : Basis or None
+        The movie's own space; None keeps whole tokens.
+    looked : bool
+        Whether the frame is one of those that the space was found in.  Its whole tokens are
+        reduced then, for whether they were still at hand must not change the last bits; those of
+        other frames are projected on the way, which is faster.
+
+    Raises
+    ------
+    OptionError
+        When a mask decoder wants whole frames, and this one had to be cut into tiles.
+    """
+    components = None if basis is None or looked else basis.components
+    found = yield from iter_encode(
+        encoder, pixels, large=how.large, tile=how.tile, components=components
+    )
+    if how.embedding and found.embedding is None:
+        raise OptionError(
+            "refinement='decoder' needs frames encoded in one go; choose large='resize'."
+        )
+    embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
+    values = found.values if basis is None or looked else basis.centred(found.values)
+    kept = Kept(values.astype(np.float16), found.valid, found.step, embedding)
+    return kept.reduced(basis) if basis is not None and looked else kept
+
+
+class Known:
+    """What earlier runs left of frames that look the same and were encoded the same way.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    encoder : Encoder
+    how : Encoding
+    """
+
+    def __init__(self, cache: FeatureCache, encoder: Encoder, how: Encoding) -> None:
+        self._cache, self._embedding = cache, how.embedding
+        self._about = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "device": describe(select(how.device)),
+            "encoder": [encoder.name, encoder.sha256, encoder.stride],
+            "large": how.large,
+            "tile": how.tile,
+        }
+
+    def get(self, content: str, basis: Basis | None, looked: bool = False) -> Kept | None:
+        """Return what is known of a frame; ``content`` is what :func:`.content_of` says of it.
+
+        The rest is as for :func:`encode_frame`.
+        """
+        known = self._cache.get(self._tokens_key(content, basis, looked))
+        if known is None:
+            return None
+        embedding = None
+        if self._embedding:
+            whole = self._cache.get(self._key([content], what="embedding"))
+            if whole is None:
+                return None
+            embedding = whole["embedding"]
+        step = known["step"]
+        return Kept(known["tokens"], known["valid"], (float(step[0]), float(step[1])), embedding)
+
+    def put(self, content: str, basis: Basis | None, looked: bool, kept: Kept) -> None:
+        """Keep what was found out about a frame, unless memory was short."""
+        if not kept.as_asked:
+            return
+        arrays = {"tokens": kept.tokens, "valid": kept.valid, "step": np.array(kept.step)}
+        self._cache.put(self._tokens_key(content, basis, looked), arrays)
+        if kept.embedding is not None:
+            key = self._key([content], what="embedding")
+            self._cache.put(key, {"embedding": kept.embedding})
+
+    def drop_whole(self, content: str) -> None:
+        """Forget a frame's whole tokens, which are large."""
+        self._cache.drop(self._tokens_key(content, None, False))
+
+    def get_look(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
+        """Return what a first look at frames found: the basis, and some tokens (N, n) in it."""
+        known = self._cache.get(self._key(contents, what="look", n_components=n_components))
+        if known is None:
+            return None
+        return Basis(known["mean"], known["components"]), known["tokens"]
+
+    def put_look(
+        self, contents: Sequence[str], n_components: int, basis: Basis, tokens: Halves
+    ) -> None:
+        """Keep what a first look found."""
+        arrays: dict[str, NDArray[Any]] = {
+            "mean": basis.mean,
+            "components": basis.components,
+            "tokens": tokens,
+        }
+        self._cache.put(self._key(contents, what="look", n_components=n_components), arrays)
+
+    def _tokens_key(self, content: str, basis: Basis | None, looked: bool) -> str:
+        space = [] if basis is None else [content_of(basis.mean), content_of(basis.components)]
+        looked = looked and basis is not None
+        return self._key([content], what="tokens", space=space, looked=looked)
+
+    def _key(self, contents: Sequence[str], **more: Any) -> str:
+        return key_of(contents, {**self._about, **more})

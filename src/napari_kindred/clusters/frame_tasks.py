@@ -1,0 +1,106 @@
+"""The unit of work of a movie's first pass: one frame, known from before or encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..compute.device import select
+from ..compute.tasks import absolute, check_same
+from ..core.errors import InputError
+from ..core.events import Notice, Progress
+from ..encoders.registry import open_encoder
+from ..images.stack import normalise_to
+from ..models.feature_cache import content_of
+from .frame_features import Encoding, Kept, Known, encode_frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..encoders.base import Encoder
+    from ..images.stack import Frames
+    from ..models.feature_cache import FeatureCache
+    from .kmeans import Basis
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the units of a run have in common.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    known : Known
+    how : Encoding
+    frames : Frames or None
+        The movie, where units read it themselves.
+    range : tuple of two floats
+        Intensities that become 0 and 1.
+    """
+
+    encoder: Encoder
+    known: Known
+    how: Encoding
+    frames: Frames | None
+    range: tuple[float, float]
+
+
+def opener_of(kit: Kit, cache: FeatureCache) -> Callable[[], Kit]:
+    """Return what opens a kit in another process, with the same weights."""
+    how = replace(kit.how, encoder=absolute(kit.how.encoder))
+    return partial(_open, how, kit.encoder.sha256, cache, kit.frames, kit.range)
+
+
+def _open(
+    how: Encoding,
+    sha256: str,
+    cache: FeatureCache,
+    frames: Frames | None,
+    span: tuple[float, float],
+) -> Kit:
+    encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))
+    check_same(how.encoder, encoder.sha256, sha256)
+    return Kit(encoder, Known(cache, encoder, how), how, frames, span)
+
+
+def iter_kept(
+    kit: Kit,
+    index: tuple[int, ...],
+    pixels: NDArray[np.float32] | None,
+    basis: Basis | None,
+    looked: bool,
+) -> Generator[Progress | Notice, None, tuple[Kept, bool]]:
+    """Return what is kept of a frame, and whether it was known from an earlier run.
+
+    Parameters
+    ----------
+    kit : Kit
+    index : tuple of int
+        Of the frame.
+    pixels : ndarray of float32, (H, W, C), or None
+        The normalised frame, where it is not read here.
+    basis, looked
+        As in :func:`.frame_features.encode_frame`.
+    """
+    if pixels is None:
+        if kit.frames is None:
+            raise InputError("A frame came without its pixels; give the movie itself.")
+        pixels = normalise_to(kit.frames.read(index).pixels, *kit.range)
+    content = content_of(pixels)
+    kept = kit.known.get(content, basis, looked)
+    if kept is not None:
+        return kept, True
+    job, as_asked = encode_frame(kit.encoder, pixels, kit.how, basis, looked), True
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            kept = replace(stop.value, as_asked=as_asked)
+            break
+        as_asked = as_asked and not isinstance(event, Notice)
+        yield event
+    kit.known.put(content, basis, looked, kept)
+    return kept, False

@@ -1,0 +1,182 @@
+"""Tokens made small: principal components, nearest centres, soft memberships."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
+
+from ..core.errors import InputError
+
+Floats = NDArray[np.float32]
+
+FITTED = 40_000
+"""At most so many tokens are looked at to find components or centres; all of them are assigned."""
+
+AT_ONCE = 8192
+"""Tokens that are added up in single precision before the sum goes on in double."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Principal components.
+
+    Attributes
+    ----------
+    mean : ndarray of float32, shape (D,)
+    components : ndarray of float32, shape (n, D)
+    """
+
+    mean: Floats
+    components: Floats
+
+    def reduce(self, tokens: Floats) -> Floats:
+        """Project tokens (…, D) to (…, n)."""
+        # The mean is projected by itself, which spares a copy of the tokens; and one product of two
+        # large matrices is faster than many of small ones.
+        flat = tokens.reshape(-1, tokens.shape[-1]) @ self.components.T
+        return self.centred(flat).reshape(*tokens.shape[:-1], -1)
+
+    def centred(self, projected: Floats) -> Floats:
+        """Return what :meth:`reduce` does, of tokens that an encoder projected already (…, n)."""
+        return np.asarray(projected - self.mean @ self.components.T, np.float32)
+
+    def expand(self, reduced: Floats) -> Floats:
+        """Return the tokens (…, D) that reduced ones (…, n) are the projections of."""
+        return np.asarray(reduced @ self.components + self.mean, np.float32)
+
+
+def fit_basis(tokens: Floats, n_components: int) -> Basis:
+    """Find the principal components of tokens (N, D), at most ``min(n_components, N - 1, D)``."""
+    count = max(1, min(n_components, len(tokens) - 1, tokens.shape[1]))
+    solver = "covariance_eigh" if len(tokens) > tokens.shape[1] else "full"
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal tokens have no variance to share
+        fitted = PCA(count, svd_solver=solver).fit(tokens.astype(np.float64))
+    # The order in memory changes the last bits of products: that of a basis read from disk.
+    components = fitted.components_.astype(np.float32, order="C")
+    return Basis(fitted.mean_.astype(np.float32), components)
+
+
+def sample(tokens: Floats, count: int, random: np.random.Generator) -> Floats:
+    """Return ``count`` of the tokens (N, D) in their order, or all of them when there are fewer."""
+    if len(tokens) <= count:
+        return tokens
+    return tokens[np.sort(random.choice(len(tokens), count, replace=False))]
+
+
+def different(tokens: Floats, most: int) -> int:
+    """Count the different tokens among (N, n), up to ``most``."""
+    count = 0
+    for every in (max(1, len(tokens) // 1000), 1):  # nearly always a few of them are enough
+        count = len(np.unique(tokens[::every], axis=0))
+        if count >= most:
+            return most
+    return count
+
+
+def fit_centres(
+    tokens: Floats,
+    count: int,
+    seed: int,
+    *,
+    start: Floats | None = None,
+    weights: NDArray[np.float64] | None = None,
+    tries: int = 1,
+) -> Floats:
+    """Find centres by k-means.
+
+    Parameters
+    ----------
+    tokens : ndarray, (N, n)
+    count : int
+        Number of centres.
+    start : ndarray, (count, n), optional
+        Where to begin; k-means++ when left out.
+    weights : ndarray, (N,), optional
+    tries : int
+        How often k-means++ begins anew; the best result is kept.
+
+    Raises
+    ------
+    InputError
+        When there are fewer different tokens than centres.
+    """
+    there = different(tokens, count)
+    if there < count:
+        raise InputError(
+            f"The movie has only {there} different tokens, too few for {count} clusters; ask for "
+            "fewer clusters, or a finer stride."
+        )
+    means = KMeans(
+        count,
+        init="k-means++" if start is None else start,
+        n_init=1 if start is not None else tries,
+        random_state=seed,
+    )
+    # Threads add up in any order, which changes the last bits from run to run.
+    with _threads().limit(limits=1, user_api="openmp"), warnings.catch_warnings():
+        # Tokens that differ in their last bits only leave centres over; those stand for none.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = means.fit(tokens, sample_weight=weights)
+    centres: Floats = fitted.cluster_centers_.astype(np.float32)
+    return centres
+
+
+@functools.cache
+def _threads() -> Any:
+    """Return what controls scikit-learn's threads; to find them takes longer than small fits."""
+    return ThreadpoolController()
+
+
+def squared_distances(tokens: Floats, centres: Floats) -> Floats:
+    """Squared Euclidean distances (…, K) of tokens (…, n) to centres (K, n)."""
+    square = (tokens * tokens).sum(-1)[..., None] + (centres * centres).sum(-1)
+    distances: Floats = np.maximum(square - 2 * (tokens @ centres.T), 0)
+    return distances
+
+
+def nearest(tokens: Floats, centres: Floats) -> NDArray[np.intp]:
+    """Index (…) of the centre (K, n) next to each token (…, n)."""
+    # The token's own square is the same for all centres.
+    closest: NDArray[np.intp] = ((centres * centres).sum(-1) - 2 * (tokens @ centres.T)).argmin(-1)
+    return closest
+
+
+def memberships(tokens: Floats, centres: Floats, temperature: float) -> Floats:
+    """Soft assignment (…, K): softmax of the negative squared distances over ``temperature``."""
+    distances = squared_distances(tokens, centres)
+    distances -= distances.min(-1, keepdims=True)
+    soft = np.exp(-distances / max(temperature, 1e-12))
+    normed: Floats = soft / soft.sum(-1, keepdims=True)
+    return normed
+
+
+def means(
+    frames: list[Floats], labels: NDArray[np.intp], count: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Mean token (count, D) and number of tokens (count,) of each label; zeros without tokens.
+
+    Parameters
+    ----------
+    frames : list of ndarray, (N, D) each
+    labels : ndarray of int, (N of all frames,)
+    count : int
+    """
+    sizes = np.bincount(labels, minlength=count)
+    total = np.zeros((count, frames[0].shape[1]))
+    place = 0
+    for tokens in frames:  # products of matrices, summed in double precision
+        for first in range(0, len(tokens), AT_ONCE):
+            part = tokens[first : first + AT_ONCE]
+            members = np.arange(count)[:, None] == labels[place : place + len(part)]
+            total += members.astype(np.float32) @ part
+            place += len(part)
+    return (total / np.maximum(sizes, 1)[:, None]).astype(np.float32), sizes

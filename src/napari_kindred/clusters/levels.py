@@ -1,0 +1,73 @@
+"""Levels of the hierarchy: the same leaves under fewer or more labels, without encoding again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import OptionError
+from .merge_tree import cut
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .model import HierarchicalClustering
+
+LAZY = 1 << 28
+"""Labels of more bytes than this are looked up when they are read, frame by frame."""
+
+
+def lut(model: HierarchicalClustering, n: int) -> NDArray[np.int32]:
+    """Return the label of each leaf when there are ``n`` clusters.
+
+    Parameters
+    ----------
+    model : HierarchicalClustering
+        Fitted.
+    n : int
+        2 … number of leaves.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_leaves,)
+        1 … n, 1 being the cluster with the largest area in the movie that the model was fitted
+        to; with ``background="largest"`` that one is 0 and the others are 1 … n - 1.
+
+    Raises
+    ------
+    OptionError
+        When the hierarchy has no such level.
+    """
+    leaves = len(model.leaf_areas_)
+    if not 2 <= n <= leaves:
+        raise OptionError(f"There is no level of {n} clusters; choose one from 2 to {leaves}.")
+    owner = cut(model.merges_, n)
+    areas = np.bincount(owner, model.leaf_areas_, minlength=n)
+    rank = np.empty(n, np.int32)
+    rank[np.argsort(-areas, kind="stable")] = np.arange(n, dtype=np.int32)
+    labels: NDArray[np.int32] = rank[owner] + np.int32(model.background != "largest")
+    return labels
+
+
+def relabel(leaves: Any, table: NDArray[np.int32]) -> Any:
+    """Look up labels for leaves.
+
+    Parameters
+    ----------
+    leaves : ndarray or zarr array of int
+        Leaf of every pixel.
+    table : ndarray of int32, shape (n_leaves,)
+        See :func:`lut`.
+
+    Returns
+    -------
+    ndarray of int32, or a lazy dask array where the labels would be large or leaves are on disk
+    """
+    if isinstance(leaves, np.ndarray) and leaves.size * 4 <= LAZY:
+        return table[leaves]
+    import dask.array as da
+
+    chunks = getattr(leaves, "chunks", None) or (1,) * (leaves.ndim - 2) + tuple(leaves.shape[-2:])
+    blocks = da.from_array(leaves, chunks=chunks, name=False)  # a name would read them all
+    return blocks.map_blocks(lambda block: table[block], dtype=np.int32)

@@ -1,0 +1,398 @@
+"""Consistent hierarchical clustering (BYOCL) as a scikit-learn style estimator of tokens.
+
+Frames are clustered in batches, and only the means of those local clusters, the *prototypes*, are
+clustered over the whole movie (``papers/byocl.txt``; ``preset="paper"`` is exactly that).  The
+default goes on from there: see :class:`HierarchicalClustering`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+
+from ..core.config import ConsistentConfig
+from ..core.errors import InputError
+from ..results.atomic import plain
+from . import kmeans as latent
+from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
+from .merge_tree import best_count, cut, grow_leaves, ward_merges
+from .prepass import as_tokens, first_look, flattened, halved, look_at
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .kmeans import Floats
+
+TEMPERATURE = 0.3
+"""Of soft assignments, in units of the mean squared distance to the nearest centre."""
+
+SAMPLED = 1500
+"""Tokens of each frame that go into the sample on which clusters are polished."""
+
+LARGEST_SAMPLE = 60_000
+"""A sample that grows beyond this is thinned to half."""
+
+
+class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """The same kind of token, the same label, in every frame.
+
+    Parameters
+    ----------
+    n_clusters : int or "auto"
+        Labels in the end; ``"auto"`` takes the largest gap of the hierarchy of prototypes.
+    batch_size : int
+        Frames that are clustered together at first.
+    n_local : int
+        Clusters of a batch.  By default at least ``n_clusters``, so that one batch is enough.
+    n_components : int
+        Principal components that are kept.
+    preset : {"default", "paper"}
+        ``"paper"``: components and local clusters of each batch by itself, prototypes of equal
+        weight clustered in components of their own, tokens labelled through their local cluster;
+        the options below are then without effect.
+    overlap : int
+        Frames of the batch before that a batch's local clusters are fitted to as well.
+    weighting : float
+        A prototype counts for its number of tokens to this power.
+    carry_over : bool
+        Whether a batch begins with the local clusters of the batch before.
+    reassign : bool
+        Whether clusters are polished on a sample of the movie's tokens and every token then goes
+        to the nearest of them; else it follows its local cluster.
+    background : {"none", "largest"}
+        Whether the largest cluster is label 0.
+    seed : int
+
+    Attributes
+    ----------
+    prototypes_ : ndarray, (M, D)
+        Mean token of each local cluster, in the encoder's own dimensions; with
+        ``preset="default"`` from the mean of its reduced tokens, so the part of it that the
+        components see.
+    sizes_ : ndarray, (M,)
+        Tokens it stands for.
+    prototype_labels_ : ndarray, (M,)
+        Cluster of each prototype, 0 … K - 1.
+    centres_ : ndarray, (K, n)
+        Clusters in reduced space.
+    leaves_, leaf_parents_, leaf_areas_ : ndarray
+        Leaves of the hierarchy in reduced space, the cluster of each, and its area in tokens.
+    merges_ : ndarray, (L - 1, 2)
+        The hierarchy; see :func:`.merge_tree.ward_merges`.
+    intensity_ : tuple of two floats, or None
+        Intensities that became 0 and 1 before encoding; kept for other movies.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int | Literal["auto"] = 12,
+        *,
+        batch_size: int = 4,
+        n_local: int = 10,
+        n_components: int = 20,
+        preset: Literal["default", "paper"] = "default",
+        overlap: int = 0,
+        weighting: float = 0.5,
+        carry_over: bool = True,
+        reassign: bool = True,
+        background: Literal["none", "largest"] = "none",
+        seed: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.batch_size = batch_size
+        self.n_local = n_local
+        self.n_components = n_components
+        self.preset = preset
+        self.overlap = overlap
+        self.weighting = weighting
+        self.carry_over = carry_over
+        self.reassign = reassign
+        self.background = background
+        self.seed = seed
+
+    # -- fitting ----------------------------------------------------------------------------
+
+    def fit(self, frames: Iterable[Floats], y: object = None) -> HierarchicalClustering:  # noqa: ARG002
+        """Cluster a movie.
+
+        Parameters
+        ----------
+        frames : array (T, h, w, D), or iterable of arrays (h, w, D)
+            Tokens of each frame in order of time; an iterable that can be gone through once is
+            enough, of which the first batch is then taken for the first look.
+
+        Raises
+        ------
+        InputError
+            When there are too few tokens for the clusters asked for.
+        OptionError
+            When a parameter has a value that it cannot take.
+        """
+        self.reset()
+        movie = _movie(frames)
+        if self.preset == "default" and isinstance(movie, np.ndarray | list | tuple) and len(movie):
+            self.look(_alike(movie[i] for i in look_at(len(movie))))
+        for batch in _batches(movie, self.batch_size):
+            self.partial_fit(batch)
+        return self.finish()
+
+    def reset(self) -> None:
+        """Forget everything, and check the parameters."""
+        ConsistentConfig(**plain(self.get_params()))  # whose names and limits are the same
+        self.basis_: Basis | None = None
+        self.intensity_: tuple[float, float] | None = None
+        self.encoder_: dict[str, Any] = {}
+        self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
+        self._prototypes: list[Floats] = []
+        self._sizes: list[NDArray[np.int64]] = []
+        self._carried: Floats | None = None
+        self._before: list[Floats] = []
+        self._sample: list[Floats] = []
+        self._every = 1
+
+    def look(self, frames: Sequence[Floats]) -> None:
+        """Find components and first clusters in a few frames spread over the movie (h, w, D)."""
+        self.begin(*first_look(frames, self.n_components))
+
+    def begin(self, basis: Basis, tokens: NDArray[np.float16]) -> None:
+        """Begin with what :func:`.prepass.first_look` found: components, reduced tokens (N, n)."""
+        self.basis_, reduced = basis, tokens.astype(np.float32)
+        fewest = 2 if self.n_clusters == "auto" else self.n_clusters
+        count = max(latent.different(reduced, self._local_count()), fewest)
+        self.first_ = fit_centres(reduced, count, self.seed)
+        self.first_ = self.first_[np.argsort(-np.bincount(nearest(reduced, self.first_)))]
+        self._carried = self.first_
+
+    def _local_count(self) -> int:
+        if self.preset == "paper" or self.n_clusters == "auto":
+            return self.n_local
+        return max(self.n_local, self.n_clusters)
+
+    def partial_fit(self, batch: Any, y: object = None) -> HierarchicalClustering:  # noqa: ARG002
+        """Cluster one more batch, (B, h, w, D); :meth:`finish` makes its clusters the movie's."""
+        if not hasattr(self, "_prototypes"):
+            self.reset()
+        frames = _alike(batch)
+        if self.preset == "default":
+            if self.basis_ is None:
+                self.look(frames)
+            return self.partial_fit_reduced([self.reduce(frame) for frame in frames])
+        flat = [flattened(frame) for frame in frames]
+        tokens = np.concatenate(flat)
+        reduced = fit_basis(tokens, self.n_components).reduce(tokens)
+        count = latent.different(reduced, self._local_count())
+        local = nearest(reduced, fit_centres(reduced, count, self.seed))
+        self._take_in(flat, local, frames[0].shape[:2])
+        return self
+
+    def partial_fit_reduced(self, batch: Sequence[Floats]) -> HierarchicalClustering:
+        """Cluster one more batch whose tokens are reduced already, (B, h, w, n).
+
+        They count as rounded to half precision, in which they are kept.  Only for
+        ``preset="default"``, and after :meth:`look`.
+        """
+        frames = [halved(np.asarray(frame, np.float32)) for frame in batch]
+        flat = [flattened(frame) for frame in frames]
+        reduced, number = np.concatenate(flat), len(self._prototypes)
+        centres = self._local_centres(reduced, number)
+        self._take_sample(reduced, len(frames), number)
+        self._take_in(flat, nearest(reduced, centres), frames[0].shape[:2])
+        return self
+
+    def _take_in(self, flat: list[Floats], local: NDArray[np.intp], shape: tuple[int, ...]) -> None:
+        """Keep what a batch's local clusters stand for."""
+        # Black frames have fewer clusters; those that they lack have no tokens.
+        prototypes, sizes = latent.means(flat, local, self._local_count())
+        self._prototypes.append(prototypes)
+        self._sizes.append(sizes)
+        if not self._reassigns():
+            dtype = np.min_scalar_type(self._local_count() - 1)
+            self.local_labels_ += list(local.astype(dtype).reshape(-1, *shape))
+
+    def _local_centres(self, reduced: Floats, number: int) -> Floats:
+        random = np.random.default_rng((self.seed, number))
+        seen = latent.sample(np.concatenate([*self._before, reduced]), latent.FITTED // 2, random)
+        start = self._carried if self.carry_over else None
+        count = self._local_count() if start is None else len(start)
+        there = latent.different(seen, count)
+        if start is not None and there < count:
+            return start
+        centres = fit_centres(seen, there, self.seed, start=start)
+        if self.carry_over:
+            self._carried = centres
+        if self.overlap:
+            size = min(len(reduced), self.overlap * (len(reduced) // max(1, self.batch_size)))
+            self._before = [reduced[-size:]] if size else []
+        return centres
+
+    def _take_sample(self, reduced: Floats, frames: int, number: int) -> None:
+        random = np.random.default_rng((self.seed, number, 1))
+        if number % self._every:
+            return
+        self._sample.append(latent.sample(reduced, SAMPLED * frames, random))
+        if sum(map(len, self._sample)) > LARGEST_SAMPLE:
+            self._sample = self._sample[::2]
+            self._every *= 2
+
+    def _reassigns(self) -> bool:
+        return self.reassign and self.preset == "default"
+
+    def finish(self) -> HierarchicalClustering:
+        """Cluster the prototypes of all batches, and build the hierarchy below and above."""
+        if not getattr(self, "_prototypes", None):
+            raise InputError("There is nothing to cluster yet: give it frames first.")
+        self.prototypes_ = np.concatenate(self._prototypes)
+        self.sizes_ = np.concatenate(self._sizes)
+        # A local cluster that lost all its tokens stands for none.
+        filled = np.flatnonzero(self.sizes_)
+        prototypes, sizes = self.prototypes_[filled], self.sizes_[filled]
+        if self.preset == "paper" or self.basis_ is None:
+            self.basis_ = fit_basis(prototypes, self.n_components)
+            reduced, weights = self.basis_.reduce(prototypes), np.ones(len(filled))
+        else:
+            reduced, weights = prototypes, sizes.astype(np.float64) ** self.weighting
+            self.prototypes_ = self.basis_.expand(self.prototypes_)
+        count = self.n_clusters
+        if count == "auto":
+            count = best_count(reduced, weights)
+        if len(reduced) < count:
+            raise InputError(
+                f"The movie gives only {len(reduced)} prototypes, too few for {count} clusters; "
+                "ask for fewer clusters, or for more in each batch (n_local)."
+            )
+        centres = fit_centres(reduced, count, self.seed, weights=weights, tries=10)
+        tokens = np.concatenate(self._sample) if self._sample else reduced
+        if self._reassigns():
+            centres = fit_centres(tokens, count, self.seed, start=centres)
+        self.prototype_labels_ = np.full(len(self.prototypes_), -1)
+        self.prototype_labels_[filled] = nearest(reduced, centres)
+        self._grow(tokens, centres, None if self._sample else sizes)
+        return self
+
+    def _grow(
+        self, tokens: Floats, centres: Floats, weights: NDArray[np.int64] | None = None
+    ) -> None:
+        """Set clusters and hierarchy."""
+        self.centres_ = centres
+        distances = squared_distances(tokens, centres).min(1)
+        self.temperature_ = TEMPERATURE * float(distances.mean())
+        self.leaves_, self.leaf_parents_, self.leaf_areas_ = grow_leaves(
+            tokens, centres, self.seed, weights
+        )
+        self.merges_, _ = ward_merges(self.leaves_, self.leaf_areas_, self.leaf_parents_)
+
+    @property
+    def n_labels_(self) -> int:
+        """Number of clusters found."""
+        return len(self.centres_)
+
+    @property
+    def kinds_(self) -> NDArray[np.intp]:
+        """Rough kind of each cluster: the hierarchy cut at a third as many."""
+        kinds = cut(self.merges_, max(2, self.n_labels_ // 3))
+        first = np.searchsorted(self.leaf_parents_, np.arange(self.n_labels_))
+        return kinds[first]
+
+    # -- labelling --------------------------------------------------------------------------
+
+    def reduce(self, tokens: Floats) -> Floats:
+        """Project tokens (…, D) to the space of the clusters (…, n)."""
+        if getattr(self, "basis_", None) is None:
+            raise InputError("There is nothing to project with yet: give it frames first.")
+        basis: Basis = self.basis_  # type: ignore[assignment]
+        if np.shape(tokens)[-1:] != basis.mean.shape:
+            raise InputError(f"Tokens must have {len(basis.mean)} values, as at first.")
+        return basis.reduce(np.asarray(tokens, np.float32))
+
+    def predict(self, frames: Iterable[Floats]) -> NDArray[np.int32]:
+        """Label tokens by the stored clusters, without clustering anew.
+
+        Parameters
+        ----------
+        frames : array (T, h, w, D), or iterable of arrays (h, w, D)
+
+        Returns
+        -------
+        ndarray of int32, (T, h, w)
+            As :func:`.levels.lut` numbers them.
+        """
+        if not hasattr(self, "centres_"):
+            raise InputError("The model is not fitted; call fit first, or load one.")
+        numbers = self.numbers_
+        labels = [
+            numbers[nearest(self.reduce(as_tokens(frame)), self.centres_)] for frame in frames
+        ]
+        if len({frame.shape for frame in labels}) != 1:
+            raise InputError("Give at least one frame, and all of one size.")
+        return np.stack(labels)
+
+    def fit_predict(self, frames: Iterable[Floats], y: object = None) -> NDArray[np.int32]:  # noqa: ARG002
+        """Cluster a movie and return the labels of its tokens, (T, h, w) int32."""
+        movie = _movie(frames)
+        frames = movie if isinstance(movie, np.ndarray | list | tuple) else list(movie)
+        self.fit(frames)
+        if self._reassigns():
+            return self.predict(frames)
+        return np.stack([self.numbers_[self.local_clusters(i)] for i in range(len(frames))])
+
+    def local_clusters(self, number: int) -> NDArray[np.intp]:
+        """Cluster of each token (h, w) of a fitted frame through its local one (paper step 5)."""
+        batch = number // self.batch_size
+        table = self.prototype_labels_.reshape(-1, len(self._prototypes[0]))[batch]
+        clusters: NDArray[np.intp] = table[self.local_labels_[number]]
+        return clusters
+
+    @property
+    def numbers_(self) -> NDArray[np.int32]:
+        """Label of each cluster 0 … K - 1; see :func:`.levels.lut`."""
+        from .levels import lut
+
+        first = np.searchsorted(self.leaf_parents_, np.arange(self.n_labels_))
+        return lut(self, self.n_labels_)[first]
+
+    # -- to disk and back -------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a safetensors file: prototypes, clusters, hierarchy, options."""
+        from .model_io import save_model
+
+        return save_model(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> HierarchicalClustering:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            When the file is missing, damaged or no model.
+        """
+        from .model_io import load_model
+
+        return load_model(cls, Path(path))
+
+
+def _movie(frames: Any) -> Any:
+    """Return the frames of a movie; raises InputError for what is none."""
+    if not isinstance(frames, Iterable) or (isinstance(frames, np.ndarray) and frames.ndim < 2):
+        raise InputError("The frames of a movie are an array (T, h, w, D), or one by one.")
+    return frames
+
+
+def _alike(frames: Iterable[Any]) -> list[Floats]:
+    """Return the tokens of frames, which must have one shape."""
+    made: list[Floats] = []
+    for frame in frames:
+        made.append(as_tokens(frame, made[0].shape if made else None))
+    return made
+
+
+def _batches(frames: Iterable[Floats], size: int) -> Iterator[list[Floats]]:
+    rest = iter(frames)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,0 +1,169 @@
+"""Models of consistent clustering on disk: safetensors, so that nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from ..core.errors import InputError, OptionError, OutputError, WeightsError
+from ..models.weights import read_header, there
+from ..results.atomic import check_folder, plain, replacing
+from ..results.storage import IN_MEMORY, copy_labels, create_labels
+from ..results.zarr_tables import read_columns, write_columns
+from .kmeans import Basis
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import zarr
+
+    from .model import HierarchicalClustering
+
+Model = TypeVar("Model", bound="HierarchicalClustering")
+
+KIND = "napari-kindred consistent clusters"
+
+LEAVES, LEAVES_PER_FRAME, MODEL = "leaves", "leaves_per_frame", "model"
+"""What a result's group calls that from which any level can be shown."""
+
+_ARRAYS = {
+    "prototypes_": np.float32,
+    "sizes_": np.int64,
+    "prototype_labels_": np.int64,
+    "centres_": np.float32,
+    "leaves_": np.float32,
+    "leaf_parents_": np.int64,
+    "leaf_areas_": np.float64,
+    "merges_": np.int32,
+}
+
+
+def save_model(model: HierarchicalClustering, path: Path) -> Path:
+    """Write a fitted model.
+
+    Raises
+    ------
+    InputError
+        When it is not fitted.
+    OutputError
+        When the file cannot be written, or is not named ``.safetensors``.
+    """
+    content = _packed(model)
+    if path.suffix.lower() != ".safetensors":
+        raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
+    check_folder(path.parent)
+    with replacing(path) as part:
+        # Written as bytes: safetensors' own files are unreadable to colleagues.
+        part.write_bytes(content)
+    return path
+
+
+def _packed(model: HierarchicalClustering) -> bytes:
+    """Return a fitted model as the content of its file."""
+    if not hasattr(model, "centres_") or model.basis_ is None:
+        raise InputError("The model is not fitted; cluster a movie first.")
+    tensors = {
+        name: np.ascontiguousarray(getattr(model, name), dtype) for name, dtype in _ARRAYS.items()
+    }
+    tensors |= {"mean": model.basis_.mean, "components": model.basis_.components}
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    facts = {
+        "options": plain(model.get_params()),
+        "temperature": model.temperature_,
+        "intensity": model.intensity_,
+        "encoder": model.encoder_,
+    }
+    return bytes(save(tensors, {"kind": KIND, "facts": json.dumps(plain(facts))}))
+
+
+def load_model(cls: type[Model], path: Path) -> Model:
+    """Read a model; see :meth:`.HierarchicalClustering.load`."""
+    if there(path) is None:
+        raise WeightsError(f"There is no model {str(path)!r}; check the path.")
+    about = read_header(path).get("__metadata__", {})
+    wrong = WeightsError(
+        f"{path.name!r} is no model of consistent clusters; give one that was saved as such."
+    )
+    if about.get("kind") != KIND:
+        raise wrong
+    try:
+        tensors = load_file(path)
+        _check_shapes(tensors)
+        facts: dict[str, Any] = json.loads(about["facts"])
+        model = cls(**facts["options"])
+        model.reset()
+        model.basis_ = Basis(tensors["mean"], tensors["components"])
+        for name in _ARRAYS:
+            setattr(model, name, tensors[name])
+        model.temperature_ = float(facts["temperature"])
+        low_high = facts["intensity"]
+        model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        model.encoder_ = dict(facts["encoder"])
+    except (SafetensorError, OptionError, LookupError, ValueError, TypeError) as error:
+        raise wrong from error
+    return model
+
+
+def write_leaves(
+    root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: HierarchicalClustering
+) -> None:
+    """Add to a result's group what it takes to show it at any level.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        Of the result.
+    leaves : array-like of uint8
+        The finest cluster of every pixel.
+    rows : DataFrame
+        A row per leaf and frame.
+    model : HierarchicalClustering
+    """
+    copy_labels(leaves, create_labels(root.create_group(LEAVES), leaves.shape, np.uint8))
+    write_columns(root, rows, LEAVES_PER_FRAME)
+    root.create_array(MODEL, data=np.frombuffer(_packed(model), np.uint8))
+
+
+def read_leaves(root: zarr.Group, cls: type[Model]) -> tuple[Any, pd.DataFrame, Model] | None:
+    """Read what :func:`write_leaves` wrote; None where there is nothing of it.
+
+    Returns
+    -------
+    leaves : ndarray of uint8, or zarr array where they are large
+    rows : DataFrame
+    model : HierarchicalClustering
+    """
+    if MODEL not in root:
+        return None
+    array: Any = root[f"{LEAVES}/0"]
+    leaves = array[:] if array.nbytes <= IN_MEMORY else array
+    packed: Any = root[MODEL]
+    with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
+        path = Path(folder, "model.safetensors")
+        path.write_bytes(packed[:].tobytes())
+        model = load_model(cls, path)
+    return leaves, read_columns(root, LEAVES_PER_FRAME), model
+
+
+def _check_shapes(tensors: dict[str, Any]) -> None:
+    """Raise ValueError where tensors do not fit each other."""
+    (prototypes, dimension), (_, kept) = tensors["prototypes_"].shape, tensors["centres_"].shape
+    leaves = len(tensors["leaves_"])
+    expected = {
+        "sizes_": (prototypes,),
+        "prototype_labels_": (prototypes,),
+        "leaves_": (leaves, kept),
+        "leaf_parents_": (leaves,),
+        "leaf_areas_": (leaves,),
+        "merges_": (leaves - 1, 2),
+        "mean": (dimension,),
+        "components": (kept, dimension),
+    }
+    wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
+    if wrong:
+        raise ValueError(f"unexpected shape of {', '.join(wrong)}")

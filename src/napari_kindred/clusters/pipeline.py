@@ -1,0 +1,332 @@
+"""One run of consistent clustering: frames are read, encoded, clustered, and labelled."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..compute.device import trim
+from ..core.errors import InputError, OptionError
+from ..core.events import Event, Notice, Partial, Progress
+from ..encoders.registry import open_encoder
+from ..images.stack import intensity_range
+from ..models.feature_cache import content_of
+from ..results.spool import Spool
+from .frame_features import Encoding, Halves, Kept, Known
+from .frame_tasks import Kit, iter_kept, opener_of
+from .labelling import Labeller, provisional
+from .prefetch import Reader
+from .prepass import first_look, look_at
+from .result import ClusterAssembly, count_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from ..compute.workers import Job, Workers
+    from ..core.config import ConsistentConfig
+    from ..encoders.base import Encoder
+    from ..images.stack import Frames
+    from ..models.feature_cache import FeatureCache
+    from .kmeans import Basis
+    from .model import HierarchicalClustering
+
+TRIMMED = 16
+"""Frames after which freed memory is given back, where they come one by one."""
+
+LABELLING = 0.3
+"""What labelling a frame costs, compared with encoding it; for the progress bar only."""
+
+
+class Run:
+    """One run over one movie.
+
+    Parameters
+    ----------
+    frames : Frames
+    config : ConsistentConfig
+    workers : Workers
+        Who encodes.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        Open; after :meth:`open`.
+    notes : list of str
+        What the user was told.
+    reader : Reader
+    """
+
+    encoder: Encoder
+    known: Known
+
+    def __init__(self, frames: Frames, config: ConsistentConfig, workers: Workers) -> None:
+        self.frames, self.config, self.workers = frames, config, workers
+        self.how = Encoding.of(config)
+        self.indices = list(frames.indices())
+        self.notes: list[str] = []
+        self.reader = Reader(frames)
+        self._reduced, self._embeddings = Spool(), Spool()
+        self._places: list[int] = []
+        self._looked: dict[int, Kept] = {}
+        self._passed, self._finished = 0, 0
+        self._step = (1.0, 1.0)
+        self._valid: np.ndarray | None = None
+
+    def close(self) -> None:
+        """Delete what is on disk, and read nothing more."""
+        self._reduced.close()
+        self._embeddings.close()
+        self.reader.close()
+
+    def open(self, cache: FeatureCache) -> None:
+        """Open the encoder, and what is known of its tokens."""
+        config = self.config
+        self.encoder = open_encoder(
+            config.encoder, stride=config.stride, device=self.workers.device
+        )
+        if config.refinement == "decoder" and self.encoder.decoder is None:
+            raise OptionError(
+                f"refinement='decoder' needs an encoder with a mask decoder, which "
+                f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
+            )
+        self.known, self._cache = Known(cache, self.encoder, self.how), cache
+
+    # -- telling ----------------------------------------------------------------------------
+
+    def note(self, text: str) -> Notice:
+        """Remember what the user is told."""
+        self.notes.append(text)
+        return Notice(text)
+
+    def progress(self, done: float, what: str, frame: int = 0) -> Progress:
+        """Count frames encoded, and then what is done of labelling them."""
+        count = len(self.indices)
+        return Progress(done, count * (1 + LABELLING) + 1e-9, what, frame, count)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def choose_range(self, model: HierarchicalClustering | None) -> Generator[Event, None, None]:
+        """Decide which intensities become 0 and 1: the model's own, unless they do not fit."""
+        yield self.progress(0, "measuring the intensities")
+        low, high = intensity_range(self.frames)
+        if not high > low:
+            empty = "no finite value" in self.frames.read(self.indices[0]).note
+            what = "no finite value" if empty else f"the same value ({low:g}) everywhere"
+            raise InputError(
+                f"The movie has {what}, so there is nothing to tell apart; check channel and axes."
+            )
+        span = (low, high)
+        stored = model.intensity_ if model is not None else None
+        if stored is not None:
+            width = max(stored[1] - stored[0], 1e-12)
+            if 0.5 < (high - low) / width < 2 and abs(low - stored[0]) < 0.5 * width:
+                span = stored
+            else:
+                yield self.note(
+                    "The intensities differ from those that the model was made with, so the "
+                    "movie's own range is used."
+                )
+        self.reader.range = span
+        read_there = self.workers.remote and not self.workers.sends(self.frames)
+        movie = self.frames if read_there else None
+        self._kit = Kit(self.encoder, self.known, self.how, movie, span)
+        self._opener = opener_of(self._kit, self._cache)
+
+    def kept(
+        self, numbers: Sequence[int], basis: Basis | None
+    ) -> Iterator[Generator[Event, None, tuple[Kept, np.ndarray]]]:
+        """Yield a job for each frame: what is kept of it, and its intensities (H, W).
+
+        Parameters
+        ----------
+        numbers : sequence of int
+        basis : Basis or None
+            The movie's own space; None keeps whole tokens.
+        """
+        read: deque[tuple[np.ndarray, str]] = deque()
+        following = dict(zip(numbers, [*numbers[1:], None], strict=True))
+        ready = set(self._looked)
+
+        def tasks() -> Iterator[tuple[Any, ...]]:
+            for number in numbers:
+                if number in ready:
+                    continue
+                frame = self.reader.read(number, following[number])
+                read.append((frame.grey, frame.note))
+                pixels = frame.pixels if self._kit.frames is None else None
+                yield self.indices[number], pixels, basis, number in self._places
+
+        jobs = self.workers.jobs(iter_kept, self._kit, self._opener, tasks())
+        for number in numbers:
+            if number in ready:
+                grey = self.reader.read(number, following[number]).grey
+                yield self._ready(self._looked.pop(number), grey)
+            else:
+                yield self._encode(next(jobs), *read.popleft())
+
+    def _ready(
+        self, kept: Kept, grey: np.ndarray
+    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        yield from ()
+        return kept, grey
+
+    def _encode(
+        self, job: Job[tuple[Kept, bool]], grey: np.ndarray, note: str
+    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        if note and note not in self.notes:
+            yield self.note(note)
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                kept, known = stop.value
+                break
+            if isinstance(event, Notice):
+                yield self.note(event.text)
+            elif isinstance(event, Progress):
+                share = event.done / max(event.total, 1e-9)
+                yield self.progress(self._passed + 0.99 * share, "encoding", self._finished)
+        self._step, self._valid = kept.step, kept.valid
+        self._passed += 1
+        yield self.progress(self._passed, "known" if known else "encoding", self._finished)
+        return kept, grey
+
+    # -- first pass -------------------------------------------------------------------------
+
+    def fit(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
+        """Encode all frames, cluster them batch by batch, keep their tokens."""
+        count, size = len(self.indices), self.config.batch_size
+        model.reset()
+        model.intensity_ = self.reader.range
+        model.encoder_ = {
+            "name": self.encoder.name,
+            "sha256": self.encoder.sha256,
+            "stride": self.encoder.stride,
+            "dimension": self.encoder.dimension,
+        }
+        reduces = model.preset == "default"
+        if reduces:
+            yield from self._look(model)
+        jobs = self.kept(range(count), model.basis_)
+        for first in range(0, count, size):
+            batch, greys = [], []
+            self._finished = first
+            for job in islice(jobs, size):
+                kept, grey = yield from job
+                self._keep(kept)
+                batch.append(kept.values())
+                greys.append(grey)
+            yield self.progress(self._passed, "clustering", first)
+            if reduces:
+                model.partial_fit_reduced(batch)
+                for place, (reduced, grey) in enumerate(zip(batch, greys, strict=True)):
+                    yield self._provisional(first + place, model, reduced, grey)
+            else:
+                model.partial_fit(batch)
+            trim()
+            yield self.progress(self._passed, "clustering", first + len(batch))
+        yield self.progress(count, "clustering", count)
+        model.finish()
+
+    def _look(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
+        """Let the model look at frames spread over the movie, or take what an earlier look saw."""
+        yield self.progress(0, "looking")
+        self._places = look_at(len(self.indices))
+        contents = [content_of(self.reader.read(place).pixels) for place in self._places]
+        seen = self.known.get_look(contents, model.n_components)
+        if seen is None:
+            seen = yield from self._look_anew(contents, model.n_components)
+        basis, tokens = seen
+        model.begin(basis, tokens)
+
+    def _look_anew(
+        self, contents: list[str], n_components: int
+    ) -> Generator[Event, None, tuple[Basis, Halves]]:
+        """Encode the frames that are looked at, whose whole tokens are on disk meanwhile."""
+        with closing(Spool()) as whole:
+            rest = []
+            for job in self.kept(self._places, None):
+                kept, _ = yield from job
+                whole.append(kept.tokens)
+                rest.append(replace(kept, tokens=kept.tokens[:0]))
+            basis, tokens = first_look(whole, n_components)
+            for content in contents:  # first, for a small cache has no room for the rest beside it
+                self.known.drop_whole(content)
+            self.known.put_look(contents, n_components, basis, tokens)
+            for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
+                kept = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(basis)
+                self.known.put(content, basis, True, kept)
+                self._looked[place] = kept
+        return basis, tokens
+
+    def _keep(self, kept: Kept) -> None:
+        self._reduced.append(kept.tokens)
+        if kept.embedding is not None:
+            self._embeddings.append(kept.embedding)
+
+    def _provisional(
+        self, number: int, model: HierarchicalClustering, reduced: np.ndarray, grey: np.ndarray
+    ) -> Partial:
+        labels = provisional(model, reduced, self.frames.plane_shape, self._step)
+        table = count_pixels(labels, grey, number)
+        return Partial(self.indices[number], labels, table)
+
+    def check_model(self, model: HierarchicalClustering) -> None:
+        """Raise InputError or OptionError for a model that cannot label here."""
+        if not hasattr(model, "centres_") or model.basis_ is None:
+            raise InputError("The model is not fitted; call fit first, or load one.")
+        made, here = model.encoder_, self.encoder
+        for what, value in (("name", here.name), ("sha256", here.sha256), ("stride", here.stride)):
+            if made and made.get(what) != value:
+                raise OptionError(
+                    f"The model was made with the encoder {made.get('name')!r} at stride "
+                    f"{made.get('stride')}, other weights do not fit it; choose that encoder."
+                )
+        if model.basis_.mean.shape != (here.dimension,):
+            raise OptionError(
+                f"The model was made of tokens of {len(model.basis_.mean)} values, but those of "
+                f"{here.name!r} have {here.dimension}; choose the encoder that it was made with."
+            )
+
+    def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
+        """Encode all frames and keep their reduced tokens; the model is there already."""
+        jobs = self.kept(range(len(self.indices)), model.basis_)
+        for self._finished, job in enumerate(jobs):
+            kept, _ = yield from job
+            self._keep(kept)
+            if self._finished % TRIMMED == 0:
+                trim()
+
+    # -- second pass ------------------------------------------------------------------------
+
+    def label(
+        self, model: HierarchicalClustering, *, fitted_here: bool
+    ) -> Generator[Event, None, ClusterAssembly]:
+        """Label all frames from their reduced tokens."""
+        count = len(self.indices)
+        labeller = Labeller(model, self.config, self.encoder.decoder, fitted_here)
+        for number in range(count):
+            labeller.vote(number, self._reduced[number])
+            yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")
+        labeller.decide()
+        assembly = ClusterAssembly(self.frames, model)
+        if assembly.note:
+            yield self.note(assembly.note)
+        for number, index in enumerate(self.indices):
+            frame = self.reader.read(number, number + 1)
+            embedding = self._embeddings[number] if len(self._embeddings) else None
+            leaves = labeller.leaves(
+                number, self._reduced[number], frame.pixels, self._step, self._valid, embedding
+            )
+            labels = assembly.add(index, leaves, frame.grey)
+            yield Partial(index, labels, assembly.last_rows(), frame.note)
+            if number % TRIMMED == 0:
+                trim()
+            done = count + LABELLING * (0.3 + 0.7 * (number + 1) / count) * count
+            yield self.progress(done, "labelling", number + 1)
+        return assembly

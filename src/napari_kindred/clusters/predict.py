@@ -1,0 +1,184 @@
+"""Consistent clustering of a movie: the public function and its generator.
+
+Two passes.  The first encodes every frame that is not known from an earlier run, clusters batch by
+batch, and keeps a frame's reduced tokens on disk; the second labels them.  Memory holds one batch,
+whatever the movie.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..compute.dask_cluster import open_workers
+from ..core.background import iter_aside
+from ..core.config import ConsistentConfig
+from ..core.events import Event, finish
+from ..core.options import must_be, with_options
+from ..images.stack import Frames
+from ..models.feature_cache import FeatureCache
+from ..results.segmentation import provenance
+from .model import HierarchicalClustering
+from .pipeline import Run
+
+if TYPE_CHECKING:
+    from .result import ClusterSegmentation
+
+_ESTIMATOR = (
+    "n_clusters", "batch_size", "n_local", "n_components", "preset", "overlap", "weighting",
+    "carry_over", "reassign", "background", "seed",
+)  # fmt: skip
+
+
+def make_model(config: ConsistentConfig) -> HierarchicalClustering:
+    """Return the estimator, not fitted, that a config describes."""
+    return HierarchicalClustering(**{name: getattr(config, name) for name in _ESTIMATOR})
+
+
+def iter_cluster_stack(
+    image: Any,
+    *,
+    config: ConsistentConfig | None = None,
+    model: HierarchicalClustering | str | Path | None = None,
+    cache: FeatureCache | None = None,
+    metadata_axes: str | None = None,
+    scheduler: Any = None,
+    **options: Any,
+) -> Generator[Event, None, ClusterSegmentation]:
+    """Cluster a movie, telling what happens on the way.
+
+    Same as :func:`cluster_stack`, as a generator.  Yields
+    :class:`~napari_kindred.core.events.Progress`, :class:`~napari_kindred.core.events.Notice` and
+    :class:`~napari_kindred.core.events.Partial`: each frame first with provisional labels, which a
+    first look at frames spread over the movie decides and which mean the same in all frames, and
+    later with its final ones.
+
+    Parameters
+    ----------
+    image, config, model, scheduler, **options
+        As in :func:`cluster_stack`.
+    cache : FeatureCache, optional
+        As in :func:`cluster_stack`.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    """
+    start = time.perf_counter()
+    config = with_options(ConsistentConfig, config, options)
+    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    with (
+        open_workers(scheduler, config.device) as workers,
+        closing(Run(frames, config, workers)) as run,
+    ):
+        if frames.axes_note:
+            yield run.note(frames.axes_note)
+        if len(frames) == 1:
+            yield run.note("There is only one frame, so there is no time to be consistent over.")
+        if run.how.tile < min(config.tile, max(frames.plane_shape)):
+            yield run.note(
+                f"Memory is short: frames are encoded in tiles of {run.how.tile} pixels."
+            )
+        given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
+        must_be("model", given, HierarchicalClustering, "give a fitted one or its file")
+        opened = partial(run.open, FeatureCache.of(cache))
+        yield from iter_aside(opened, "loading the encoder")
+        if given is not None:
+            run.check_model(given)
+        yield from run.choose_range(given)
+        if given is None:
+            fitted = make_model(config)
+            yield from run.fit(fitted)
+        else:
+            fitted = given
+            yield from run.encode_all(fitted)
+        assembly = yield from run.label(fitted, fitted_here=given is None)
+    facts = provenance(
+        method="consistent",
+        config=config,
+        frames=frames,
+        weights={"name": config.encoder, "sha256": run.encoder.sha256},
+        seconds=time.perf_counter() - start,
+        device=workers.describe(),
+        notes=run.notes,
+        encoder=run.encoder.name,
+        licence=run.encoder.licence,
+        clusters=fitted.n_labels_,
+        intensity_range=list(run.reader.range),
+    )
+    return assembly.segmentation(facts)
+
+
+def cluster_stack(
+    image: Any,
+    *,
+    config: ConsistentConfig | None = None,
+    model: HierarchicalClustering | str | Path | None = None,
+    cache: FeatureCache | None = None,
+    metadata_axes: str | None = None,
+    scheduler: Any = None,
+    **options: Any,
+) -> ClusterSegmentation:
+    """Give the same kind of thing the same label in every frame of a movie, without training.
+
+    Consistent hierarchical clustering (BYOCL) of an encoder's tokens, sharpened to pixels; memory
+    does not grow with the movie.
+
+    Parameters
+    ----------
+    image : array-like
+        numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
+        float; ``TYX``, ``TCYX``, ``ZYX``, ``YX`` or with RGB(A) samples.
+    config : ConsistentConfig, optional
+        All options at once.
+    model : HierarchicalClustering or path, optional
+        A fitted model: nothing is clustered, frames are labelled by its stored clusters.  For new
+        frames of a running acquisition, or another movie of the same kind.
+    cache : FeatureCache, optional
+        Where encoded frames are kept; the shared one when left out.  A run that was stopped or
+        killed goes on from there, and one with other options of the clustering encodes nothing;
+        the labels are the same with it and without.
+    metadata_axes : str, optional
+        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    scheduler : None, "threads", str, Path or distributed.Client
+        Who encodes the frames: this process; up to four of its threads; or the workers of a Dask
+        cluster, by the address of its scheduler, its scheduler file, or a client.  Clusters are
+        found here, and the labels are the same.
+    **options
+        Single fields of :class:`~napari_kindred.core.config.ConsistentConfig`, for example
+        ``axes="TYX"``, ``n_clusters=8``, ``encoder="efficientnet"``.
+
+    Returns
+    -------
+    ClusterSegmentation
+        Labels 1 … n, 1 the largest cluster; a table with a row per cluster; the model, and the
+        leaves for :meth:`~.result.ClusterSegmentation.at_level`.
+
+    Raises
+    ------
+    InputError
+        When the movie, its axes or its channel cannot be used, or hold too little to cluster.
+    OptionError
+        When an option has a value that it cannot take.
+    WeightsError
+        When the encoder's weights are missing or damaged.
+
+    Examples
+    --------
+    >>> import napari_kindred as nk
+    >>> result = nk.cluster_stack(movie, axes="TYX", n_clusters=12)  # doctest: +SKIP
+    >>> coarse = result.at_level(4)  # doctest: +SKIP
+    """
+    return finish(
+        iter_cluster_stack(
+            image,
+            config=config,
+            model=model,
+            cache=cache,
+            metadata_axes=metadata_axes,
+            scheduler=scheduler,
+            **options,
+        )
+    )

@@ -1,0 +1,80 @@
+"""The frames of a movie, the next of which is read while one is worked on."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..images.stack import normalise_to
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..images.stack import Frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it is worked on.
+
+    Attributes
+    ----------
+    pixels : ndarray of float32, (H, W, C)
+        Normalised by the movie's range.
+    grey : ndarray of float32, (H, W)
+        Intensities as they are in the movie.
+    note : str
+        What had to be done to them, or empty.
+    """
+
+    pixels: NDArray[np.float32]
+    grey: NDArray[np.float32]
+    note: str
+
+
+class Reader:
+    """Reads frames by number, and one ahead.
+
+    One thread reads, so that sources of any kind will do: it sees no two requests at once.
+
+    Parameters
+    ----------
+    frames : Frames
+
+    Attributes
+    ----------
+    range : tuple of two floats
+        Intensities that become 0 and 1.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.range = (0.0, 1.0)
+        self._frames = frames
+        self._indices = list(frames.indices())
+        self._thread = ThreadPoolExecutor(1, "napari-kindred-reading")
+        self._ahead: tuple[int, Future[Frame]] | None = None
+
+    def read(self, number: int, following: int | None = None) -> Frame:
+        """Return a frame; ``following`` is read in the meantime, when there is such a frame.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0] != number:
+            ahead = number, self._thread.submit(self._read, number)
+        if following is not None and following < len(self._indices):
+            self._ahead = following, self._thread.submit(self._read, following)
+        return ahead[1].result()
+
+    def _read(self, number: int) -> Frame:
+        raw = self._frames.read(self._indices[number])
+        return Frame(normalise_to(raw.pixels, *self.range), raw.pixels.mean(-1), raw.note)
+
+    def close(self) -> None:
+        """Read nothing more; returns when the frame that is being read is there."""
+        self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,101 @@
+"""The first look at a movie: a few of its frames, spread over it, and the components in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .kmeans import FITTED, Basis, fit_basis, sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..results.spool import Spool
+    from .kmeans import Floats
+
+    Halves = NDArray[np.float16]
+
+
+LARGEST = 1e4
+"""Of a token's values; they are kept in half precision, which ends at 65,504."""
+
+
+def look_at(count: int, looks: int = 6) -> list[int]:
+    """Return the frames, evenly spread over a movie of ``count``, that a first look sees."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(looks, count)).round()})
+
+
+def first_look(frames: Sequence[Floats] | Spool, n_components: int) -> tuple[Basis, Halves]:
+    """Find components in a few frames spread over a movie.
+
+    Parameters
+    ----------
+    frames : sequence of ndarray, (h, w, D)
+        Gone through once; none is held.
+    n_components : int
+
+    Returns
+    -------
+    basis : Basis
+    tokens : ndarray of float16, (N, n)
+        A sample of the frames' tokens in its space.
+    """
+    # The seed of the clustering does not matter: with another one, nothing is encoded again.
+    random = np.random.default_rng(0)
+    share = max(1, FITTED // max(1, len(frames)))
+    tokens = np.concatenate(
+        [sample(flattened(frames[i]), share, random) for i in range(len(frames))]
+    )
+    basis = fit_basis(tokens, n_components)
+    return basis, _short(basis.reduce(tokens))
+
+
+def halved(values: Floats) -> Floats:
+    """Return values rounded to half precision, in single precision."""
+    return _short(values).astype(np.float32)
+
+
+def _short(values: Floats) -> Halves:
+    most = np.finfo(np.float16).max
+    return np.clip(values, -most, most).astype(np.float16)
+
+
+def as_tokens(frame: Any, like: tuple[int, ...] | None = None) -> Floats:
+    """Return the tokens (h, w, D) of a frame in single precision.
+
+    Parameters
+    ----------
+    frame : array-like
+    like : tuple of int, optional
+        Shape that it must have.
+
+    Raises
+    ------
+    InputError
+        When they are something else.
+    """
+    kind: str = ""
+    try:
+        tokens = np.asarray(frame)
+        kind = tokens.dtype.kind
+    except (TypeError, ValueError):  # rows of unlike lengths
+        tokens = np.zeros(0)
+    # Written so that NaN is refused as well.
+    sound = kind in ("b", "u", "i", "f") and tokens.ndim == 3 and tokens.size > 0
+    if not (sound and tokens.max() <= LARGEST and tokens.min() >= -LARGEST):
+        raise InputError(
+            f"The tokens of a frame must be numbers up to {LARGEST:g} of shape (h, w, D)."
+        )
+    tokens = tokens.astype(np.float32, copy=False)
+    if like is not None and tokens.shape != like:
+        raise InputError(f"A frame has tokens {tokens.shape}, another {like}; give frames alike.")
+    return tokens
+
+
+def flattened(frame: Floats) -> Floats:
+    """Return the tokens (h, w, D) of a frame as (N, D), single precision."""
+    tokens = np.asarray(frame, np.float32)
+    return tokens.reshape(-1, tokens.shape[-1])

@@ -1,0 +1,136 @@
+"""From the token grid to pixels, with a mask decoder: the decoder path.
+
+As in the paper's public code, every label of a frame is a prompt: the centres of its tokens are
+points on the thing that is meant, and the pixel-wise maximum of the decoder's three candidates is
+its mask.  Where masks overlap the larger logit wins; pixels in no mask keep their token's label.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..core.errors import InputError
+from .refine import refine_none
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..encoders.base import MaskDecoder
+
+POINTS = 32
+"""Most points in a prompt.
+
+Decoders are trained with prompts of about ten points and attend from each point to all others and
+to the whole embedding; the thousands of tokens of a background would be both unlike anything seen
+in training and slow, and neighbouring tokens say the same.
+"""
+
+
+def refine_decoder(
+    labels: NDArray[np.integer[Any]],
+    valid: NDArray[np.bool_],
+    values: NDArray[np.float32],
+    decoder: MaskDecoder,
+    shape: tuple[int, int],
+    step: tuple[float, float],
+    n_labels: int,
+) -> NDArray[np.int32]:
+    """Label the pixels of one frame by prompting a mask decoder with each label's tokens.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (h, w)
+        Label 0 … n_labels - 1 of each token; anything where ``valid`` is False.
+    valid : ndarray of bool, shape (h, w)
+        Tokens that say something about the frame; the others are no points, and give no labels.
+    values : ndarray of float32, shape (h', w', D)
+        The frame's embedding as the decoder wants it, whole, padding included.
+    decoder : MaskDecoder
+    shape : tuple of int
+        Height and width of the frame.
+    step : tuple of two floats
+        Pixels per token, (step_y, step_x).
+    n_labels : int
+        Number of labels over all frames; those that this frame has not are not asked for.
+
+    Returns
+    -------
+    ndarray of int32, shape (H, W)
+        Label 0 … n_labels - 1 of each pixel; the first of equally large logits.
+
+    Raises
+    ------
+    InputError
+        When labels and valid differ in shape, no token is valid, or a label is out of range.
+    """
+    if labels.shape != valid.shape or not valid.any():
+        raise InputError(
+            f"Labels {labels.shape} and valid {valid.shape} must have one shape and a valid token."
+        )
+    present = np.unique(labels[valid])
+    if present[0] < 0 or present[-1] >= n_labels:
+        raise InputError(f"Labels must be 0 … {n_labels - 1}, not {present[0]} … {present[-1]}.")
+    embedding = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    # A pixel that no mask claims with a logit above 0 keeps its token's label.
+    refined = torch.from_numpy(refine_none(_nearest_valid(labels, valid), step, shape))
+    largest = torch.zeros(shape)
+    limits = np.array(shape, np.float32) - 1
+    for label in present:
+        tokens = spread_tokens((labels == label) & valid)
+        points = ((tokens + 0.5) * step - 0.5).astype(np.float32).clip(0, limits)
+        masks = decoder.decode(embedding, torch.from_numpy(points), shape)
+        logits = masks.float().amax(0).cpu()
+        better = logits > largest
+        refined[better] = int(label)
+        largest[better] = logits[better]
+    return refined.numpy()
+
+
+def spread_tokens(mask: NDArray[np.bool_], count: int = POINTS) -> NDArray[np.intp]:
+    """Choose tokens of a label that stand for all of them, the same ones every time.
+
+    Tokens on the outline of a connected part are left out where the part has others: half of what
+    they saw may be something else.  Of the rest, the one deepest inside is taken first, then
+    always the one furthest from those taken.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (h, w)
+        The label's tokens, at least one.
+    count : int
+        Most tokens to choose.
+
+    Returns
+    -------
+    ndarray of int, shape (n, 2)
+        Their (row, column); n is ``count`` or less.
+    """
+    depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "taxicab")[1:-1, 1:-1]
+    parts, number = ndimage.label(mask)
+    deepest = np.concatenate([[0], ndimage.maximum(depth, parts, np.arange(1, number + 1))])
+    candidates = np.argwhere(mask & (depth >= np.minimum(deepest[parts], 2)))
+    if len(candidates) <= count:
+        return candidates
+    chosen = [int(depth[tuple(candidates.T)].argmax())]
+    distance = np.full(len(candidates), math.inf)
+    while len(chosen) < count:
+        offset = candidates - candidates[chosen[-1]]
+        np.minimum(distance, (offset**2).sum(1), out=distance)
+        chosen.append(int(distance.argmax()))
+    return candidates[chosen]
+
+
+def _nearest_valid(
+    labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]
+) -> NDArray[np.integer[Any]]:
+    """Replace the labels of invalid tokens by those of the nearest valid ones."""
+    if valid.all():
+        return labels
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    filled: NDArray[np.integer[Any]] = labels[tuple(nearest)]
+    return filled

@@ -1,0 +1,283 @@
+"""The result of consistent clustering: labels, their leaves, and the model to re-label by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..core.errors import OptionError
+from ..results import storage
+from ..results.atomic import as_csv
+from ..results.disk_labels import tell, where
+from ..results.segmentation import Segmentation, home_for, make_labels
+from ..results.zarr_tables import read_columns, write_columns
+from .levels import lut, relabel
+from .model_io import read_leaves, write_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import zarr
+
+    from ..images.stack import Frames
+    from .model import HierarchicalClustering
+
+IN_MEMORY = 1 << 26
+"""Labels, or leaves, of more bytes than this are kept on disk, whatever the movie's length."""
+
+
+@dataclass(slots=True, eq=False)
+class ClusterSegmentation(Segmentation):
+    """Labels that mean the same in every frame; see :class:`~napari_kindred.Segmentation`.
+
+    ``table`` has one row per cluster: ``index``, ``area`` in pixels, ``share`` of the movie's
+    area, ``first_frame``, ``last_frame``, ``frames`` (in how many it occurs), ``mean_intensity``.
+
+    Attributes
+    ----------
+    leaves : ndarray of uint8, or zarr array, shape of the labels
+        The finest cluster of every pixel.
+    model : HierarchicalClustering
+    per_frame : DataFrame
+        A row per cluster and frame: ``index``, ``frame``, ``area``, ``share`` of the frame,
+        ``mean_intensity``.
+    leaves_per_frame : DataFrame
+        The same for leaves, from which any level's rows are summed up.
+    """
+
+    leaves: Any = None
+    model: HierarchicalClustering = None  # type: ignore[assignment]
+    per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    leaves_per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def level(self) -> int:
+        """The number of clusters that the labels show."""
+        return int(self.provenance.get("level", self.model.n_labels_))
+
+    @property
+    def levels(self) -> range:
+        """The numbers of clusters that :meth:`at_level` can give."""
+        return range(2, len(self.model.leaf_areas_) + 1)
+
+    def at_level(self, n: int) -> ClusterSegmentation:
+        """Return the same movie under ``n`` labels; nothing is encoded or clustered again.
+
+        Raises
+        ------
+        OptionError
+            When the hierarchy has no such level.
+        """
+        table = lut(self.model, n)
+        per_frame = summed(self.leaves_per_frame, table, self._pixels())
+        return ClusterSegmentation(
+            relabel(self.leaves, table),
+            summary(per_frame, int(np.prod(self.leaves.shape))),
+            {**self.provenance, "level": n},
+            self.axes,
+            self.scale,
+            self.units,
+            leaves=self.leaves,
+            model=self.model,
+            per_frame=per_frame,
+            leaves_per_frame=self.leaves_per_frame,
+        )
+
+    def without(self, hidden: Sequence[int]) -> ClusterSegmentation:
+        """Return the same with some clusters made background.
+
+        Parameters
+        ----------
+        hidden : sequence of int
+            Their labels at this level; they become 0, and their rows are left out.
+
+        Raises
+        ------
+        OptionError
+            When there is no cluster of such a label.
+        """
+        table = lut(self.model, self.level)
+        unknown = sorted(set(hidden) - set(table.tolist()) | ({0} & set(hidden)))
+        if unknown:
+            raise OptionError(
+                f"There is no cluster {unknown[0]}; at this level there are 1 to {table.max()}."
+            )
+        table[np.isin(table, hidden)] = 0
+        return replace(
+            self,
+            labels=relabel(self.leaves, table),
+            table=_rows_without(self.table, hidden),
+            provenance={**self.provenance, "background": sorted(hidden)},
+            per_frame=_rows_without(self.per_frame, hidden),
+        )
+
+    def save(self, path: str | Path, overwrite: bool = False, *, levels: bool = False) -> Path:
+        """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
+
+        The table per frame becomes ``NAME.frames.csv`` beside a TIFF, and a group ``per_frame``
+        inside an OME-Zarr.
+
+        Parameters
+        ----------
+        path, overwrite
+            As there.
+        levels : bool
+            Whether an OME-Zarr is also to hold leaves and model, from which napari shows any
+            level again.  ``model.save`` writes the model alone.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".zarr":
+
+            def more(root: zarr.Group) -> None:
+                write_columns(root, self.per_frame, "per_frame")
+                if levels:
+                    write_leaves(root, self.leaves, self.leaves_per_frame, self.model)
+
+            return storage.save(self, path, overwrite, more)
+        beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
+        others = {beside: as_csv(self.per_frame)}
+        return storage.save(self, path, overwrite, others=others)
+
+    def _pixels(self) -> int:
+        return int(np.prod(self.leaves.shape[-2:]))
+
+
+def load_clusters(path: Path) -> ClusterSegmentation | None:
+    """Read back an OME-Zarr that holds leaves and model; None for other results.
+
+    Raises
+    ------
+    OutputError
+        When there is no result at this path, or when it is damaged.
+    """
+    if path.suffix.lower() != ".zarr":
+        return None
+    import zarr
+
+    from .model import HierarchicalClustering
+
+    parts = storage.load(path)
+    with storage.reading(path):
+        root = zarr.open_group(path, mode="r")
+        found = read_leaves(root, HierarchicalClustering)
+        if found is None:
+            return None
+        leaves, rows, model = found
+        return ClusterSegmentation(
+            **parts,
+            leaves=leaves,
+            model=model,
+            per_frame=read_columns(root, "per_frame"),
+            leaves_per_frame=rows,
+        )
+
+
+def _rows_without(rows: pd.DataFrame, hidden: Sequence[int]) -> pd.DataFrame:
+    return rows[~rows["index"].isin(hidden)].reset_index(drop=True)
+
+
+def summed(leaves_per_frame: pd.DataFrame, table: np.ndarray, pixels: int) -> pd.DataFrame:
+    """Sum up the rows of leaves to those of labels; ``table`` is :func:`.levels.lut`'s."""
+    rows = leaves_per_frame.assign(
+        index=table[leaves_per_frame["index"].to_numpy()].astype(np.int64),
+        total=leaves_per_frame["area"] * leaves_per_frame["mean_intensity"],
+    )
+    rows = rows[rows["index"] > 0]
+    rows = rows.groupby(["frame", "index"], as_index=False)[["area", "total"]].sum()
+    rows["share"] = rows["area"] / pixels
+    rows["mean_intensity"] = rows["total"] / rows["area"]
+    return rows[["index", "frame", "area", "share", "mean_intensity"]]
+
+
+def summary(per_frame: pd.DataFrame, pixels: int) -> pd.DataFrame:
+    """One row per cluster; the shares are of ``pixels``, those of the whole movie."""
+    rows = per_frame.assign(total=per_frame["area"] * per_frame["mean_intensity"])
+    grouped = rows.groupby("index")
+    table = pd.DataFrame(
+        {
+            "area": grouped["area"].sum(),
+            "share": grouped["area"].sum() / pixels,
+            "first_frame": grouped["frame"].min(),
+            "last_frame": grouped["frame"].max(),
+            "frames": grouped["frame"].nunique(),
+            "mean_intensity": grouped["total"].sum() / grouped["area"].sum(),
+        }
+    )
+    return table.reset_index()
+
+
+def count_pixels(numbers: np.ndarray, grey: np.ndarray, frame: int) -> pd.DataFrame:
+    """Area and mean intensity of each number, 0 included, in one frame (H, W)."""
+    area = np.bincount(numbers.ravel())
+    total = np.bincount(numbers.ravel(), grey.ravel(), minlength=len(area))
+    there = np.flatnonzero(area)
+    return pd.DataFrame(
+        {
+            "index": there.astype(np.int64),
+            "frame": np.int64(frame),
+            "area": area[there].astype(np.int64),
+            "mean_intensity": total[there] / area[there],
+        }
+    )
+
+
+class ClusterAssembly:
+    """Labels and leaves put together frame by frame.
+
+    Parameters
+    ----------
+    frames : Frames
+        The movie that is worked on.
+    model : HierarchicalClustering
+        Fitted.
+    """
+
+    def __init__(self, frames: Frames, model: HierarchicalClustering) -> None:
+        self._frames, self._model = frames, model
+        self.table = lut(model, model.n_labels_)
+        home = home_for(frames, "clusters")
+        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, home)
+        self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
+        self._rows: list[pd.DataFrame] = []
+
+    @property
+    def note(self) -> str:
+        """Where the labels are, one sentence, if they are kept on disk."""
+        return where(self.labels)
+
+    def add(self, index: tuple[int, ...], leaves: np.ndarray, grey: np.ndarray) -> np.ndarray:
+        """Take in a frame's leaves (H, W) and intensities; returns its labels (H, W) int32."""
+        labels: np.ndarray = self.table[leaves]
+        self.labels[index] = labels
+        self.leaves[index] = leaves.astype(np.uint8)
+        self._rows.append(count_pixels(leaves, grey, len(self._rows)))
+        return labels
+
+    def last_rows(self) -> pd.DataFrame:
+        """Return the rows of the last frame's clusters."""
+        return summed(self._rows[-1], self.table, int(np.prod(self._frames.plane_shape)))
+
+    def segmentation(self, provenance: Mapping[str, Any]) -> ClusterSegmentation:
+        """Return the finished result."""
+        pixels = int(np.prod(self._frames.plane_shape))
+        rows = pd.concat(self._rows, ignore_index=True)
+        per_frame = summed(rows, self.table, pixels)
+        table = summary(per_frame, pixels * len(self._frames))
+        facts = {**provenance, "complete": True, "frames_done": len(self._frames)}
+        tell(self.labels, table, facts)
+        return ClusterSegmentation(
+            self.labels,
+            table,
+            facts,
+            self._frames.output_axes,
+            self._frames.scale,
+            self._frames.units,
+            leaves=self.leaves,
+            model=self._model,
+            per_frame=per_frame,
+            leaves_per_frame=rows,
+        )

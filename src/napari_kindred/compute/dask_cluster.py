@@ -1,0 +1,251 @@
+"""Who works on the units of a run, as ``scheduler=`` says; the workers of a Dask cluster.
+
+Nothing is scheduled here: threads are those of the standard library, workers those of
+``distributed``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..core.errors import KindredError, OptionError, as_sentence, reason_of, says_no_memory
+from ..core.events import Event, Notice
+from .tasks import Done, Kept, Result, Terms, Tool, Unit, work
+from .workers import Ahead, Here, Threads, Workers
+
+PATIENCE = 5.0
+"""Seconds until a scheduler that does not answer, or has no worker, is spoken of."""
+
+
+class Cluster(Ahead):
+    """The workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    device : str
+    own : bool
+        Whether the client is closed in the end.
+    """
+
+    called = "Dask workers"
+    remote = True
+
+    def __init__(self, client: Any, device: str, own: bool) -> None:
+        try:
+            super().__init__(device)
+        except OptionError:  # workers may have a device that this process has not
+            super().__init__("auto")
+            self.terms = Terms.here(device)
+        self._client, self._own = client, own
+        self._name = f"napari-kindred-{time.time_ns():x}"
+        self._count = 0
+        self._asked = -PATIENCE
+        self._threads = 0
+        self._told = False
+
+    def room(self) -> int:
+        """Return two for every thread of the workers: one at work, one at hand."""
+        self._ask()
+        return 2 * max(1, self._threads)
+
+    def keep(self, opener: Callable[[], Kept]) -> Any:
+        """Return the tool as a task of its own, made again where a worker lost it."""
+        return self._client.submit(Tool, opener, key=self._key("tool"), pure=False)
+
+    def submit(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
+        """Send a unit to the scheduler."""
+        import dask
+
+        key = self._key(getattr(unit, "__name__", "unit"))
+        # Frames without a file go through the scheduler, which keeps them for another worker
+        # should one die; Dask would warn of each.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            return self._client.submit(
+                work_for_client, tool, unit, task, self.terms, key=key, pure=False
+            )
+
+    def drop(self, future: Any) -> None:
+        """Release a unit: workers leave what nobody waits for."""
+        with suppress(Exception):  # a scheduler that is gone has forgotten it already
+            future.release()
+
+    def waiting(self) -> Iterator[Event]:
+        """Tell of the wait, and once of a cluster without workers."""
+        yield from super().waiting()
+        self._ask()
+        if not self._threads and not self._told:
+            self._told = True
+            address = self._client.scheduler.address
+            yield Notice(f"The cluster has no worker yet; start one: dask worker {address}")
+
+    def fault(self, error: Exception) -> KindredError:
+        """Return what to tell of lost workers, a lost scheduler, and other packages."""
+        from distributed import CancelledError, KilledWorker
+
+        if isinstance(error, KilledWorker):
+            return KindredError(
+                "Workers died again and again at the same frame; give each more memory, for "
+                "example with --memory-limit, or look into their logs."
+            )
+        if isinstance(error, CancelledError) or self._client.status != "running":
+            return self._lost()
+        if isinstance(error, ImportError | AttributeError):
+            return KindredError(
+                f"A worker does not know the work ({reason_of(error)}); install napari-kindred "
+                f"{__version__} on every worker."
+            )
+        return super().fault(error)
+
+    def close(self) -> None:
+        """Leave the tool, and close the connection if it is the run's own."""
+        self._opener = self._tool = None
+        if self._own:
+            with suppress(Exception):
+                self._client.close(timeout=1)
+
+    def _key(self, what: str) -> str:
+        self._count += 1
+        return f"{self._name}-{what}-{self._count}"
+
+    def _ask(self) -> None:
+        """Count the workers' threads, now and then: workers come and go."""
+        if time.monotonic() - self._asked < PATIENCE:
+            return
+        try:
+            self._threads = sum(self._client.nthreads().values())
+        except Exception as error:
+            raise self._lost() from error
+        self._asked = time.monotonic()
+
+    def _lost(self) -> KindredError:
+        return KindredError(
+            "The Dask scheduler was lost while it worked; start it again, and the run again."
+        )
+
+
+def work_for_client(
+    tool: Tool[Any], unit: Unit[Result], task: tuple[Any, ...], terms: Terms
+) -> Done[Result] | None:
+    """Work on a unit, as a task of a Dask worker; see :func:`.tasks.work`."""
+    import dask
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def unwanted() -> bool:
+        known = worker.state.tasks.get(key)
+        return known is None or known.state == "cancelled"
+
+    # A lazy image is computed by this very task, not by others that might wait for its thread.
+    with dask.config.set(scheduler="synchronous"):
+        return work(tool, unit, task, terms, unwanted, worker.address)
+
+
+@contextmanager
+def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
+    """Open those who work on the units of a run; left again in the end.
+
+    Parameters
+    ----------
+    scheduler : None, str, Path or distributed.Client
+        None is this process, one unit after the other; ``"threads"`` up to
+        :data:`MOST_THREADS` threads of it; else a Dask cluster: the address of its scheduler, for
+        example ``"tcp://10.0.0.1:8786"``, the path of its scheduler file, or a client, which is
+        left open.
+    device : str
+        As in the run's options.
+
+    Raises
+    ------
+    OptionError
+        When it is none of these, or ``distributed`` is not installed.
+    KindredError
+        When no scheduler answers; and where those who work have too little memory.
+    """
+    with closing(_opened(scheduler, device)) as workers:
+        try:
+            yield workers
+        except (MemoryError, RuntimeError) as error:
+            if not says_no_memory(error):
+                raise
+            advice = "close other programs, or choose a smaller tile or device='cpu'"
+            raise as_sentence(error, advice, "") from error
+
+
+def _opened(scheduler: Any, device: str) -> Workers:
+    if scheduler is None:
+        return Here(device)
+    if isinstance(scheduler, str) and scheduler == "threads":
+        return Threads(device)
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise OptionError(
+            "A Dask cluster needs the package distributed; install it: "
+            "pip install 'napari-kindred[dask]'."
+        ) from error
+    if isinstance(scheduler, Client):
+        if scheduler.asynchronous or scheduler.status != "running":
+            raise OptionError(
+                "The Dask client is closed or asynchronous; give an open one, or its address."
+            )
+        return Cluster(scheduler, device, own=False)
+    if not isinstance(scheduler, str | Path):
+        raise _no_scheduler(scheduler)
+    address = _address(str(scheduler))
+    _look_for(address)
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise KindredError(
+            f"What answers at {address} is no Dask scheduler of this version; check the address, "
+            "and that dask is of one version everywhere."
+        ) from error
+    return Cluster(client, device, own=True)
+
+
+def _no_scheduler(scheduler: Any) -> OptionError:
+    return OptionError(
+        f"scheduler={scheduler!r} is none; use 'threads', an address such as "
+        "tcp://10.0.0.1:8786, a scheduler file, or a distributed.Client."
+    )
+
+
+def _address(scheduler: str) -> str:
+    """Return a scheduler's address, from its file where it has one."""
+    if Path(scheduler).is_file():
+        try:
+            return str(json.loads(Path(scheduler).read_text("utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OptionError(
+                f"{scheduler!r} is no scheduler file; give the one that 'dask scheduler "
+                "--scheduler-file' wrote."
+            ) from error
+    if not re.fullmatch(r"(\w+://)?[^/\s]+:\d+", scheduler):
+        raise _no_scheduler(scheduler)
+    return scheduler
+
+
+def _look_for(address: str) -> None:
+    """Raise KindredError where nothing answers: Dask's own client would try on and on."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme not in ("", "tcp", "tls"):
+        return
+    host, _, port = rest.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise KindredError(
+            f"No Dask scheduler answers at {address}; check the address, or start one: "
+            "dask scheduler"
+        ) from error

@@ -1,0 +1,271 @@
+"""Where to compute: CUDA before MPS before CPU."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+from ..core.errors import KindredError, OptionError, says_no_memory
+from ..core.events import Notice
+from ..core.settings import preferences
+
+Result = TypeVar("Result")
+
+MEMORY_VARIABLE = "NAPARI_KINDRED_MEMORY"
+"""Environment variable with the gigabytes that jobs may take whose options leave it open."""
+
+SHARE = 0.5
+"""Of the memory that is free, what is taken unless a budget is given."""
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+"""What a container may use and uses, versions 2 and 1; other systems have no such files."""
+
+
+def available() -> list[str]:
+    """Return the kinds of device this machine has, fastest first; ``"cpu"`` is always the last."""
+    kinds = []
+    if torch.cuda.is_available():
+        kinds.append("cuda")
+    if torch.backends.mps.is_available():
+        kinds.append("mps")
+    return [*kinds, "cpu"]
+
+
+def select(name: str | torch.device = "auto") -> torch.device:
+    """Choose a device.
+
+    Parameters
+    ----------
+    name : str or torch.device
+        ``"auto"`` takes the one that :mod:`.preferences` name, else the fastest one there is;
+        others are ``"cpu"``, ``"mps"``, ``"cuda"`` and ``"cuda:1"``.
+
+    Raises
+    ------
+    OptionError
+        When the machine has no such device.
+    """
+    kinds = available()
+    if name == "auto":
+        name = preferences().device
+        if name == "auto":
+            return torch.device(kinds[0])
+        if name not in kinds:
+            raise OptionError(
+                f"The settings ask for the device {name!r}, which is not available to PyTorch "
+                f"{torch.__version__} on this machine; choose auto or another one in the settings."
+            )
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise OptionError(
+            f"device={name!r} is no device; use 'auto' or one of {', '.join(kinds)}."
+        ) from error
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type not in kinds or (device.index or 0) >= count:
+        raise OptionError(
+            f"device={str(name)!r} is not available to PyTorch {torch.__version__} on this "
+            f"machine; use 'auto' or one of {', '.join(kinds)}."
+        )
+    return device
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Compute without gradients, and without picking algorithms by timing.
+
+    Timed algorithm choice (cuDNN's benchmark mode) may differ from run to run, and with it the
+    last bits of a result; the same input, options and device must give the same labels.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that the device's memory was not enough."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or says_no_memory(error)
+
+
+@functools.cache
+def _trimmer() -> Callable[[int], int] | None:
+    """Return what makes glibc's allocator give freed memory back; None with any other."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def trim() -> None:
+    """Give memory that was freed back to the system, where the allocator keeps it for later.
+
+    Between arrays of many sizes glibc's keeps more and more over a long movie.
+    """
+    trimmer = _trimmer()
+    if trimmer is not None:
+        trimmer(0)
+
+
+def release(device: torch.device) -> None:
+    """Give cached memory back, before trying again with less."""
+    trim()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def halving(
+    attempt: Callable[[int], Generator[Any, None, Result]],
+    size: int,
+    *,
+    smallest: int,
+    unit: str,
+    device: torch.device | None = None,
+    advice: str = "close other programs or choose device='cpu'",
+) -> Generator[Any, None, Result]:
+    """Run a job, with half the size each time that memory is not enough for it.
+
+    Parameters
+    ----------
+    attempt : callable
+        Begins the job with a size; what it has kept of an earlier attempt it need not do again.
+    size : int
+        Of a tile, a batch …, at first.
+    smallest : int
+        Size that is not gone below.
+    unit : str
+        What is sized, ``{}`` standing for the size: ``"tiles of {} pixels"``.
+    device : torch.device, optional
+        Whose cached memory is given back before the next attempt.
+    advice : str
+        What the user can do when even the smallest is too much.
+
+    Yields
+    ------
+    Notice
+        When it goes on with less, beside what the job yields.
+
+    Raises
+    ------
+    KindredError
+        When memory is not enough for the smallest size either.
+    """
+    while True:
+        try:
+            return (yield from attempt(size))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size // 2 < smallest:
+                raise KindredError(
+                    f"Memory is not enough even for {unit.format(size)}; {advice}."
+                ) from error
+            size //= 2
+        if device is not None:  # only here, for the exception holds on to the attempt's tensors
+            release(device)
+        yield Notice(f"Memory was not enough; going on with {unit.format(size)}.")
+
+
+def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> int:
+    """Return how many bytes a job may take.
+
+    Parameters
+    ----------
+    memory : float or None
+        Gigabytes (2**30 bytes) as the user set them; None is what the environment variable
+        ``NAPARI_KINDRED_MEMORY`` says, else :mod:`.preferences`, else half of what is free now.
+    device : str or torch.device
+        Of a CUDA device, its own memory; of any other, the machine's, or the container's where
+        that has less.
+
+    Raises
+    ------
+    OptionError
+        When the environment variable holds no number above 0.
+    """
+    left_open = os.environ.get(MEMORY_VARIABLE) or preferences().memory
+    chosen = left_open if memory is None else memory
+    if chosen:
+        try:
+            budget = int(float(chosen) * 2**30)
+        except (ValueError, OverflowError):
+            budget = 0
+        if budget <= 0:
+            raise OptionError(
+                f"{MEMORY_VARIABLE}={chosen!r} must be a number of gigabytes above 0."
+            )
+        return budget
+    device = torch.device(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = min(psutil.virtual_memory().available, _free_in_container())
+    return int(SHARE * free)
+
+
+def _free_in_container() -> int:
+    """Bytes that a container's limit leaves; without a limit, more than any machine has."""
+    for limit, used in _CGROUPS:
+        try:
+            allowed, taken = (int(Path(file).read_text("ascii")) for file in (limit, used))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        return max(allowed - taken, 0)
+    return 2**63
+
+
+def fitting_side(side: int, budget: int, bytes_per_pixel: float, smallest: int) -> int:
+    """Return the side of a square that a budget has room for.
+
+    Parameters
+    ----------
+    side : int
+        Wanted; never exceeded.
+    budget : int
+        Bytes.
+    bytes_per_pixel : float
+        What a pixel of the square needs.
+    smallest : int
+        Side below which nothing is gained.
+
+    Returns
+    -------
+    int
+        ``side`` where that fits; else the largest power of two that does, at least ``smallest``.
+    """
+    room = (budget / bytes_per_pixel) ** 0.5
+    if side <= max(room, smallest):
+        return side
+    return max(1 << (max(int(room), 1).bit_length() - 1), smallest)
+
+
+def describe(device: torch.device | None = None) -> str:
+    """Return one line naming a device (default: the automatic choice) for people to read."""
+    device = select() if device is None else device
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GB)"
+    if device.type == "mps":
+        return "mps (Apple GPU)"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

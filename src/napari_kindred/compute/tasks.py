@@ -1,0 +1,220 @@
+"""A unit of work as it is handed to a thread or sent to a worker, and what comes back of it.
+
+A unit is a generator function: it takes a tool, which is opened once and used again and again,
+and what is to be worked on; it yields events and returns its result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .._version import __version__
+from ..core.errors import KindredError, WeightsError
+from ..core.events import Notice
+
+if TYPE_CHECKING:
+    from ..images.stack import Frames, RawFrame
+
+Kept = TypeVar("Kept")
+Result = TypeVar("Result")
+Unit = Callable[..., Generator[Any, None, Result]]
+
+
+class Tool(Generic[Kept]):
+    """What units of one run need again and again; opened where and when it is first used.
+
+    Every thread opens its own, for networks may be changed while they are used, by hooks for
+    example.  Pickled, it is only what opens it.
+
+    Parameters
+    ----------
+    opener : callable
+        Opens it; small when pickled.
+    """
+
+    def __init__(self, opener: Callable[[], Kept]) -> None:
+        self._opener = opener
+        self._opened = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tool, (self._opener,)
+
+    def get(self) -> Kept:
+        """Return it, opened."""
+        if not hasattr(self._opened, "value"):
+            self._opened.value = self._opener()
+        kept: Kept = self._opened.value
+        return kept
+
+
+@dataclass(frozen=True)
+class FrameAt:
+    """A frame as a unit takes it.
+
+    Attributes
+    ----------
+    index : tuple of int
+        Position on the leading axes.
+    raw : RawFrame or None
+        The frame itself, where a worker could not read it from the image.
+    """
+
+    index: tuple[int, ...]
+    raw: RawFrame | None = None
+
+    def read(self, frames: Frames | None) -> RawFrame:
+        """Return the frame, read from the image unless it came along."""
+        if self.raw is not None:
+            return self.raw
+        if frames is None:
+            raise KindredError("This frame came without its image; give the whole image.")
+        return frames.read(self.index)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What must be the same wherever a run's units are worked on, for results to be the same.
+
+    Attributes
+    ----------
+    device : str
+        As in the run's options; each worker chooses its own for ``"auto"``.
+    version : str
+        Of this package.
+    threads, blas : int
+        Of PyTorch and of the library of linear algebra: their number changes the order of sums,
+        and with it the last bits.
+    """
+
+    device: str
+    version: str
+    threads: int
+    blas: int
+
+    @classmethod
+    def here(cls, device: str) -> Terms:
+        """Return those of this process."""
+        import torch
+
+        return cls(device, __version__, torch.get_num_threads(), _blas_threads())
+
+    def accept(self) -> None:
+        """Let this process work on these terms.
+
+        Raises
+        ------
+        KindredError
+            When it runs another version.
+        """
+        if self.version != __version__:
+            raise KindredError(
+                f"A worker has napari-kindred {__version__}, but the run was started with "
+                f"{self.version}; install the same version everywhere."
+            )
+        import torch
+
+        # Not put back: units beside this one, in other threads, work on the same terms.
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        if _blas_threads() != self.blas:
+            from threadpoolctl import threadpool_limits
+
+            threadpool_limits(self.blas, user_api="blas")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a unit was worked on: address of the worker, its device, its version of PyTorch."""
+
+    worker: str
+    device: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """What a worker sends back of a unit."""
+
+    result: Result
+    notices: list[Notice]
+    place: Place
+
+
+def work(
+    tool: Tool[Any],
+    unit: Unit[Result],
+    task: tuple[Any, ...],
+    terms: Terms,
+    unwanted: Callable[[], bool],
+    worker: str,
+) -> Done[Result] | None:
+    """Work on a unit to its end, in a thread or on a worker; None when it is not wanted any more.
+
+    Parameters
+    ----------
+    tool : Tool
+    unit : callable
+        The generator function, called with the opened tool and the task.
+    task : tuple
+    terms : Terms
+    unwanted : callable
+        Tells between two events whether to leave it.
+    worker : str
+        Who works, for the provenance.
+    """
+    import torch
+
+    from .device import describe, select
+
+    terms.accept()
+    place = Place(worker, describe(select(terms.device)), torch.__version__)
+    notices: list[Notice] = []
+    job = unit(tool.get(), *task)
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as stop:
+            return Done(stop.value, notices, place)
+        if unwanted():
+            job.close()
+            return None
+        if isinstance(event, Notice):
+            notices.append(event)
+
+
+def absolute(name: str) -> str:
+    """Return the whole path of a file, for processes elsewhere; another name as it is."""
+    return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def check_same(name: str, found: object, wanted: object) -> None:
+    """Refuse to work on with other weights than those of the run.
+
+    Parameters
+    ----------
+    name : str
+        Of the weights.
+    found, wanted
+        What identifies those on the worker, and those of the run; their SHA-256 as a rule.
+
+    Raises
+    ------
+    WeightsError
+        When they are not the same.
+    """
+    if found != wanted:
+        raise WeightsError(
+            f"The weights {name!r} on a worker are others than those of the run; put the same "
+            "file everywhere."
+        )
+
+
+def _blas_threads() -> int:
+    from threadpoolctl import threadpool_info
+
+    found = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return int(found[0]) if found else 1

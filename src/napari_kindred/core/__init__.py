@@ -1,0 +1,1 @@
+"""What everything speaks: errors, events, options, settings, colours."""

@@ -1,0 +1,222 @@
+"""Encode whole frames: in overlapping tiles at full resolution, or scaled down to fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..compute.device import halving
+from ..core.errors import InputError, OptionError
+from ..core.events import Notice, Progress
+from ..entities.segment import pad_to_multiple
+from ..images.tiling import Stitcher, Tile, tiles
+from .base import Encoder, Tokens, fitted_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Large = Literal["tiles", "resize"]
+
+HALO = 160
+"""Pixels of context around each tile, for encoders that take any size; less in small tiles."""
+
+BLEND = 32
+"""Half the width, in pixels, of the strip over which their tiles pass into each other."""
+
+GRID = 32
+"""Their tiles begin on this grid of pixels: a convolutional network's coarsest stride."""
+
+SMALLEST_TILE = 256
+"""Tiles are not halved below this side when memory is not enough."""
+
+
+@dataclass(frozen=True)
+class FrameTokens:
+    """One frame in latent space.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (h, w, D)
+        Token (i, j) has its centre at pixel ``((i + .5) * step_y - .5, (j + .5) * step_x - .5)``.
+    valid : ndarray of bool, shape (h, w)
+        Tokens that say something about the frame.
+    step : tuple of two floats
+        Pixels of the frame per token, (step_y, step_x).
+    embedding : ndarray of float32, shape (h', w', D), or None
+        All of the encoder's tokens, padding included, as its mask decoder wants them; None where
+        the frame was put together from tiles, or where there is no decoder.
+    """
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    step: tuple[float, float]
+    embedding: NDArray[np.float32] | None = None
+
+
+def iter_encode(
+    encoder: Encoder,
+    pixels: NDArray[np.float32],
+    *,
+    large: Large = "tiles",
+    tile: int = 1024,
+    components: NDArray[np.float32] | None = None,
+) -> Generator[Progress | Notice, None, FrameTokens]:
+    """Encode one frame.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
+        About 0..1, normalised the same way for all frames of a movie.
+    large : {"tiles", "resize"}
+        What to do with a frame larger than the encoder's input, or than ``tile`` where the
+        encoder takes any size: overlapping tiles at full resolution, for small things; or the
+        whole frame scaled down, for large ones.  Smaller frames are never cut.
+    tile : int
+        Largest side of a tile in pixels, for encoders that take any size.
+    components : ndarray of float32, shape (n, D), optional
+        Tokens are projected to these on the way, which is the same as afterwards but for rounding,
+        and takes less time and memory: ``values`` are then (h, w, n).
+
+    Yields
+    ------
+    Progress
+        After every tile.
+    Notice
+        When memory was not enough and smaller tiles are used.
+
+    Returns
+    -------
+    FrameTokens
+
+    Raises
+    ------
+    InputError
+        When ``pixels`` is no frame.
+    OptionError
+        When an option has a value that it cannot take.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise InputError(f"A frame must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+    if large not in ("tiles", "resize"):
+        raise OptionError(f"large={large!r} is not possible; use 'tiles' or 'resize'.")
+    shape = (pixels.shape[0], pixels.shape[1])
+    free = encoder.input_size is None
+
+    def attempt(side: int) -> Generator[Progress | Notice, None, FrameTokens]:
+        if max(shape) > (encoder.input_size or side) and large == "tiles":
+            return (yield from _tiled(encoder, pixels, side, components))
+        image = to_batch(pixels)
+        if free and max(shape) > side:
+            size = fitted_shape(shape, side)
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        return (yield from _whole(encoder, image, shape, components))
+
+    return (
+        yield from halving(
+            attempt,
+            tile,
+            smallest=min(tile, SMALLEST_TILE) if free and large == "tiles" else tile,
+            unit=f"{encoder.name} with tiles of {{}} pixels",
+            advice="choose a coarser stride, a smaller encoder or device='cpu'",
+        )
+    )
+
+
+def to_batch(pixels: NDArray[np.float32]) -> torch.Tensor:
+    """Return a frame (H, W, 1 or 3) as a batch of one, (1, 3, H, W)."""
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    return torch.from_numpy(planes)[None].expand(1, 3, -1, -1)
+
+
+def _whole(
+    encoder: Encoder,
+    image: torch.Tensor,
+    shape: tuple[int, int],
+    components: NDArray[np.float32] | None,
+) -> Generator[Progress, None, FrameTokens]:
+    """Encode a frame in one go; ``shape`` is its size before it was scaled to ``image``."""
+    # A mask decoder wants the tokens whole.
+    tokens = _encode(encoder, image, components if encoder.decoder is None else None)
+    seen = (image.shape[2], image.shape[3])
+    if encoder.input_size is not None:
+        seen = fitted_shape(seen, encoder.input_size)
+    step = (encoder.stride * shape[0] / seen[0], encoder.stride * shape[1] / seen[1])
+    values, valid = tokens.values[0].float().cpu().numpy(), tokens.valid.cpu().numpy()
+    rows, columns = int(valid.any(1).sum()), int(valid.any(0).sum())
+    yield Progress(1, 1, "encoding")
+    seen_values, embedding = values[:rows, :columns], None
+    if encoder.decoder is not None:
+        embedding = values
+        seen_values = seen_values if components is None else seen_values @ components.T
+    return FrameTokens(seen_values, valid[:rows, :columns], step, embedding)
+
+
+def _encode(
+    encoder: Encoder, image: torch.Tensor, components: NDArray[np.float32] | None
+) -> Tokens:
+    if components is None:
+        return encoder.encode(image)
+    return encoder.encode(image, torch.from_numpy(components))
+
+
+def _tiled(
+    encoder: Encoder,
+    pixels: NDArray[np.float32],
+    tile: int,
+    components: NDArray[np.float32] | None,
+) -> Generator[Progress, None, FrameTokens]:
+    stride = encoder.stride
+    shape = (-(-pixels.shape[0] // stride), -(-pixels.shape[1] // stride))
+    parts = _parts(encoder, shape, tile)
+    depth = encoder.dimension if components is None else len(components)
+    stitcher = Stitcher(depth, shape)
+    for number, (part, window) in enumerate(parts):
+        rows, columns = (slice(s.start * stride, s.stop * stride) for s in window)
+        image = to_batch(pixels[rows, columns])
+        if encoder.input_size is not None:
+            # Whole tokens, so that a window at the edge is not scaled up to the input's size.
+            image = pad_to_multiple(image, stride)
+        values = _encode(encoder, image, components).values[0].float().cpu().numpy()
+        inside = tuple(
+            slice(outer.start - seen.start, outer.stop - seen.start)
+            for outer, seen in zip(part.outer, window, strict=True)
+        )
+        stitcher.add(part, values[inside].transpose(2, 0, 1))
+        yield Progress(number + 1, len(parts), "encoding")
+    values = np.ascontiguousarray(stitcher.plane.transpose(1, 2, 0))
+    return FrameTokens(values, np.ones(shape, bool), (float(stride), float(stride)))
+
+
+def _parts(
+    encoder: Encoder, shape: tuple[int, int], tile: int
+) -> list[tuple[Tile, tuple[slice, slice]]]:
+    """Return tiles and the windows to encode for them, both counted in tokens."""
+    stride = encoder.stride
+    if encoder.input_size is None:
+        halo, blend = min(HALO, tile // 5) // stride, min(BLEND, tile // 24) // stride
+        grid = math.lcm(GRID, stride) // stride
+        free = tiles(shape, tile // stride, halo, multiple=grid, blend=blend)
+        return [(part, part.outer) for part in free]
+    side = encoder.input_size // stride
+    margin = max(1, side // 12) if side >= 6 else 0
+    parts = tiles(shape, side, margin, blend=margin)
+    return [(part, _fill(part, shape, side)) for part in parts]
+
+
+def _fill(part: Tile, shape: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """Widen a tile to the encoder's whole input, where the frame is large enough."""
+    starts = [
+        max(0, min(outer.start, length - side))
+        for outer, length in zip(part.outer, shape, strict=True)
+    ]
+    rows, columns = (
+        slice(start, min(start + side, length)) for start, length in zip(starts, shape, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,183 @@
+"""Any model of the timm library as a latent space: transformers and convolutional networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..compute.device import select
+from ..core.errors import OptionError, WeightsError
+from ..models import hub
+from ..models.download import file_sha256
+from .convnets import Level, PyramidEncoder, check_stride, named_by_stride, ready
+from .vit import PatchEncoder
+
+if TYPE_CHECKING:
+    from .base import Encoder
+
+FILES = ("model.safetensors",)
+"""Names of a model's weights on the hub; pickles are not taken."""
+
+
+def describe_timm(name: str) -> tuple[str, bool, int, str]:
+    """Return licence, whether the weights are here, their size and what they are good for.
+
+    Raises
+    ------
+    OptionError
+        When timm has no such model, or no weights of it.
+    """
+    config = _config(name)
+    path = hub.find(config.hf_hub_id, FILES)
+    size = path.stat().st_size if path else 0
+    return _licence(config), path is not None, size, f"timm's {name.removeprefix('timm:')}"
+
+
+def open_timm(
+    name: str,
+    stride: int,
+    device: str | torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> Encoder:
+    """Open a model of timm with its pretrained weights.
+
+    Parameters
+    ----------
+    name : str
+        ``timm:`` and a model's name, with or without the tag of its weights.
+    stride : int
+        2, 4 or 8 for convolutional models; transformers have their patch's side.
+    device : str or torch.device
+    progress : callable, optional
+        Told the bytes done and in total while weights are downloaded.
+
+    Raises
+    ------
+    OptionError
+        When timm has no such model or no weights of it, or it gives no maps of features.
+    WeightsError
+        When the weights are not here and cannot be downloaded.
+    """
+    chosen = select(device)
+    config = _config(name)
+    outline = _outline(name)
+    if not _is_transformer(outline):
+        check_stride(stride)
+    path = hub.fetch(name, config.hf_hub_id, FILES, progress)
+    licence, sha256 = _licence(config), file_sha256(path)
+    mean, deviation = tuple(config.mean), tuple(config.std)
+    network = _load(name, path, _is_transformer(outline))
+    if _is_transformer(network):
+        return PatchEncoder(
+            name,
+            _patches(network.to(chosen).eval()),
+            patch=network.patch_embed.patch_size[0],
+            dimension=network.num_features,
+            input_size=None,
+            mean=mean,
+            deviation=deviation,
+            device=chosen,
+            licence=licence,
+            sha256=sha256,
+        )
+    levels = tuple(Level(str(n), n) for n in network.feature_info.reduction() if n <= 16)
+    maps = named_by_stride(ready(network, chosen), mean, deviation)
+    return PyramidEncoder(
+        name, maps, levels, stride=stride, device=chosen, licence=licence, sha256=sha256
+    )
+
+
+def _config(name: str) -> Any:
+    """Return timm's description of a model's weights."""
+    from timm.models import get_pretrained_cfg, is_model
+
+    model = name.removeprefix("timm:")
+    try:
+        config = get_pretrained_cfg(model) if is_model(model) else None
+    except RuntimeError:  # the model has no weights of that tag
+        config = None
+    if config is None or not config.hf_hub_id:
+        raise OptionError(
+            f"timm has no model {model!r} with weights on the hub; "
+            "timm.list_models(pretrained=True) names those it has."
+        )
+    return config
+
+
+def _licence(config: Any) -> str:
+    return str(config.license or "not stated by timm")
+
+
+_TRANSFORMER: dict[str, Any] = {"dynamic_img_size": True, "num_classes": 0}
+_CONVOLUTIONAL: dict[str, Any] = {"features_only": True}
+
+
+def _outline(name: str) -> Any:
+    """Create a model without memory for its weights, and try it.
+
+    Raises
+    ------
+    OptionError
+        When it is neither a transformer of patches nor a network with maps at several strides,
+        or takes pictures of one size only.
+    """
+    import timm
+
+    reason: Exception | None = None
+    for options in (_TRANSFORMER, _CONVOLUTIONAL):
+        try:
+            with torch.device("meta"):
+                network: Any = timm.create_model(name.removeprefix("timm:"), **options).eval()
+                picture = torch.zeros(1, 3, 224, 448)  # any multiple of 14 and 32
+                if _is_transformer(network):
+                    strides = [network.patch_embed.patch_size[0]]
+                    maps = [_patches(network)(picture)]
+                else:
+                    strides, maps = network.feature_info.reduction(), network(picture)
+        except Exception as error:  # noqa: BLE001 - models refuse an option in their own ways
+            reason = error
+            continue
+        # Windowed transformers join patches on their way; some give channels last.
+        if strides == [224 // values.shape[2] for values in maps]:
+            return network
+    raise OptionError(
+        f"{name} gives no grid of features for pictures of any size; use a plain vision "
+        "transformer or a convolutional network."
+    ) from reason
+
+
+def _load(name: str, path: Path, transformer: bool) -> Any:
+    """Create a model with the weights in a file."""
+    import timm
+
+    try:
+        return timm.create_model(
+            name.removeprefix("timm:"),
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(path)},
+            **(_TRANSFORMER if transformer else _CONVOLUTIONAL),
+        )
+    except Exception as error:
+        raise WeightsError(
+            f"The weights of {name} are damaged; delete {str(path)!r} and try again."
+        ) from error
+
+
+def _is_transformer(network: Any) -> bool:
+    return hasattr(network, "forward_intermediates") and hasattr(network, "patch_embed")
+
+
+def _patches(network: Any) -> Callable[[Tensor], Tensor]:
+    """Return the function from pictures to the last block's patch tokens, (B, D, h, w)."""
+
+    def patches(batch: Tensor) -> Tensor:
+        last: Tensor = network.forward_intermediates(
+            batch, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
+        )[0]
+        return last
+
+    return patches

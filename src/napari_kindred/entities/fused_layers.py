@@ -1,0 +1,200 @@
+"""Convolutional networks made ready for use: batch norm folded, wide maps computed in bands.
+
+In evaluation mode batch norm is a linear function of each channel, and becomes part of the
+convolution before it.  An inverted residual block widens its narrow input up to six times and
+narrows it again.  Computed in bands of rows, the wide maps in between stay in a processor's cache,
+and are small enough that the memory of the last one is used again: larger blocks go back to the
+system each time, which zeroes them page by page when they are asked for anew.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from timm.layers import Conv2dSame  # type: ignore[attr-defined]
+from torch import Tensor, nn
+
+from ..compute.device import inference
+
+BAND = 8 << 20
+"""Bytes that the widest map of a band takes, about."""
+
+CLOSE = 1e-4
+"""Share of the largest value by which maps may differ once batch norm is folded."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_POINTWISE = (
+    nn.BatchNorm2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU,
+)  # fmt: skip
+
+
+def in_bands(
+    function: Callable[..., Tensor], maps: Sequence[Tensor], units: int, size: int, margin: int
+) -> Tensor:
+    """Apply a function to maps in bands of rows, for which it must only look at nearby rows.
+
+    Parameters
+    ----------
+    function : callable
+        From maps (B, C, h, w) to one.
+    maps : sequence of Tensor
+        Their numbers of rows are multiples of ``units``, and so is the result's.
+    units : int
+        Rows of the coarsest of all maps.
+    size : int
+        Units of a band; with all of them at least, off the CPU, and where gradients are wanted,
+        there is only one.
+    margin : int
+        Units above and below a band that its result depends on.
+
+    Returns
+    -------
+    Tensor
+        What ``function(*maps)`` gives.
+    """
+    if size >= units or maps[0].device.type != "cpu" or torch.is_grad_enabled():
+        return function(*maps)
+    parts = []
+    for first in range(0, units, size):
+        stop = min(first + size, units)
+        low, high = max(first - margin, 0), min(stop + margin, units)
+        rows = [one.shape[2] // units for one in maps]
+        found = function(
+            *(one[:, :, low * n : high * n] for one, n in zip(maps, rows, strict=True))
+        )
+        n = found.shape[2] // (high - low)
+        parts.append(found[:, :, (first - low) * n : (stop - low) * n])
+    return torch.cat(parts, 2)
+
+
+def band_size(channels: int, width: int, batch: int = 1) -> int:
+    """Return how many rows of a map of float32 make a band."""
+    return max(8, BAND // (4 * channels * width * batch))
+
+
+class Bands(nn.Module):
+    """A block of convolutions that is computed in bands.
+
+    Parameters
+    ----------
+    block : Module
+        See :func:`is_local`.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        layers = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
+        self._channels = max(layer.out_channels for layer in layers)
+        self._stride, reach = 1, 0
+        for layer in layers:
+            reach += layer.kernel_size[0] // 2 * layer.dilation[0] * self._stride
+            # Padding to the same size is uneven where pixels are skipped.
+            reach += (layer.stride[0] > 1) * self._stride
+            self._stride *= layer.stride[0]
+        self._reach = -(-reach // self._stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the block makes of ``x``, (B, C, h, w)."""
+        if x.shape[2] % self._stride:
+            whole: Tensor = self.block(x)
+            return whole
+        rows = band_size(self._channels, x.shape[3], x.shape[0])
+        units, size = x.shape[2] // self._stride, max(1, rows // self._stride)
+        return in_bands(self.block, [x], units, size, self._reach)
+
+
+def is_local(block: nn.Module) -> bool:
+    """Tell whether a block is made of convolutions that keep the size, but for their stride."""
+    for layer in block.modules():
+        if isinstance(layer, nn.Conv2d):
+            sizes = zip(layer.kernel_size, layer.dilation, strict=True)
+            kept = tuple((n - 1) * apart // 2 for n, apart in sizes)
+            if not isinstance(layer, Conv2dSame) and layer.padding != kept:
+                return False
+        elif not isinstance(layer, _POINTWISE) and not any(layer.children()):
+            return False
+    return True
+
+
+def make_ready(network: Network) -> Network:
+    """Return a network in evaluation mode that gives the same maps but for rounding, faster.
+
+    Where batch norm cannot be folded safely the network stays as it is.  It is for use only: its
+    tensors are others than those that it was loaded with.
+    """
+    ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with inference():
+        before, pairs = _followed(ready, picture)
+        _fold(ready, pairs)
+        after = _maps(ready, picture)
+    if not all(_close(a, b) for a, b in zip(before, after, strict=True)):
+        ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    for parent in list(ready.modules()):
+        for name, block in list(parent.named_children()):
+            if hasattr(block, "conv_dw") and is_local(block):
+                setattr(parent, name, Bands(block))
+    return ready
+
+
+def _maps(network: nn.Module, picture: Tensor) -> list[Tensor]:
+    """Return copies of a network's maps, which its blocks may overwrite otherwise."""
+    return [one.clone() for one in network(picture) if one is not None]
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= CLOSE * one.abs().max())
+
+
+def _followed(
+    network: nn.Module, picture: Tensor
+) -> tuple[list[Tensor], list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+    """Run a network; returns its maps, and the convolutions whose result a batch norm takes."""
+    made: dict[int, nn.Conv2d] = {}
+    kept: list[Tensor] = []  # lest the next one be at the same place in memory
+    pairs = []
+
+    def note(layer: nn.Module, _inputs: object, result: Tensor) -> None:
+        made[id(result)] = layer  # type: ignore[assignment]
+        kept.append(result)
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])], layer))
+
+    hooks = []
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            hooks.append(layer.register_forward_hook(note))
+        elif isinstance(layer, nn.BatchNorm2d):
+            hooks.append(layer.register_forward_pre_hook(look))
+    maps = _maps(network, picture)
+    for hook in hooks:
+        hook.remove()
+    return maps, pairs  # type: ignore[return-value]
+
+
+def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
+    """Make batch norms part of the convolutions before them; what remains is their activation."""
+    rest: dict[nn.Module, nn.Module] = {}
+    for layer, norm in pairs:
+        if norm.running_mean is None or norm.running_var is None:
+            continue
+        gain = torch.rsqrt(norm.running_var.double() + norm.eps)
+        shift = -norm.running_mean.double() * gain
+        if norm.affine:
+            gain, shift = gain * norm.weight, shift * norm.weight + norm.bias
+        if layer.bias is not None:
+            shift = shift + layer.bias * gain
+        layer.weight.copy_(layer.weight * gain[:, None, None, None])
+        layer.bias = nn.Parameter(shift.float(), requires_grad=False)
+        rest[norm] = getattr(norm, "act", nn.Identity())  # timm's are one with what follows
+    for parent in network.modules():
+        for name, child in list(parent.named_children()):
+            if child in rest:
+                setattr(parent, name, rest[child])

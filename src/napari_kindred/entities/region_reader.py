@@ -1,0 +1,96 @@
+"""Planes too large to hold, read region by region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from ..images.stack import normalise_to
+from .resampling import Taps, scaled_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..images.stack import Frames, PlaneRange
+
+_BAND = 1 << 26
+"""Bytes of a plane that are read in one go for its overview."""
+
+
+class Source(Protocol):
+    """What a block's pixels are read from; see :class:`PlaneSource`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the plane."""
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of what is read."""
+
+    @property
+    def known(self) -> PlaneRange:
+        """What the plane's regions have in common."""
+
+    def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return a region as it is, (h, w, C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSource:
+    """One frame of an image, whose normalised pixels are read region by region.
+
+    Attributes
+    ----------
+    frames : Frames
+    index : tuple of int
+        Of the frame.
+    known : PlaneRange
+        What :meth:`~napari_kindred.images.stack.Frames.plane_range` found.
+    full : tuple of int, optional
+        Height and width of the plane, where the frames are those of a lower resolution of it;
+        regions are in pixels of that.
+    """
+
+    frames: Frames
+    index: tuple[int, ...]
+    known: PlaneRange
+    full: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.full or self.frames.plane_shape
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of what is read."""
+        return self.frames.plane_shape
+
+    def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Read a region as it is, (h, w, C)."""
+        return self.frames.read_region(self.index, rows, columns, self.known).pixels
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Read a region normalised as part of the plane, (h, w, C)."""
+        return normalise_to(self.raw(*window), self.known.low, self.known.high)
+
+    def overview(self, side: int) -> NDArray[np.float32]:
+        """Return the plane shrunk to a longest side, (h, w, C), read a band of rows at a time."""
+        shape = self.shape
+        size = scaled_shape(shape, side / max(shape))
+        steps = [full / small for full, small in zip(shape, size, strict=True)]
+        across = Taps.between(slice(0, size[1]), steps[1], shape[1], antialias=True)
+        depth = 3 if self.frames.rgb else 1
+        high = max(1, int(_BAND / (4 * depth * shape[1]) / steps[0]) - 2)
+        bands = []
+        for top in range(0, size[0], high):
+            outputs = slice(top, min(top + high, size[0]))
+            down = Taps.between(outputs, steps[0], shape[0], antialias=True)
+            pixels = torch.from_numpy(self[down.span, slice(0, shape[1])])
+            bands.append(down.apply(across.apply(pixels, 1, 0), 0, down.span.start))
+        whole: NDArray[np.float32] = torch.cat(bands).numpy()
+        return whole

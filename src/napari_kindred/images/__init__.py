@@ -1,0 +1,1 @@
+"""Anything array-like in, frames of float32 out."""

@@ -1,0 +1,204 @@
+"""Intensities: whatever a camera writes becomes float32, in one range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .stack import Frames
+
+_LARGEST = 1e30
+"""Larger values would overflow float32 as soon as two of them are multiplied or subtracted."""
+
+SAMPLED = 1 << 22
+"""Percentiles of pictures with more values than this are taken from a regular sample."""
+
+PERCENTILES = (1.0, 99.8)
+"""What of a picture's values becomes 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What must be known of all values of a picture before some of them become float32.
+
+    Attributes
+    ----------
+    lowest, highest : float
+        Of the finite values; infinite, the wrong way round, when there is none.
+    strange, size : int
+        How many values are NaN or infinite, and how many there are.
+    """
+
+    lowest: float = np.inf
+    highest: float = -np.inf
+    strange: int = 0
+    size: int = 0
+
+    def joined(self, other: Spread) -> Spread:
+        """Return the spread of two parts of a picture together."""
+        return Spread(
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self.strange + other.strange,
+            self.size + other.size,
+        )
+
+
+def spread_of(values: np.ndarray) -> Spread:
+    """Return the spread of bool, integer or float values."""
+    strange = 0
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        strange = values.size - int(np.count_nonzero(finite))
+        size, values = values.size, values[finite] if strange else values
+        if not values.size:
+            return Spread(strange=strange, size=size)
+    return Spread(float(values.min()), float(values.max()), strange, values.size + strange)
+
+
+def is_exact(dtype: Any) -> bool:
+    """Tell whether float32 holds every value of a type, so that no spread is needed."""
+    dtype = np.dtype(dtype)
+    return bool(dtype.kind != "f" and dtype.itemsize < 4)
+
+
+def to_float32(values: np.ndarray, spread: Spread) -> np.ndarray:
+    """Return finite float32 values, shifted or scaled where float32 would lose them.
+
+    Parameters
+    ----------
+    values : ndarray of bool, integer or float
+        All of a picture, or part of it.
+    spread : Spread
+        Of the whole picture, so that its parts fit together.
+    """
+    if is_exact(values.dtype):
+        return _single(values)
+    if spread.strange == spread.size:
+        return np.zeros(values.shape, np.float32)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
+    elif spread.strange:
+        values = np.where(np.isfinite(values), values, spread.lowest)
+    divisor, offset = _squeezed(values.dtype, spread)
+    if divisor != 1:
+        return _single(values.astype(np.float64) / divisor)
+    return _single(values - offset if offset else values)
+
+
+def note_on(dtype: Any, spread: Spread) -> str:
+    """Return what :func:`to_float32` has to do to a picture's values, the end of a sentence."""
+    dtype = np.dtype(dtype)
+    if is_exact(dtype):
+        return ""
+    if spread.strange == spread.size:
+        return "has no finite value (all NaN or infinite), so there is nothing to see"
+    notes = []
+    if spread.strange:
+        share = f"{100 * spread.strange / spread.size:.2g} % NaN or infinite values"
+        notes.append(f"has {share}, taken as {spread.lowest:g}")
+    divisor, offset = _squeezed(dtype if dtype.kind == "f" else np.dtype(np.float64), spread)
+    if divisor != 1:
+        notes.append(f"has values up to {divisor:.3g}, divided by that number")
+    if offset:
+        notes.append(f"has a large offset, so {offset:.6g} was subtracted")
+    return ", and ".join(notes)
+
+
+def _squeezed(dtype: np.dtype[Any], spread: Spread) -> tuple[float, float]:
+    """Return what values are divided by, or what is subtracted from them, to fit float32."""
+    low, high = spread.lowest, spread.highest
+    largest = max(abs(low), abs(high))
+    if largest > _LARGEST:
+        return largest, 0.0
+    # Float32 has 24 bits: a small signal on a large offset would turn into steps.
+    small = dtype == np.float64 and 0 < high - low < largest * 2.0**-14
+    return 1.0, low if small else 0.0
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32, copy=False)
+
+
+def is_constant(pixels: np.ndarray) -> bool:
+    """Tell whether all values are the same."""
+    return bool(pixels.min() == pixels.max())
+
+
+def sampling_step(size: int) -> int:
+    """Return which rows and columns, every how manieth, make the sample of so many values."""
+    return int(np.ceil(np.sqrt(max(1.0, size / SAMPLED))))
+
+
+def percentiles(sample: np.ndarray) -> tuple[float, float]:
+    """Return percentiles 1 and 99.8 of values."""
+    low, high = np.percentile(sample, PERCENTILES)
+    return float(low), float(high)
+
+
+def normalise(pixels: np.ndarray) -> np.ndarray:
+    """Map intensities to about 0 to 1, whatever the camera's range.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (Y, X, C)
+        Finite values.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X, C)
+        Percentile 1 becomes 0 and percentile 99.8 becomes 1, taken over all channels together so
+        that colours stay; values are clipped to 0 to 1.5. All zeros for a constant picture.
+    """
+    step = sampling_step(pixels.size)
+    low, high = percentiles(pixels[::step, ::step])
+    if not high > low:  # nearly empty: the few pixels that differ are what there is to see
+        low, high = float(pixels.min()), float(pixels.max())
+    return normalise_to(pixels, low, high)
+
+
+def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32."""
+    if not high > low:
+        return np.zeros(pixels.shape, np.float32)
+    scaled = (pixels - np.float32(low)) * np.float32(1.0 / (high - low))
+    return np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
+
+
+def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
+    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
+
+    One range for all frames: a range per frame would turn a change of one thing's brightness into
+    a change of everything's.
+
+    Parameters
+    ----------
+    frames : Frames
+    sampled : int
+        At most so many frames are read, and of each a regular sample.
+
+    Returns
+    -------
+    low, high : float
+        Equal where the sample has the same value everywhere.  Frames of one value count only
+        where there are no others.
+    """
+    indices = list(frames.indices())
+    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
+    values, constants = [], []
+    for place in places:
+        pixels = frames.read(indices[place]).pixels
+        if is_constant(pixels):
+            # A frame without anything, all NaN for example, says nothing of the others.
+            constants.append(float(pixels.flat[0]))
+            continue
+        step = sampling_step(pixels.size * len(places))
+        values.append(pixels[::step, ::step].ravel())
+    if not values:
+        return min(constants), max(constants)
+    pooled = np.concatenate(values)
+    low, high = percentiles(pooled)
+    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))

@@ -1,0 +1,248 @@
+"""Downloads that can be interrupted at any time; only a whole and right file gets its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from ..core.background import Report, listener
+from ..core.errors import WeightsError, reason_of
+
+CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
+"""Environment variable that names another folder for downloaded weights."""
+
+_BLOCK = 1 << 20
+_LARGEST_FILE = 8 << 30
+_NO_SUCH_PART = 416
+_BETWEEN_LOOKS = 0.2
+"""Seconds between two looks at a file that another process is downloading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file of weights to be downloaded.
+
+    Attributes
+    ----------
+    name : str
+        In messages.
+    source : str
+        Its URL.
+    sha256 : str
+    size : int
+        In bytes; 0 where nobody knows.
+    path : Path
+        Where it goes.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    size: int
+    path: Path
+
+    @property
+    def part(self) -> Path:
+        """Where it is until it is whole."""
+        return self.path.with_name(self.path.name + ".part")
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits.
+
+    Raises
+    ------
+    WeightsError
+        When it cannot be read.
+    """
+    with reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """Open a file of weights to read its bytes.
+
+    Raises
+    ------
+    WeightsError
+        When it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise WeightsError(
+            f"The file {str(path)!r} cannot be read ({reason_of(error)}); make it readable, or get "
+            "it again."
+        ) from error
+
+
+def download(wanted: Wanted, progress: Report | None = None) -> None:
+    """Download a file, going on where an earlier try stopped.
+
+    Several processes may do so at once: one downloads, the others wait for it.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    progress : callable, optional
+        Told the bytes done and in total (0 when unknown); what it raises ends the download, which
+        goes on from there another time.  The :func:`.background.listener` when left out.
+
+    Raises
+    ------
+    WeightsError
+        When something else comes, or nothing, or there is no place for it.
+    """
+    progress = progress or listener()
+    name, path, part = wanted.name, wanted.path, wanted.part
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(wanted, progress):
+        if path.is_file():  # another process was first
+            return
+        try:
+            whole = _complete(wanted, progress)
+        except (OSError, HTTPException) as error:  # URLError is an OSError
+            raise WeightsError(
+                f"The weights {name!r} could not be downloaded ({_answer_of(error)}); try again, "
+                f"or get {wanted.source} on another machine and put it at {str(path)!r}."
+            ) from error
+        if not whole:
+            part.unlink()
+            raise WeightsError(
+                f"What was downloaded from {wanted.source} is not the weights {name!r}; try again, "
+                f"or get them on another machine and put them at {str(path)!r}."
+            )
+        with _writing(path.parent):
+            part.replace(path)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell what cannot be written apart from what cannot be downloaded."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"Weights cannot be kept in {str(folder)!r} ({reason_of(error)}); make room in it, or "
+            f"name another folder by the environment variable {CACHE_VARIABLE}."
+        ) from error
+
+
+@contextmanager
+def _alone(wanted: Wanted, progress: Report | None) -> Iterator[None]:
+    """Let one process at a time download a file; the others wait, and tell how far it is."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(wanted.path.with_name(wanted.path.name + ".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=_BETWEEN_LOOKS)
+            break
+        except Timeout:
+            if progress is not None:
+                with suppress(OSError):
+                    progress(wanted.part.stat().st_size, wanted.size)
+        except NotImplementedError:  # a file system without locks: hashes tell what went wrong
+            break
+        except OSError as error:
+            with _writing(wanted.path.parent):
+                raise error from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while it is held, so that nobody holds one that is gone
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _complete(wanted: Wanted, progress: Report | None) -> bool:
+    """Fetch what is missing of a file, all of it where what is there does not fit.
+
+    Returns
+    -------
+    bool
+        Whether it is now what it should be.
+    """
+    # Where the size is unknown, nobody can tell what is missing.
+    part, size = wanted.part, wanted.size
+    have = part.stat().st_size if size and part.exists() else 0
+    for begin in (have, 0) if have else (0,):
+        try:
+            if begin < size or not size:
+                _fetch(wanted, begin, progress)
+        except HTTPError as error:
+            if not begin or error.code != _NO_SUCH_PART:
+                raise
+            error.close()
+            continue
+        if part.stat().st_size < size:
+            raise URLError("the connection ended early")
+        if file_sha256(part) == wanted.sha256:
+            return True
+    return False
+
+
+def _fetch(wanted: Wanted, have: int, progress: Report | None) -> None:
+    """Download a file, or the rest of it; what comes instead of it is not written."""
+    request = Request(wanted.source)  # noqa: S310 - the table's own URLs
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urlopen(request, timeout=30) as answer:  # noqa: S310
+        about = answer.headers
+        resumed = have > 0 and (about.get("Content-Range") or "").startswith(f"bytes {have}-")
+        if getattr(answer, "status", None) == 206 and not resumed:
+            raise HTTPError(wanted.source, _NO_SUCH_PART, "another part came", about, None)
+        have = have if resumed else 0
+        length = about.get("Content-Length") or ""
+        coming = have + int(length) if length.isdecimal() else 0
+        if about.get_content_type() == "text/html":
+            raise URLError("a web page came in its place, as of a network that asks for a login")
+        if coming and coming != (wanted.size or coming):
+            raise URLError(f"a file of {coming} bytes came, but {wanted.size} are expected")
+        with _kept(wanted.part, "ab" if resumed else "wb") as write:
+            while block := answer.read1(_BLOCK):
+                have += write(block)
+                if have > (wanted.size or _LARGEST_FILE):
+                    raise URLError("the file is larger than it should be")
+                if progress is not None:
+                    progress(have, wanted.size or coming)
+
+
+@contextmanager
+def _kept(part: Path, mode: str) -> Iterator[Callable[[bytes], int]]:
+    """Give what writes to a file; the file is deleted when there is no room for more of it."""
+    with _writing(part.parent):
+        file = part.open(mode, buffering=0)
+
+    def write(block: bytes) -> int:
+        rest = memoryview(block)
+        with _writing(part.parent):
+            while rest:
+                rest = rest[file.write(rest) :]
+        return len(block)
+
+    try:
+        with file:
+            yield write
+    except WeightsError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _answer_of(error: Exception) -> str:
+    """Return why nothing came, in a few words."""
+    if isinstance(error, HTTPError):
+        error.close()
+        return f"HTTP {error.code} {error.reason}"
+    reason = getattr(error, "reason", error)
+    return reason_of(reason) if isinstance(reason, Exception) else str(reason)

@@ -1,0 +1,229 @@
+"""Annotated pictures for training: folders of images and label images, read once, kept in memory.
+
+A data folder holds ``images/`` and ``labels/`` (integer, 0 = background) with equal stems, and
+optionally ``index.csv`` with columns ``id`` or ``name``, ``split`` (``train`` / ``val``),
+``modality`` or ``modality_guess`` (pictures of one modality are one group) and ``complete``
+(0 where objects were left un-annotated: background then takes part in repulsion only).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.transform import downscale_local_mean
+
+from ..core.errors import InputError, OptionError
+from ..images.stack import normalise, read_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One annotated picture.
+
+    Attributes
+    ----------
+    name : str
+    group : str
+        Data folder and modality; groups are sampled evenly.
+    pyramid : list of ndarray, (3, H / 2^k, W / 2^k) float16
+        Normalised picture and its halved copies, so that shrinking does not alias.
+    labels : ndarray, (H, W) int32
+    diameter : float
+        Median equivalent diameter of its entities, pixels; 0 without entities.
+    complete : bool
+        Whether un-labelled pixels are background for certain.
+    grey : bool
+        Whether the picture has one channel.
+    """
+
+    name: str
+    group: str
+    pyramid: list[NDArray[np.float16]]
+    labels: NDArray[np.int32]
+    diameter: float
+    complete: bool
+    grey: bool
+
+
+def median_diameter(labels: NDArray[np.integer]) -> float:
+    """Median equivalent diameter of the labels (H, W), pixels; 0 without labels."""
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else 0.0
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"Training data needs a folder {folder.name}/ inside {folder.parent}.")
+    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+
+
+def _index(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / "index.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    return {row.get("id") or row.get("name") or "": row for row in rows}
+
+
+def split_of(name: str, row: dict[str, str], position: int) -> str:
+    """Return ``train`` or ``val`` for a picture.
+
+    The index decides; without a ``split`` column a name that starts with ``val`` is validation,
+    and if nothing is known every tenth picture is.
+    """
+    if row.get("split"):
+        return row["split"]
+    if name.startswith(("val", "train")):
+        return "val" if name.startswith("val") else "train"
+    return "val" if position % 10 == 9 else "train"
+
+
+def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
+    """Read the pictures of one split from all data folders.
+
+    Raises
+    ------
+    InputError
+        When a folder is not laid out as described above, or a picture and its labels differ.
+    """
+    examples = []
+    for folder in map(Path, folders):
+        images, labels, index = _files(folder / "images"), _files(folder / "labels"), _index(folder)
+        missing = sorted(set(images) - set(labels))
+        if missing:
+            raise InputError(f"{folder.name}/labels has no label image named {missing[0]}.")
+        for position, (name, path) in enumerate(images.items()):
+            row = index.get(name, {})
+            if split_of(name, row, position) == split:
+                examples.append(_read(name, path, labels[name], folder.name, row))
+    return examples
+
+
+def load_splits(
+    data: str | Path | Sequence[str | Path],
+) -> tuple[list[Example], list[Example]]:
+    """Read the pictures to learn from, and those to validate on in the order of :func:`spread`.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to learn from, or for one of the reasons of :func:`load_examples`.
+    """
+    folders = [data] if isinstance(data, str | Path) else data
+    examples = load_examples(folders, "train")
+    if not examples:
+        raise InputError("There is no picture marked 'train' in the data.")
+    if not any(example.diameter > 0 for example in examples):
+        raise InputError("The labels of all training pictures are empty.")
+    return examples, spread(load_examples(folders, "val"))
+
+
+def spread(examples: Sequence[Example]) -> list[Example]:
+    """Reorder pictures so that any first few of them come from all groups."""
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.group, []).append(example)
+    ordered = []
+    while groups:
+        for name in sorted(groups):
+            ordered.append(groups[name].pop(0))
+            if not groups[name]:
+                del groups[name]
+    return ordered
+
+
+def _read(name: str, image: Path, labels: Path, folder: str, row: dict[str, str]) -> Example:
+    pixels = np.asarray(read_image(image).data)
+    truth = np.asarray(read_image(labels).data).astype(np.int32)
+    grey = pixels.ndim == 2
+    pixels = pixels[..., None] if grey else pixels[..., :3]
+    if pixels.shape[:2] != truth.shape:
+        raise InputError(
+            f"{name}: the picture is {pixels.shape[:2]} but its labels are {truth.shape}."
+        )
+    plane = normalise(pixels.astype(np.float32))
+    plane = np.broadcast_to(plane, (*plane.shape[:2], 3)).transpose(2, 0, 1)
+    pyramid = [np.ascontiguousarray(plane, dtype=np.float16)]
+    while min(pyramid[-1].shape[1:]) >= 128:
+        last = pyramid[-1].astype(np.float32)
+        # An odd side ends in half a block: it is filled up with its edge, not with darkness.
+        last = np.pad(last, [(0, 0), *((0, side % 2) for side in last.shape[1:])], mode="edge")
+        half = downscale_local_mean(last, (1, 2, 2))
+        pyramid.append(half.astype(np.float16))
+    modality = row.get("modality") or row.get("modality_guess") or ""
+    return Example(
+        name=name,
+        group=f"{folder}/{modality}" if modality else folder,
+        pyramid=pyramid,
+        labels=truth,
+        diameter=median_diameter(truth),
+        complete=row.get("complete", "1") != "0",
+        grey=grey,
+    )
+
+
+def data_hash(examples: Sequence[Example]) -> str:
+    """Hash of names, pictures and labels: what a training run was given."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(example.name.encode())
+        digest.update(example.pyramid[0].tobytes())
+        digest.update(example.labels.tobytes())
+    return digest.hexdigest()
+
+
+def group_weights(
+    examples: Sequence[Example], emphasis: Mapping[str, float] | None = None
+) -> NDArray[np.float64]:
+    """Probability with which each example is drawn.
+
+    A group's share grows with the square root of its pixels, so that few large pictures and many
+    small ones both count; inside a group a picture's share grows with the square root of its
+    pixels as well.  The share of a group that is named in ``emphasis`` is multiplied.
+    """
+    area = np.array([e.labels.size for e in examples], float)
+    groups = np.array([e.group for e in examples])
+    weights = np.sqrt(area)
+    for group in np.unique(groups):
+        inside = groups == group
+        weights[inside] *= np.sqrt(area[inside].sum()) / weights[inside].sum()
+        weights[inside] *= (emphasis or {}).get(str(group), 1.0)
+    return np.asarray(weights / weights.sum())
+
+
+def read_emphasis(text: str, examples: Sequence[Example]) -> dict[str, float]:
+    """Read by how much groups count more: ``name=factor``, separated by commas.
+
+    Raises
+    ------
+    OptionError
+        When there is no such group among the examples, or a factor is no positive number.
+    """
+    found = {}
+    known = sorted({example.group for example in examples})
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, factor = part.rpartition("=")
+        if name not in known:
+            raise OptionError(
+                f"emphasis={part!r} must be NAME=FACTOR; there are the names {', '.join(known)}."
+            )
+        try:
+            found[name] = float(factor)
+        except ValueError:
+            found[name] = 0.0
+        if not (0 < found[name] < np.inf):
+            raise OptionError(f"emphasis={part!r} needs a number above 0 after the =.")
+    return found

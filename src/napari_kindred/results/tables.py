@@ -1,0 +1,248 @@
+"""Tables of a result for other programs: per thing, kind or frame, with units in their columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..core.errors import OptionError
+from .atomic import refuse_existing, replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .segmentation import Segmentation
+
+THING = {"entities": "entity", "consistent": "cluster", "classes": "class"}
+"""What a row of a method's own table stands for."""
+
+SHORT = {
+    "micrometer": "µm",
+    "nanometer": "nm",
+    "millimeter": "mm",
+    "meter": "m",
+    "angstrom": "Å",
+    "second": "s",
+    "millisecond": "ms",
+    "minute": "min",
+    "hour": "h",
+}
+"""Of the names of units."""
+
+AREAS = ("area", "mean_area")
+PLACES = {"centroid_y": "Y", "centroid_x": "X"}
+UNCALIBRATED = ("", "pixel", "px")
+
+
+def kinds_of(result: Segmentation) -> tuple[str, ...]:
+    """Return what there can be a table per, that of the result itself first."""
+    thing = THING.get(str(result.provenance.get("method")), "label")
+    kinds = [thing]
+    if thing != "entity" and len(getattr(result, "entity_table", ())):
+        kinds.append("entity")
+    return (*kinds, "frame")
+
+
+def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
+    """Return a table of what was found.
+
+    Parameters
+    ----------
+    result : Segmentation
+    per : {"entity", "cluster", "class", "frame"}, optional
+        What a row stands for; what the result's own table has when left out. Per frame there is
+        a row for each frame, for clusters and classes one for each of them in each frame.
+
+    Returns
+    -------
+    DataFrame
+        Areas and places in pixels, frames by number from 0.
+
+    Raises
+    ------
+    OptionError
+        When the result has none of that kind.
+    """
+    kinds = kinds_of(result)
+    per = per or kinds[0]
+    if per not in kinds:
+        raise OptionError(f"This result has no table per {per!r}; it has one per {_listed(kinds)}.")
+    if per == "frame":
+        return _per_frame(result)
+    things: pd.DataFrame = result.table
+    if per == "entity" and kinds[0] != "entity":
+        things = getattr(result, "entity_table")  # noqa: B009 - of classes alone
+    return things.copy()
+
+
+def save_table(
+    result: Segmentation, path: Path, per: str | None = None, overwrite: bool = False
+) -> Path:
+    """Write a table as CSV, its units in the names of the columns.
+
+    Areas and places are in pixels (``area [px]``) and, where the image is calibrated, in its unit
+    as well (``area [µm²]``); frames are numbers from 0 and times (``time [s]``).
+
+    Parameters
+    ----------
+    result : Segmentation
+    path : Path
+        ``NAME.csv``.
+    per
+        As for :func:`table_per`.
+    overwrite : bool
+        Whether a file that is there already may be replaced.
+
+    Raises
+    ------
+    OptionError, OutputError
+        When there is no such table, or it cannot be written.
+    """
+    table = with_units(table_per(result, per), result.axes, result.scale, result.units)
+    refuse_existing(path, overwrite)
+    with replacing(path) as part:
+        # The mark at its begin lets spreadsheets read µ and ² as what they are.
+        table.to_csv(part, index=False, encoding="utf-8-sig")
+    return path
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _per_frame(result: Segmentation) -> pd.DataFrame:
+    frames = int(np.prod(result.labels.shape[:-2]))
+    pixels = int(np.prod(result.labels.shape[-2:]))
+    if THING.get(str(result.provenance.get("method"))) == "entity":
+        return entities_per_frame(result.table, frames, pixels)
+    known = getattr(result, "per_frame", None)
+    rows: pd.DataFrame
+    if known is not None and len(known) and "edited" not in result.provenance:
+        rows = known if "frame" in known else known.assign(frame=0)
+    else:
+        rows = areas_per_frame(result.labels)
+    names = dict(zip(result.table["index"], result.table.get("name", ()), strict=False))
+    if names and "name" not in rows:
+        rows = rows.assign(name=[names.get(label, "") for label in rows["index"]])
+    first = [name for name in ("frame", "index", "name") if name in rows]
+    rows = rows[[*first, *(name for name in rows if name not in first)]]
+    return rows.sort_values(["frame", "index"], ignore_index=True)
+
+
+def entities_per_frame(table: pd.DataFrame, frames: int, pixels: int) -> pd.DataFrame:
+    """Sum up a row per entity to one per frame.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``index``, ``area`` and, of a stack, ``frame``; of ``mean_intensity`` the mean is taken.
+    frames : int
+        How many there are; those without entities have a row as well.
+    pixels : int
+        Of a frame.
+
+    Returns
+    -------
+    DataFrame
+        ``frame``, ``count``, ``area`` and ``mean_area`` in pixels, ``share`` of the frame, and
+        ``mean_intensity`` over the entities' pixels where it is known.
+    """
+    number = table["frame"].to_numpy(int) if "frame" in table else np.zeros(len(table), int)
+    area = table["area"].to_numpy(float)
+    count = np.bincount(number, minlength=frames)
+    total = np.bincount(number, area, minlength=frames)
+    rows = pd.DataFrame(
+        {
+            "frame": np.arange(frames),
+            "count": count,
+            "area": total.astype(np.int64),
+            "mean_area": total / np.where(count, count, np.nan),
+            "share": total / pixels,
+        }
+    )
+    if "mean_intensity" in table:
+        sums = np.bincount(number, area * table["mean_intensity"].to_numpy(float), minlength=frames)
+        rows["mean_intensity"] = sums / np.where(total, total, np.nan)
+    return rows
+
+
+def areas_per_frame(labels: Any) -> pd.DataFrame:
+    """Count the pixels of each label in each frame, one frame in memory at a time.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., Y, X)
+
+    Returns
+    -------
+    DataFrame
+        ``frame``, ``index``, ``area`` in pixels and ``share`` of the frame; background left out.
+    """
+    rows = [pd.DataFrame({"frame": [], "index": [], "area": []}, dtype=np.int64)]
+    for frame, index in enumerate(np.ndindex(*labels.shape[:-2])):
+        ids, area = np.unique(np.asarray(labels[index]), return_counts=True)
+        rows.append(pd.DataFrame({"frame": frame, "index": ids, "area": area})[ids > 0])
+    table = pd.concat(rows, ignore_index=True).astype(np.int64)
+    return table.assign(share=table["area"] / int(np.prod(labels.shape[-2:])))
+
+
+def with_units(
+    table: pd.DataFrame,
+    axes: str,
+    scale: Sequence[float] | None,
+    units: Sequence[str] | None,
+) -> pd.DataFrame:
+    """Return a table whose columns name their units.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Areas and places in pixels, frames by number.
+    axes : str
+        Of the labels, one letter each.
+    scale, units : sequence or None
+        Of each axis.
+
+    Returns
+    -------
+    DataFrame
+        ``area [px]``, ``centroid_y [px]`` and the like, each followed by the same in the image's
+        unit where it has one, such as ``area [µm²]``; ``frame`` likewise by ``time [s]`` or
+        ``depth [µm]``, where frames follow each other along one axis. Other columns as they are.
+    """
+    steps = _steps(axes, scale, units)
+    columns: dict[str, Any] = {}
+    for name in table:
+        column = table[name]
+        if name in AREAS:
+            columns[f"{name} [px]"] = column
+            if "Y" in steps and "X" in steps and steps["Y"][1] == steps["X"][1]:
+                columns[f"{name} [{steps['Y'][1]}²]"] = column * steps["Y"][0] * steps["X"][0]
+        elif name in PLACES:
+            columns[f"{name} [px]"] = column
+            if PLACES[name] in steps:
+                step, unit = steps[PLACES[name]]
+                columns[f"{name} [{unit}]"] = column * step
+        else:
+            columns[str(name)] = column
+            leading = axes.replace("C", "")[:-2]
+            if name == "frame" and leading in ("T", "Z") and leading in steps:
+                step, unit = steps[leading]
+                columns[f"{'time' if leading == 'T' else 'depth'} [{unit}]"] = column * step
+    return pd.DataFrame(columns)
+
+
+def _steps(
+    axes: str, scale: Sequence[float] | None, units: Sequence[str] | None
+) -> dict[str, tuple[float, str]]:
+    """Return step and unit of the axes that are calibrated."""
+    if scale is None or units is None:
+        return {}
+    return {
+        letter: (float(step), SHORT.get(unit, unit))
+        for letter, step, unit in zip(axes, scale, units, strict=True)
+        if unit not in UNCALIBRATED
+    }

@@ -1,0 +1,157 @@
+"""Prompts for training lie where they must, and corrections where an answer is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_kindred.classes.sam.model import Prompts
+from napari_kindred.classes.sam.prompts import SMALLEST, Questions, draw_corrections, draw_questions
+from napari_kindred.models.augment import IGNORE
+
+SIDE = 64
+
+
+@pytest.fixture
+def labels():
+    """Two squares, a speck, and a strip at the right that is outside the picture."""
+    truth = torch.zeros(SIDE, SIDE, dtype=torch.int64)
+    truth[8:24, 8:24] = 5
+    truth[40:56, 10:40] = 9
+    truth[30:33, 50:53] = 7
+    truth[:, 60:] = IGNORE
+    return truth
+
+
+def draw(labels, seed, boxes=0.0, count=8, complete=True):
+    return draw_questions(labels, complete, count, boxes, np.random.default_rng(seed), 32)
+
+
+def test_points_lie_on_their_things_and_one_on_background(labels):
+    seen = set()
+    for seed in range(20):
+        questions = draw(labels, seed)
+        under = [int(labels[int(y), int(x)]) for x, y in questions.prompts.points]
+        assert sorted(under) == [0, 5, 9], "the speck is too small, the rest is there"
+        assert questions.empty.tolist() == [n == 0 for n in under]
+        for number, target in zip(under, questions.targets, strict=True):
+            area = (labels == number).sum() if number else 0
+            assert target.sum() * 4 == area
+        seen.update(map(tuple, questions.prompts.points.tolist()))
+    assert len(seen) > 40, "anywhere on them"
+
+
+def test_boxes_are_rough_but_around_their_things(labels):
+    for seed in range(20):
+        questions = draw(labels, seed, boxes=1.0)
+        assert len(questions.prompts.boxes) == 2
+        assert questions.single.tolist() == [False, True, True]
+        for box, target in zip(questions.prompts.boxes, questions.targets[1:], strict=True):
+            rows, columns = torch.nonzero(target > 0.5, as_tuple=True)
+            exact = 2 * np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            size = (exact[2:] - exact[:2]).min()
+            assert (box[2:] > box[:2]).all()
+            assert np.abs(box.numpy() - exact).max() <= min(20, 0.4 * max(size, 30))
+    assert not np.array_equal(box.numpy(), exact)
+
+
+def test_points_come_before_boxes_and_targets_in_the_same_order(labels):
+    for seed in range(10):
+        questions = draw(labels, seed, boxes=0.5)
+        prompts = questions.prompts
+        assert len(prompts) == len(questions.targets) == len(questions.empty) == 3
+        for (x, y), target in zip(prompts.points.long(), questions.targets, strict=False):
+            assert bool(target[y // 2, x // 2] > 0) == bool(labels[y, x] > 0)
+
+
+def test_nothing_is_called_background_where_annotation_is_incomplete(labels):
+    for seed in range(10):
+        assert not draw(labels, seed, complete=False).empty.any()
+
+
+def test_no_more_is_asked_than_allowed_and_nothing_where_nothing_is(labels):
+    assert len(draw(labels, 0, count=1).prompts) == 1
+    assert not draw(labels, 0, count=1).empty.any()
+    assert draw(torch.full((SIDE, SIDE), IGNORE), 0) is None
+    only = draw(torch.zeros(SIDE, SIDE, dtype=torch.int64), 0)
+    assert only.empty.tolist() == [True]
+    small = torch.zeros(SIDE, SIDE, dtype=torch.int64)
+    small.view(-1)[: SMALLEST - 1] = 1
+    assert draw(small, 0, complete=False) is None
+
+
+def test_pixels_outside_the_picture_count_for_nothing(labels):
+    valid = draw(labels, 0).valid
+    assert (valid[:, :30] == 1).all()
+    assert (valid[:, 30:] == 0).all()
+
+
+# -- corrections ------------------------------------------------------------------------------
+
+
+def answered(logits, truth, valid=None):
+    """One point prompt, its three equal candidates, and the truth, all (8, 8)."""
+    questions = Questions(
+        Prompts(torch.zeros(1, 2), torch.zeros(0, 4)),
+        truth[None],
+        torch.ones(8, 8) if valid is None else valid,
+        torch.tensor([False]),
+    )
+    return logits.expand(1, 4, 8, 8), torch.zeros(1, 4), questions
+
+
+@pytest.fixture
+def truth():
+    square = torch.zeros(8, 8)
+    square[2:6, 2:6] = 1
+    return square
+
+
+def place(correction):
+    """Row and column of the mask pixel, at four input pixels each."""
+    x, y = ((correction.points[0] + 0.5) / 4).floor().int().tolist()
+    return y, x
+
+
+def test_what_was_missed_is_pointed_at_as_inside(truth):
+    missed = truth.clone()
+    missed[5, 2:6] = 0
+    for seed in range(5):
+        correction = draw_corrections(
+            *answered(missed * 2 - 1, truth), 32, np.random.default_rng(seed)
+        )
+        assert correction.inside.tolist() == [True]
+        assert place(correction)[0] == 5
+
+
+def test_what_is_too_much_is_pointed_at_as_outside_but_not_beyond_the_picture(truth):
+    more = truth.clone()
+    more[0, :] = 1
+    valid = torch.ones(8, 8)
+    valid[:, 4:] = 0
+    for seed in range(5):
+        correction = draw_corrections(
+            *answered(more * 2 - 1, truth, valid), 32, np.random.default_rng(seed)
+        )
+        assert correction.inside.tolist() == [False]
+        row, column = place(correction)
+        assert row == 0
+        assert column < 4
+
+
+def test_a_right_answer_is_confirmed_by_another_point_on_the_thing(truth):
+    correction = draw_corrections(*answered(truth * 2 - 1, truth), 32, np.random.default_rng(0))
+    assert correction.inside.tolist() == [True]
+    assert truth[place(correction)] == 1
+    assert torch.equal(correction.masks[0], truth * 2 - 1)
+
+
+def test_the_candidate_that_is_trusted_most_is_the_one_corrected(truth):
+    logits, quality, questions = answered(truth * 2 - 1, truth)
+    logits = logits.clone()
+    logits[0, 2] = 1.0
+    quality[0, 2] = 1.0
+    correction = draw_corrections(logits, quality, questions, 32, np.random.default_rng(0))
+    assert correction.inside.tolist() == [False]
+    assert torch.equal(correction.masks[0], logits[0, 2])

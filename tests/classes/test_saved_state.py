@@ -1,0 +1,305 @@
+"""A saved result of classes is changed as the one that was saved, bit for bit, or says why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from cutting import from_dense
+from napari_kindred.classes import saved_state as seen_module
+from napari_kindred.classes.classifiers import (
+    ClipMaskMeaning,
+    MapMeaning,
+    Meaning,
+    VocabularyMeaning,
+)
+from napari_kindred.classes.lazy import ClosedClip
+from napari_kindred.classes.predict import segment_classes
+from napari_kindred.classes.proposals.base import Proposals, Recipe
+from napari_kindred.classes.result import ClassSegmentation, load_classes
+from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, SEEN
+from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
+from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
+from napari_kindred.core.class_configs import TeachConfig
+from napari_kindred.core.errors import OptionError
+from napari_kindred.core.events import finish
+
+NAMES = ("one", "two")
+
+DIMENSION = 5
+
+
+class Anywhere:
+    """Proposes 30 boxes that overlap, with vectors at random; others for every picture."""
+
+    def __init__(self) -> None:
+        self.recipe = Recipe("sam", "anywhere", "0" * 64)
+
+    def iter_propose(self, pixels: np.ndarray) -> Generator[Any, None, Proposals]:
+        yield from ()
+        random = np.random.default_rng(int(1000 * pixels[0, 0, 0]))
+        dense = np.zeros((30, *pixels.shape[:2]), bool)
+        for mask in dense:
+            y, x = random.integers(0, 20, 2)
+            mask[y : y + 9, x : x + 12] = random.random((9, 12)) < 0.9
+        vectors = random.normal(size=(30, DIMENSION)).astype(np.float32)
+        quality = random.random(30, np.float32)
+        points = np.zeros((30, 2), np.float32)
+        return Proposals(from_dense(dense), vectors, quality, points, self.recipe)
+
+
+class Slopes:
+    """Names pixels: each name is likelier along another axis."""
+
+    def identity(self) -> dict[str, Any]:
+        return {"network": "slopes", "weights": {"name": "none", "sha256": "0" * 64}}
+
+    def iter_class_map(self, pixels: np.ndarray, names: Any) -> Generator[Any, None, np.ndarray]:
+        yield from ()
+        height, width = pixels.shape[:2]
+        maps = np.stack(np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width)))
+        return maps.swapaxes(1, 2).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    """Two classes and a third, taught by vectors that point their ways."""
+    kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 20)
+    vectors = np.random.default_rng(0).normal(size=(80, DIMENSION)).astype(np.float32)
+    for kind in range(3):
+        vectors[kinds == kind, kind] += 2
+    entries = [Entry("one"), Entry("two", threshold=0.5), Entry("three")]
+    config = TeachConfig(folds=0, steps=60, distillation=0.0, hidden=16)
+    bag = Bag(vectors, kinds, None, np.ones(3, bool))
+    return finish(iter_fit(entries, Recipe("sam", "anywhere", "0" * 64), [bag], config))
+
+
+def clip() -> ClosedClip:
+    texts = np.random.default_rng(1).normal(size=(3, DIMENSION)).astype(np.float32)
+    known = {"clip": "none", "sha256": "0" * 64, "templates": ["{}"], "contrast": ["background"]}
+    return ClosedClip(known, (*NAMES, "background"), texts, 3.7)
+
+
+MEANINGS: dict[str, Callable[[Vocabulary], Meaning]] = {
+    "vocabulary": lambda known: VocabularyMeaning(Anywhere(), None, 0.6, 0.3, known),
+    "clip": lambda _: ClipMaskMeaning(Anywhere(), None, 0.7, 0.5, clip()),
+    "map": lambda _: MapMeaning(Slopes(), NAMES, 0.4),
+}
+
+
+@pytest.fixture(params=MEANINGS)
+def fresh(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> ClassSegmentation:
+    return ask(MEANINGS[request.param](vocabulary))
+
+
+def ask(meaning: Meaning) -> ClassSegmentation:
+    """Ask for two names in a movie whose second frame is empty."""
+    movie = np.random.default_rng(3).integers(0, 255, (3, 32, 40)).astype(np.uint8)
+    movie[1] = 7
+    if isinstance(meaning, ClipMaskMeaning):
+        vectors = Anywhere().iter_propose
+        known = meaning.clip
+
+        class Same(ClosedClip):
+            def iter_embed(self, pixels: np.ndarray, masks: Any) -> Generator[Any, None, Any]:
+                return finish(vectors(pixels)).embeddings
+                yield
+
+        assert isinstance(known, ClosedClip)
+        same = Same(known.known, known.words, known.texts, known.sharpness)
+        meaning = replace(meaning, clip=same)
+    return segment_classes(movie, NAMES, axes="TYX", meaning=meaning)
+
+
+def assert_same(one: ClassSegmentation, other: ClassSegmentation) -> None:
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.entities, other.entities)
+    assert one.table.equals(other.table)
+    assert one.entity_table.equals(other.entity_table)
+
+
+def test_a_saved_result_follows_the_threshold_as_the_fresh_one_does(
+    fresh: ClassSegmentation, tmp_path: Path
+) -> None:
+    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr"))
+    shown = set()
+    for threshold in (0.05, 0.3, 0.55, "auto"):
+        assert_same(again.at_threshold(threshold), fresh.at_threshold(threshold))
+        shown.add(int((fresh.at_threshold(threshold).labels > 0).sum()))
+    assert len(shown) > 2
+    assert_same(again.with_names(["two"]), fresh.with_names(["two"]))
+
+
+def test_it_can_be_saved_and_opened_as_often_as_one_likes(
+    fresh: ClassSegmentation, tmp_path: Path
+) -> None:
+    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr")).at_threshold(0.3)
+    third = load_classes(again.save(tmp_path / "again.ome.zarr"))
+    assert_same(third, fresh.at_threshold(0.3))
+    assert_same(third.at_threshold(0.1), fresh.at_threshold(0.1))
+
+
+def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
+    vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr"))
+    assert_same(again.with_names(["three", "one"]), fresh.with_names(["three", "one"]))
+    shown = []
+    for result in (fresh, again):
+        assert result.seen is not None
+        meaning = result.seen.meaning
+        assert isinstance(meaning, VocabularyMeaning)
+        coarse = replace(meaning, vocabulary=meaning.vocabulary.regroup({"any": NAMES}))
+        changed = replace(result, seen=replace(result.seen, meaning=coarse))
+        shown.append(changed.with_names(["any"]).at_threshold(0.3))
+    assert_same(*shown)
+    assert (shown[0].labels > 0).any()
+
+
+def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
+    tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = load_classes(ask(MEANINGS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
+    with pytest.raises(OptionError, match="none"):
+        again.with_names(["three"])
+    texts = np.random.default_rng(4).normal(size=(2, DIMENSION)).astype(np.float32)
+    known = clip()
+    opened = ClosedClip(known.known, ("three", "background"), texts, 3.7)
+    monkeypatch.setattr("napari_kindred.classes.lazy.reopen_clip", lambda *_: opened)
+    assert (again.at_threshold(0.1).with_names(["three"]).labels > 0).any()
+
+
+def test_labels_with_more_axes_of_length_one_are_changed_in_their_shape(
+    vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    """A layer has all of its image's axes; the result had those that were worked on."""
+    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    more = {"labels": fresh.labels[:, None], "entities": fresh.entities[:, None], "axes": "TZYX"}
+    again = load_classes(replace(fresh, **more).save(tmp_path / "kept.ome.zarr"))
+    changed = again.at_threshold(0.2)
+    np.testing.assert_array_equal(changed.labels, fresh.at_threshold(0.2).labels[:, None])
+
+
+def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_meaning(
+    vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    with monkeypatch.context() as patch:
+        patch.setattr(seen_module, "LARGEST", 2000)
+        path = fresh.save(tmp_path / "much.ome.zarr")
+    assert SEEN not in zarr.open_group(path, mode="r")
+    assert_changeless(load_classes(path), fresh, MUCH)
+    assert_changeless(load_classes(fresh.save(tmp_path / "a.tif")), fresh, NOT_KEPT)
+    assert fresh.seen is not None
+
+    class Mine:
+        """A meaning of somebody's own."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(fresh.seen.meaning, name)  # type: ignore[union-attr]
+
+    mine: Any = Mine()
+    own = replace(fresh, seen=replace(fresh.seen, meaning=mine))
+    assert_changeless(load_classes(own.save(tmp_path / "own.ome.zarr")), fresh, NOT_KEPT)
+
+
+def assert_changeless(again: ClassSegmentation, fresh: ClassSegmentation, why: str) -> None:
+    np.testing.assert_array_equal(again.labels, fresh.labels)
+    for change in (lambda: again.at_threshold(0.2), lambda: again.with_names(["one"])):
+        with pytest.raises(OptionError) as caught:
+            change()
+        assert str(caught.value) == why
+    assert "run again" in why
+    assert why.count(".") == 1
+
+
+def rewritten(path: Path, change: Callable[[bytearray], bytes | bytearray]) -> None:
+    """Change the bytes that are kept."""
+    root = zarr.open_group(path, mode="r+")
+    array: Any = root[SEEN]
+    facts, content = dict(array.attrs), bytearray(array[:].tobytes())
+    del root[SEEN]
+    root.create_array(SEEN, data=np.frombuffer(bytes(change(content)), np.uint8)).attrs.update(
+        facts
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_bytes_that_were_cut_short_leave_the_labels(
+    fresh: ClassSegmentation, tmp_path: Path, share: float
+) -> None:
+    path = fresh.save(tmp_path / "kept.ome.zarr")
+    rewritten(path, lambda content: content[: int(share * len(content))])
+    assert_changeless(load_classes(path), fresh, DAMAGED)
+
+
+def test_a_header_of_any_length_leaves_the_labels(fresh: ClassSegmentation, tmp_path: Path) -> None:
+    path = fresh.save(tmp_path / "kept.ome.zarr")
+    for length in (0, 2**63, 10**6):
+        rewritten(path, lambda content, n=length: n.to_bytes(8, "little") + content[8:])
+        assert_changeless(load_classes(path), fresh, DAMAGED)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "pickle"},
+        {"indices": [[0], [1], [7]]},
+        {"indices": [[0], [1], [-1]]},
+        {"indices": [[0], [1], [1]]},
+        {"indices": [[0, 0]]},
+        {"indices": []},
+        {"indices": "many"},
+        {"shape": [3, 32, 41]},
+        {"shape": [4, 32, 40]},
+        {"shape": [2**40, 2**40, 2**40]},
+        {"shape": [40]},
+    ],
+)
+def test_words_that_cannot_be_leave_the_labels(
+    fresh: ClassSegmentation, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    path = fresh.save(tmp_path / "kept.ome.zarr")
+    zarr.open_group(path, mode="r+")[SEEN].attrs.update(wrong)
+    assert_changeless(load_classes(path), fresh, DAMAGED)
+
+
+def test_an_absurd_size_is_not_read(fresh: ClassSegmentation, tmp_path: Path) -> None:
+    path = fresh.save(tmp_path / "kept.ome.zarr")
+    text = path / SEEN / "zarr.json"
+    text.write_text(json.dumps({**json.loads(text.read_text()), "shape": [2**45]}))
+    assert_changeless(load_classes(path), fresh, DAMAGED)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("mask_boxes", np.full((30, 4), 2**31 - 1, np.int32)),
+        ("mask_boxes", np.full((30, 4), -5, np.int32)),
+        ("mask_boxes", np.zeros((30, 4), np.int64)),
+        ("mask_boxes", np.zeros((30, 3), np.int32)),
+        ("mask_bits", np.zeros(3, np.uint8)),
+        ("mask_shape", np.array([2**40, 2**40])),
+        ("quality", np.zeros(29, np.float32)),
+        ("vectors", np.zeros((30, DIMENSION - 1), np.float32)),
+        ("vectors", np.full((30, DIMENSION), np.nan, np.float32)),
+        ("vectors", np.zeros((30, DIMENSION), np.float64)),
+    ],
+)
+def test_masks_that_cannot_be_leave_the_labels(
+    vocabulary: Vocabulary, tmp_path: Path, name: str, wrong: np.ndarray
+) -> None:
+    from safetensors.numpy import load, save
+
+    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    path = fresh.save(tmp_path / "kept.ome.zarr")
+    rewritten(path, lambda content: save({**load(bytes(content)), f"2 {name}": wrong}))
+    assert_changeless(load_classes(path), fresh, DAMAGED)

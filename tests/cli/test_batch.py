@@ -1,0 +1,262 @@
+"""Files and folders, with a simple threshold in place of the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from skimage.measure import label
+
+from napari_kindred.cli.batch import PROVENANCE, process_file, process_folder
+from napari_kindred.cli.tasks import EntityTask
+from napari_kindred.core.config import EntityConfig
+from napari_kindred.core.errors import InputError, OutputError, WeightsError
+from napari_kindred.core.events import Event, Partial, Progress
+from napari_kindred.images.stack import Frames
+from napari_kindred.results.segmentation import (
+    Assembly,
+    Segmentation,
+    load_segmentation,
+    measure,
+    provenance,
+)
+
+
+class BrightThings(EntityTask):
+    """Segments by a threshold, in the manner of every ``iter_…`` function."""
+
+    prepared = 0
+
+    def iter_prepare(self) -> Generator[Event, None, None]:
+        self.prepared += 1
+        yield Progress(0, 1, "loading the weights")
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, Segmentation]:
+        frames = Frames.open(image, self.config.axes, self.config.channel, metadata_axes)
+        assembly = Assembly(frames)
+        for number, index in enumerate(frames.indices()):
+            raw = frames.read(index)
+            labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
+            table = measure(labels, raw.pixels, frame=number if index else None)
+            partial = Partial(index, labels, table, raw.note)
+            assembly.add(partial)
+            yield partial
+            yield Progress(number + 1, len(frames), "threshold", number + 1, len(frames))
+        facts = provenance(method="entities", config=self.config, frames=frames, device="none")
+        return assembly.segmentation(facts)
+
+
+@pytest.fixture
+def task() -> BrightThings:
+    return BrightThings(EntityConfig())
+
+
+@pytest.fixture
+def movie(tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]) -> Path:
+    path = tmp_path / "movie.ome.tif"
+    stack = np.stack([discs[0]] * 5)
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(path, stack, metadata={"axes": "TYX", **size})
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]) -> Path:
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for number in range(4):
+        iio.imwrite(path / f"p{number}.png", np.roll(discs[0], 2 * number, axis=1))
+    return path
+
+
+def ignore(*_: object, **__: object) -> None:
+    pass
+
+
+def stop_after(count: int) -> Any:
+    """A report that acts like a user pressing Ctrl-C once so many frames are done."""
+    seen = []
+
+    def report(event: Event, **_: int) -> None:
+        if isinstance(event, Partial):
+            seen.append(event)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    return report
+
+
+# -- one file ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.zarr"])
+def test_a_file_becomes_a_result_with_the_files_pixel_size(
+    tmp_path: Path, movie: Path, task: EntityTask, name: str
+) -> None:
+    outcome = process_file(movie, tmp_path / name, task, ignore)
+    assert (outcome.things["entities"][0], outcome.frames) == (30, 5)
+    result = load_segmentation(tmp_path / name)
+    assert result.labels.shape == (5, 96, 128)
+    assert result.labels.max() == 6
+    assert result.scale == (1.0, 1.0, 0.5)
+    assert result.units == ("pixel", "pixel", "micrometer")
+    assert result.provenance["complete"] is True
+    assert result.provenance["image"] == "movie"
+
+
+def test_a_folder_as_output_gets_the_images_name(
+    tmp_path: Path, movie: Path, task: EntityTask
+) -> None:
+    outcome = process_file(movie, tmp_path / "new", task, ignore)
+    assert outcome.out == tmp_path / "new" / "movie.tif"
+    assert outcome.out.exists()
+
+
+def test_frames_done_before_a_cancel_are_kept(
+    tmp_path: Path, movie: Path, task: EntityTask
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        process_file(movie, tmp_path / "out.tif", task, stop_after(2))
+    result = load_segmentation(tmp_path / "out.tif")
+    assert result.labels.any(axis=(1, 2)).tolist() == [True, True, False, False, False]
+    assert result.table["frame"].unique().tolist() == [0, 1]
+    assert result.provenance["complete"] is False
+    assert result.provenance["frames_done"] == 2
+    assert result.provenance["notes"] == ["stopped: cancelled"]
+
+
+class Fails(BrightThings):
+    """Does one frame."""
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, Segmentation]:
+        yield next(super().iterate(image, metadata_axes))
+        raise InputError("Frame T=1 cannot be read.")
+
+
+def test_frames_done_before_an_error_are_kept(tmp_path: Path, movie: Path) -> None:
+    with pytest.raises(InputError, match="T=1"):
+        process_file(movie, tmp_path / "out.tif", Fails(EntityConfig()), ignore)
+    result = load_segmentation(tmp_path / "out.tif")
+    assert result.provenance["frames_done"] == 1
+    assert "T=1" in result.provenance["notes"][0]
+
+
+class Never(BrightThings):
+    """Must not be asked for anything."""
+
+    def iterate(
+        self, image: Any, metadata_axes: str | None
+    ) -> Generator[Event, None, Segmentation]:
+        raise AssertionError("work was begun")
+
+
+def test_output_is_checked_before_any_work(tmp_path: Path, movie: Path) -> None:
+    (tmp_path / "there.tif").touch()
+    for out, complaint in (
+        (tmp_path / "there.tif", "there already"),
+        (tmp_path / "a.mp4", "name it"),
+        (movie / "below" / "a.tif", "choose another"),
+        (movie, "input itself"),
+    ):
+        with pytest.raises(OutputError, match=complaint):
+            process_file(movie, out, Never(EntityConfig()), ignore)
+
+
+# -- folders ----------------------------------------------------------------------------------
+
+
+def test_a_folder_becomes_a_folder_of_labels_tables_and_one_provenance(
+    tmp_path: Path, folder: Path, task: EntityTask
+) -> None:
+    out = tmp_path / "out"
+    outcome = process_folder(folder, out, task, ignore)
+    assert (outcome.done, outcome.things["entities"][0]) == (4, 24)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted([f"p{n}.{s}" for n in range(4) for s in ("tif", "csv")] + [PROVENANCE])
+    for number in range(4):
+        labels = tifffile.imread(out / f"p{number}.tif")
+        assert labels.dtype == np.uint16
+        assert labels.max() == 6
+    facts = json.loads((out / PROVENANCE).read_text())
+    assert facts["complete"] is True
+    assert facts["config"]["threshold"] == EntityConfig().threshold
+    assert facts["images"]["p2"]["input"]["shape"] == [96, 128]
+
+
+def test_what_all_images_need_is_loaded_once(
+    tmp_path: Path, folder: Path, task: BrightThings
+) -> None:
+    process_folder(folder, tmp_path / "out", task, ignore)
+    assert task.prepared == 1
+    process_folder(folder, tmp_path / "out", task, ignore, resume=True)
+    assert task.prepared == 1, "nothing was left to do"
+
+
+def test_options_that_cannot_work_leave_the_folder_free_for_others(
+    tmp_path: Path, folder: Path, task: BrightThings
+) -> None:
+    wrong = EntityTask(EntityConfig(weights="none.safetensors"))
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        process_folder(folder, tmp_path / "out", wrong, ignore)
+    assert process_folder(folder, tmp_path / "out", task, ignore).done == 4
+
+
+def test_a_bad_image_does_not_stop_the_others(
+    tmp_path: Path, folder: Path, task: EntityTask
+) -> None:
+    (folder / "p1.png").write_bytes(b"not a picture")
+    outcome = process_folder(folder, tmp_path / "out", task, ignore)
+    assert outcome.done == 3
+    assert list(outcome.failed) == ["p1.png"]
+    facts = json.loads((tmp_path / "out" / PROVENANCE).read_text())
+    assert facts["complete"] is False
+    assert "damaged" in facts["failed"]["p1.png"]
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, folder: Path, task: EntityTask) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        process_folder(folder, out, task, stop_after(3))
+    assert sorted(path.name for path in out.glob("*.tif")) == ["p0.tif", "p1.tif", "p2.tif"]
+    with pytest.raises(OutputError, match="there already"):
+        process_folder(folder, out, task, ignore)
+    with pytest.raises(OutputError, match="other options"):
+        process_folder(folder, out, BrightThings(EntityConfig(threshold=0.2)), ignore, resume=True)
+    outcome = process_folder(folder, out, task, ignore, resume=True)
+    assert (outcome.skipped, outcome.done) == (3, 1)
+    facts = json.loads((out / PROVENANCE).read_text())
+    assert sorted(facts["images"]) == ["p0", "p1", "p2", "p3"]
+    assert facts["complete"] is True
+
+
+def test_overwriting_has_to_be_asked_for(tmp_path: Path, folder: Path, task: EntityTask) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "p2.csv").write_text("precious")
+    with pytest.raises(OutputError, match=r"p2\.csv"):
+        process_folder(folder, out, task, ignore)
+    assert [path.name for path in out.iterdir()] == ["p2.csv"]
+    process_folder(folder, out, task, ignore, overwrite=True)
+    assert (out / "p2.csv").read_text() != "precious"
+
+
+def test_folders_that_would_lose_something_are_refused(
+    tmp_path: Path, folder: Path, task: EntityTask
+) -> None:
+    with pytest.raises(OutputError, match="input folder"):
+        process_folder(folder, folder, task, ignore)
+    with pytest.raises(OutputError, match="name a folder"):
+        process_folder(folder, tmp_path / "out.tif", task, ignore)
+    iio.imwrite(folder / "p1.jpg", np.zeros((20, 30), np.uint8))
+    with pytest.raises(InputError, match="rename one"):
+        process_folder(folder, tmp_path / "out", task, ignore)

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from skimage.measure import label
+
+from napari_kindred import __version__
+from napari_kindred.cli import main as cli
+from napari_kindred.cli.tasks import EntityTask
+from napari_kindred.core.config import EntityConfig
+from napari_kindred.core.events import Partial
+from napari_kindred.encoders.registry import list_encoders
+from napari_kindred.images.samples import open_sample
+from napari_kindred.images.stack import Frames
+from napari_kindred.models.feature_cache import FeatureCache
+from napari_kindred.models.weights import WEIGHTS
+from napari_kindred.results.metrics import average_precision
+from napari_kindred.results.segmentation import Assembly, load_segmentation, measure, provenance
+
+
+@pytest.fixture
+def picture(tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]) -> Path:
+    path = tmp_path / "discs.png"
+    iio.imwrite(path, discs[0])
+    return path
+
+
+@pytest.fixture
+def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
+    """Segment by a threshold in place of the network; lists the configs it was called with."""
+    configs = []
+
+    def iterate(task: EntityTask, image: Any, metadata_axes: str | None) -> Any:
+        config = task.config
+        configs.append(config)
+        frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+        assembly = Assembly(frames)
+        for number, index in enumerate(frames.indices()):
+            raw = frames.read(index)
+            labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
+            table = measure(labels, raw.pixels, frame=number if index else None)
+            assembly.add(partial := Partial(index, labels, table, raw.note))
+            yield partial
+        facts = provenance(method="entities", config=config, frames=frames, device="cpu")
+        return assembly.segmentation(facts)
+
+    monkeypatch.setattr(EntityTask, "iterate", iterate)
+    return configs
+
+
+# -- exit codes and sentences -----------------------------------------------------------------
+
+
+def test_a_file_is_segmented_with_the_flags_given(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    arguments = ["entities", str(picture), "--out", str(out), "--threshold", "0.3", "--axes", "YX"]
+    assert cli.main(arguments) == 0
+    assert bright_things == [EntityConfig(threshold=0.3, axes="YX")]
+    assert load_segmentation(out).labels.max() == 6
+    assert "6 entities" in capsys.readouterr().out
+
+
+def test_a_folder_is_segmented_image_by_image(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    (folder / "d.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert cli.main(["entities", str(folder), "--out", str(out)]) == 1
+    told = capsys.readouterr()
+    assert "18 entities in 3 images" in told.out
+    assert "d.png" in told.err
+    assert [path.name for path in sorted(out.glob("*.tif"))] == ["a.tif", "b.tif", "c.tif"]
+    (folder / "d.png").unlink()
+    assert cli.main(["entities", str(folder), "--out", str(out), "--resume"]) == 0
+    assert "3 images were done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["none.png", "--out", "{tmp}/a.tif"], "check the path"),
+        (["{picture}", "--out", "{tmp}/a.mp4"], "name it .ome.zarr or .tif"),
+        (["{picture}", "--out", "{picture}/a.tif"], "choose another"),
+        (
+            ["{picture}", "--out", "{tmp}/a.tif", "--threshold", "7"],
+            "threshold=7.0 must be at most",
+        ),
+        (["{picture}", "--out", "{tmp}/a.tif", "--axes", "TYX"], "name 3 axes"),
+        (["{picture}", "--out", "{tmp}/a.tif", "--channel", "4"], "only 0"),
+        (["{tmp}", "--out", "{tmp}"], "input folder"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    filled = [text.format(picture=picture, tmp=tmp_path) for text in arguments]
+    assert cli.main(["entities", *filled]) == 1
+    told = capsys.readouterr().err
+    assert complaint in told
+    assert told.startswith("napari-kindred: ")
+    assert told.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_existing_result_is_only_replaced_when_asked(
+    tmp_path: Path, picture: Path, bright_things: list[EntityConfig]
+) -> None:
+    arguments = ["entities", str(picture), "--out", str(tmp_path / "a.tif")]
+    assert [cli.main(arguments), cli.main(arguments)] == [0, 1]
+    assert cli.main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["entities"], ["nonsense"], ["entities", "a.png", "--out", "b", "--min-area", "x"]],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+
+
+def test_notices_reach_the_user_once(
+    tmp_path: Path, bright_things: list[EntityConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((20, 30), 9, np.uint8))
+    out = str(tmp_path / "out.tif")
+    assert cli.main(["entities", str(tmp_path / "flat.tif"), "--out", out]) == 0
+    assert capsys.readouterr().err.count("same value (9)") == 1
+
+
+def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> None:
+    """As on a cluster: a real process gets a real SIGTERM while it works."""
+    result = terminated(
+        "entities",
+        """
+import time, numpy as np
+from napari_kindred.core.events import Partial
+from napari_kindred.models.feature_cache import FeatureCache
+from napari_kindred.results.segmentation import measure
+from napari_kindred.cli.tasks import EntityTask
+def slow(task, image, metadata_axes):
+    labels = np.ones((20, 30), np.int32)
+    for t in range(50):
+        yield Partial((t,), labels, measure(labels, labels, frame=t))
+        print(t, flush=True)
+        time.sleep(0.1)
+EntityTask.iterate = slow
+""",
+    )
+    assert result.provenance["frames_done"] == len(result.table) >= 3
+
+
+# -- the other commands -----------------------------------------------------------------------
+
+
+def test_the_demo_writes_labels_table_provenance_and_a_picture(
+    tmp_path: Path, bright_things: list[EntityConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert cli.main(["demo", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    for name in ("labels.tif", "labels.csv", "labels.json", "overview.png"):
+        assert str(out / name) in told
+        assert (out / name).exists()
+    picture = iio.imread(out / "overview.png")
+    assert picture.ndim == 3
+    assert picture.std() > 10
+    assert cli.main(["demo", "--out", str(out)]) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_a_demo_without_a_name_finds_a_free_one(
+    tmp_path: Path, bright_things: list[EntityConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [cli.main(["demo"]), cli.main(["demo"])] == [0, 0]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["napari-kindred-demo", "napari-kindred-demo-2"]
+
+
+def test_info_names_versions_device_weights_and_cache(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    assert cli.main(["info"]) == 0
+    told = capsys.readouterr().out
+    for text in (__version__, "torch", "device: ", "kindred-entities", f"cache: {tmp_path}"):
+        assert text in told
+
+
+def test_info_shows_what_is_kept_of_images_and_deletes_it_but_no_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE_LIMIT", "3")
+    (tmp_path / "weights.safetensors").write_text("large")
+    noise = np.random.default_rng(0).integers(0, 256, 8_000_000, np.uint8)
+    FeatureCache().put("key", {"noise": noise})
+    assert cli.main(["info"]) == 0
+    assert f"{tmp_path / 'features'}: 8 MB kept" in (told := capsys.readouterr().out)
+    assert "at most 3.0 GB" in told
+    assert cli.main(["info", "--clear-cache"]) == 0
+    assert "8 MB freed" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["weights.safetensors"]
+
+
+def test_info_tells_which_encoders_there_are_their_licences_and_whether_they_are_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    assert cli.main(["info"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for info in list_encoders():
+        (line,) = [line for line in lines if line.startswith(f"{info.name}:")]
+        assert f"licence {info.licence}; " in line
+        assert ("on this machine" in line) is info.here
+        assert ("to download" in line) is not info.here
+    assert "on this machine" in next(line for line in lines if line.startswith("kindred:"))
+
+
+def test_info_tells_how_a_result_came_about(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = str(tmp_path / "out.ome.zarr")
+    cli.main(["entities", str(picture), "--out", out, "--min-area", "77"])
+    capsys.readouterr()
+    assert cli.main(["info", out]) == 0
+    assert '"min_area": 77' in capsys.readouterr().out
+    for wrong in (str(picture), "nowhere", "nowhere.kindred"):
+        assert cli.main(["info", wrong]) == 1
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr", "folder", "out.json"])
+def test_info_tells_it_of_every_kind_of_result_without_reading_its_labels(
+    tmp_path: Path,
+    picture: Path,
+    bright_things: list[EntityConfig],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    source, out = (picture.parent, tmp_path / "folder") if name == "folder" else (picture, None)
+    written = out or tmp_path / "results" / name.replace(".json", ".tif")
+    cli.main(["entities", str(source), "--out", str(written), "--min-area", "77"])
+    for labels in [*tmp_path.rglob("results/*.tif"), *tmp_path.rglob("folder/*.tif")]:
+        labels.write_bytes(b"damaged")
+    for chunks in tmp_path.rglob("out.ome.zarr/0/c"):
+        shutil.rmtree(chunks)
+    capsys.readouterr()
+    for place in {out or tmp_path / "results" / name, written.parent if out is None else out}:
+        assert cli.main(["info", str(place)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told.get("provenance", told)["config"]["min_area"] == 77
+
+
+def test_info_names_what_to_give_instead_of_a_folder_without_or_with_many_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["info", str(tmp_path)]) == 1
+    assert "no result" in capsys.readouterr().err
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tif").touch()
+        (tmp_path / f"{name}.json").touch()
+    assert cli.main(["info", str(tmp_path)]) == 1
+    assert "more than one" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """As with ``napari-kindred info … | head``."""
+    facts = tmp_path / "facts.json"
+    facts.write_text("x\n" * 100_000)  # more than a pipe holds
+    command = [sys.executable, "-m", "napari_kindred.cli.main", "info", str(facts)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"x\n"
+    running.stdout.close()
+    _, told = running.communicate()
+    assert (running.returncode, told) == (0, b"")
+
+
+def test_training_without_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "entities", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    assert cli.main(arguments) == 1
+    assert "check the path" in capsys.readouterr().err
+
+
+def test_help_comes_at_once_and_names_the_commands() -> None:
+    start = time.monotonic()
+    command = [sys.executable, "-m", "napari_kindred.cli.main", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(name in told for name in ("demo", "entities", "train", "info"))
+    assert time.monotonic() - start < 5  # importing torch alone would take most of this
+
+
+def test_the_shipped_weights_segment_the_shipped_movie_without_display_or_network(
+    tmp_path: Path,
+) -> None:
+    """The whole way, as a user of a fresh installation goes it."""
+    out = tmp_path / "demo"
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | nowhere
+    command = [sys.executable, "-m", "napari_kindred.cli.main", "demo", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    result = load_segmentation(out / "labels.tif")
+    truth = open_sample("nuclei").truth
+    assert truth is not None
+    scores = average_precision(zip(truth.astype(np.int64), result.labels, strict=True))
+    assert scores["AP50"] > 0.85
+    assert result.provenance["weights"]["sha256"] == WEIGHTS["kindred-entities"].sha256
+    assert len(result.table) == sum(len(np.unique(frame)) - 1 for frame in result.labels)

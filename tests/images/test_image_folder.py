@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_kindred.core.errors import InputError
+from napari_kindred.images.image_folder import read_folder
+from napari_kindred.images.stack import Frames
+
+
+def write(folder: Path, names: list[str], size: tuple[int, ...] = (8, 9)) -> None:
+    """Write frames; each has the place of its name in the list as its grey value."""
+    for value, name in enumerate(names):
+        iio.imwrite(folder / name, np.full(size, value, np.uint8))
+
+
+def greys(folder: Path) -> list[int]:
+    """The grey value of each frame, in the movie's order."""
+    movie = read_folder(folder)
+    frames = Frames.open(movie.data, metadata_axes=movie.axes)
+    return [int(frames.read(index).pixels.max()) for index in frames.indices()]
+
+
+def test_frames_come_in_the_order_of_their_numbers_padded_or_not(tmp_path: Path) -> None:
+    write(tmp_path, [f"cell3_t{number}.png" for number in (8, 9, 10, 11)])
+    assert greys(tmp_path) == [0, 1, 2, 3]
+
+
+def test_names_without_a_common_pattern_come_in_name_order(tmp_path: Path) -> None:
+    write(tmp_path, ["b.png", "a1.png", "c77.png"])
+    assert greys(tmp_path) == [1, 0, 2]
+
+
+def test_every_tenth_frame_is_a_movie_too(tmp_path: Path) -> None:
+    write(tmp_path, ["t00.png", "t10.png", "t20.png"])
+    movie = read_folder(tmp_path)
+    assert movie.data.shape == (3, 8, 9)
+    assert movie.note == ""
+
+
+def test_missing_numbers_are_named_and_the_others_are_a_movie(tmp_path: Path) -> None:
+    write(tmp_path, ["t098.png", "t099.png", "t101.png", "t104.png"])
+    movie = read_folder(tmp_path)
+    assert movie.data.shape == (4, 8, 9)
+    assert movie.note.startswith("3 frames are missing in the sequence")
+    assert "between 't099.png' and 't101.png'" in movie.note
+    (tmp_path / "t104.png").unlink()
+    assert read_folder(tmp_path).note.startswith("One frame is missing")
+
+
+def test_sizes_or_types_that_differ_are_named(tmp_path: Path) -> None:
+    write(tmp_path, ["t0.png", "t1.png"])
+    write(tmp_path, ["t2.png"], size=(8, 10))
+    with pytest.raises(InputError, match=r"8 × 9 .* 't2.png' is 8 × 10"):
+        read_folder(tmp_path)
+    iio.imwrite(tmp_path / "t2.png", np.zeros((8, 9), np.uint16))
+    with pytest.raises(InputError, match=r"'t2.png' is 8 × 9 pixels of uint16"):
+        read_folder(tmp_path)
+
+
+def test_a_damaged_frame_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no image"):
+        read_folder(tmp_path)
+    write(tmp_path, ["t0.png", "t1.png"])
+    (tmp_path / "t1.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"'t1.png' is damaged"):
+        read_folder(tmp_path)
+
+
+def test_stacks_in_a_folder_are_to_be_given_by_themselves(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 8, 9), np.uint8), metadata={"axes": "TYX"})
+    with pytest.raises(InputError, match="itself a stack"):
+        read_folder(tmp_path)
+
+
+def test_colour_frames_and_slices(tmp_path: Path) -> None:
+    write(tmp_path, ["t0.png", "t1.png", "t2.png"], size=(8, 9, 3))
+    movie = read_folder(tmp_path)
+    assert movie.axes == "TYXS"
+    assert movie.data[1:, 2, :, 0].shape == (2, 9)
+    assert movie.data[-1].max() == 2
+
+
+def test_pixel_size_is_that_of_the_first_file(tmp_path: Path) -> None:
+    for number in range(2):
+        about = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+        tifffile.imwrite(
+            tmp_path / f"t{number}.ome.tif", np.zeros((8, 9), np.uint16), ome=True, metadata=about
+        )
+    movie = read_folder(tmp_path)
+    assert movie.scale == (1.0, 0.25, 0.5)
+    assert movie.units == ("pixel", "micrometer", "micrometer")
+
+
+def test_only_frames_that_are_looked_at_are_read(tmp_path: Path) -> None:
+    write(tmp_path, ["t0.png", "t1.png", "t2.png"])
+    movie = read_folder(tmp_path)
+    (tmp_path / "t2.png").unlink()
+    assert movie.data[0].max() == 0
+    with pytest.raises(InputError, match=r"t2.png"):
+        movie.data[2]

@@ -1,0 +1,91 @@
+"""Names are typed one per line, and the squares before them are their colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QColorDialog
+
+from napari_kindred._napari.classes.names_editor import NamesBox
+from napari_kindred.core.colors import hexadecimal
+
+
+@pytest.fixture
+def changes() -> list[None]:
+    return []
+
+
+@pytest.fixture
+def box(qtbot: Any, changes: list[None]) -> NamesBox:
+    box = NamesBox(lambda: changes.append(None))
+    qtbot.addWidget(box)
+    box.resize(250, box.height())
+    box.show()
+    return box
+
+
+def test_what_is_typed_is_a_name_per_line(box: NamesBox, qtbot: Any, changes: list[None]) -> None:
+    qtbot.keyClicks(box, "red cell")
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    qtbot.keyClicks(box, "  white   cell ")
+    assert box.names == ("red cell", "white cell")
+    assert changes
+
+
+def test_a_name_is_added_once_however_it_is_written(box: NamesBox) -> None:
+    for name in ("Red cell", "platelet", "red  CELL"):
+        box.add(name)
+    assert box.toPlainText() == "Red cell\nplatelet"
+
+
+def test_every_name_has_a_colour_of_its_own_in_the_order_of_the_palette(box: NamesBox) -> None:
+    box.names = ("a", "b", "c")
+    assert box.colours() == tuple(map(hexadecimal, range(3)))
+    box.suggest({"B": hexadecimal(0)})
+    assert box.colours() == (hexadecimal(1), hexadecimal(0), hexadecimal(2))
+
+
+def test_a_colour_that_was_chosen_stays_with_its_name(box: NamesBox, changes: list[None]) -> None:
+    box.names = ("a", "b")
+    before = len(changes)
+    box.set_colour("b", "#123456")
+    box.suggest({"b": "#ffffff"})
+    box.names = ("B", "a")
+    assert box.colours() == ("#123456", hexadecimal(0))
+    assert box.chosen() == {"b": "#123456"}
+    assert len(changes) > before
+
+
+def test_a_square_is_seen_beside_each_name_and_asks_for_another_colour(
+    box: NamesBox, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.names = ("a", "b")
+    places = [place for _name, _colour, place in box.swatches()]
+    picture = box.grab().toImage()
+    frame = box.contentsRect().topLeft()
+    for place, colour in zip(places, box.colours(), strict=True):
+        assert picture.pixelColor(frame + place.center()).name() == colour
+
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#00ff7f"))
+    qtbot.mouseClick(box._gutter, Qt.MouseButton.LeftButton, pos=places[1].center())
+    assert box.colours() == (hexadecimal(0), "#00ff7f")
+    qtbot.mouseClick(box._gutter, Qt.MouseButton.LeftButton, pos=QPoint(1, 60))
+    assert box.chosen() == {"b": "#00ff7f"}
+
+
+def test_a_dialog_that_is_closed_changes_nothing(
+    box: NamesBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
+    box.names = ("a",)
+    box.ask_colour("a")
+    assert box.chosen() == {}
+
+
+def test_a_line_with_two_names_has_no_square(box: NamesBox) -> None:
+    box.setPlainText("a, b\n\nc")
+    assert box.names == ("a", "b", "c")
+    assert [name for name, _colour, _place in box.swatches()] == ["c"]

@@ -1,0 +1,32 @@
+"""How napari finds the plugin that opens a saved result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari._qt.widgets.qt_extension2reader import Extension2ReaderTable
+from napari.errors import MultipleReaderError
+from napari.layers import Labels
+from napari.settings import get_settings
+
+from napari_kindred._napari.results.reader import write
+
+
+def test_with_the_pattern_that_the_pages_name_napari_does_not_ask_which_plugin_opens_a_result(
+    viewer: Any, tmp_path: Path
+) -> None:
+    data, about, _ = Labels(np.eye(4, dtype=np.uint8), name="mine").as_layer_data_tuple()
+    (place,) = write(str(tmp_path / "mine"), data, about)
+    with pytest.raises(MultipleReaderError):  # where the window asks
+        viewer.open(place, plugin=None)
+    table = Extension2ReaderTable()
+    table._fn_pattern_edit.setText("*.ome.zarr/")
+    offered = table._new_reader_dropdown
+    assert "napari-kindred" in [offered.itemData(place) for place in range(offered.count())]
+    get_settings().plugins.extension2reader = {"*.ome.zarr/": "napari-kindred"}
+    (layer,) = viewer.open(place, plugin=None)
+    assert layer.name == "mine"
+    np.testing.assert_array_equal(layer.data, np.eye(4))
