@@ -39,7 +39,7 @@ from napari_kindred.classes.vocabulary.train_head import train_head
 from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
 from napari_kindred.core.errors import KindredError
 from napari_kindred.core.events import finish
-from napari_kindred.images.stack import Frames, normalise
+from napari_kindred.images.stack import ImageStack, normalise
 from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.results.metrics import mean_iou
 
@@ -181,7 +181,7 @@ def type_scores(
 
 def propose(sample: Sample, proposer: Any, cache: FeatureCache) -> Proposals:
     """Find a picture's proposals as teaching does."""
-    frames = Frames.open(sample.image)
+    frames = ImageStack.open(sample.image)
     pixels = normalise(frames.read(next(frames.indices())).pixels)
     return finish(iter_propose(proposer, pixels, cache))
 

@@ -38,7 +38,7 @@ from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.images.readers import list_images, read_image
-from napari_kindred.images.stack import Frames, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
 from napari_kindred.results.metrics import consistency
 
 NAME = "consistency"
@@ -83,7 +83,7 @@ class Movie:
         stems = sorted(set(images) & set(truth))
         self.truth = np.stack([np.asarray(read_image(truth[s]).data) for s in stems])
         stack = np.stack([np.asarray(read_image(images[s]).data) for s in stems])
-        self.frames = Frames.open(stack, "TYXS" if stack.ndim == 4 else "TYX")
+        self.frames = ImageStack.open(stack, "TYXS" if stack.ndim == 4 else "TYX")
         low, high = intensity_range(self.frames)
         self.pixels = [
             normalise_to(self.frames.read(i).pixels, low, high) for i in self.frames.indices()

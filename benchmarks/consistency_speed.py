@@ -39,7 +39,7 @@ from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
 
 NAME = "consistency_speed"
 SIDE = 512
@@ -73,7 +73,7 @@ class LongMovie:
 
 def tokens_of(movie: LongMovie) -> list[np.ndarray]:
     encoder = open_encoder("kindred", stride=4)
-    frames = Frames.open(movie, "TYX")
+    frames = ImageStack.open(movie, "TYX")
     low, high = intensity_range(frames)
     found = []
     for index in frames.indices():

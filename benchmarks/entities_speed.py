@@ -37,7 +37,7 @@ from napari_kindred.core.events import Notice, Progress
 from napari_kindred.entities import segment as planes
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames, read_image
+from napari_kindred.images.stack import ImageStack, read_image
 
 NAME = "entities_speed"
 SIDE = 1024
@@ -89,7 +89,7 @@ def picture(file: Path | None) -> tuple[np.ndarray, str]:
         plane, axes = open_sample("nuclei").data[0], "YX"
     else:
         image = read_image(file)
-        frames = Frames.open(image.data, metadata_axes=image.axes)
+        frames = ImageStack.open(image.data, metadata_axes=image.axes)
         if frames.leading_axes:
             raise SystemExit(f"{file.name} is a stack; give a single frame.")
         axes = "YXS" if frames.rgb else "YX"

@@ -243,7 +243,7 @@ class Peer:
 
 
 @dataclass(frozen=True)
-class Spread:
+class ValueRange:
     """The middle, smallest and largest of some numbers."""
 
     median: float
@@ -251,7 +251,7 @@ class Spread:
     most: float
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Spread:
+    def of(cls, numbers: Iterable[float]) -> ValueRange:
         """Return the spread of at least one number."""
         found = np.asarray(list(numbers), float)
         return cls(*(round(float(f(found)), 4) for f in (np.median, np.min, np.max)))
@@ -286,6 +286,6 @@ def in_turns(
     return found
 
 
-def ratios(theirs: list[dict[str, float]], ours: list[dict[str, float]], key: str) -> Spread:
+def ratios(theirs: list[dict[str, float]], ours: list[dict[str, float]], key: str) -> ValueRange:
     """Return how many times as long as ours a peer took, round by round."""
-    return Spread.of(a[key] / b[key] for a, b in zip(theirs, ours, strict=True))
+    return ValueRange.of(a[key] / b[key] for a, b in zip(theirs, ours, strict=True))

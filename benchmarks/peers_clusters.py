@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from consistency import CLUSTERS, COMPONENTS
 from consistency_speed import SIDE, LongMovie, flat, ours, tokens_of
-from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
+from peers import Peer, PeerError, ValueRange, add_arguments, in_turns, machine, ratios, same_cores
 from plots import keep_plot, lines, new_figure, shown
 from tables import keep, measured_before
 
@@ -70,7 +70,7 @@ def told(runs: dict[str, list[dict[str, float]]], **facts: Any) -> dict[str, Any
     """Return medians of all ways, and each one's ratios to ours."""
     return facts | {
         "ways": {
-            name: {key: round(Spread.of(run[key] for run in all_).median, 3) for key in all_[0]}
+            name: {key: round(ValueRange.of(run[key] for run in all_).median, 3) for key in all_[0]}
             | {"ratio": vars(ratios(all_, runs["ours"], "total"))}
             for name, all_ in runs.items()
         }
@@ -124,7 +124,7 @@ def markdown(result: dict[str, Any]) -> str:
                 size = f" ({own['megabytes'] / 1e3:.1f} GB)" if "megabytes" in own else ""
                 rows.append(
                     f"| {part}, {name} | {one['frames']} | {one['ways']['ours']['total']:.1f} "
-                    f"| {own['total']:.1f}{size} | {Spread(**own['ratio'])} |"
+                    f"| {own['total']:.1f}{size} | {ValueRange(**own['ratio'])} |"
                 )
     notes = [
         f"{CLUSTERS} clusters; of {COMPONENTS} components where tokens are the same. Medians of",

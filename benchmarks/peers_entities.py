@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from entities_speed import SIDE, picture
-from peers import Peer, PeerError, Spread, add_arguments, in_turns, machine, ratios, same_cores
+from peers import Peer, PeerError, ValueRange, add_arguments, in_turns, machine, ratios, same_cores
 from plots import bars, keep_plot, new_figure, shown
 from tables import keep
 
@@ -223,7 +223,7 @@ def compare(
     found: dict[str, Any] = {"objects": int(len(np.unique(labels)) - 1), "ways": {}}
     for name, all_ in runs.items():
         own: dict[str, Any] = {
-            key: round(Spread.of(run[key] for run in all_).median, 3) for key in all_[0]
+            key: round(ValueRange.of(run[key] for run in all_).median, 3) for key in all_[0]
         }
         for key in ("ours", "ours, scale 1"):
             own[f"over {key}"] = vars(ratios(all_, runs[key], "total"))
@@ -247,7 +247,7 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{own[key]:.2f}" if key in own else "" for key in ("network", "post")
             )
             over = " | ".join(
-                str(Spread(**own[f"over {key}"])) if key != name else "1"
+                str(ValueRange(**own[f"over {key}"])) if key != name else "1"
                 for key in ("ours", "ours, scale 1")
             )
             rows.append(

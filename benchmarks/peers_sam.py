@@ -33,7 +33,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from entities_speed import SIDE, picture
-from peers import Spread, in_turns, machine, ratios, same_cores
+from peers import ValueRange, in_turns, machine, ratios, same_cores
 from plots import bars, keep_plot, new_figure, shown
 from tables import keep, measured_before
 
@@ -168,12 +168,12 @@ def compare(
             warm,
         )
         found[what] = {
-            name: {key: Spread.of(run[key] for run in all_).median for key in all_[0]}
+            name: {key: ValueRange.of(run[key] for run in all_).median for key in all_[0]}
             for name, all_ in runs.items()
         }
         found[what]["ratio"] = vars(ratios(runs["stock"], runs["ours"], "total"))
         found[what]["ratio without encoder"] = vars(
-            Spread.of(
+            ValueRange.of(
                 (a["total"] - a["encoder"]) / (b["total"] - b["encoder"])
                 for a, b in zip(runs["stock"], runs["ours"], strict=True)
             )
@@ -303,8 +303,8 @@ def markdown(result: dict[str, Any]) -> str:
                 )
                 rows.append(
                     f"| {TITLES[model]} | {one['side']} × {one['side']} | {what} | {counts} "
-                    f"| {seconds} | {Spread(**own['ratio'])} "
-                    f"| {Spread(**own['ratio without encoder'])} |"
+                    f"| {seconds} | {ValueRange(**own['ratio'])} "
+                    f"| {ValueRange(**own['ratio without encoder'])} |"
                 )
     rows += [
         "",

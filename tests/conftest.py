@@ -22,7 +22,7 @@ import pytest
 import tifffile
 
 from napari_kindred.core.events import Event, Partial, Progress
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Greys:
         from napari_kindred.clusters.model import HierarchicalClustering
         from napari_kindred.clusters.result import ClusterAssembly
 
-        frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+        frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
         count, greys = len(frames), []
         for number, index in enumerate(frames.indices()):
             yield from self._wait(number, Progress(number, 2 * count, "encoding", number, count))

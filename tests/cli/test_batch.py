@@ -18,7 +18,7 @@ from napari_kindred.cli.tasks import EntityTask
 from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
 from napari_kindred.core.events import Event, Partial, Progress
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import (
     Assembly,
     Segmentation,
@@ -40,7 +40,7 @@ class BrightThings(EntityTask):
     def iterate(
         self, image: Any, metadata_axes: str | None
     ) -> Generator[Event, None, Segmentation]:
-        frames = Frames.open(image, self.config.axes, self.config.channel, metadata_axes)
+        frames = ImageStack.open(image, self.config.axes, self.config.channel, metadata_axes)
         assembly = Assembly(frames)
         for number, index in enumerate(frames.indices()):
             raw = frames.read(index)

@@ -19,7 +19,7 @@ from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.class_tasks import ClassTask
 from napari_kindred.core.events import Progress
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import load_segmentation, provenance
 
 CENTRES = ((20, 22, "red"), (22, 70, "green"), (68, 24, "green"), (72, 74, "red"))
@@ -144,7 +144,7 @@ class Colours:
 def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> Any:
     """Stand in for the job of a method: a frame is named in no time."""
     task._meaning = Colours()  # type: ignore[assignment]
-    frames = Frames.open(image, task.config.axes, task.config.channel, metadata_axes)
+    frames = ImageStack.open(image, task.config.axes, task.config.channel, metadata_axes)
     colours = Colours().check(task.names)
     assembly = ClassAssembly(frames.output_shape, frames.output_axes, task.names, colours)
 

@@ -22,7 +22,7 @@ from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.events import Partial
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.models.weights import WEIGHTS
 from napari_kindred.results.metrics import average_precision
@@ -44,7 +44,7 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
     def iterate(task: EntityTask, image: Any, metadata_axes: str | None) -> Any:
         config = task.config
         configs.append(config)
-        frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+        frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
         assembly = Assembly(frames)
         for number, index in enumerate(frames.indices()):
             raw = frames.read(index)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from napari_kindred.cli.overview import colour_labels, draw_frame, draw_overview
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 
 
 def test_background_is_black_and_every_label_has_its_own_colour() -> None:
@@ -29,8 +29,8 @@ def test_large_frames_are_thinned_out() -> None:
 def test_the_overview_shows_the_first_and_the_last_frame() -> None:
     movie = np.random.default_rng(0).random((9, 20, 30)).astype("float32")
     labels = np.zeros((9, 20, 30), int)
-    picture = draw_overview(Frames.open(movie), labels, count=3)
+    picture = draw_overview(ImageStack.open(movie), labels, count=3)
     first, last = (draw_frame(movie[t][..., None], labels[t]) for t in (0, 8))
     np.testing.assert_array_equal(picture[:, :30], first)
     np.testing.assert_array_equal(picture[:, -30:], last)
-    assert draw_overview(Frames.open(movie[0]), labels[0]).shape[1] == 30
+    assert draw_overview(ImageStack.open(movie[0]), labels[0]).shape[1] == 30

@@ -10,7 +10,7 @@ import pytest
 
 from napari_kindred.clusters.prefetch import Reader
 from napari_kindred.core.errors import InputError
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 
 
 class Source:
@@ -37,7 +37,7 @@ def source() -> Source:
 
 
 def test_frames_are_those_that_were_asked_for_and_each_is_read_once(source: Source) -> None:
-    reader = Reader(Frames.open(source, "TYX"))
+    reader = Reader(ImageStack.open(source, "TYX"))
     reader.range = (0.0, 100.0)
     for number, following in ((0, 1), (1, 2), (2, 4), (4, 5), (5, 6)):
         frame = reader.read(number, following)
@@ -50,7 +50,7 @@ def test_frames_are_those_that_were_asked_for_and_each_is_read_once(source: Sour
 
 
 def test_a_frame_that_cannot_be_read_is_no_error_before_its_turn(source: Source) -> None:
-    reader = Reader(Frames.open(source, "TYX"))
+    reader = Reader(ImageStack.open(source, "TYX"))
     assert reader.read(2, 3).grey[0, 0] == 20
     with pytest.raises(InputError, match="damaged"):
         reader.read(3, 4)
@@ -59,7 +59,7 @@ def test_a_frame_that_cannot_be_read_is_no_error_before_its_turn(source: Source)
 
 
 def test_a_frame_read_ahead_for_nobody_does_no_harm(source: Source) -> None:
-    reader = Reader(Frames.open(source, "TYX"))
+    reader = Reader(ImageStack.open(source, "TYX"))
     reader.read(0, 1)
     assert reader.read(5).grey[0, 0] == 50
     reader.close()
@@ -67,7 +67,7 @@ def test_a_frame_read_ahead_for_nobody_does_no_harm(source: Source) -> None:
 
 def test_its_thread_ends_with_it(source: Source) -> None:
     before = set(threading.enumerate())
-    reader = Reader(Frames.open(source, "TYX"))
+    reader = Reader(ImageStack.open(source, "TYX"))
     reader.read(0, 1)
     assert set(threading.enumerate()) > before
     reader.close()

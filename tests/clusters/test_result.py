@@ -17,7 +17,7 @@ from napari_kindred.clusters import result as result_module
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.result import ClusterAssembly, ClusterSegmentation
 from napari_kindred.core.errors import OptionError, OutputError
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import load_segmentation
 
 COLUMNS = ["index", "area", "share", "first_frame", "last_frame", "frames", "mean_intensity"]
@@ -37,7 +37,7 @@ def make(planted: Callable[..., Any], pixels: np.ndarray) -> Callable[..., Clust
         movie = planted()
         movie.tokens[1] = movie.tokens[movie.truth == 0][0]
         model = HierarchicalClustering(5, **options).fit(movie.tokens)
-        frames = Frames.open(pixels, "TYX")
+        frames = ImageStack.open(pixels, "TYX")
         assembly = ClusterAssembly(frames, model)
         for number, index in enumerate(frames.indices()):
             distances = np.square(model.reduce(movie.tokens[number])[..., None, :] - model.leaves_)

@@ -21,7 +21,7 @@ from napari_kindred.compute.dask_cluster import open_workers
 from napari_kindred.compute.tasks import FrameAt, Terms, Tool, work
 from napari_kindred.core.errors import InputError, KindredError, OptionError
 from napari_kindred.core.events import Notice, finish
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 
 
 @pytest.fixture(params=[None, "threads", "cluster"])
@@ -117,8 +117,8 @@ def test_frames_travel_with_their_pixels_only_where_they_have_no_place_of_their_
     client: Any,
 ) -> None:
     pixels = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
-    held = Frames.open(pixels, "TYX")
-    lazy = Frames.open(da.ones((2, 8, 8), chunks=(1, 8, 8)), "TYX")
+    held = ImageStack.open(pixels, "TYX")
+    lazy = ImageStack.open(da.ones((2, 8, 8), chunks=(1, 8, 8)), "TYX")
     with open_workers(client, "cpu") as workers:
         assert workers.image(held) is None
         np.testing.assert_array_equal(

@@ -11,7 +11,7 @@ from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.encoders.convnets import EFFICIENTNET, Level, PyramidEncoder
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
 
 OFFLINE = ["kindred", "efficientnet"]
 
@@ -44,7 +44,7 @@ def test_the_same_picture_gives_the_same_tokens(name):
 @pytest.mark.parametrize("name", OFFLINE)
 def test_no_level_outweighs_the_others(name, sample):
     """In a frame of cells every level has a good share of the variance between tokens."""
-    frames = Frames.open(open_sample(sample).data, "TYX")
+    frames = ImageStack.open(open_sample(sample).data, "TYX")
     pixels = normalise_to(frames.read((0,)).pixels, *intensity_range(frames))
     encoder = open_encoder(name, stride=4, device="cpu")
     tokens = encoder.encode(torch.from_numpy(pixels).permute(2, 0, 1).expand(1, 3, -1, -1))

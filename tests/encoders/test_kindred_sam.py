@@ -7,14 +7,14 @@ import torch
 
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames, normalise
+from napari_kindred.images.stack import ImageStack, normalise
 
 
 def test_a_click_on_a_nucleus_gives_mostly_that_nucleus() -> None:
     """Half of the clicks or more overlap by half, on the shipped sample, a simulation."""
     sample = open_sample("nuclei")
     assert sample.truth is not None
-    frames = Frames.open(sample.data, "TYX")
+    frames = ImageStack.open(sample.data, "TYX")
     picture, truth = normalise(frames.read((0,)).pixels), np.asarray(sample.truth[0])
     encoder = open_encoder("kindred-sam", device="cpu")
     assert encoder.decoder is not None

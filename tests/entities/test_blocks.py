@@ -23,7 +23,7 @@ from napari_kindred.entities.decode import Pieces
 from napari_kindred.entities.region_reader import PlaneSource
 from napari_kindred.entities.scoring import Judge, Scoring
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.metrics import overlaps
 from napari_kindred.results.segmentation import Assembly, make_labels, measure
 
@@ -152,8 +152,8 @@ def test_several_resolutions_keep_what_is_longer_than_their_blocks(bright, monke
 
 def test_blocks_may_come_in_any_order(bright):
     picture = scattered(200, seed=3)
-    frames = Frames.open(picture, "YX")
-    source = PlaneSource(frames, (), frames.plane_range(()))
+    frames = ImageStack.open(picture, "YX")
+    source = PlaneSource(frames, (), frames.frame_stats(()))
     places = blocks.cut((200, 200), 1.0, CONFIG, 64)
     jobs = [finish(blocks.segment_block(source, p, bright[0], CONFIG, 1.0)) for p in places]
     results = []
@@ -182,8 +182,8 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
     """Scaling and enlarging a window gives the samples of scaling and enlarging the whole."""
     rng = np.random.default_rng(0)
     picture = rng.random((300, 260)).astype(np.float32)
-    frames = Frames.open(picture, "YX")
-    known = frames.plane_range(())
+    frames = ImageStack.open(picture, "YX")
+    known = frames.frame_stats(())
     source = PlaneSource(frames, (), known)
     whole = source[slice(0, 300), slice(0, 260)]
     from napari_kindred.entities.resampling import Lattice
@@ -208,8 +208,8 @@ def test_the_overview_of_a_plane_is_the_plane_scaled(monkeypatch):
     from napari_kindred.entities.segment import resize
 
     picture = np.random.default_rng(0).random((301, 467)).astype(np.float32)
-    frames = Frames.open(picture, "YX")
-    source = PlaneSource(frames, (), frames.plane_range(()))
+    frames = ImageStack.open(picture, "YX")
+    source = PlaneSource(frames, (), frames.frame_stats(()))
     monkeypatch.setattr("napari_kindred.entities.region_reader._BAND", 4 * 467 * 40)
     whole = resize(source[slice(0, 301), slice(0, 467)], 64 / 467)[0, 0].numpy()
     np.testing.assert_allclose(source.overview(64)[..., 0], whole, atol=1e-5)
@@ -332,7 +332,7 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
     job = nk.iter_segment_entities(
         movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0
     )
-    listener = Assembly(Frames.open(movie, "TYX"))
+    listener = Assembly(ImageStack.open(movie, "TYX"))
     seen = []
 
     def listen(event):
@@ -352,7 +352,7 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
 
 def test_what_a_stopped_plane_leaves_is_a_result(bright, monkeypatch):
     picture = scattered(200, seed=8)
-    listener = Assembly(Frames.open(picture, "YX"))
+    listener = Assembly(ImageStack.open(picture, "YX"))
     job = in_blocks(picture, bright, monkeypatch, 64)
     for event in job:
         if isinstance(event, Partial):

@@ -20,7 +20,7 @@ import napari_kindred as nk
 from fuzz.made import cases, of_interest
 from napari_kindred.classes.vocabulary.examples import read_examples
 from napari_kindred.images.readers import read_image
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.models.weights import read_header
 
 SUFFIXES = (".tif", ".ome.tif", ".ome.zarr")
@@ -149,7 +149,7 @@ def _read_all(path: Path) -> None:
     image = of_interest(lambda: read_image(path))
     if image is None:
         return
-    frames = of_interest(lambda: Frames.open(image))
+    frames = of_interest(lambda: ImageStack.open(image))
     if frames is None:
         return
     if frames.scale is not None:

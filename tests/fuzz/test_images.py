@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuzz.made import Recipe, cases, of_interest, recipes
 from napari_kindred.images.axes import AXES, guess_axes
-from napari_kindred.images.stack import Frames, intensity_range, normalise
+from napari_kindred.images.stack import ImageStack, intensity_range, normalise
 
 
 @cases(3)
@@ -21,7 +21,7 @@ from napari_kindred.images.stack import Frames, intensity_range, normalise
 @example(Recipe((2, 2), "YX", "longdouble", "plain", "extreme"), None)
 def test_frames_are_finite_numbers_or_refused(recipe: Recipe, channel: Any) -> None:
     image, before = recipe.image(), recipe.array()
-    frames = of_interest(lambda: Frames.open(image, recipe.axes, channel))
+    frames = of_interest(lambda: ImageStack.open(image, recipe.axes, channel))
     if frames is None:
         return
     assert len(frames) == int(np.prod(frames.leading_shape))
@@ -34,7 +34,7 @@ def test_frames_are_finite_numbers_or_refused(recipe: Recipe, channel: Any) -> N
         normal = normalise(raw.pixels)
         assert normal.min() >= 0
         assert normal.max() <= 1.5
-        known = frames.plane_range(index)
+        known = frames.frame_stats(index)
         region = frames.read_region(index, slice(0, 2), slice(1, 2), known)
         np.testing.assert_array_equal(region.pixels, raw.pixels[:2, 1:2])
     if len(frames):

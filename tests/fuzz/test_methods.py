@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
 from napari_kindred.images.readers import ImageFile
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.models.feature_cache import FeatureCache
 
 
 def check(recipe: Recipe, image: Any, result: Any) -> list[np.ndarray]:
     """Check what all results have in common; returns the labels frame by frame."""
-    frames = Frames.open(image, recipe.axes)
+    frames = ImageStack.open(image, recipe.axes)
     labels = np.asarray(result.labels)
     assert labels.shape == frames.output_shape
     assert labels.dtype == np.int32
@@ -69,7 +69,7 @@ def test_entities_of_anything(network: Any, recipe: Recipe, options: dict[str, A
 
 
 def of_frames(image: Any, axes: str | None) -> Iterator[np.ndarray]:
-    frames = Frames.open(image, axes)
+    frames = ImageStack.open(image, axes)
     for index in frames.indices():
         yield frames.read(index).pixels
 
@@ -164,7 +164,7 @@ def test_the_scale_of_a_file_is_kept(recipe: Recipe, steps: tuple[float, float])
     axes = recipe.axes or ""
     scale = tuple(size.get(letter, 1.0) for letter in axes)
     units = tuple("micrometer" if letter in size else "pixel" for letter in axes)
-    frames = Frames.open(ImageFile(recipe.image(), axes, scale, units))
+    frames = ImageStack.open(ImageFile(recipe.image(), axes, scale, units))
     assert frames.scale == tuple(size.get(letter, 1.0) for letter in frames.output_axes)
     assert frames.units is not None
     assert frames.units[-2:] == ("micrometer",) * 2

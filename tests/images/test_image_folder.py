@@ -9,7 +9,7 @@ import tifffile
 
 from napari_kindred.core.errors import InputError
 from napari_kindred.images.image_folder import read_folder
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 
 
 def write(folder: Path, names: list[str], size: tuple[int, ...] = (8, 9)) -> None:
@@ -21,7 +21,7 @@ def write(folder: Path, names: list[str], size: tuple[int, ...] = (8, 9)) -> Non
 def greys(folder: Path) -> list[int]:
     """The grey value of each frame, in the movie's order."""
     movie = read_folder(folder)
-    frames = Frames.open(movie.data, metadata_axes=movie.axes)
+    frames = ImageStack.open(movie.data, metadata_axes=movie.axes)
     return [int(frames.read(index).pixels.max()) for index in frames.indices()]
 
 

@@ -12,7 +12,7 @@ import zarr
 
 from counting import Counting
 from napari_kindred.images.readers import ImageFile, read_image
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,30 +27,30 @@ def pyramid(*shape: int) -> list[Counting]:
 )
 def test_the_coarsest_resolution_that_is_enough_is_read(scale: float, level: int) -> None:
     levels = pyramid(3, 101, 150)
-    lower = Frames.open(levels, axes="TYX").at(scale)
+    lower = ImageStack.open(levels, axes="TYX").at(scale)
     read = lower.read((1,)).pixels[..., 0]
     np.testing.assert_array_equal(read, levels[level].data[1])
     assert sum(one.read for one in levels) == read.size
 
 
 def test_an_image_at_one_resolution_is_its_own_lowest() -> None:
-    frames = Frames.open(RANDOM.random((40, 50)))
+    frames = ImageStack.open(RANDOM.random((40, 50)))
     assert frames.at(0.1) is frames
 
 
 def test_resolutions_with_fewer_slices_are_passed_over() -> None:
     stack = RANDOM.random((8, 40, 50))
-    frames = Frames.open([stack, stack[::2, ::2, ::2]], axes="ZYX")
+    frames = ImageStack.open([stack, stack[::2, ::2, ::2]], axes="ZYX")
     assert frames.at(0.5) is frames
 
 
 def test_a_list_of_equal_frames_is_a_stack_of_them() -> None:
-    assert Frames.open([RANDOM.random((40, 50)) for _ in range(6)]).leading_shape == (6,)
+    assert ImageStack.open([RANDOM.random((40, 50)) for _ in range(6)]).leading_shape == (6,)
 
 
 def test_channels_and_colours_are_those_of_the_image_at_every_resolution() -> None:
     picture = RANDOM.integers(0, 200, (3, 64, 64)).astype("uint8")
-    low = Frames.open([picture, picture[:, ::2, ::2]], axes="CYX", channel=2).at(0.5)
+    low = ImageStack.open([picture, picture[:, ::2, ::2]], axes="CYX", channel=2).at(0.5)
     np.testing.assert_array_equal(low.read().pixels[..., 0], picture[2, ::2, ::2])
 
 
@@ -60,7 +60,7 @@ def test_an_opened_file_brings_axes_steps_place_and_resolutions(tmp_path: Path) 
         metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
         file.write(picture, subifds=1, metadata=metadata)
         file.write(picture[::2, ::2], subfiletype=1)
-    frames = Frames.open(read_image(tmp_path / "a.ome.tif"))
+    frames = ImageStack.open(read_image(tmp_path / "a.ome.tif"))
     assert frames.at(0.5).plane_shape == (32, 48)
     assert frames.path == tmp_path / "a.ome.tif"
     assert (frames.scale, frames.units) == ((1.0, 0.5), ("pixel", "micrometer"))
@@ -69,18 +69,20 @@ def test_an_opened_file_brings_axes_steps_place_and_resolutions(tmp_path: Path) 
 def test_an_array_inside_an_ome_zarr_knows_where_people_see_it(tmp_path: Path) -> None:
     group = zarr.create_group(tmp_path / "a.ome.zarr")
     array = group.create_array("deep/0", shape=(40, 50), dtype="uint8")
-    assert Frames.open(array).path == tmp_path / "a.ome.zarr"
-    assert Frames.open(np.zeros((40, 50))).path is None
-    assert Frames.open(ImageFile(array)).path is None  # whoever says nothing wants nothing there
+    assert ImageStack.open(array).path == tmp_path / "a.ome.zarr"
+    assert ImageStack.open(np.zeros((40, 50))).path is None
+    assert (
+        ImageStack.open(ImageFile(array)).path is None
+    )  # whoever says nothing wants nothing there
 
 
 def test_reading_a_lower_resolution_alone_gives_the_signature_of_that() -> None:
     levels = pyramid(101, 150)
-    frames = Frames.open(levels)
+    frames = ImageStack.open(levels)
     frames.at(0.25).read()
     signature = frames.signature()
     assert signature["shape"] == [101, 150]
-    assert signature["content"] == Frames.open(levels[2].data).signature()["content"]
+    assert signature["content"] == ImageStack.open(levels[2].data).signature()["content"]
     assert levels[0].read == 0
 
 
@@ -90,8 +92,8 @@ def test_resolutions_travel_together(tmp_path: Path) -> None:
         zarr.create_array(tmp_path / f"{number}.zarr", data=level, chunks=(1, 50, 50))
         for number, level in enumerate(data)
     ]
-    frames = Frames.open(stored, axes="TYX")
+    frames = ImageStack.open(stored, axes="TYX")
     assert frames.portable
     there = pickle.loads(pickle.dumps(frames))  # noqa: S301 - our own
     np.testing.assert_array_equal(there.at(0.25).read((2,)).pixels[..., 0], data[2][2])
-    assert not Frames.open([stored[0], data[1]], axes="TYX").portable
+    assert not ImageStack.open([stored[0], data[1]], axes="TYX").portable

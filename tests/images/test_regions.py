@@ -14,7 +14,7 @@ import zarr
 from counting import Counting
 from napari_kindred.images import arrays, intensity
 from napari_kindred.images.image_folder import read_folder
-from napari_kindred.images.stack import Frames, normalise, normalise_to, read_image
+from napari_kindred.images.stack import ImageStack, normalise, normalise_to, read_image
 
 RANDOM = np.random.default_rng(0)
 
@@ -46,8 +46,8 @@ def test_regions_put_together_are_the_frame(dtype: str, kind: str, tmp_path) -> 
         "zarr": lambda: zarr.create_array(tmp_path / "a", data=movie, chunks=(1, 32, 32)),
         "dask": lambda: da.from_array(movie, chunks=(1, 50, 40)),
     }[kind]()
-    frames = Frames.open(image, axes="TYX")
-    known = frames.plane_range((1,))
+    frames = ImageStack.open(image, axes="TYX")
+    known = frames.frame_stats((1,))
     whole = frames.read((1,))
     halves = [
         np.concatenate(
@@ -68,14 +68,14 @@ def test_regions_put_together_are_the_frame(dtype: str, kind: str, tmp_path) -> 
     [("YXS", (50, 60, 4), None), ("YXS", (50, 60, 3), 1), ("CYX", (3, 50, 60), 2)],
 )
 def test_regions_know_channels_and_drop_alpha(axes: str, shape: tuple, channel: int | None) -> None:
-    frames = Frames.open(picture(*shape, dtype="uint8"), axes=axes, channel=channel)
+    frames = ImageStack.open(picture(*shape, dtype="uint8"), axes=axes, channel=channel)
     region = frames.read_region((), slice(10, 30), slice(5, 60))
     np.testing.assert_array_equal(region.pixels, frames.read().pixels[10:30, 5:60])
 
 
 def test_only_the_region_is_read() -> None:
     source = Counting(picture(3, 400, 500))
-    Frames.open(source, axes="TYX").read_region((1,), slice(100, 120), slice(200, 230))
+    ImageStack.open(source, axes="TYX").read_region((1,), slice(100, 120), slice(200, 230))
     assert source.read == 20 * 30
 
 
@@ -87,7 +87,7 @@ def test_only_the_blocks_of_a_region_are_computed() -> None:
         return np.ones((100, 100), "uint16")
 
     plane = da.map_blocks(load, chunks=((100,) * 6, (100,) * 6), dtype="uint16", meta=np.empty(0))
-    Frames.open(plane).read_region((), slice(150, 250), slice(310, 390))
+    ImageStack.open(plane).read_region((), slice(150, 250), slice(310, 390))
     assert sorted(computed) == [(1, 3), (2, 3)]
 
 
@@ -97,8 +97,8 @@ def test_a_frame_read_in_regions_is_normalised_as_a_whole_one(
 ) -> None:
     monkeypatch.setattr(intensity, "SAMPLED", 2_000)  # the frame is sampled, every third row
     monkeypatch.setattr(arrays, "_BLOCK", 8 * 1_000)  # in blocks of eleven rows
-    frames = Frames.open(strange(dtype, 1, 101, 90), axes="TYX")
-    known = frames.plane_range((0,))
+    frames = ImageStack.open(strange(dtype, 1, 101, 90), axes="TYX")
+    known = frames.frame_stats((0,))
     region = frames.read_region((0,), slice(40, 60), slice(8, 77), known).pixels
     np.testing.assert_array_equal(
         normalise_to(region, known.low, known.high),
@@ -112,9 +112,9 @@ def test_looking_through_a_frame_reads_each_pixel_once_and_holds_few(
     monkeypatch.setattr(intensity, "SAMPLED", 1 << 12)
     monkeypatch.setattr(arrays, "_BLOCK", 1 << 16)
     source = Counting(picture(2000, 1500))
-    frames = Frames.open(source)
+    frames = ImageStack.open(source)
     tracemalloc.start()
-    frames.plane_range()
+    frames.frame_stats()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert source.read == 2000 * 1500
@@ -132,7 +132,7 @@ def test_chunks_are_not_read_twice_when_a_frame_is_looked_through(
         return np.ones((70, 90), "uint16")
 
     plane = da.map_blocks(load, chunks=((70,) * 9, (90,) * 7), dtype="uint16", meta=np.empty(0))
-    Frames.open(plane).plane_range()
+    ImageStack.open(plane).frame_stats()
     assert len(computed) == len(set(computed)) == 63
 
 
@@ -145,15 +145,15 @@ def test_a_frame_with_little_to_see_has_the_range_that_normalising_takes(
 ) -> None:
     image = np.full((60, 80), values[0], "float32")
     image[3, 3] = values[1]
-    frames = Frames.open(image)
-    known, whole = frames.plane_range(), frames.read()
+    frames = ImageStack.open(image)
+    known, whole = frames.frame_stats(), frames.read()
     assert (known.constant, (known.low, known.high)) == (constant, ends)
     assert known.note == whole.note
 
 
 def test_without_the_frame_s_range_a_region_takes_its_own() -> None:
     image = np.array([[1.0, np.nan, 5, 9], [2, 4, np.nan, 8]])
-    frames = Frames.open(image)
+    frames = ImageStack.open(image)
     region = frames.read_region((), slice(0, 2), slice(2, 4))
     assert region.pixels[1, 0, 0] == 5
     assert "25 % NaN" in region.note
@@ -162,9 +162,9 @@ def test_without_the_frame_s_range_a_region_takes_its_own() -> None:
 @pytest.mark.parametrize("dtype", ["uint16", "float64"])
 def test_the_signature_is_the_same_however_the_frames_were_read(dtype: str) -> None:
     movie = strange(dtype, 3, 150, 200)
-    whole, parts, none = (Frames.open(movie, axes="TYX") for _ in range(3))
+    whole, parts, none = (ImageStack.open(movie, axes="TYX") for _ in range(3))
     whole.read((0,))
-    known = Frames.open(movie, axes="TYX").plane_range((0,))
+    known = ImageStack.open(movie, axes="TYX").frame_stats((0,))
     parts.read_region((0,), slice(0, 20), slice(0, 20), known)
     none.read_region((0,), slice(0, 20), slice(0, 20))
     assert whole.signature() == parts.signature() == none.signature()
@@ -191,7 +191,7 @@ def written(kind: str, movie: np.ndarray, folder: Path) -> Any:
     return read_folder(folder / "files").data
 
 
-def to_another_process(frames: Frames) -> tuple[bytes, Frames]:
+def to_another_process(frames: ImageStack) -> tuple[bytes, ImageStack]:
     sent = pickle.dumps(frames)
     return sent, pickle.loads(sent)  # noqa: S301 - our own
 
@@ -199,7 +199,7 @@ def to_another_process(frames: Frames) -> tuple[bytes, Frames]:
 @pytest.mark.parametrize("kind", ["zarr", "dask", "tiff", "npy", "folder"])
 def test_what_lies_on_disk_is_sent_without_its_pixels(kind: str, tmp_path: Path) -> None:
     movie = picture(20, 80, 100)
-    frames = Frames.open(written(kind, movie, tmp_path), axes="TYX")
+    frames = ImageStack.open(written(kind, movie, tmp_path), axes="TYX")
     sent, there = to_another_process(frames)
     assert frames.portable
     assert len(sent) < movie.nbytes / 10
@@ -215,19 +215,19 @@ def test_what_is_in_memory_is_not_called_portable(kind: str, tmp_path: Path) -> 
         "zarr": lambda: zarr.array(movie),
         "part of a file": lambda: written("tiff", movie, tmp_path)[3:],
     }[kind]()
-    assert not Frames.open(image, axes="TYX").portable
+    assert not ImageStack.open(image, axes="TYX").portable
 
 
 def test_part_of_a_mapped_file_arrives_as_that_part(tmp_path: Path) -> None:
     movie = picture(6, 40, 50)
-    part = Frames.open(written("tiff", movie, tmp_path)[3:], axes="TYX")
+    part = ImageStack.open(written("tiff", movie, tmp_path)[3:], axes="TYX")
     _, there = to_another_process(part)
     np.testing.assert_array_equal(there.read((1,)).pixels[..., 0], movie[4])
 
 
 def test_frames_read_elsewhere_count_towards_the_signature() -> None:
     movie = picture(3, 40, 50)
-    here, there = Frames.open(movie, axes="TYX"), Frames.open(movie, axes="TYX")
+    here, there = ImageStack.open(movie, axes="TYX"), ImageStack.open(movie, axes="TYX")
     for index in there.indices():
         here.seen(index, there.read(index).digest)
     assert here.signature() == there.signature()

@@ -9,7 +9,13 @@ import zarr
 
 from napari_kindred.core.errors import InputError
 from napari_kindred.images import intensity
-from napari_kindred.images.stack import Frames, guess_axes, intensity_range, normalise, normalise_to
+from napari_kindred.images.stack import (
+    ImageStack,
+    guess_axes,
+    intensity_range,
+    normalise,
+    normalise_to,
+)
 
 RANDOM = np.random.default_rng(0)
 
@@ -57,12 +63,12 @@ def test_a_guess_that_could_leave_out_channels_or_frames_is_refused_with_a_propo
     guess = guess_axes(shape, "uint16")
     assert (guess.axes, guess.safe) == (hint, False)
     with pytest.raises(InputError, match=hint):
-        Frames.open(np.zeros(shape, "uint16"))
+        ImageStack.open(np.zeros(shape, "uint16"))
 
 
 def test_metadata_decides_before_the_shape_does() -> None:
     assert guess_axes((3, 64, 80), "uint16", metadata_axes="tyx").axes == "TYX"
-    assert Frames.open(picture(3, 64, 80), metadata_axes="ZYX").leading_axes == "Z"
+    assert ImageStack.open(picture(3, 64, 80), metadata_axes="ZYX").leading_axes == "Z"
 
 
 def test_metadata_that_does_not_fit_is_passed_over() -> None:
@@ -75,10 +81,10 @@ def test_a_layer_that_is_known_not_to_be_rgb_is_not_guessed_as_rgb() -> None:
 
 
 def test_the_guess_is_told() -> None:
-    assert "TYX" in Frames.open(picture(10, 64, 80)).axes_note
-    assert Frames.open(picture(10, 64, 80), axes="TYX").axes_note == ""
-    assert "Channel 0 of 3" in Frames.open(picture(3, 64, 80), axes="CYX").axes_note
-    assert Frames.open(picture(3, 64, 80), axes="CYX", channel=1).axes_note == ""
+    assert "TYX" in ImageStack.open(picture(10, 64, 80)).axes_note
+    assert ImageStack.open(picture(10, 64, 80), axes="TYX").axes_note == ""
+    assert "Channel 0 of 3" in ImageStack.open(picture(3, 64, 80), axes="CYX").axes_note
+    assert ImageStack.open(picture(3, 64, 80), axes="CYX", channel=1).axes_note == ""
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -103,7 +109,7 @@ def test_every_kind_of_stack_is_read_frame_by_frame(
     axes: str, shape: tuple[int, ...], frames: int, dtype: str
 ) -> None:
     stack = picture(*shape, dtype=dtype)
-    opened = Frames.open(stack, axes=axes)
+    opened = ImageStack.open(stack, axes=axes)
     read = [opened.read(index).pixels for index in opened.indices()]
     assert len(read) == len(opened) == frames
     assert opened.output_shape == (*opened.leading_shape, 20, 30)
@@ -126,7 +132,7 @@ def test_only_the_frame_that_is_read_is_computed() -> None:
         return np.arange(30 * 40, dtype="uint16").reshape(1, 30, 40)
 
     movie = da.map_blocks(load, chunks=((1,) * 50, (30,), (40,)), dtype="uint16", meta=np.empty(0))
-    frames = Frames.open(movie)
+    frames = ImageStack.open(movie)
     assert computed == []
     assert len(frames) == 50
     frames.read((7,))
@@ -136,17 +142,17 @@ def test_only_the_frame_that_is_read_is_computed() -> None:
 def test_zarr_is_read_without_loading_it(tmp_path) -> None:
     stack = picture(6, 20, 30)
     array = zarr.create_array(tmp_path / "a.zarr", data=stack, chunks=(1, 20, 30))
-    frames = Frames.open(array)
+    frames = ImageStack.open(array)
     np.testing.assert_array_equal(frames.read((5,)).pixels[..., 0], stack[5])
 
 
 def test_the_channel_named_is_the_channel_read() -> None:
     stack = picture(4, 3, 20, 30)
-    frames = Frames.open(stack, axes="TCYX", channel=2)
+    frames = ImageStack.open(stack, axes="TCYX", channel=2)
     assert frames.channel == 2
     np.testing.assert_array_equal(frames.read((1,)).pixels[..., 0], stack[1, 2])
     colour = picture(20, 30, 3, dtype="uint8")
-    green = Frames.open(colour, axes="YXS", channel=1)
+    green = ImageStack.open(colour, axes="YXS", channel=1)
     assert not green.rgb
     np.testing.assert_array_equal(green.read().pixels[..., 0], colour[..., 1])
 
@@ -154,9 +160,9 @@ def test_the_channel_named_is_the_channel_read() -> None:
 @pytest.mark.parametrize("channel", [-1, 3, True, 1.0])
 def test_a_wrong_channel_is_refused_naming_the_right_ones(channel: object) -> None:
     with pytest.raises(InputError, match="0 to 2"):
-        Frames.open(picture(3, 20, 30), axes="CYX", channel=channel)  # type: ignore[arg-type]
+        ImageStack.open(picture(3, 20, 30), axes="CYX", channel=channel)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="only 0"):
-        Frames.open(picture(20, 30), channel=channel)  # type: ignore[arg-type]
+        ImageStack.open(picture(20, 30), channel=channel)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_a_wrong_channel_is_refused_naming_the_right_ones(channel: object) -> No
 )
 def test_axes_that_cannot_be_are_refused(axes: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        Frames.open(picture(5, 20, 30), axes=axes)
+        ImageStack.open(picture(5, 20, 30), axes=axes)
 
 
 # -- what users bring -------------------------------------------------------------------------
@@ -197,7 +203,7 @@ def test_axes_that_cannot_be_are_refused(axes: str, complaint: str) -> None:
 )
 def test_what_is_no_image_is_refused_in_one_sentence(image: object, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
-        Frames.open(image)
+        ImageStack.open(image)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
 
@@ -207,7 +213,7 @@ def test_nan_and_infinite_pixels_become_background_with_a_note() -> None:
     image[:2] = np.nan
     image[3, 3] = np.inf
     lowest = image[np.isfinite(image)].min()
-    frame = Frames.open(image).read()
+    frame = ImageStack.open(image).read()
     assert np.isfinite(frame.pixels).all()
     assert frame.pixels[0, 0, 0] == frame.pixels[3, 3, 0] == np.float32(lowest)
     assert "10 % NaN" in frame.note
@@ -216,14 +222,14 @@ def test_nan_and_infinite_pixels_become_background_with_a_note() -> None:
 def test_a_frame_of_nothing_but_nan_is_black_with_a_note_naming_it() -> None:
     movie = RANDOM.random((6, 20, 30))
     movie[4] = np.nan
-    frames = Frames.open(movie)
+    frames = ImageStack.open(movie)
     assert not frames.read((4,)).pixels.any()
     assert frames.read((4,)).note.startswith("Frame T=4 has no finite value")
     assert frames.read((3,)).note == ""
 
 
 def test_a_constant_image_is_told_and_normalised_to_zeros() -> None:
-    frame = Frames.open(np.full((20, 30), 7, "uint8")).read()
+    frame = ImageStack.open(np.full((20, 30), 7, "uint8")).read()
     assert "same value (7)" in frame.note
     assert not normalise(frame.pixels).any()
 
@@ -236,7 +242,7 @@ def test_negative_and_huge_values_keep_the_picture(factor_and_offset: tuple) -> 
     image = RANDOM.random((40, 50)).round(2) * 100
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        seen = normalise(Frames.open(image * factor + offset).read().pixels)
+        seen = normalise(ImageStack.open(image * factor + offset).read().pixels)
     expected = normalise((image * np.sign(factor)).astype("float32")[..., None])
     np.testing.assert_allclose(seen, expected, atol=1e-3)
 
@@ -247,7 +253,7 @@ def test_a_source_that_fails_is_reported_with_its_frame() -> None:
 
     movie = da.zeros((6, 20, 30), chunks=(1, 20, 30)).map_blocks(fail, meta=np.empty((0, 0, 0)))
     with pytest.raises(InputError, match=r"Frame T=2 .*the disk is gone"):
-        Frames.open(movie).read((2,))
+        ImageStack.open(movie).read((2,))
 
 
 # -- intensities ------------------------------------------------------------------------------
@@ -284,7 +290,7 @@ def test_a_few_bright_pixels_on_black_are_still_seen() -> None:
 def test_one_range_for_all_frames_is_that_of_all_their_pixels_together() -> None:
     movie = RANDOM.gamma(2.0, 30.0, (8, 40, 50)) * np.arange(1, 9)[:, None, None]
     known = np.percentile(movie, (1.0, 99.8))
-    np.testing.assert_allclose(intensity_range(Frames.open(movie, "TYX")), known, rtol=1e-5)
+    np.testing.assert_allclose(intensity_range(ImageStack.open(movie, "TYX")), known, rtol=1e-5)
 
 
 def test_a_long_movie_s_range_is_taken_from_frames_spread_over_it() -> None:
@@ -299,7 +305,7 @@ def test_a_long_movie_s_range_is_taken_from_frames_spread_over_it() -> None:
             read.append(picks[0])
             return movie[picks]
 
-    low, high = intensity_range(Frames.open(Source(), "TYX"), sampled=5)
+    low, high = intensity_range(ImageStack.open(Source(), "TYX"), sampled=5)
     assert read == [0, 25, 50, 75, 100]
     assert 0 <= low < 1
     assert 100 < high < 101
@@ -309,18 +315,18 @@ def test_the_range_of_large_frames_is_taken_from_a_sample_of_their_pixels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     movie = RANDOM.normal(100, 10, (4, 300, 300)).astype("float32")
-    known = intensity_range(Frames.open(movie, "TYX"))
+    known = intensity_range(ImageStack.open(movie, "TYX"))
     monkeypatch.setattr(intensity, "SAMPLED", 20_000)
-    sampled = intensity_range(Frames.open(movie, "TYX"))
+    sampled = intensity_range(ImageStack.open(movie, "TYX"))
     assert sampled != known
     np.testing.assert_allclose(sampled, known, rtol=0.02)
 
 
 def test_frames_of_one_value_do_not_count_towards_the_range_of_the_others() -> None:
     movie = RANDOM.normal(1000, 10, (6, 40, 50))
-    known = intensity_range(Frames.open(movie[1:5], "TYX"))
+    known = intensity_range(ImageStack.open(movie[1:5], "TYX"))
     movie[0], movie[5] = np.nan, 0
-    assert intensity_range(Frames.open(movie, "TYX")) == known
+    assert intensity_range(ImageStack.open(movie, "TYX")) == known
 
 
 @pytest.mark.parametrize(
@@ -330,13 +336,13 @@ def test_frames_of_one_value_each_have_the_range_of_these_values(
     values: tuple, known: tuple
 ) -> None:
     movie = np.zeros((2, 20, 30)) + np.reshape(values, (2, 1, 1))
-    assert intensity_range(Frames.open(movie, "TYX")) == known
+    assert intensity_range(ImageStack.open(movie, "TYX")) == known
 
 
 def test_a_few_bright_pixels_in_a_black_movie_make_the_range() -> None:
     movie = np.zeros((5, 100, 100), "uint8")
     movie[3, 7, 7] = 50
-    assert intensity_range(Frames.open(movie, "TYX")) == (0, 50)
+    assert intensity_range(ImageStack.open(movie, "TYX")) == (0, 50)
 
 
 def test_every_frame_is_mapped_by_the_same_range_and_clipped() -> None:
@@ -351,7 +357,7 @@ def test_every_frame_is_mapped_by_the_same_range_and_clipped() -> None:
 
 def test_normalising_a_picture_is_mapping_it_by_its_own_range() -> None:
     image = RANDOM.gamma(2.0, 30.0, (60, 70)).astype("float32")
-    known = normalise_to(image[..., None], *intensity_range(Frames.open(image)))
+    known = normalise_to(image[..., None], *intensity_range(ImageStack.open(image)))
     np.testing.assert_allclose(normalise(image[..., None]), known, atol=1e-5)
 
 
@@ -362,7 +368,7 @@ def test_the_signature_tells_images_apart_and_stays_the_same_for_the_same_one() 
     movie = picture(5, 20, 30)
 
     def signature(image: np.ndarray) -> dict:
-        frames = Frames.open(image)
+        frames = ImageStack.open(image)
         for index in frames.indices():
             frames.read(index)
         return frames.signature()

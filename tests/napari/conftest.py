@@ -16,7 +16,7 @@ from scipy import ndimage as ndi
 from skimage.measure import label as connected
 
 from napari_kindred.core.events import Event, Notice, Partial, Progress
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Threshold:
         self.thread = ""
 
     def __call__(self, image: Any, *, config: EntityConfig) -> Generator[Event, None, Segmentation]:
-        frames = Frames.open(image, config.axes, config.channel)
+        frames = ImageStack.open(image, config.axes, config.channel)
         done = Assembly(frames)
         self.thread = threading.current_thread().name
         yield Notice("Scale 1.25: entities are about 24 pixels across.")

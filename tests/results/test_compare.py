@@ -83,7 +83,7 @@ def test_the_matching_is_the_best_of_all() -> None:
         assert (len(places), found.iou[places].sum()) == pytest.approx(best)
 
 
-class Frames:
+class ImageStack:
     """A stack that says when two of its frames are in memory, and reads nothing else."""
 
     def __init__(self, frames: list[np.ndarray]) -> None:
@@ -98,7 +98,7 @@ class Frames:
 
 
 def test_stacks_are_read_frame_by_frame_and_told_of() -> None:
-    one, other = Frames([BEFORE, BEFORE, AFTER]), Frames([BEFORE, AFTER, BEFORE])
+    one, other = ImageStack([BEFORE, BEFORE, AFTER]), ImageStack([BEFORE, AFTER, BEFORE])
     job = iter_compare(one, other)
     told = [next(job).frame for _ in range(2)]
     assert told == [0, 1]

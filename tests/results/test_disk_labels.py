@@ -14,7 +14,7 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import ImageLabel
 
 from napari_kindred.core.events import Partial
-from napari_kindred.images.stack import Frames, read_image
+from napari_kindred.images.stack import ImageStack, read_image
 from napari_kindred.results import disk_labels as growing
 from napari_kindred.results import segmentation as results
 from napari_kindred.results.segmentation import (
@@ -32,13 +32,13 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Frames:
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageStack:
     """A movie in a file whose labels are too large."""
     little_memory(monkeypatch)
     movie = np.random.default_rng(0).integers(0, 4000, (3, 40, 50)).astype("uint16")
     metadata = {"axes": "TYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
     tifffile.imwrite(tmp_path / "cells.ome.tif", movie, metadata=metadata)
-    return Frames.open(read_image(tmp_path / "cells.ome.tif"))
+    return ImageStack.open(read_image(tmp_path / "cells.ome.tif"))
 
 
 def one_square(frame: int) -> Partial:
@@ -47,7 +47,9 @@ def one_square(frame: int) -> Partial:
     return Partial((frame,), labels, measure(labels, labels, frame=frame))
 
 
-def test_labels_too_large_for_memory_grow_beside_the_image(large: Frames, tmp_path: Path) -> None:
+def test_labels_too_large_for_memory_grow_beside_the_image(
+    large: ImageStack, tmp_path: Path
+) -> None:
     assembly = Assembly(large)
     path = tmp_path / "cells entities.ome.zarr"
     assert path.is_dir()
@@ -64,7 +66,7 @@ def test_labels_too_large_for_memory_grow_beside_the_image(large: Frames, tmp_pa
     assert loaded.units == result.units == ("pixel", "pixel", "micrometer")
 
 
-def test_what_is_left_of_a_killed_run_can_be_read(large: Frames, tmp_path: Path) -> None:
+def test_what_is_left_of_a_killed_run_can_be_read(large: ImageStack, tmp_path: Path) -> None:
     assembly = Assembly(large)
     assembly.add(one_square(1))
     image = open_ome_zarr(
@@ -77,7 +79,7 @@ def test_what_is_left_of_a_killed_run_can_be_read(large: Frames, tmp_path: Path)
     assert len(left.table) == 0
 
 
-def test_a_result_beside_the_image_is_never_written_over(large: Frames, tmp_path: Path) -> None:
+def test_a_result_beside_the_image_is_never_written_over(large: ImageStack, tmp_path: Path) -> None:
     kept = [Assembly(large) for _ in range(3)]
     names = {Path(assembly.labels.store.root).name for assembly in kept}
     assert names == {
@@ -88,7 +90,7 @@ def test_a_result_beside_the_image_is_never_written_over(large: Frames, tmp_path
 
 
 def test_where_nothing_can_be_written_labels_grow_in_the_temporary_folder(
-    large: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    large: ImageStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -109,7 +111,7 @@ def test_an_image_whose_place_is_unknown_has_its_labels_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little_memory(monkeypatch)
-    frames = Frames.open(np.zeros((3, 40, 50), "uint8"), axes="TYX")
+    frames = ImageStack.open(np.zeros((3, 40, 50), "uint8"), axes="TYX")
     assert Assembly(frames).note == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +124,7 @@ def test_a_label_movie_on_disk_is_smaller_than_its_image(
     image = samples / "nuclei_timelapse.ome.tif"
     truth = read_image(samples / "nuclei_timelapse_truth.ome.tif").data[:]
     shutil.copy(image, tmp_path / image.name)
-    frames = Frames.open(read_image(tmp_path / image.name))
+    frames = ImageStack.open(read_image(tmp_path / image.name))
     assembly = Assembly(frames)
     for place, index in enumerate(frames.indices()):
         # Ids that count on from frame to frame compress worst.

@@ -17,7 +17,7 @@ from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import OutputError
 from napari_kindred.core.events import Partial
 from napari_kindred.images import arrays
-from napari_kindred.images.stack import Frames, read_image
+from napari_kindred.images.stack import ImageStack, read_image
 from napari_kindred.results import label_tiff, storage
 from napari_kindred.results.segmentation import (
     Assembly,
@@ -276,7 +276,7 @@ def test_a_frame_without_labels_has_an_empty_table_of_the_same_columns() -> None
 
 
 def test_provenance_is_plain_data_that_says_what_was_done() -> None:
-    frames = Frames.open(np.zeros((3, 20, 30), "uint8"), axes="CYX", channel=1)
+    frames = ImageStack.open(np.zeros((3, 20, 30), "uint8"), axes="CYX", channel=1)
     facts = provenance(
         method="entities",
         config=EntityConfig(threshold=0.3),
@@ -293,7 +293,7 @@ def test_provenance_is_plain_data_that_says_what_was_done() -> None:
 
 
 def test_frames_that_are_done_make_a_result_even_when_others_are_not() -> None:
-    frames = Frames.open(np.zeros((4, 20, 30), "uint8"), axes="TYX")
+    frames = ImageStack.open(np.zeros((4, 20, 30), "uint8"), axes="TYX")
     assembly = Assembly(frames)
     labels = np.zeros((20, 30), np.int32)
     labels[3:6, 3:6] = 1

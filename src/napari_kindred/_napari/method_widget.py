@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
     from napari.layers import Image, Labels
 
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
     from ..results.segmentation import Segmentation
     from .common.layers import LayerImage
     from .common.run import Run, Shown
@@ -184,7 +184,7 @@ class StackWidget(Container):
         """What is known of the chosen image."""
         return self.chosen.image
 
-    def frames(self, image: LayerImage) -> Frames:
+    def frames(self, image: LayerImage) -> ImageStack:
         """Open an image as entered; nothing is read.
 
         Raises

@@ -13,7 +13,7 @@ from ..compute.dask_cluster import open_workers
 from ..core.class_configs import ClassesConfig
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
-from ..images.stack import Frames, is_constant, normalise
+from ..images.stack import ImageStack, is_constant, normalise
 from ..models.feature_cache import FeatureCache
 from ..results.segmentation import home_for, provenance
 from ..results.spill import Shelf
@@ -68,7 +68,7 @@ def iter_segment_classes(
     config = with_options(ClassesConfig, config, options)
     names = check_names(names)
     must_be("meaning", meaning, Meaning, "open one, or give a vocabulary")
-    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
         yield Notice(note)
@@ -141,13 +141,13 @@ class Looked:
 
 
 def iter_look(
-    tool: tuple[Meaning, Frames | None], frame: FrameAt
+    tool: tuple[Meaning, ImageStack | None], frame: FrameAt
 ) -> Generator[Progress | Notice, None, Looked]:
     """Look at one frame; the unit of work of :func:`iter_segment_classes`.
 
     Parameters
     ----------
-    tool : tuple of Meaning and Frames
+    tool : tuple of Meaning and ImageStack
         The image, unless frames come with their pixels.
     frame : FrameAt
     """
@@ -160,7 +160,9 @@ def iter_look(
     return Looked(seen, raw.note, raw.digest)
 
 
-def _open(opener: Callable[[], Meaning], frames: Frames | None) -> tuple[Meaning, Frames | None]:
+def _open(
+    opener: Callable[[], Meaning], frames: ImageStack | None
+) -> tuple[Meaning, ImageStack | None]:
     return opener(), frames
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..classes.result import ClassSegmentation
     from ..core.class_configs import ClassesConfig
     from ..core.events import Event, Partial
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
     from ..results.segmentation import Segmentation
 
 
@@ -132,7 +132,7 @@ class ClassTask(Task["ClassSegmentation"]):
         """Return the names and what gives them their meaning."""
         return {"names": self.names, "given": self._given}
 
-    def so_far(self, frames: Frames) -> ClassesSoFar:  # noqa: ARG002
+    def so_far(self, frames: ImageStack) -> ClassesSoFar:  # noqa: ARG002
         """Return an empty place for the frames of an image."""
         return ClassesSoFar()
 

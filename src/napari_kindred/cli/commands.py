@@ -118,7 +118,7 @@ def demo(given: argparse.Namespace) -> int:
     import imageio.v3 as iio
 
     from ..images import samples
-    from ..images.stack import Frames, read_image
+    from ..images.stack import ImageStack, read_image
     from ..results.atomic import check_folder, replacing
     from ..results.segmentation import load_segmentation
     from . import batch
@@ -134,7 +134,7 @@ def demo(given: argparse.Namespace) -> int:
         task = EntityTask(EntityConfig())
         outcome = batch.process_file(source, out / "labels.tif", task, bar.report)
     image = read_image(source)
-    frames = Frames.open(image.data, metadata_axes=image.axes)
+    frames = ImageStack.open(image.data, metadata_axes=image.axes)
     with replacing(out / "overview.png") as part:
         iio.imwrite(part, draw_overview(frames, load_segmentation(outcome.out).labels))
     _tell_entities(outcome)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..clusters.result import ClusterSegmentation
     from ..core.config import ConsistentConfig
     from ..core.events import Event, Partial
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
 
 _COLUMNS = ("index", "area", "share", "first_frame", "last_frame", "frames")
 _SUFFIX = re.compile(r"(\.ome)?\.(zarr|tiff?)$", re.IGNORECASE)
@@ -121,13 +121,13 @@ class MovieSoFar:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
         The movie.
     twice : bool
         Whether frames come a second time, with other labels.
     """
 
-    def __init__(self, frames: Frames, twice: bool) -> None:
+    def __init__(self, frames: ImageStack, twice: bool) -> None:
         self._frames, self._twice = frames, twice
         self._labelled = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
         self.add = self._labelled.add
@@ -189,7 +189,7 @@ class ClusterTask(Task["ClusterSegmentation"]):
             scheduler=self.scheduler,
         )
 
-    def so_far(self, frames: Frames) -> MovieSoFar:
+    def so_far(self, frames: ImageStack) -> MovieSoFar:
         """Return an empty place for the frames of a movie."""
         return MovieSoFar(frames, self.model is None and self.config.preset != "paper")
 

@@ -8,7 +8,7 @@ import numpy as np
 from skimage.color import hsv2rgb
 from skimage.segmentation import find_boundaries
 
-from ..images.stack import Frames, normalise
+from ..images.stack import ImageStack, normalise
 
 _GOLDEN = 0.6180339887498949
 _GAP = 6
@@ -58,12 +58,12 @@ def draw_frame(pixels: np.ndarray, labels: np.ndarray, largest: int = 480) -> np
     return (np.concatenate([seen, gap, mixed]) * 255).astype(np.uint8)
 
 
-def draw_overview(frames: Frames, labels: Any, count: int = 4) -> np.ndarray:
+def draw_overview(frames: ImageStack, labels: Any, count: int = 4) -> np.ndarray:
     """Draw several frames of a result side by side, from the first to the last.
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
         The image.
     labels : array-like
         Its labels.

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import reason_of
 from ..core.events import Event, Notice, Partial, Progress, finish
 from ..images.readers import read_image
-from ..images.stack import Frames
+from ..images.stack import ImageStack
 from ..models.download import file_sha256
 from ..models.weights import resolve
 from ..results.segmentation import Assembly, Segmentation, provenance
@@ -101,7 +101,7 @@ class Task(ABC, Generic[Made]):
         """Return what must be the same, beside the config, for a folder to be gone on with."""
         return {}
 
-    def so_far(self, frames: Frames) -> SoFar:
+    def so_far(self, frames: ImageStack) -> SoFar:
         """Return an empty place for the frames of an image."""
         return Assembly(frames)
 
@@ -139,7 +139,7 @@ def run_task(
         The complete result.
     """
     image = replace(image, path=None)  # the result goes where the user says, not beside it
-    frames = Frames.open(image, task.config.axes, task.config.channel)
+    frames = ImageStack.open(image, task.config.axes, task.config.channel)
     so_far = task.so_far(frames)
     job = _iter_task(task, image, frames)
 
@@ -183,11 +183,13 @@ def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:
     """Work on an image file; the unit of work of a folder, as other processes take it."""
     yield Progress(0, 1, "reading")
     image = replace(read_image(path), path=None)
-    frames = Frames.open(image, task.config.axes, task.config.channel)
+    frames = ImageStack.open(image, task.config.axes, task.config.channel)
     return task.sendable((yield from _iter_task(task, image, frames)))
 
 
-def _iter_task(task: Task[Made], image: ImageFile, frames: Frames) -> Generator[Event, None, Made]:
+def _iter_task(
+    task: Task[Made], image: ImageFile, frames: ImageStack
+) -> Generator[Event, None, Made]:
     """Work on an image, whose facts go into the result."""
     for note in _notes(image):
         yield Notice(note)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..encoders.base import Encoder
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .kmeans import Basis
 
@@ -35,7 +35,7 @@ class Kit:
     encoder : Encoder
     known : Known
     how : Encoding
-    frames : Frames or None
+    frames : ImageStack or None
         The movie, where units read it themselves.
     range : tuple of two floats
         Intensities that become 0 and 1.
@@ -44,7 +44,7 @@ class Kit:
     encoder: Encoder
     known: Known
     how: Encoding
-    frames: Frames | None
+    frames: ImageStack | None
     range: tuple[float, float]
 
 
@@ -58,7 +58,7 @@ def _open(
     how: Encoding,
     sha256: str,
     cache: FeatureCache,
-    frames: Frames | None,
+    frames: ImageStack | None,
     span: tuple[float, float],
 ) -> Kit:
     encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))

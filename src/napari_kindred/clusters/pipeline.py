@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..compute.workers import Job, Workers
     from ..core.config import ConsistentConfig
     from ..encoders.base import Encoder
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .kmeans import Basis
     from .model import HierarchicalClustering
@@ -47,7 +47,7 @@ class Run:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
     config : ConsistentConfig
     workers : Workers
         Who encodes.
@@ -64,7 +64,7 @@ class Run:
     encoder: Encoder
     known: Known
 
-    def __init__(self, frames: Frames, config: ConsistentConfig, workers: Workers) -> None:
+    def __init__(self, frames: ImageStack, config: ConsistentConfig, workers: Workers) -> None:
         self.frames, self.config, self.workers = frames, config, workers
         self.how = Encoding.of(config)
         self.indices = list(frames.indices())

@@ -19,7 +19,7 @@ from ..core.background import iter_aside
 from ..core.config import ConsistentConfig
 from ..core.events import Event, finish
 from ..core.options import must_be, with_options
-from ..images.stack import Frames
+from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.segmentation import provenance
 from .model import HierarchicalClustering
@@ -68,7 +68,7 @@ def iter_cluster_stack(
     """
     start = time.perf_counter()
     config = with_options(ConsistentConfig, config, options)
-    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     with (
         open_workers(scheduler, config.device) as workers,
         closing(Run(frames, config, workers)) as run,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Reader:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Reader:
         Intensities that become 0 and 1.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: ImageStack) -> None:
         self.range = (0.0, 1.0)
         self._frames = frames
         self._indices = list(frames.indices())

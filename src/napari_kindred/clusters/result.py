@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
     from .model import HierarchicalClustering
 
 IN_MEMORY = 1 << 26
@@ -230,13 +230,13 @@ class ClusterAssembly:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
         The movie that is worked on.
     model : HierarchicalClustering
         Fitted.
     """
 
-    def __init__(self, frames: Frames, model: HierarchicalClustering) -> None:
+    def __init__(self, frames: ImageStack, model: HierarchicalClustering) -> None:
         self._frames, self._model = frames, model
         self.table = lut(model, model.n_labels_)
         home = home_for(frames, "clusters")

@@ -17,7 +17,7 @@ from ..core.errors import KindredError, WeightsError
 from ..core.events import Notice
 
 if TYPE_CHECKING:
-    from ..images.stack import Frames, RawFrame
+    from ..images.stack import FrameData, ImageStack
 
 Kept = TypeVar("Kept")
 Result = TypeVar("Result")
@@ -59,14 +59,14 @@ class FrameAt:
     ----------
     index : tuple of int
         Position on the leading axes.
-    raw : RawFrame or None
+    raw : FrameData or None
         The frame itself, where a worker could not read it from the image.
     """
 
     index: tuple[int, ...]
-    raw: RawFrame | None = None
+    raw: FrameData | None = None
 
-    def read(self, frames: Frames | None) -> RawFrame:
+    def read(self, frames: ImageStack | None) -> FrameData:
         """Return the frame, read from the image unless it came along."""
         if self.raw is not None:
             return self.raw

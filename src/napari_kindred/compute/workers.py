@@ -21,7 +21,7 @@ from .tasks import Done, FrameAt, Kept, Place, Result, Terms, Tool, Unit, work
 if TYPE_CHECKING:
     import torch
 
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
 
 Job = Generator[Event, None, Result]
 
@@ -86,15 +86,15 @@ class Workers(ABC):
     def describe(self) -> str:
         """Return one line on where units were worked on, for the provenance."""
 
-    def frame(self, frames: Frames, index: tuple[int, ...]) -> FrameAt:
+    def frame(self, frames: ImageStack, index: tuple[int, ...]) -> FrameAt:
         """Return a frame as a task holds it: with its pixels, where workers cannot read them."""
         return FrameAt(index, frames.read(index) if self.sends(frames) else None)
 
-    def image(self, frames: Frames) -> Frames | None:
+    def image(self, frames: ImageStack) -> ImageStack | None:
         """Return an image as a tool holds it: None, where its frames come with the tasks."""
         return None if self.sends(frames) else frames
 
-    def sends(self, frames: Frames) -> bool:  # noqa: ARG002
+    def sends(self, frames: ImageStack) -> bool:  # noqa: ARG002
         """Tell whether an image's pixels go along with the tasks."""
         return False
 
@@ -144,7 +144,7 @@ class Ahead(Workers):
         self._opener: Any = None
         self._tool: Any = None
 
-    def sends(self, frames: Frames) -> bool:
+    def sends(self, frames: ImageStack) -> bool:
         """Send what workers cannot read; threads read nothing, for not every source allows it."""
         return not (self.remote and frames.portable)
 

@@ -151,7 +151,7 @@ def segment_block(
     spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
     region = region_of(source, place, scale, config)
     raw = source.raw(*region)
-    pixels = normalise_to(raw, source.known.low, source.known.high)
+    pixels = normalise_to(raw, source.stats.low, source.stats.high)
     found: list[decode.Pieces] = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compute.device import fitting_side, halving, memory_budget
 from ..core.events import Event, Partial, within_stack
-from ..images.stack import Frames, PlaneRange, RawFrame, is_constant, normalise
+from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise
 from ..results.segmentation import Assembly, empty_table
 from .auto_scale import LARGEST
 from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
@@ -74,17 +74,17 @@ class Frame:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
     index : tuple of int
         Of the frame.
     block : int
         Side of a plane above which it is not read whole.
-    seen : Frames, optional
+    seen : ImageStack, optional
         The image at a lower resolution, to be read in its place.
     """
 
     def __init__(
-        self, frames: Frames, index: tuple[int, ...], block: int, seen: Frames | None = None
+        self, frames: ImageStack, index: tuple[int, ...], block: int, seen: ImageStack | None = None
     ) -> None:
         self.frames, self.index, self.block = frames, index, block
         self.seen = seen or frames
@@ -96,19 +96,19 @@ class Frame:
         return self if seen is self.seen else Frame(self.frames, self.index, self.block, seen)
 
     @cached_property
-    def raw(self) -> RawFrame:
+    def raw(self) -> FrameData:
         """The whole frame."""
         return self.seen.read(self.index)
 
     @cached_property
-    def known(self) -> PlaneRange:
+    def stats(self) -> FrameStats:
         """What its regions have in common."""
-        return self.seen.plane_range(self.index)
+        return self.seen.frame_stats(self.index)
 
     @property
     def source(self) -> PlaneSource:
         """What reads its regions."""
-        return PlaneSource(self.seen, self.index, self.known, self.frames.plane_shape)
+        return PlaneSource(self.seen, self.index, self.stats, self.frames.plane_shape)
 
     @property
     def pixels(self) -> NDArray[np.float32] | PlaneSource:
@@ -123,12 +123,12 @@ class Frame:
     @cached_property
     def constant(self) -> bool:
         """Whether it has the same value everywhere."""
-        return self.known.constant if self.large else is_constant(self.raw.pixels)
+        return self.stats.constant if self.large else is_constant(self.raw.pixels)
 
     @property
     def note(self) -> str:
         """What had to be done to its values."""
-        return self.known.note if self.large else self.raw.note
+        return self.stats.note if self.large else self.raw.note
 
     @property
     def number(self) -> int | None:
@@ -160,7 +160,7 @@ class Crew:
         return self.workers.jobs(unit, self.kit, self.opener, tasks)
 
 
-def fits(frames: Frames, scale: float, config: EntityConfig, block: int) -> bool:
+def fits(frames: ImageStack, scale: float, config: EntityConfig, block: int) -> bool:
     """Tell whether frames are segmented in one go, not in blocks."""
     shape = frames.plane_shape
     return len(cut(shape, scale, config, _first_side(shape, scale, config, block))) == 1

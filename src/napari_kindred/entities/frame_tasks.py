@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..compute.tasks import FrameAt
     from ..core.config import EntityConfig
     from ..core.events import Notice, Progress
-    from ..images.stack import Frames, PlaneRange
+    from ..images.stack import FrameStats, ImageStack
     from ..images.tiling import Tile
     from .network import EntityNetwork
     from .region_reader import Source
@@ -41,26 +41,26 @@ class Kit:
     network : EntityNetwork
     config : EntityConfig
         Its tile fits into memory.
-    frames : Frames or None
+    frames : ImageStack or None
         The image at full size, unless its pixels come with the units.
     """
 
     network: EntityNetwork
     config: EntityConfig
-    frames: Frames | None
+    frames: ImageStack | None
 
-    def seen(self, scale: float) -> Frames | None:
+    def seen(self, scale: float) -> ImageStack | None:
         """Return the image at the lowest resolution that is stored and enough for a scale."""
         return self.frames and seen_at(self.frames, scale, self.config)
 
 
-def seen_at(frames: Frames, scale: float, config: EntityConfig) -> Frames:
+def seen_at(frames: ImageStack, scale: float, config: EntityConfig) -> ImageStack:
     """Return the image at the lowest resolution that is stored and enough for a scale."""
     return frames.at(scale * 2 ** (config.resolutions - 1))
 
 
 def opener_of(
-    info: Mapping[str, Any], config: EntityConfig, frames: Frames | None, device: str
+    info: Mapping[str, Any], config: EntityConfig, frames: ImageStack | None, device: str
 ) -> Callable[[], Kit]:
     """Return what opens a kit in another process, from the file of its weights.
 
@@ -77,7 +77,9 @@ def opener_of(
     return partial(_open, name, info["sha256"], config, frames, device)
 
 
-def _open(name: str, sha256: str, config: EntityConfig, frames: Frames | None, device: str) -> Kit:
+def _open(
+    name: str, sha256: str, config: EntityConfig, frames: ImageStack | None, device: str
+) -> Kit:
     network, info = load_network(name, select(device))
     check_same(name, info["sha256"], sha256)
     return Kit(network, config, frames)
@@ -144,7 +146,7 @@ class BlockAt:
         Of the frame.
     place : Tile
         One of :func:`.blocks.cut`.
-    known : PlaneRange
+    stats : FrameStats
         What the frame's regions have in common.
     shape, stored : tuple of int
         Of the frame, and of the resolution that is read.
@@ -154,7 +156,7 @@ class BlockAt:
 
     index: tuple[int, ...]
     place: Tile
-    known: PlaneRange
+    stats: FrameStats
     shape: tuple[int, int]
     stored: tuple[int, int]
     pixels: NDArray[np.float32] | None = None
@@ -162,7 +164,7 @@ class BlockAt:
     @classmethod
     def of(cls, source: PlaneSource, place: Tile) -> BlockAt:
         """Return a block of a plane."""
-        return cls(source.index, place, source.known, source.shape, source.stored)
+        return cls(source.index, place, source.stats, source.shape, source.stored)
 
     def carrying(self, source: PlaneSource, scale: float, config: EntityConfig) -> BlockAt:
         """Return the block with its pixels."""
@@ -183,5 +185,5 @@ def iter_block(
     source: Source = block
     seen = kit.seen(scale)
     if seen is not None and block.pixels is None:
-        source = PlaneSource(seen, block.index, block.known, block.shape)
+        source = PlaneSource(seen, block.index, block.stats, block.shape)
     return (yield from segment_block(source, block.place, kit.network, kit.config, scale))

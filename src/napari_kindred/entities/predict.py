@@ -11,7 +11,7 @@ from ..core.config import EntityConfig
 from ..core.errors import OptionError
 from ..core.events import Event, Notice, Partial, Progress, finish, within_stack
 from ..core.options import shown, with_options
-from ..images.stack import Frames
+from ..images.stack import ImageStack
 from ..results.segmentation import Assembly, Segmentation, provenance
 from .auto_scale import choose_scale
 from .checkpoint import load_network
@@ -51,7 +51,7 @@ def iter_segment_entities(
     """
     start = time.perf_counter()
     config = with_options(EntityConfig, config, options)
-    frames = Frames.open(image, config.axes, config.channel, metadata_axes)
+    frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
         yield Notice(note)
@@ -100,7 +100,7 @@ def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, 
 
 
 def _choose_scale(
-    frames: Frames, kit: Kit, side: int
+    frames: ImageStack, kit: Kit, side: int
 ) -> Generator[Event, None, tuple[int, float, float | None]]:
     """Choose a scale by the first frame in which there is something.
 
@@ -129,7 +129,7 @@ def _choose_scale(
 
 
 def _iter_frames(
-    frames: Frames, crew: Crew, scales: Sequence[float], side: int
+    frames: ImageStack, crew: Crew, scales: Sequence[float], side: int
 ) -> Generator[Event, None, None]:
     """Segment all frames, each at its scale."""
     indices, config = list(frames.indices()), crew.kit.config

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..images.stack import Frames, PlaneRange
+    from ..images.stack import FrameStats, ImageStack
 
 _BAND = 1 << 26
 """Bytes of a plane that are read in one go for its overview."""
@@ -32,7 +32,7 @@ class Source(Protocol):
         """Height and width of what is read."""
 
     @property
-    def known(self) -> PlaneRange:
+    def stats(self) -> FrameStats:
         """What the plane's regions have in common."""
 
     def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -45,19 +45,19 @@ class PlaneSource:
 
     Attributes
     ----------
-    frames : Frames
+    frames : ImageStack
     index : tuple of int
         Of the frame.
-    known : PlaneRange
-        What :meth:`~napari_kindred.images.stack.Frames.plane_range` found.
+    stats : FrameStats
+        What :meth:`~napari_kindred.images.stack.ImageStack.frame_stats` found.
     full : tuple of int, optional
         Height and width of the plane, where the frames are those of a lower resolution of it;
         regions are in pixels of that.
     """
 
-    frames: Frames
+    frames: ImageStack
     index: tuple[int, ...]
-    known: PlaneRange
+    stats: FrameStats
     full: tuple[int, int] | None = None
 
     @property
@@ -72,11 +72,11 @@ class PlaneSource:
 
     def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Read a region as it is, (h, w, C)."""
-        return self.frames.read_region(self.index, rows, columns, self.known).pixels
+        return self.frames.read_region(self.index, rows, columns, self.stats).pixels
 
     def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
         """Read a region normalised as part of the plane, (h, w, C)."""
-        return normalise_to(self.raw(*window), self.known.low, self.known.high)
+        return normalise_to(self.raw(*window), self.stats.low, self.stats.high)
 
     def overview(self, side: int) -> NDArray[np.float32]:
         """Return the plane shrunk to a longest side, (h, w, C), read a band of rows at a time."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from .arrays import regular
-from .intensity import Spread, note_on, percentiles, sampling_step, spread_of, to_float32
+from .intensity import ValueRange, note_on, percentiles, sampling_step, to_float32, value_range_of
 
 
 @dataclass(frozen=True, slots=True)
-class RawFrame:
+class FrameData:
     """One frame, with its intensities as they are in the image.
 
     Attributes
@@ -24,7 +24,7 @@ class RawFrame:
     note : str
         What had to be done to the values, one sentence, or empty.
     digest : bytes
-        The frame's part of :meth:`Frames.signature`; empty for a region.
+        The frame's part of :meth:`ImageStack.signature`; empty for a region.
     """
 
     pixels: np.ndarray
@@ -33,8 +33,8 @@ class RawFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaneRange:
-    """What is known of a whole frame, so that its regions can be read one by one.
+class FrameStats:
+    """Statistics of a whole frame, so that its regions can be read one by one.
 
     Attributes
     ----------
@@ -44,27 +44,29 @@ class PlaneRange:
     constant : bool
         Whether the frame has the same value everywhere.
     note : str
-        As that of :class:`RawFrame`.
-    spread : Spread
+        As that of :class:`FrameData`.
+    value_range : ValueRange
         Of the values as they are in the image.
     digest : bytes
-        The frame's part of :meth:`Frames.signature`.
+        The frame's part of :meth:`ImageStack.signature`.
     """
 
     low: float
     high: float
     constant: bool
     note: str
-    spread: Spread
+    value_range: ValueRange
     digest: bytes
 
 
-def note_on_frame(name: str, dtype: Any, spread: Spread, constant: float | None = None) -> str:
+def note_on_frame(
+    name: str, dtype: Any, value_range: ValueRange, constant: float | None = None
+) -> str:
     """Return what had to be done to a frame, one sentence; empty for nothing.
 
     ``constant`` is the value that all of its pixels have, if they have.
     """
-    note = note_on(dtype, spread)
+    note = note_on(dtype, value_range)
     if not note and constant is not None:
         note = f"has the same value ({constant:g}) everywhere, so there is nothing to see"
     return f"{name} {note}." if note else ""
@@ -82,7 +84,7 @@ def look_through(
     shape: tuple[int, int, int],
     dtype: Any,
     name: str,
-) -> PlaneRange:
+) -> FrameStats:
     """Look through a frame block by block.
 
     Parameters
@@ -101,21 +103,23 @@ def look_through(
     dtype = np.dtype(dtype)
     step, steps = sampling_step(int(np.prod(shape))), _marks(shape)
     marks = np.zeros((-(-shape[0] // steps[0]), -(-shape[1] // steps[1]), shape[2]), dtype)
-    spread, sample = Spread(), []
+    value_range, sample = ValueRange(), []
     for rows, columns in parts:
         values = read(rows, columns)
-        spread = spread.joined(spread_of(values))
+        value_range = value_range.joined(value_range_of(values))
         sample.append(regular(values, rows, columns, (step, step))[1].reshape(-1))
         place, picked = regular(values, rows, columns, steps)
         marks[place] = picked
     wide = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    lowest, highest = to_float32(np.array([spread.lowest, spread.highest], wide), spread)
-    low, high = percentiles(to_float32(np.concatenate(sample), spread))
+    lowest, highest = to_float32(
+        np.array([value_range.lowest, value_range.highest], wide), value_range
+    )
+    low, high = percentiles(to_float32(np.concatenate(sample), value_range))
     if not high > low:  # as in `normalise`
         low, high = float(lowest), float(highest)
     constant = bool(lowest == highest)
-    note = note_on_frame(name, dtype, spread, float(lowest) if constant else None)
-    return PlaneRange(low, high, constant, note, spread, _hash(to_float32(marks, spread)))
+    note = note_on_frame(name, dtype, value_range, float(lowest) if constant else None)
+    return FrameStats(low, high, constant, note, value_range, _hash(to_float32(marks, value_range)))
 
 
 def _marks(shape: tuple[int, ...]) -> tuple[int, int]:

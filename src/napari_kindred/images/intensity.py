@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .stack import Frames
+    from .stack import ImageStack
 
 _LARGEST = 1e30
 """Larger values would overflow float32 as soon as two of them are multiplied or subtracted."""
@@ -21,7 +21,7 @@ PERCENTILES = (1.0, 99.8)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ValueRange:
     """What must be known of all values of a picture before some of them become float32.
 
     Attributes
@@ -37,9 +37,9 @@ class Spread:
     strange: int = 0
     size: int = 0
 
-    def joined(self, other: Spread) -> Spread:
-        """Return the spread of two parts of a picture together."""
-        return Spread(
+    def joined(self, other: ValueRange) -> ValueRange:
+        """Return the range of two parts of a picture together."""
+        return ValueRange(
             min(self.lowest, other.lowest),
             max(self.highest, other.highest),
             self.strange + other.strange,
@@ -47,60 +47,60 @@ class Spread:
         )
 
 
-def spread_of(values: np.ndarray) -> Spread:
-    """Return the spread of bool, integer or float values."""
+def value_range_of(values: np.ndarray) -> ValueRange:
+    """Return the range of bool, integer or float values."""
     strange = 0
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         strange = values.size - int(np.count_nonzero(finite))
         size, values = values.size, values[finite] if strange else values
         if not values.size:
-            return Spread(strange=strange, size=size)
-    return Spread(float(values.min()), float(values.max()), strange, values.size + strange)
+            return ValueRange(strange=strange, size=size)
+    return ValueRange(float(values.min()), float(values.max()), strange, values.size + strange)
 
 
 def is_exact(dtype: Any) -> bool:
-    """Tell whether float32 holds every value of a type, so that no spread is needed."""
+    """Tell whether float32 holds every value of a type, so that no value range is needed."""
     dtype = np.dtype(dtype)
     return bool(dtype.kind != "f" and dtype.itemsize < 4)
 
 
-def to_float32(values: np.ndarray, spread: Spread) -> np.ndarray:
+def to_float32(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
     """Return finite float32 values, shifted or scaled where float32 would lose them.
 
     Parameters
     ----------
     values : ndarray of bool, integer or float
         All of a picture, or part of it.
-    spread : Spread
+    value_range : ValueRange
         Of the whole picture, so that its parts fit together.
     """
     if is_exact(values.dtype):
         return _single(values)
-    if spread.strange == spread.size:
+    if value_range.strange == value_range.size:
         return np.zeros(values.shape, np.float32)
     if values.dtype.kind != "f":
         values = values.astype(np.float64)
-    elif spread.strange:
-        values = np.where(np.isfinite(values), values, spread.lowest)
-    divisor, offset = _squeezed(values.dtype, spread)
+    elif value_range.strange:
+        values = np.where(np.isfinite(values), values, value_range.lowest)
+    divisor, offset = _squeezed(values.dtype, value_range)
     if divisor != 1:
         return _single(values.astype(np.float64) / divisor)
     return _single(values - offset if offset else values)
 
 
-def note_on(dtype: Any, spread: Spread) -> str:
+def note_on(dtype: Any, value_range: ValueRange) -> str:
     """Return what :func:`to_float32` has to do to a picture's values, the end of a sentence."""
     dtype = np.dtype(dtype)
     if is_exact(dtype):
         return ""
-    if spread.strange == spread.size:
+    if value_range.strange == value_range.size:
         return "has no finite value (all NaN or infinite), so there is nothing to see"
     notes = []
-    if spread.strange:
-        share = f"{100 * spread.strange / spread.size:.2g} % NaN or infinite values"
-        notes.append(f"has {share}, taken as {spread.lowest:g}")
-    divisor, offset = _squeezed(dtype if dtype.kind == "f" else np.dtype(np.float64), spread)
+    if value_range.strange:
+        share = f"{100 * value_range.strange / value_range.size:.2g} % NaN or infinite values"
+        notes.append(f"has {share}, taken as {value_range.lowest:g}")
+    divisor, offset = _squeezed(dtype if dtype.kind == "f" else np.dtype(np.float64), value_range)
     if divisor != 1:
         notes.append(f"has values up to {divisor:.3g}, divided by that number")
     if offset:
@@ -108,9 +108,9 @@ def note_on(dtype: Any, spread: Spread) -> str:
     return ", and ".join(notes)
 
 
-def _squeezed(dtype: np.dtype[Any], spread: Spread) -> tuple[float, float]:
+def _squeezed(dtype: np.dtype[Any], value_range: ValueRange) -> tuple[float, float]:
     """Return what values are divided by, or what is subtracted from them, to fit float32."""
-    low, high = spread.lowest, spread.highest
+    low, high = value_range.lowest, value_range.highest
     largest = max(abs(low), abs(high))
     if largest > _LARGEST:
         return largest, 0.0
@@ -168,7 +168,7 @@ def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
 
 
-def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
+def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float]:
     """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
 
     One range for all frames: a range per frame would turn a change of one thing's brightness into
@@ -176,7 +176,7 @@ def intensity_range(frames: Frames, sampled: int = 16) -> tuple[float, float]:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
     sampled : int
         At most so many frames are read, and of each a regular sample.
 

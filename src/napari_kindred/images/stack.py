@@ -25,26 +25,26 @@ from .arrays import (
     unpacked,
 )
 from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
-from .frame import PlaneRange, RawFrame, digest_of, look_through, note_on_frame
+from .frame import FrameData, FrameStats, digest_of, look_through, note_on_frame
 from .intensity import (
-    Spread,
+    ValueRange,
     intensity_range,
     is_constant,
     is_exact,
     normalise,
     normalise_to,
-    spread_of,
     to_float32,
+    value_range_of,
 )
 from .readers import ImageFile, is_image, list_images, read_image, stem_of
 
 __all__ = [
     "AXES",
     "AxesGuess",
-    "Frames",
+    "FrameData",
+    "FrameStats",
     "ImageFile",
-    "PlaneRange",
-    "RawFrame",
+    "ImageStack",
     "guess_axes",
     "intensity_range",
     "is_constant",
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 
-class Frames:
+class ImageStack:
     """A lazy view of an image or stack as a sequence of frames.
 
     Made by :meth:`open`. Nothing is read before :meth:`read`, and then only one frame; of a frame
@@ -93,7 +93,7 @@ class Frames:
         axes: str,
         channel: int | None,
         axes_note: str = "",
-        lower: tuple[Frames, ...] = (),
+        lower: tuple[ImageStack, ...] = (),
     ) -> None:
         self._data, self._lower = data, lower
         self._digests: dict[tuple[int, ...], bytes] = {}
@@ -119,7 +119,7 @@ class Frames:
         axes: str | None = None,
         channel: int | None = None,
         metadata_axes: str | None = None,
-    ) -> Frames:
+    ) -> ImageStack:
         """Check an image and open it.
 
         Parameters
@@ -187,7 +187,7 @@ class Frames:
         """Yield each frame's position on the leading axes, the last axis fastest."""
         return product(*map(range, self.leading_shape))
 
-    def read(self, index: tuple[int, ...] = ()) -> RawFrame:
+    def read(self, index: tuple[int, ...] = ()) -> FrameData:
         """Read one frame.
 
         Parameters
@@ -197,7 +197,7 @@ class Frames:
 
         Returns
         -------
-        RawFrame
+        FrameData
             Alpha is dropped. NaN and infinite values are replaced by the smallest finite one.
 
         Raises
@@ -206,12 +206,12 @@ class Frames:
             When the image's source fails, for example a damaged file.
         """
         values = self._values(index, slice(None), slice(None))
-        spread = self._spread(values)
-        pixels = to_float32(values, spread)
+        value_range = self._value_range(values)
+        pixels = to_float32(values, value_range)
         digest = self._digests[index] = digest_of(pixels)
         constant = pixels.flat[0] if is_constant(pixels) else None
-        return RawFrame(
-            pixels, note_on_frame(self._name(index), self.dtype, spread, constant), digest
+        return FrameData(
+            pixels, note_on_frame(self._name(index), self.dtype, value_range, constant), digest
         )
 
     def read_region(
@@ -219,8 +219,8 @@ class Frames:
         index: tuple[int, ...],
         rows: slice,
         columns: slice,
-        known: PlaneRange | None = None,
-    ) -> RawFrame:
+        stats: FrameStats | None = None,
+    ) -> FrameData:
         """Read part of one frame, and nothing else of it where the image's source allows that.
 
         Parameters
@@ -229,8 +229,8 @@ class Frames:
             Position on the leading axes; ``()`` for a single picture.
         rows, columns : slice
             Of the frame, without a step.
-        known : PlaneRange, optional
-            From :meth:`plane_range`. With it the pixels are those that :meth:`read` gives at this
+        stats : FrameStats, optional
+            From :meth:`frame_stats`. With it the pixels are those that :meth:`read` gives at this
             place, whatever the type; their note is that of the whole frame, so it is not repeated
             here. Without it, NaN is replaced by the smallest finite value of the region, and a
             large offset or values too large for float32 are taken off as the region's range asks
@@ -243,15 +243,16 @@ class Frames:
             When the image's source fails.
         """
         values = self._values(index, rows, columns)
-        if known is not None:
-            self._digests[index] = known.digest
-            return RawFrame(to_float32(values, known.spread))
-        spread = self._spread(values)
-        return RawFrame(
-            to_float32(values, spread), note_on_frame(self._name(index), self.dtype, spread)
+        if stats is not None:
+            self._digests[index] = stats.digest
+            return FrameData(to_float32(values, stats.value_range))
+        value_range = self._value_range(values)
+        return FrameData(
+            to_float32(values, value_range),
+            note_on_frame(self._name(index), self.dtype, value_range),
         )
 
-    def plane_range(self, index: tuple[int, ...] = ()) -> PlaneRange:
+    def frame_stats(self, index: tuple[int, ...] = ()) -> FrameStats:
         """Look through one frame, block by block, for what its regions have in common.
 
         The same sample is taken as :func:`normalise` takes, so that a frame read in regions is
@@ -277,7 +278,7 @@ class Frames:
         self._digests[index] = found.digest
         return found
 
-    def at(self, scale: float) -> Frames:
+    def at(self, scale: float) -> ImageStack:
         """Return the image at the lowest resolution that it is stored at and that is enough.
 
         Parameters
@@ -287,7 +288,7 @@ class Frames:
 
         Returns
         -------
-        Frames
+        ImageStack
             The same frames, their ``plane_shape`` smaller; this image itself where none of its
             lower resolutions has as many rows and columns, or the same frames.
         """
@@ -318,7 +319,7 @@ class Frames:
         ----------
         index : tuple of int
         digest : bytes
-            That of the :class:`RawFrame` or :class:`PlaneRange`.
+            That of the :class:`FrameData` or :class:`FrameStats`.
         """
         self._digests[index] = digest
 
@@ -335,7 +336,7 @@ class Frames:
         seen = [frames._digests for frames in (self, *self._lower) if frames._digests]
         if not seen:
             with suppress(InputError):  # its source may be gone by now
-                self.plane_range(next(self.indices()))
+                self.frame_stats(next(self.indices()))
             seen = [self._digests]
         content = hashlib.sha256()
         for index, digest in sorted(seen[0].items()):
@@ -379,8 +380,8 @@ class Frames:
     def _unreadable(self, index: tuple[int, ...], why: str) -> InputError:
         return InputError(f"{self._name(index)} cannot be read ({why}); check the image's source.")
 
-    def _spread(self, values: np.ndarray) -> Spread:
-        return Spread() if is_exact(self.dtype) else spread_of(values)
+    def _value_range(self, values: np.ndarray) -> ValueRange:
+        return ValueRange() if is_exact(self.dtype) else value_range_of(values)
 
     def _name(self, index: tuple[int, ...]) -> str:
         if not index:

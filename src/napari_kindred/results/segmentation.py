@@ -20,7 +20,7 @@ from .atomic import plain
 from .disk_labels import Home, grow, tell, where
 
 if TYPE_CHECKING:
-    from ..images.stack import Frames
+    from ..images.stack import ImageStack
 
 IN_MEMORY = 1 << 26
 """Labels of no more bytes than this are kept in memory without asking how much there is."""
@@ -176,7 +176,7 @@ def provenance(
     *,
     method: str,
     config: Any,
-    frames: Frames | None = None,
+    frames: ImageStack | None = None,
     weights: Mapping[str, Any] | None = None,
     seconds: float | None = None,
     device: str = "",
@@ -191,7 +191,7 @@ def provenance(
         For example ``"entities"``.
     config : dataclass or mapping
         The options used.
-    frames : Frames, optional
+    frames : ImageStack, optional
         The image, for its signature.
     weights : mapping, optional
         ``name`` and ``sha256`` of the weights.
@@ -272,7 +272,7 @@ def make_labels(
     return grow(shape, dtype, None if fits else home, empty_table(stack=len(shape) > 2))
 
 
-def home_for(frames: Frames, what: str) -> Home | None:
+def home_for(frames: ImageStack, what: str) -> Home | None:
     """Return where labels of an image go that are too large for memory, if its place is known."""
     if frames.path is None:
         return None
@@ -305,13 +305,13 @@ class Assembly:
 
     Parameters
     ----------
-    frames : Frames
+    frames : ImageStack
         The image that is worked on.
     memory : float, optional
         As the ``memory`` of a config.
     """
 
-    def __init__(self, frames: Frames, memory: float | None = None) -> None:
+    def __init__(self, frames: ImageStack, memory: float | None = None) -> None:
         self._frames = frames
         self.labels = make_labels(
             frames.output_shape, home=home_for(frames, "entities"), memory=memory

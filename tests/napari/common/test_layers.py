@@ -26,7 +26,7 @@ from napari_kindred._napari.common.run import EntityRun
 from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Partial
-from napari_kindred.images.stack import Frames
+from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.label_ids import unique_ids
 from napari_kindred.results.segmentation import Segmentation, make_labels, measure
 
@@ -63,7 +63,7 @@ def test_a_multiscale_layer_is_handed_on_with_all_its_levels_and_where_it_lies(
         for name, shape in (("0", (3, 64, 80)), ("1", (3, 32, 40)))
     ]
     layer = Image(arrays, multiscale=True, scale=(2, 0.5, 0.5), units=("s", "um", "um"))
-    frames = Frames.open(read_layer(layer).file, "TYX")
+    frames = ImageStack.open(read_layer(layer).file, "TYX")
     assert frames.at(0.5).plane_shape == (32, 40)
     assert frames.path == tmp_path / "a.zarr"
     assert (frames.scale, frames.units) == ((2.0, 0.5, 0.5), ("second", "micrometer", "micrometer"))

@@ -12,7 +12,7 @@ from napari.layers import Image
 from ...core.errors import InputError, KindredError
 from ...images.axes import fault_in_axes
 from ...images.samples import SAMPLES
-from ...images.stack import Frames
+from ...images.stack import ImageStack
 from .form import labelled, mark, sentence
 from .layers import LayerImage, describe, read_layer
 
@@ -173,7 +173,7 @@ class ImageBox:
         """The axes that are entered, one letter each."""
         return str(self.axes.value).strip().upper()
 
-    def frames(self, image: LayerImage) -> Frames:
+    def frames(self, image: LayerImage) -> ImageStack:
         """Open an image as entered; nothing is read.
 
         Raises
@@ -183,7 +183,7 @@ class ImageBox:
         """
         if not self.letters:
             raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
-        return Frames.open(image.file, self.letters, self.channel.value)
+        return ImageStack.open(image.file, self.letters, self.channel.value)
 
     def _fault(self, image: LayerImage) -> str | None:
         """Return what is wrong with the axes entered, as the end of a sentence, or None."""

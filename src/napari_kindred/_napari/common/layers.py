@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ...core.config import EntityConfig
     from ...core.events import Partial
-    from ...images.stack import Frames
+    from ...images.stack import ImageStack
 
 KEY = "napari-kindred"
 """Where a layer's ``metadata`` holds the provenance of a result."""
@@ -66,7 +66,7 @@ class LayerImage:
     file: ImageFile
 
 
-def describe(image: LayerImage, frames: Frames) -> str:
+def describe(image: LayerImage, frames: ImageStack) -> str:
     """Return what will be segmented, and what to look at before pressing Run."""
     height, width = frames.plane_shape
     count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "

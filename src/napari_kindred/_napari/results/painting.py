@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from ...core.errors import KindredError
-from ...images.stack import Frames
+from ...images.stack import ImageStack
 from ..clusters import layer as clusters
 from ..common.layers import KEY, axis_letters, read_layer
 from ..common.proxies import bare
@@ -218,7 +218,9 @@ class Edits:
         if image is None or layer is None:
             return None
         try:
-            frames = Frames.open(read_layer(image).file, entry.get("axes"), entry.get("channel"))
+            frames = ImageStack.open(
+                read_layer(image).file, entry.get("axes"), entry.get("channel")
+            )
             index = list(frames.indices())[frame]
             grey: np.ndarray = frames.read(index).pixels.mean(axis=-1)
         except (KindredError, IndexError, AttributeError):  # another image of that name

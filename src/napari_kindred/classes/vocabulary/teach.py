@@ -16,7 +16,7 @@ from ...core.colors import hexadecimal
 from ...core.errors import InputError
 from ...core.events import Event, Notice, Progress, finish, within_stack
 from ...core.options import with_options
-from ...images.stack import Frames, is_constant, normalise
+from ...images.stack import ImageStack, is_constant, normalise
 from ...models.feature_cache import FeatureCache
 from ..names import key
 from ..proposals.base import Kind, Proposals, iter_propose, open_proposer
@@ -154,7 +154,7 @@ def _doubts(examples: Sequence[Example], names: tuple[str, ...]) -> Generator[No
 
 def _open(example: Example, channel: int | None) -> Picture:
     """Read an example's picture, and check its marks against it."""
-    frames = Frames.open(example.image, example.axes, channel)
+    frames = ImageStack.open(example.image, example.axes, channel)
     if len(frames) != 1:
         raise InputError(
             f"The example {example.source!r} holds {len(frames)} pictures; give them one by one."
