@@ -208,7 +208,7 @@ def run(folder: Path, config: EscTrainConfig, seeds: int, clip_steps: int, only:
                     trainer = EscTrainer(data, out, own, say=lambda _: None)
                     while trainer.share_done() < 1:
                         terms = trainer.train_step()
-                    scores = score_classes(trainer.meaning(), data.validation, data.names)
+                    scores = score_classes(trainer.classifier(), data.validation, data.names)
                 seconds = time.perf_counter() - start
                 rows.append({
                     "variant": name, "seed": seed, "seconds": round(seconds, 1),

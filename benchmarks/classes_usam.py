@@ -29,7 +29,7 @@ from classes_data import BLOOD, WHITE_CELL, Sample, marked, matched, smears, whi
 from meanshift import hardware
 from tables import keep, measured_before
 
-from napari_kindred.classes.open import iter_open_meaning
+from napari_kindred.classes.open import iter_open_classifier
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, iter_propose, open_proposer
 from napari_kindred.classes.vocabulary.examples import Example
@@ -108,11 +108,15 @@ def pixel_scores(
 ) -> dict[str, float]:
     """Measure nucleus and cytoplasm, over all pictures and those of each laboratory."""
     names = list(WHITE_CELL.values())
-    meaning = finish(iter_open_meaning(names, vocabulary, config=ClassesConfig(), cache=cache))
+    classifier = finish(
+        iter_open_classifier(names, vocabulary, config=ClassesConfig(), cache=cache)
+    )
     pairs = {
         sample.name: (
             sample.labels,
-            np.asarray(segment_classes(sample.image, names, meaning=meaning, cache=cache).labels),
+            np.asarray(
+                segment_classes(sample.image, names, classifier=classifier, cache=cache).labels
+            ),
         )
         for sample in samples
     }
@@ -145,11 +149,13 @@ def type_scores(
 ) -> dict[str, dict[str, float]]:
     """Count, of the cells in boxes, those with a mask, and those of them with the right name."""
     names = list(BLOOD.values())
-    meaning = finish(iter_open_meaning(names, vocabulary, config=ClassesConfig(), cache=cache))
+    classifier = finish(
+        iter_open_classifier(names, vocabulary, config=ClassesConfig(), cache=cache)
+    )
     counts = {name: {"cells": 0, "found": 0, "right": 0, "best": 0} for name in names}
     given = dict.fromkeys(names, 0)
     for sample in samples:
-        proposals = propose(sample, meaning.proposer, cache)  # type: ignore[attr-defined]
+        proposals = propose(sample, classifier.proposer, cache)  # type: ignore[attr-defined]
         scores = vocabulary.scores(proposals.embeddings, names)
         for name, boxes in sample.boxes.items():
             place = matched(proposals.masks.boxes, boxes)

@@ -157,7 +157,7 @@ def clusters_of_movie(folder: Path, out: Path, viewer: Viewer, widget: Any) -> N
 def classes_of_smear(path: Path, out: Path, viewer: Viewer, widget: Any) -> None:
     """Save a blood smear with three classes, and with two of them made one."""
     viewer.open(path, plugin="napari")
-    wait(lambda: widget.meaning.vocabulary.vocabulary is not None, 300)
+    wait(lambda: widget.classifier.vocabulary.vocabulary is not None, 300)
     widget.names.names = BLOOD
     segment(widget)
     print(widget.status.value)
@@ -175,7 +175,7 @@ def examples_on_sample(out: Path, viewer: Viewer, widget: Any) -> None:
     image = viewer.layers["nuclei"]
     truth = np.asarray(viewer.layers["nuclei truth"].data[0])
     on, off = spots(truth > 0, 8), spots(truth == 0, 8)
-    widget.meaning.kind.value = "examples"
+    widget.classifier.kind.value = "examples"
     for name, places, colour in (("nucleus", on, "yellow"), ("background", off, "magenta")):
         viewer.add_points(
             np.insert(places, 0, 0, axis=1),
@@ -185,8 +185,8 @@ def examples_on_sample(out: Path, viewer: Viewer, widget: Any) -> None:
             scale=image.scale,
             units=image.units,
         )
-        widget.meaning.examples.name.value = name
-        widget.meaning.examples.take_layer()
+        widget.classifier.examples.name.value = name
+        widget.classifier.examples.take_layer()
     segment(widget)
     print(widget.status.value)
     widget.panel.slider.value = 0.4

@@ -22,9 +22,9 @@ def test_a_model_of_clusters():
         nk.cluster_stack(MOVIE, axes="TYX", model=3)
 
 
-def test_a_meaning():
-    with pytest.raises(OptionError, match="meaning='cells' is no Meaning; open one"):
-        nk.segment_classes(MOVIE[0], ["red cell"], meaning="cells")
+def test_a_classifier():
+    with pytest.raises(OptionError, match="classifier='cells' is no Classifier; open one"):
+        nk.segment_classes(MOVIE[0], ["red cell"], classifier="cells")
 
 
 @pytest.mark.parametrize(

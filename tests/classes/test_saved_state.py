@@ -15,16 +15,16 @@ import zarr
 from cutting import from_dense
 from napari_kindred.classes import saved_state as seen_module
 from napari_kindred.classes.classifiers import (
-    ClipMaskMeaning,
-    MapMeaning,
-    Meaning,
-    VocabularyMeaning,
+    Classifier,
+    ClipMaskClassifier,
+    PixelClassifier,
+    VocabularyClassifier,
 )
 from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, Recipe
 from napari_kindred.classes.result import ClassSegmentation, load_classes
-from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, SEEN
+from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
 from napari_kindred.core.class_configs import TeachConfig
@@ -87,25 +87,25 @@ def clip() -> ClosedClip:
     return ClosedClip(known, (*NAMES, "background"), texts, 3.7)
 
 
-MEANINGS: dict[str, Callable[[Vocabulary], Meaning]] = {
-    "vocabulary": lambda known: VocabularyMeaning(Anywhere(), None, 0.6, 0.3, known),
-    "clip": lambda _: ClipMaskMeaning(Anywhere(), None, 0.7, 0.5, clip()),
-    "map": lambda _: MapMeaning(Slopes(), NAMES, 0.4),
+CLASSIFIERS: dict[str, Callable[[Vocabulary], Classifier]] = {
+    "vocabulary": lambda known: VocabularyClassifier(Anywhere(), None, 0.6, 0.3, known),
+    "clip": lambda _: ClipMaskClassifier(Anywhere(), None, 0.7, 0.5, clip()),
+    "map": lambda _: PixelClassifier(Slopes(), NAMES, 0.4),
 }
 
 
-@pytest.fixture(params=MEANINGS)
+@pytest.fixture(params=CLASSIFIERS)
 def fresh(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> ClassSegmentation:
-    return ask(MEANINGS[request.param](vocabulary))
+    return ask(CLASSIFIERS[request.param](vocabulary))
 
 
-def ask(meaning: Meaning) -> ClassSegmentation:
+def ask(classifier: Classifier) -> ClassSegmentation:
     """Ask for two names in a movie whose second frame is empty."""
     movie = np.random.default_rng(3).integers(0, 255, (3, 32, 40)).astype(np.uint8)
     movie[1] = 7
-    if isinstance(meaning, ClipMaskMeaning):
+    if isinstance(classifier, ClipMaskClassifier):
         vectors = Anywhere().iter_propose
-        known = meaning.clip
+        known = classifier.clip
 
         class Same(ClosedClip):
             def iter_embed(self, pixels: np.ndarray, masks: Any) -> Generator[Any, None, Any]:
@@ -114,8 +114,8 @@ def ask(meaning: Meaning) -> ClassSegmentation:
 
         assert isinstance(known, ClosedClip)
         same = Same(known.known, known.words, known.texts, known.sharpness)
-        meaning = replace(meaning, clip=same)
-    return segment_classes(movie, NAMES, axes="TYX", meaning=meaning)
+        classifier = replace(classifier, clip=same)
+    return segment_classes(movie, NAMES, axes="TYX", classifier=classifier)
 
 
 def assert_same(one: ClassSegmentation, other: ClassSegmentation) -> None:
@@ -149,16 +149,16 @@ def test_it_can_be_saved_and_opened_as_often_as_one_likes(
 def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
     vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
-    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     again = load_classes(fresh.save(tmp_path / "kept.ome.zarr"))
     assert_same(again.with_names(["three", "one"]), fresh.with_names(["three", "one"]))
     shown = []
     for result in (fresh, again):
-        assert result.seen is not None
-        meaning = result.seen.meaning
-        assert isinstance(meaning, VocabularyMeaning)
-        coarse = replace(meaning, vocabulary=meaning.vocabulary.regroup({"any": NAMES}))
-        changed = replace(result, seen=replace(result.seen, meaning=coarse))
+        assert result.observations is not None
+        classifier = result.observations.classifier
+        assert isinstance(classifier, VocabularyClassifier)
+        coarse = replace(classifier, vocabulary=classifier.vocabulary.regroup({"any": NAMES}))
+        changed = replace(result, observations=replace(result.observations, classifier=coarse))
         shown.append(changed.with_names(["any"]).at_threshold(0.3))
     assert_same(*shown)
     assert (shown[0].labels > 0).any()
@@ -167,7 +167,7 @@ def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
 def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
     tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = load_classes(ask(MEANINGS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
+    again = load_classes(ask(CLASSIFIERS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
     with pytest.raises(OptionError, match="none"):
         again.with_names(["three"])
     texts = np.random.default_rng(4).normal(size=(2, DIMENSION)).astype(np.float32)
@@ -181,7 +181,7 @@ def test_labels_with_more_axes_of_length_one_are_changed_in_their_shape(
     vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     """A layer has all of its image's axes; the result had those that were worked on."""
-    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     more = {"labels": fresh.labels[:, None], "entities": fresh.entities[:, None], "axes": "TZYX"}
     again = load_classes(replace(fresh, **more).save(tmp_path / "kept.ome.zarr"))
     changed = again.at_threshold(0.2)
@@ -191,23 +191,23 @@ def test_labels_with_more_axes_of_length_one_are_changed_in_their_shape(
 def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_meaning(
     vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     with monkeypatch.context() as patch:
         patch.setattr(seen_module, "LARGEST", 2000)
         path = fresh.save(tmp_path / "much.ome.zarr")
-    assert SEEN not in zarr.open_group(path, mode="r")
+    assert OBSERVATIONS not in zarr.open_group(path, mode="r")
     assert_changeless(load_classes(path), fresh, MUCH)
     assert_changeless(load_classes(fresh.save(tmp_path / "a.tif")), fresh, NOT_KEPT)
-    assert fresh.seen is not None
+    assert fresh.observations is not None
 
     class Mine:
-        """A meaning of somebody's own."""
+        """A classifier of somebody's own."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(fresh.seen.meaning, name)  # type: ignore[union-attr]
+            return getattr(fresh.observations.classifier, name)  # type: ignore[union-attr]
 
     mine: Any = Mine()
-    own = replace(fresh, seen=replace(fresh.seen, meaning=mine))
+    own = replace(fresh, observations=replace(fresh.observations, classifier=mine))
     assert_changeless(load_classes(own.save(tmp_path / "own.ome.zarr")), fresh, NOT_KEPT)
 
 
@@ -224,12 +224,12 @@ def assert_changeless(again: ClassSegmentation, fresh: ClassSegmentation, why: s
 def rewritten(path: Path, change: Callable[[bytearray], bytes | bytearray]) -> None:
     """Change the bytes that are kept."""
     root = zarr.open_group(path, mode="r+")
-    array: Any = root[SEEN]
+    array: Any = root[OBSERVATIONS]
     facts, content = dict(array.attrs), bytearray(array[:].tobytes())
-    del root[SEEN]
-    root.create_array(SEEN, data=np.frombuffer(bytes(change(content)), np.uint8)).attrs.update(
-        facts
-    )
+    del root[OBSERVATIONS]
+    root.create_array(
+        OBSERVATIONS, data=np.frombuffer(bytes(change(content)), np.uint8)
+    ).attrs.update(facts)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
@@ -268,13 +268,13 @@ def test_words_that_cannot_be_leave_the_labels(
     fresh: ClassSegmentation, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
-    zarr.open_group(path, mode="r+")[SEEN].attrs.update(wrong)
+    zarr.open_group(path, mode="r+")[OBSERVATIONS].attrs.update(wrong)
     assert_changeless(load_classes(path), fresh, DAMAGED)
 
 
 def test_an_absurd_size_is_not_read(fresh: ClassSegmentation, tmp_path: Path) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
-    text = path / SEEN / "zarr.json"
+    text = path / OBSERVATIONS / "zarr.json"
     text.write_text(json.dumps({**json.loads(text.read_text()), "shape": [2**45]}))
     assert_changeless(load_classes(path), fresh, DAMAGED)
 
@@ -299,7 +299,7 @@ def test_masks_that_cannot_be_leave_the_labels(
 ) -> None:
     from safetensors.numpy import load, save
 
-    fresh = ask(MEANINGS["vocabulary"](vocabulary))
+    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     path = fresh.save(tmp_path / "kept.ome.zarr")
     rewritten(path, lambda content: save({**load(bytes(content)), f"2 {name}": wrong}))
     assert_changeless(load_classes(path), fresh, DAMAGED)

@@ -138,12 +138,12 @@ class Colours:
         return tuple(f"#{number:06x}" for number in range(len(names)))
 
     def identity(self) -> dict[str, Any]:
-        return {"meaning": "brightest channel", "recipe": {"kind": "entities"}}
+        return {"classifier": "brightest channel", "recipe": {"kind": "entities"}}
 
 
 def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> Any:
     """Stand in for the job of a method: a frame is named in no time."""
-    task._meaning = Colours()  # type: ignore[assignment]
+    task._classifier = Colours()  # type: ignore[assignment]
     frames = ImageStack.open(image, task.config.axes, task.config.channel, metadata_axes)
     colours = Colours().check(task.names)
     assembly = ClassAssembly(frames.output_shape, frames.output_axes, task.names, colours)

@@ -222,12 +222,12 @@ def test_the_first_labels_come_while_the_movie_is_still_being_encoded(
 def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spool]:
     made: list[Spool] = []
 
-    class Seen(Spool):
+    class Observations(Spool):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(run, "Spool", Seen)
+    monkeypatch.setattr(run, "Spool", Observations)
     return made
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
 from fuzz.test_methods import CLUSTER_OPTIONS, ENTITY_OPTIONS
-from napari_kindred.classes.open import iter_open_meaning
+from napari_kindred.classes.open import iter_open_classifier
 from napari_kindred.classes.proposals import entities as pooled
 from napari_kindred.core.class_configs import ClassesConfig
 from napari_kindred.core.events import Event, Partial, finish
@@ -127,8 +127,8 @@ def test_clusters_as_a_job(recipe: Recipe, options: Any, share: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def meaning(_opened_once: None) -> Any:
-    return finish(iter_open_meaning(("nucleus",), config=ClassesConfig()))
+def classifier(_opened_once: None) -> Any:
+    return finish(iter_open_classifier(("nucleus",), config=ClassesConfig()))
 
 
 @cases(0.25)
@@ -139,10 +139,10 @@ def meaning(_opened_once: None) -> Any:
     HALFWAY,
 )
 def test_classes_as_a_job(
-    meaning: Any, recipe: Recipe, names: Any, threshold: Any, share: float
+    classifier: Any, recipe: Recipe, names: Any, threshold: Any, share: float
 ) -> None:
     image = recipe.image()
-    options = {"axes": recipe.axes, "threshold": threshold, "meaning": meaning}
+    options = {"axes": recipe.axes, "threshold": threshold, "classifier": classifier}
     check_job(
         lambda cache: nk.iter_segment_classes(image, names, cache=cache, **options),
         lambda cache: nk.segment_classes(image, names, cache=cache, **options),

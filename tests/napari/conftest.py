@@ -232,12 +232,12 @@ class Brightness:
     def __call__(
         self, image: Any, names: Any, *, config: Any, vocabulary: Any = None, **asked: Any
     ) -> Generator[Event, None, Any]:
-        from napari_kindred.classes.classifiers import VocabularyMeaning
+        from napari_kindred.classes.classifiers import VocabularyClassifier
         from napari_kindred.classes.predict import iter_segment_classes
 
         self.asked, self.looks = {"vocabulary": vocabulary, **asked}, 0
-        meaning = VocabularyMeaning(self, None, 0.7, 0.5, vocabulary)
-        return (yield from iter_segment_classes(image, names, meaning=meaning, config=config))
+        classifier = VocabularyClassifier(self, None, 0.7, 0.5, vocabulary)
+        return (yield from iter_segment_classes(image, names, classifier=classifier, config=config))
 
     def iter_propose(self, pixels: np.ndarray) -> Generator[Progress, None, Any]:
         from napari_kindred.classes.proposals.base import Proposals
@@ -271,8 +271,8 @@ def classes_widget(
 
     widget = ClassesWidget(viewer, segment=brightness)
     viewer.window.add_dock_widget(widget, name="Classes by name")
-    widget.meaning.vocabulary.take_file(shades.save(tmp_path / "shades.kindred"))
-    until(lambda: widget.meaning.vocabulary.vocabulary is not None)
+    widget.classifier.vocabulary.take_file(shades.save(tmp_path / "shades.kindred"))
+    until(lambda: widget.classifier.vocabulary.vocabulary is not None)
     return widget
 
 

@@ -24,7 +24,7 @@ def widget(viewer: Any, request: pytest.FixtureRequest, until: Any) -> Any:
     viewer.window._qt_window.show()
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", request.param)
     if request.param == "Classes by name":
-        until(lambda: widget.meaning.vocabulary.vocabulary is not None, timeout=60000)
+        until(lambda: widget.classifier.vocabulary.vocabulary is not None, timeout=60000)
     return widget
 
 

@@ -135,7 +135,7 @@ def test_a_widget_that_is_closed_leaves_nothing(
         widget = kind(viewer, **job)
         dock = viewer.window.add_dock_widget(widget, name=kind.__name__)
         if kind is ClassesWidget:
-            until(lambda: widget.meaning.vocabulary.vocabulary is not None)
+            until(lambda: widget.classifier.vocabulary.vocabulary is not None)
         dock.destroyOnClose()
         return ref(widget)
 

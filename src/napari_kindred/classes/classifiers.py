@@ -1,4 +1,4 @@
-"""What gives a name its meaning: a vocabulary, CLIP's look at masks, or CLIP's look at pixels."""
+"""Classifiers that score masks or pixels for class names."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from ..models.feature_cache import FeatureCache
     from ..results.spill import Arrays
-    from .clip.matching import ClipMeaning
+    from .clip.matching import ClipMatcher
     from .lazy import ClosedClip
     from .result import Threshold
     from .vocabulary.vocabulary import Vocabulary
 
 CONFIDENCE = 0.7
-"""Threshold of meanings that have none of their own, as in the paper."""
+"""Threshold of classifiers that have none of their own, as in the paper."""
 
 Look = Generator[Progress | Notice, None, "Arrays"]
 Vectors = Generator[Progress | Notice, None, "NDArray[np.float32]"]
 
 
 @runtime_checkable
-class Meaning(Protocol):
+class Classifier(Protocol):
     """Tells names apart in a picture, in two steps: the long look, and the quick decision."""
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -52,16 +52,16 @@ class Meaning(Protocol):
         """Return the confidence that each name needs, (C,)."""
         ...
 
-    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
         """Look at a picture (H, W, C) of about 0..1, and return what :meth:`resolve` needs."""
         ...
 
     def nothing(self, shape: tuple[int, int]) -> Arrays:
-        """Return what :meth:`iter_look` would for a picture without anything in it."""
+        """Return what :meth:`iter_observe` would for a picture without anything in it."""
         ...
 
     def resolve(
-        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+        self, observations: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
     ) -> Resolved:
         """Decide what is what."""
         ...
@@ -72,7 +72,7 @@ class Meaning(Protocol):
 
 
 @dataclass(frozen=True)
-class MaskMeaning(ABC):
+class MaskClassifier(ABC):
     """Names of masks: proposals are found once, and scored by whatever names are asked for.
 
     Attributes
@@ -90,7 +90,7 @@ class MaskMeaning(ABC):
 
     @abstractmethod
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names' colours; see :meth:`Meaning.check`."""
+        """Return the names' colours; see :meth:`Classifier.check`."""
 
     @abstractmethod
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ class MaskMeaning(ABC):
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
         """Return probabilities (N, C); what is missing to 1 is none of the names."""
 
-    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
         """Find proposals and their vectors; names do not matter."""
         proposals = yield from iter_propose(self.proposer, pixels, self.cache)
         vectors = yield from self._vectors(pixels, proposals)
@@ -124,20 +124,20 @@ class MaskMeaning(ABC):
         }
 
     def resolve(
-        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+        self, observations: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
     ) -> Resolved:
         """Score the masks by these names, and decide what is what."""
-        masks = Masks.from_arrays(seen)
+        masks = Masks.from_arrays(observations)
         scores = np.zeros((0, len(names)), np.float32)
         if len(masks):
-            scores = self._scores(seen["vectors"], names)
+            scores = self._scores(observations["vectors"], names)
         kind = self.proposer.recipe.kind
         if kind == "regions":
             return resolve_map(*best_of(masks, scores), thresholds)
         return resolve_masks(
             masks,
             scores,
-            seen["quality"],
+            observations["quality"],
             thresholds,
             overlapping=kind == "sam",
             nms_box=self.nms_box,
@@ -146,7 +146,7 @@ class MaskMeaning(ABC):
 
 
 @dataclass(frozen=True)
-class VocabularyMeaning(MaskMeaning):
+class VocabularyClassifier(MaskClassifier):
     """Names that were taught (U-SAM)."""
 
     vocabulary: Vocabulary
@@ -167,7 +167,7 @@ class VocabularyMeaning(MaskMeaning):
         """Return what the vocabulary is made of."""
         recipe = self.vocabulary.recipe
         return {
-            "meaning": "vocabulary",
+            "classifier": "vocabulary",
             "vocabulary": {"names": self.vocabulary.names, "sha256": self.vocabulary.sha256},
             "weights": {"name": recipe.encoder, "sha256": recipe.sha256},
             "recipe": recipe.as_dict(),
@@ -184,10 +184,10 @@ class VocabularyMeaning(MaskMeaning):
 
 
 @dataclass(frozen=True)
-class ClipMaskMeaning(MaskMeaning):
+class ClipMaskClassifier(MaskClassifier):
     """Names that CLIP compares with what lies under a mask (U-SAM's baseline SAM+CLIP)."""
 
-    clip: ClipMeaning | ClosedClip
+    clip: ClipMatcher | ClosedClip
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return colours in order; CLIP takes every name."""
@@ -201,7 +201,7 @@ class ClipMaskMeaning(MaskMeaning):
         """Return which CLIP is asked, and about which masks."""
         known = self.clip.identity()
         return {
-            "meaning": "clip",
+            "classifier": "clip",
             "weights": {"name": known["clip"], "sha256": known["sha256"]},
             "clip": known,
             "recipe": self.proposer.recipe.as_dict(),
@@ -225,7 +225,7 @@ class ClipMaskMeaning(MaskMeaning):
         return self.clip.scores(vectors, names)
 
 
-class MapLike(Protocol):
+class PixelPredictor(Protocol):
     """Gives every pixel a probability of each name; see :mod:`.escnet`."""
 
     def iter_class_map(
@@ -240,19 +240,19 @@ class MapLike(Protocol):
 
 
 @dataclass(frozen=True)
-class MapMeaning:
+class PixelClassifier:
     """Names of pixels: a network takes the names and the picture together.
 
     Attributes
     ----------
-    network : MapLike
+    network : PixelPredictor
     names : tuple of str
         What it is asked for.
     threshold : float
         Used when none is asked for.
     """
 
-    network: MapLike
+    network: PixelPredictor
     names: tuple[str, ...]
     threshold: float = 0.5
 
@@ -273,10 +273,10 @@ class MapMeaning:
         return in_order(names)
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the threshold asked for; otherwise this meaning's own."""
+        """Return the threshold asked for; otherwise this classifier's own."""
         return np.full(len(names), self.threshold if threshold == "auto" else threshold, np.float32)
 
-    def iter_look(self, pixels: NDArray[np.float32]) -> Look:
+    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
         """Return the probability of every name at every pixel, in 255 steps."""
         maps = yield from self.network.iter_class_map(pixels, self.names)
         return {"maps": np.rint(255 * maps.clip(0, 1)).astype(np.uint8)}
@@ -286,10 +286,10 @@ class MapMeaning:
         return {"maps": np.zeros((len(self.names), *shape), np.uint8)}
 
     def resolve(
-        self, seen: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
+        self, observations: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
     ) -> Resolved:
         """Decide among these names."""
-        maps = seen["maps"][[self.names.index(name) for name in names]]
+        maps = observations["maps"][[self.names.index(name) for name in names]]
         best = maps.argmax(0).astype(np.int32)
         confidence = np.take_along_axis(maps, best[None], 0)[0].astype(np.float32) / 255
         # Nothing is everywhere: a probability of 0 is no class, whatever the threshold.
@@ -297,7 +297,7 @@ class MapMeaning:
 
     def identity(self) -> dict[str, Any]:
         """Return the network that is asked."""
-        return {"meaning": "clip", **self.network.identity()}
+        return {"classifier": "clip", **self.network.identity()}
 
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .clip.matching import ClipMeaning
+    from .clip.matching import ClipMatcher
     from .proposals.base import Proposals, Recipe
     from .proposals.masks import Masks
 
@@ -43,7 +43,7 @@ class ClosedProposer:
 
 @dataclass(frozen=True, eq=False)
 class ClosedClip:
-    """A CLIP of which the vectors of some words were kept; see :class:`.matching.ClipMeaning`.
+    """A CLIP of which the vectors of some words were kept; see :class:`.matching.ClipMatcher`.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ClosedClip:
         return chances(embeddings, texts, self.sharpness, len(names))
 
     def texts_of(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.float32], float]:
-        """Return what is kept of CLIP for these names; see :meth:`.ClipMeaning.texts_of`."""
+        """Return what is kept of CLIP for these names; see :meth:`.ClipMatcher.texts_of`."""
         wanted = [*names, *contrast_beside(names, self.known["contrast"])]
         if not set(wanted) <= set(self.words):
             return self._opened.texts_of(names)
@@ -84,13 +84,13 @@ class ClosedClip:
         return (yield from self._opened.iter_embed(pixels, masks))
 
     @cached_property
-    def _opened(self) -> ClipMeaning:
+    def _opened(self) -> ClipMatcher:
         return reopen_clip(self.known, "auto")
 
 
 @dataclass(frozen=True)
 class ClosedNetwork:
-    """A network that names pixels; see :class:`.classifiers.MapLike`.
+    """A network that names pixels; see :class:`.classifiers.PixelPredictor`.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class ClosedNetwork:
     names : tuple of str
         What it was asked for.
     threshold : float
-        Of the meaning that it belongs to.
+        Of the classifier that it belongs to.
     """
 
     known: dict[str, Any]

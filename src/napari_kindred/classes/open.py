@@ -13,14 +13,14 @@ from ..core.background import iter_aside
 from ..core.class_configs import ClassesConfig, TeachConfig
 from ..core.errors import OptionError
 from ..core.options import shown
-from .classifiers import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+from .classifiers import ClipMaskClassifier, PixelClassifier, VocabularyClassifier
 from .names import key
 from .proposals.base import DEFAULT_ENCODER, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
     from ..core.events import Event
     from ..models.feature_cache import FeatureCache
-    from .classifiers import Meaning
+    from .classifiers import Classifier
     from .vocabulary.examples import Example
     from .vocabulary.vocabulary import Vocabulary
 
@@ -28,7 +28,7 @@ SHIPPED = "microscopy"
 """The vocabulary that is taken when nothing else gives the names a meaning."""
 
 
-def iter_open_meaning(
+def iter_open_classifier(
     names: Sequence[str],
     vocabulary: Vocabulary | str | Path | None = None,
     examples: Sequence[Example] | str | Path | None = None,
@@ -36,7 +36,7 @@ def iter_open_meaning(
     *,
     config: ClassesConfig,
     cache: FeatureCache | None = None,
-) -> Generator[Event, None, Meaning]:
+) -> Generator[Event, None, Classifier]:
     """Open what gives names their meaning: one of a vocabulary, examples, or CLIP.
 
     Parameters
@@ -126,7 +126,7 @@ def _by_vocabulary(
     vocabulary: Vocabulary | str | Path,
     config: ClassesConfig,
     cache: FeatureCache | None,
-) -> Meaning:
+) -> Classifier:
     if isinstance(vocabulary, str | Path):
         from .vocabulary.vocabulary import Vocabulary as Kept
 
@@ -142,19 +142,19 @@ def _by_vocabulary(
         proposer = open_proposer(recipe.kind, config.encoder, device=config.device)
         vocabulary.check(proposer.recipe)
     proposer = reopen_proposer(recipe, device=config.device)
-    return VocabularyMeaning(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
+    return VocabularyClassifier(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
 
 
 def _by_clip(
     names: Sequence[str], clip: str, config: ClassesConfig, cache: FeatureCache | None
-) -> Meaning:
+) -> Classifier:
     path = Path(clip)
     if is_network(path):
         from .escnet.predict import open_esc
 
-        return MapMeaning(open_esc(path, device=config.device), tuple(names))
+        return PixelClassifier(open_esc(path, device=config.device), tuple(names))
     if config.clip_mode == "pixels":
-        from .escnet.training_free import FreeEscMeaning
+        from .escnet.training_free import FreeEscPredictor
 
         if config.proposals not in ("auto", "sam"):
             raise OptionError(
@@ -162,10 +162,10 @@ def _by_clip(
                 "or use clip_mode='masks'."
             )
         sam = config.encoder or DEFAULT_ENCODER["sam"]
-        return MapMeaning(FreeEscMeaning(clip, sam, device=config.device), tuple(names))
-    from .clip.matching import ClipMeaning
+        return PixelClassifier(FreeEscPredictor(clip, sam, device=config.device), tuple(names))
+    from .clip.matching import ClipMatcher
 
-    matcher = ClipMeaning(clip, device=config.device)
+    matcher = ClipMatcher(clip, device=config.device)
     kind = "sam" if config.proposals == "auto" else config.proposals
     proposer = open_proposer(
         kind,
@@ -175,7 +175,7 @@ def _by_clip(
         region_size=config.region_size,
         device=config.device,
     )
-    return ClipMaskMeaning(proposer, cache, config.nms_box, config.nms_mask, matcher)
+    return ClipMaskClassifier(proposer, cache, config.nms_box, config.nms_mask, matcher)
 
 
 def is_network(path: Path) -> bool:

@@ -17,12 +17,12 @@ from ..images.stack import ImageStack, is_constant, normalise
 from ..models.feature_cache import FeatureCache
 from ..results.segmentation import home_for, provenance
 from ..results.spill import Shelf
-from .classifiers import Meaning
+from .classifiers import Classifier
 from .names import check_names
-from .open import iter_open_meaning
+from .open import iter_open_classifier
 from .reopen import opener_of
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
-from .saved_state import Seen
+from .saved_state import Observations
 
 if TYPE_CHECKING:
     from ..compute.tasks import FrameAt
@@ -38,7 +38,7 @@ def iter_segment_classes(
     vocabulary: Vocabulary | str | Path | None = None,
     examples: Sequence[Example] | str | Path | None = None,
     clip: str | None = None,
-    meaning: Meaning | None = None,
+    classifier: Classifier | None = None,
     config: ClassesConfig | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
@@ -56,9 +56,9 @@ def iter_segment_classes(
     ----------
     image, names, vocabulary, examples, clip, config, scheduler, **options
         As in :func:`segment_classes`.
-    meaning : Meaning, optional
+    classifier : Classifier, optional
         Opened before, in place of ``vocabulary``, ``examples`` and ``clip``; see
-        :func:`.open.iter_open_meaning`.
+        :func:`.open.iter_open_classifier`.
     cache : FeatureCache, optional
         Where proposals are kept; the shared one when left out.
     metadata_axes : str, optional
@@ -67,7 +67,7 @@ def iter_segment_classes(
     start = time.perf_counter()
     config = with_options(ClassesConfig, config, options)
     names = check_names(names)
-    must_be("meaning", meaning, Meaning, "open one, or give a vocabulary")
+    must_be("classifier", classifier, Classifier, "open one, or give a vocabulary")
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
     for note in notes:
@@ -75,13 +75,13 @@ def iter_segment_classes(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     cache = FeatureCache.of(cache)
     with open_workers(scheduler, config.device) as workers:
-        if meaning is None:
+        if classifier is None:
             here = replace(config, device=str(workers.device))
-            meaning = yield from iter_open_meaning(
+            classifier = yield from iter_open_classifier(
                 names, vocabulary, examples, clip, config=here, cache=cache
             )
-        colours = meaning.check(names)
-        thresholds = meaning.thresholds(names, config.threshold)
+        colours = classifier.check(names)
+        thresholds = classifier.thresholds(names, config.threshold)
         shelf = Shelf()
         assembly = ClassAssembly(
             frames.output_shape,
@@ -107,24 +107,26 @@ def iter_segment_classes(
                 names=names,
                 colours=colours,
                 thresholds=thresholds_of(thresholds),
-                **meaning.identity(),
+                **classifier.identity(),
             )
-            return assembly.segmentation(facts, Seen(meaning, shelf, indices, frames.output_shape))
+            return assembly.segmentation(
+                facts, Observations(classifier, shelf, indices, frames.output_shape)
+            )
 
         jobs = workers.jobs(
-            iter_look,
-            (meaning, frames),
-            partial(_open, opener_of(meaning, config.device), workers.image(frames)),
+            iter_observe,
+            (classifier, frames),
+            partial(_open, opener_of(classifier, config.device), workers.image(frames)),
             ((workers.frame(frames, index),) for index in indices),
         )
         for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):
             looked = yield from within_stack(job, number, len(frames))
-            frames.seen(index, looked.digest)
+            frames.add_digest(index, looked.digest)
             if looked.note:
                 notes.append(looked.note)
                 yield Notice(looked.note)
-            shelf.put(number, looked.seen)
-            found = meaning.resolve(looked.seen, names, thresholds)
+            shelf.put(number, looked.observations)
+            found = classifier.resolve(looked.observations, names, thresholds)
             done = assembly.add(number, index, found, looked.note)
             yield PartialClasses(done.index, done.labels, done.table, done.note, so_far=so_far)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
@@ -132,37 +134,37 @@ def iter_segment_classes(
 
 
 @dataclass(frozen=True)
-class Looked:
+class ObservedFrame:
     """A frame that was looked at: what there is in it, a note on it, its part of the signature."""
 
-    seen: Arrays
+    observations: Arrays
     note: str
     digest: bytes
 
 
-def iter_look(
-    tool: tuple[Meaning, ImageStack | None], frame: FrameAt
-) -> Generator[Progress | Notice, None, Looked]:
+def iter_observe(
+    tool: tuple[Classifier, ImageStack | None], frame: FrameAt
+) -> Generator[Progress | Notice, None, ObservedFrame]:
     """Look at one frame; the unit of work of :func:`iter_segment_classes`.
 
     Parameters
     ----------
-    tool : tuple of Meaning and ImageStack
+    tool : tuple of Classifier and ImageStack
         The image, unless frames come with their pixels.
     frame : FrameAt
     """
-    meaning, frames = tool
+    classifier, frames = tool
     raw = frame.read(frames)
     if is_constant(raw.pixels):
-        seen = meaning.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
+        observations = classifier.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
     else:
-        seen = yield from meaning.iter_look(normalise(raw.pixels))
-    return Looked(seen, raw.note, raw.digest)
+        observations = yield from classifier.iter_observe(normalise(raw.pixels))
+    return ObservedFrame(observations, raw.note, raw.digest)
 
 
 def _open(
-    opener: Callable[[], Meaning], frames: ImageStack | None
-) -> tuple[Meaning, ImageStack | None]:
+    opener: Callable[[], Classifier], frames: ImageStack | None
+) -> tuple[Classifier, ImageStack | None]:
     return opener(), frames
 
 
@@ -173,7 +175,7 @@ def segment_classes(
     vocabulary: Vocabulary | str | Path | None = None,
     examples: Sequence[Example] | str | Path | None = None,
     clip: str | None = None,
-    meaning: Meaning | None = None,
+    classifier: Classifier | None = None,
     config: ClassesConfig | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
@@ -200,7 +202,7 @@ def segment_classes(
         Pictures with marks, or a folder of them, learnt from on the spot.
     clip : str, optional
         A CLIP of open_clip, ``<model>/<pretrained>``, or a file written by ``train classes``.
-    meaning : Meaning, optional
+    classifier : Classifier, optional
         Opened before, in place of these three.
     config : ClassesConfig, optional
         All options at once.
@@ -244,7 +246,7 @@ def segment_classes(
             vocabulary=vocabulary,
             examples=examples,
             clip=clip,
-            meaning=meaning,
+            classifier=classifier,
             config=config,
             cache=cache,
             metadata_axes=metadata_axes,

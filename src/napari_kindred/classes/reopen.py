@@ -8,46 +8,48 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..compute.tasks import absolute, check_same
-from .classifiers import ClipMaskMeaning, MapMeaning, MaskMeaning, VocabularyMeaning
+from .classifiers import ClipMaskClassifier, MaskClassifier, PixelClassifier, VocabularyClassifier
 from .proposals.base import Recipe, reopen_proposer
 
 if TYPE_CHECKING:
     from ..models.feature_cache import FeatureCache
-    from .classifiers import Meaning
-    from .clip.matching import ClipMeaning
+    from .classifiers import Classifier
+    from .clip.matching import ClipMatcher
     from .vocabulary.vocabulary import Vocabulary
 
 
-def opener_of(meaning: Meaning, device: str) -> Callable[[], Meaning]:
-    """Return what opens a meaning again: small when pickled, for weights do not come along.
+def opener_of(classifier: Classifier, device: str) -> Callable[[], Classifier]:
+    """Return what opens a classifier again: small when pickled, for weights do not come along.
 
     Parameters
     ----------
-    meaning : Meaning
+    classifier : Classifier
         One of somebody's own is taken along as it is.
     device : str
         As in the run's options.
     """
-    if isinstance(meaning, MapMeaning):
-        return partial(reopen_map, meaning.identity(), meaning.names, meaning.threshold, device)
-    if isinstance(meaning, VocabularyMeaning):
-        return partial(_vocabulary, *_masks(meaning), meaning.vocabulary, device)
-    if isinstance(meaning, ClipMaskMeaning):
-        return partial(_clip, *_masks(meaning), meaning.clip.identity(), device)
-    return partial(_itself, meaning)
+    if isinstance(classifier, PixelClassifier):
+        return partial(
+            reopen_map, classifier.identity(), classifier.names, classifier.threshold, device
+        )
+    if isinstance(classifier, VocabularyClassifier):
+        return partial(_vocabulary, *_masks(classifier), classifier.vocabulary, device)
+    if isinstance(classifier, ClipMaskClassifier):
+        return partial(_clip, *_masks(classifier), classifier.clip.identity(), device)
+    return partial(_itself, classifier)
 
 
-def _itself(meaning: Meaning) -> Meaning:
-    return meaning
+def _itself(classifier: Classifier) -> Classifier:
+    return classifier
 
 
 Kept = tuple[Recipe, "FeatureCache | None", float, float]
 
 
-def _masks(meaning: MaskMeaning) -> Kept:
-    recipe = meaning.proposer.recipe
+def _masks(classifier: MaskClassifier) -> Kept:
+    recipe = classifier.proposer.recipe
     recipe = replace(recipe, encoder=absolute(recipe.encoder))
-    return recipe, meaning.cache, meaning.nms_box, meaning.nms_mask
+    return recipe, classifier.cache, classifier.nms_box, classifier.nms_mask
 
 
 def _vocabulary(
@@ -57,9 +59,9 @@ def _vocabulary(
     nms_mask: float,
     vocabulary: Vocabulary,
     device: str,
-) -> Meaning:
+) -> Classifier:
     proposer = reopen_proposer(recipe, device=device)
-    return VocabularyMeaning(proposer, cache, nms_box, nms_mask, vocabulary)
+    return VocabularyClassifier(proposer, cache, nms_box, nms_mask, vocabulary)
 
 
 def _clip(
@@ -69,12 +71,12 @@ def _clip(
     nms_mask: float,
     known: dict[str, Any],
     device: str,
-) -> Meaning:
+) -> Classifier:
     proposer = reopen_proposer(recipe, device=device)
-    return ClipMaskMeaning(proposer, cache, nms_box, nms_mask, reopen_clip(known, device))
+    return ClipMaskClassifier(proposer, cache, nms_box, nms_mask, reopen_clip(known, device))
 
 
-def reopen_clip(known: dict[str, Any], device: str) -> ClipMeaning:
+def reopen_clip(known: dict[str, Any], device: str) -> ClipMatcher:
     """Open a CLIP of this identity.
 
     Raises
@@ -82,9 +84,9 @@ def reopen_clip(known: dict[str, Any], device: str) -> ClipMeaning:
     KindredError
         When it is not on this machine, or has other weights here.
     """
-    from .clip.matching import ClipMeaning
+    from .clip.matching import ClipMatcher
 
-    clip = ClipMeaning(
+    clip = ClipMatcher(
         known["clip"], device=device, templates=known["templates"], contrast=known["contrast"]
     )
     _check(known, clip.identity(), "sha256")
@@ -93,7 +95,7 @@ def reopen_clip(known: dict[str, Any], device: str) -> ClipMeaning:
 
 def reopen_map(
     identity: dict[str, Any], names: tuple[str, ...], threshold: float, device: str
-) -> MapMeaning:
+) -> PixelClassifier:
     """Open a network of this identity, to be asked for names.
 
     Raises
@@ -105,13 +107,13 @@ def reopen_map(
     if identity["network"] == "ESC-Net":
         from .escnet.predict import open_esc
 
-        opened = MapMeaning(
+        opened = PixelClassifier(
             open_esc(weights, device=device, clip=identity["clip"]), names, threshold
         )
     else:
-        from .escnet.training_free import FreeEscMeaning
+        from .escnet.training_free import FreeEscPredictor
 
-        network = FreeEscMeaning(
+        network = FreeEscPredictor(
             identity["clip"],
             weights,
             device=device,
@@ -120,7 +122,7 @@ def reopen_map(
             regions=identity["regions"],
             above=identity["above"],
         )
-        opened = MapMeaning(network, names, threshold)
+        opened = PixelClassifier(network, names, threshold)
     _check(identity, opened.identity(), "weights", "clip_sha256")
     return opened
 

@@ -18,7 +18,7 @@ from ..results.label_tiff import read_tiff
 from ..results.segmentation import Segmentation, make_labels, measure
 from ..results.zarr_tables import read_columns, write_columns
 from .names import check_names
-from .saved_state import NOT_KEPT, Seen, read_seen, write_seen
+from .saved_state import NOT_KEPT, Observations, read_observations, write_observations
 from .tables import sum_classes
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ClassSegmentation(Segmentation):
     per_frame : DataFrame
         A row per class and frame: ``index``, ``name``, ``frame``, ``area``, ``share``,
         ``count``, ``mean_score``.
-    seen : Seen or None
+    observations : Observations or None
         What was found in the frames, from which threshold and names can be changed.
     fixed : str
         Why they cannot, one sentence, where it is None.
@@ -61,7 +61,7 @@ class ClassSegmentation(Segmentation):
     entities: Any = None
     entity_table: pd.DataFrame = field(default_factory=pd.DataFrame)
     per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
-    seen: Seen | None = None
+    observations: Observations | None = None
     fixed: str = NOT_KEPT
 
     def at_threshold(self, threshold: Threshold) -> ClassSegmentation:
@@ -85,15 +85,17 @@ class ClassSegmentation(Segmentation):
         return self._again(check_names(names), self.provenance["config"]["threshold"])
 
     def _again(self, names: tuple[str, ...], threshold: Threshold) -> ClassSegmentation:
-        if self.seen is None:
+        if self.observations is None:
             raise OptionError(self.fixed)
-        seen = self.seen
-        colours = seen.meaning.check(names)
-        thresholds = seen.meaning.thresholds(names, threshold)
-        assembly = ClassAssembly(seen.shape, self.axes, names, colours)
-        for number in range(len(seen.shelf)):
-            found = seen.meaning.resolve(seen.shelf.get(number), names, thresholds)
-            assembly.add(number, seen.indices[number], found)
+        observations = self.observations
+        colours = observations.classifier.check(names)
+        thresholds = observations.classifier.thresholds(names, threshold)
+        assembly = ClassAssembly(observations.shape, self.axes, names, colours)
+        for number in range(len(observations.shelf)):
+            found = observations.classifier.resolve(
+                observations.shelf.get(number), names, thresholds
+            )
+            assembly.add(number, observations.indices[number], found)
         facts = {
             **self.provenance,
             "names": list(names),
@@ -101,7 +103,7 @@ class ClassSegmentation(Segmentation):
             "thresholds": thresholds_of(thresholds),
             "config": {**self.provenance["config"], "threshold": threshold},
         }
-        result = assembly.segmentation(facts, seen)
+        result = assembly.segmentation(facts, observations)
         return replace(result, scale=self.scale, units=self.units)
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
@@ -121,8 +123,8 @@ class ClassSegmentation(Segmentation):
             def more(root: zarr.Group) -> None:
                 write_columns(root, self.per_frame, "per_frame")
                 storage.write_group(root.create_group("labels/entities"), things)
-                if self.seen is not None:
-                    write_seen(root, self.seen, self.names)
+                if self.observations is not None:
+                    write_observations(root, self.observations, self.names)
 
             return storage.save(self, path, overwrite, more)
         labels, table, frames = beside(path)
@@ -145,7 +147,7 @@ def load_classes(path: Path) -> ClassSegmentation:
         When there is no result at this path, or when it is damaged.
     """
     parts = storage.load(path)
-    seen, fixed = None, NOT_KEPT
+    observations, fixed = None, NOT_KEPT
     with storage.reading(path):
         if path.suffix.lower() == ".zarr":
             import zarr
@@ -155,7 +157,7 @@ def load_classes(path: Path) -> ClassSegmentation:
                 storage.load(path, "labels/entities"),
                 read_columns(root, "per_frame"),
             )
-            seen, fixed = read_seen(root, parts["labels"].shape)
+            observations, fixed = read_observations(root, parts["labels"].shape)
         else:
             labels, table, frames = beside(path)
             things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
@@ -166,7 +168,7 @@ def load_classes(path: Path) -> ClassSegmentation:
         entities=things["labels"],
         entity_table=things["table"],
         per_frame=per_frame,
-        seen=seen,
+        observations=observations,
         fixed=fixed,
     )
 
@@ -275,7 +277,7 @@ class ClassAssembly:
         return sum_classes(self._rows, self._colours, pixels)
 
     def segmentation(
-        self, provenance: Mapping[str, Any], seen: Seen | None = None
+        self, provenance: Mapping[str, Any], observations: Observations | None = None
     ) -> ClassSegmentation:
         """Return what is there as a result; its provenance tells whether that is all of it."""
         facts = {
@@ -295,5 +297,5 @@ class ClassAssembly:
             entities=self.entities,
             entity_table=pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(),
             per_frame=pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame(),
-            seen=seen,
+            observations=observations,
         )

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..results.spill import Arrays
-    from .classifiers import Meaning
+    from .classifiers import Classifier
 
-SEEN = "seen"
+OBSERVATIONS = "observations"
 """What a result's group calls it."""
 
 LARGEST = 1 << 27
 """Bytes that are kept with a result, and believed of one."""
 
-_TOO_LARGE = "seen is too large"
+_TOO_LARGE = "observations are too large"
 
 NOT_KEPT = (
     "This result was saved without what was found in its frames; run again to change its "
@@ -50,12 +50,12 @@ DAMAGED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Observations:
     """What was found in the frames of an image, before names and thresholds decide.
 
     Attributes
     ----------
-    meaning : Meaning
+    classifier : Classifier
         What gives names their meaning.
     shelf : Shelf
         What it found, by the frame's number.
@@ -65,47 +65,50 @@ class Seen:
         Of the labels of all frames.
     """
 
-    meaning: Meaning
+    classifier: Classifier
     shelf: Shelf
     indices: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
 
 
-def write_seen(root: zarr.Group, seen: Seen, names: Sequence[str]) -> None:
+def write_observations(root: zarr.Group, observations: Observations, names: Sequence[str]) -> None:
     """Add to a result's group what was found in its frames, unless it is too much.
 
-    A meaning of somebody's own is not known here, and not kept.
+    A classifier of the user's own is not known here, and not kept.
 
     Parameters
     ----------
     root : zarr.Group
         Of the result.
-    seen : Seen
+    observations : Observations
     names : sequence of str
         Those that can be asked for without opening CLIP again.
     """
     from safetensors.numpy import save
 
-    known = _packed(seen.meaning, names)
+    known = _packed(observations.classifier, names)
     if known is None:
         return
     facts, tensors = known
     size = sum(array.nbytes for array in tensors.values())
-    for number in range(len(seen.shelf)):
-        arrays = seen.shelf.get(number)
+    for number in range(len(observations.shelf)):
+        arrays = observations.shelf.get(number)
         size += sum(array.nbytes for array in arrays.values())
         if size > LARGEST:
             root.attrs[_TOO_LARGE] = True
             return
         tensors |= {f"{number} {name}": array for name, array in arrays.items()}
     content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
-    array = root.create_array(SEEN, data=np.frombuffer(content, np.uint8))
-    place = {"indices": seen.indices[: len(seen.shelf)], "shape": seen.shape}
+    array = root.create_array(OBSERVATIONS, data=np.frombuffer(content, np.uint8))
+    place = {
+        "indices": observations.indices[: len(observations.shelf)],
+        "shape": observations.shape,
+    }
     array.attrs.update(plain({**facts, **place}))
 
 
-def read_seen(root: zarr.Group, shape: Sequence[int]) -> tuple[Seen | None, str]:
-    """Read what :func:`write_seen` wrote, or tell in one sentence why there is nothing.
+def read_observations(root: zarr.Group, shape: Sequence[int]) -> tuple[Observations | None, str]:
+    """Read what :func:`write_observations` wrote, or tell in one sentence why there is nothing.
 
     Parameters
     ----------
@@ -117,14 +120,14 @@ def read_seen(root: zarr.Group, shape: Sequence[int]) -> tuple[Seen | None, str]
     try:
         if root.attrs.get(_TOO_LARGE):
             return None, MUCH
-        if SEEN not in root:
+        if OBSERVATIONS not in root:
             return None, NOT_KEPT
-        return _read(root[SEEN], tuple(shape)), ""
+        return _read(root[OBSERVATIONS], tuple(shape)), ""
     except Exception:  # noqa: BLE001 - each library fails in its own ways; the labels are whole
         return None, DAMAGED
 
 
-def _read(array: Any, shape: tuple[int, ...]) -> Seen:
+def _read(array: Any, shape: tuple[int, ...]) -> Observations:
     from safetensors.numpy import load
 
     if array.ndim != 1 or array.dtype != np.uint8 or array.nbytes > 2 * LARGEST:
@@ -136,15 +139,15 @@ def _read(array: Any, shape: tuple[int, ...]) -> Seen:
         place, _, what = name.partition(" ")
         # Copied, for torch refuses arrays that cannot be written to, as those of bytes.
         (frames[int(place)] if what else tensors)[what or name] = part.copy()
-    meaning, length = _unpacked(facts, tensors)
+    classifier, length = _unpacked(facts, tensors)
     plane, lead = tuple(map(int, facts["shape"][-2:])), tuple(map(int, facts["shape"][:-2]))
     indices = tuple(tuple(map(int, index)) for index in facts["indices"])
     _check_places(indices, lead)
     shelf = Shelf()
     for number in range(len(indices)):
-        _check(frames[number], meaning, plane, length)
+        _check(frames[number], classifier, plane, length)
         shelf.put(number, frames[number])
-    return _in_shape(Seen(meaning, shelf, indices, (*lead, *plane)), shape)
+    return _in_shape(Observations(classifier, shelf, indices, (*lead, *plane)), shape)
 
 
 def _check_places(indices: Sequence[tuple[int, ...]], lead: Sequence[int]) -> None:
@@ -159,61 +162,67 @@ def _check_places(indices: Sequence[tuple[int, ...]], lead: Sequence[int]) -> No
         raise ValueError("positions of frames")
 
 
-def _in_shape(seen: Seen, shape: tuple[int, ...]) -> Seen:
+def _in_shape(observations: Observations, shape: tuple[int, ...]) -> Observations:
     """Return it with the axes of length 1 that the labels have besides, as a layer may."""
-    if seen.shape == shape:
-        return seen
-    lead, own, places = seen.shape[:-2], 0, []
+    if observations.shape == shape:
+        return observations
+    lead, own, places = observations.shape[:-2], 0, []
     for size in shape[:-2]:
         mine = own < len(lead) and lead[own] == size
         places.append(own if mine else None)
         own += mine
         if not mine and size != 1:
             raise ValueError("another shape")
-    if own < len(lead) or seen.shape[-2:] != shape[-2:]:
+    if own < len(lead) or observations.shape[-2:] != shape[-2:]:
         raise ValueError("another shape")
     indices = tuple(
-        tuple(0 if place is None else index[place] for place in places) for index in seen.indices
+        tuple(0 if place is None else index[place] for place in places)
+        for index in observations.indices
     )
-    return Seen(seen.meaning, seen.shelf, indices, shape)
+    return Observations(observations.classifier, observations.shelf, indices, shape)
 
 
 # -- what gives names their meaning ----------------------------------------------------------
 
 
-def _packed(meaning: Meaning, names: Sequence[str]) -> tuple[dict[str, Any], Arrays] | None:
-    """Return what a meaning is made of, as JSON can hold it and as arrays; None for others."""
-    from .classifiers import ClipMaskMeaning, MapMeaning, MaskMeaning, VocabularyMeaning
+def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any], Arrays] | None:
+    """Return what a classifier is made of, as JSON can hold it and as arrays; None for others."""
+    from .classifiers import (
+        ClipMaskClassifier,
+        MaskClassifier,
+        PixelClassifier,
+        VocabularyClassifier,
+    )
 
-    if isinstance(meaning, MapMeaning):
-        facts: dict[str, Any] = {"names": meaning.names, "threshold": meaning.threshold}
-        return {"kind": "map", "known": meaning.network.identity(), **facts}, {}
-    if not isinstance(meaning, MaskMeaning):
+    if isinstance(classifier, PixelClassifier):
+        facts: dict[str, Any] = {"names": classifier.names, "threshold": classifier.threshold}
+        return {"kind": "map", "known": classifier.network.identity(), **facts}, {}
+    if not isinstance(classifier, MaskClassifier):
         return None
-    facts = {"recipe": meaning.proposer.recipe.as_dict()}
-    facts |= {"nms_box": meaning.nms_box, "nms_mask": meaning.nms_mask}
-    if isinstance(meaning, VocabularyMeaning):
+    facts = {"recipe": classifier.proposer.recipe.as_dict()}
+    facts |= {"nms_box": classifier.nms_box, "nms_mask": classifier.nms_mask}
+    if isinstance(classifier, VocabularyClassifier):
         from .vocabulary.files import to_bytes
 
-        content = np.frombuffer(to_bytes(meaning.vocabulary), np.uint8)
+        content = np.frombuffer(to_bytes(classifier.vocabulary), np.uint8)
         return {"kind": "vocabulary", **facts}, {"vocabulary": content}
-    if isinstance(meaning, ClipMaskMeaning):
-        words, texts, sharpness = meaning.clip.texts_of(names)
-        facts |= {"known": meaning.clip.identity(), "words": words, "sharpness": sharpness}
+    if isinstance(classifier, ClipMaskClassifier):
+        words, texts, sharpness = classifier.clip.texts_of(names)
+        facts |= {"known": classifier.clip.identity(), "words": words, "sharpness": sharpness}
         return {"kind": "clip", **facts}, {"texts": texts}
     return None
 
 
-def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Meaning, int]:
+def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, int]:
     """Return what :func:`_packed` took apart, and the length of a vector; 0 where there is none."""
-    from .classifiers import ClipMaskMeaning, MapMeaning, VocabularyMeaning
+    from .classifiers import ClipMaskClassifier, PixelClassifier, VocabularyClassifier
     from .lazy import ClosedClip, ClosedNetwork, ClosedProposer
     from .proposals.base import Recipe
 
     if facts["kind"] == "map":
         names, threshold = tuple(map(str, facts["names"])), float(facts["threshold"])
         network = ClosedNetwork(dict(facts["known"]), names, threshold)
-        return MapMeaning(network, names, threshold), 0
+        return PixelClassifier(network, names, threshold), 0
     proposer = ClosedProposer(Recipe.from_dict(facts["recipe"]))
     masks = proposer, None, float(facts["nms_box"]), float(facts["nms_mask"])
     if facts["kind"] == "vocabulary":
@@ -223,25 +232,25 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Meaning, int]:
             path = Path(folder, "result.kindred")
             path.write_bytes(tensors["vocabulary"].tobytes())
             vocabulary = Vocabulary.load(path)
-        return VocabularyMeaning(*masks, vocabulary), vocabulary.head.dimension
+        return VocabularyClassifier(*masks, vocabulary), vocabulary.head.dimension
     if facts["kind"] != "clip":
         raise ValueError("another kind")
     texts, words = tensors["texts"], tuple(map(str, facts["words"]))
     _check_floats(texts, (len(words), texts.shape[1]))
     clip = ClosedClip(dict(facts["known"]), words, texts, float(facts["sharpness"]))
-    return ClipMaskMeaning(*masks, clip), texts.shape[1]
+    return ClipMaskClassifier(*masks, clip), texts.shape[1]
 
 
 # -- what was found --------------------------------------------------------------------------
 
 
-def _check(arrays: Arrays, meaning: Meaning, plane: tuple[int, ...], length: int) -> None:
+def _check(arrays: Arrays, classifier: Classifier, plane: tuple[int, ...], length: int) -> None:
     """Refuse what could not have been found in a picture."""
-    from .classifiers import MapMeaning
+    from .classifiers import PixelClassifier
 
-    if isinstance(meaning, MapMeaning):
+    if isinstance(classifier, PixelClassifier):
         maps = arrays["maps"]
-        if maps.dtype != np.uint8 or maps.shape != (len(meaning.names), *plane):
+        if maps.dtype != np.uint8 or maps.shape != (len(classifier.names), *plane):
             raise ValueError("maps")
         return
     boxes, bits = arrays["mask_boxes"], arrays["mask_bits"]

@@ -15,7 +15,7 @@ from .tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..classes.classifiers import Meaning
+    from ..classes.classifiers import Classifier
     from ..classes.result import ClassSegmentation
     from ..core.class_configs import ClassesConfig
     from ..core.events import Event, Partial
@@ -73,32 +73,32 @@ class ClassTask(Task["ClassSegmentation"]):
             for name in self.names:
                 known.lookup(name)
             self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
-        self._meaning: Meaning | None = None
-        self._opener: Callable[[], Meaning] | None = None
+        self._classifier: Classifier | None = None
+        self._opener: Callable[[], Classifier] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if self._meaning is not None:  # opened as it was, without learning once more
+        if self._classifier is not None:  # opened as it was, without learning once more
             from ..classes.reopen import opener_of
 
-            opener = opener_of(self._meaning, self.config.device)
+            opener = opener_of(self._classifier, self.config.device)
             state |= {"_meaning": None, "_source": {}, "_opener": opener}
         return state
 
     def sendable(self, result: ClassSegmentation) -> ClassSegmentation:
         """Return a result without what a change of threshold would need."""
         things = np.asarray(result.entities)
-        return replace(super().sendable(result), entities=things, seen=None)
+        return replace(super().sendable(result), entities=things, observations=None)
 
     def iter_prepare(self) -> Generator[Event, None, None]:
         """Open what gives the names their meaning; examples are learnt."""
-        from ..classes.open import iter_open_meaning
+        from ..classes.open import iter_open_classifier
         from ..models.feature_cache import FeatureCache
 
         if self._opener is not None:
-            self._meaning, self._opener = self._opener(), None
-        if self._meaning is None:
-            self._meaning = yield from iter_open_meaning(
+            self._classifier, self._opener = self._opener(), None
+        if self._classifier is None:
+            self._classifier = yield from iter_open_classifier(
                 self.names, **self._source, config=self.config, cache=FeatureCache()
             )
 
@@ -113,7 +113,7 @@ class ClassTask(Task["ClassSegmentation"]):
             yield from iter_segment_classes(
                 image,
                 self.names,
-                meaning=self._meaning,
+                classifier=self._classifier,
                 config=self.config,
                 metadata_axes=metadata_axes,
                 scheduler=self.scheduler,

@@ -192,14 +192,14 @@ def _add_classes(commands: Any) -> None:
         metavar="NAME,NAME,…",
         help="the classes; the first becomes label 1, and so on",
     )
-    meaning = command.add_mutually_exclusive_group()
-    meaning.add_argument(
+    classifier = command.add_mutually_exclusive_group()
+    classifier.add_argument(
         "--vocabulary", help="what the names mean: a .kindred file, or a shipped one [microscopy]"
     )
-    meaning.add_argument(
+    classifier.add_argument(
         "--examples", type=Path, metavar="FOLDER", help="or: examples to learn them from now"
     )
-    meaning.add_argument(
+    classifier.add_argument(
         "--clip",
         metavar="MODEL",
         help="or: what CLIP takes them for, MODEL/TAG of open_clip or a trained file",

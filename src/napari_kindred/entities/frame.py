@@ -196,7 +196,7 @@ def put_frame(
         if whole is None or side < first:
             return (yield from _in_blocks(frame, side, crew, scale))
         made = yield from whole
-        frame.seen.seen(frame.index, made.digest)
+        frame.seen.add_digest(frame.index, made.digest)
         partial = Partial(frame.index, made.labels, made.table, made.note)
         crew.assembly.add(partial)
         return partial

@@ -312,7 +312,7 @@ class ImageStack:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _data=unpacked(state["_data"]))
 
-    def seen(self, index: tuple[int, ...], digest: bytes) -> None:
+    def add_digest(self, index: tuple[int, ...], digest: bytes) -> None:
         """Take down that a copy of this in another process has read a frame.
 
         Parameters

@@ -11,7 +11,7 @@ import torch
 
 from cutting import from_dense
 from napari_kindred.classes.clip import matching as clip_match
-from napari_kindred.classes.clip.matching import ClipMeaning, contrast_beside, cut_out
+from napari_kindred.classes.clip.matching import ClipMatcher, contrast_beside, cut_out
 from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
@@ -23,8 +23,8 @@ PLAIN = ("{}",)
 
 
 @pytest.fixture(scope="module")
-def meaning(colour_clip):
-    return ClipMeaning(colour_clip, device="cpu", templates=PLAIN)
+def classifier(colour_clip):
+    return ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -40,65 +40,69 @@ def picture():
     return pixels, Masks.from_labels(labels)
 
 
-def test_every_mask_gets_the_name_of_its_colour(meaning, picture):
-    vectors = meaning.embed(*picture)
+def test_every_mask_gets_the_name_of_its_colour(classifier, picture):
+    vectors = classifier.embed(*picture)
     assert vectors.shape == (4, 24)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    scores = meaning.scores(vectors, ["blue", "red", "green"])
+    scores = classifier.scores(vectors, ["blue", "red", "green"])
     assert scores[:3].argmax(1).tolist() == [1, 2, 0]
     assert (scores[:3].max(1) > 0.7).all(), "the paper's threshold"
 
 
-def test_what_is_kept_of_it_scores_the_same_without_it(meaning, picture):
-    vectors, names = meaning.embed(*picture), ["blue", "red"]
-    kept = ClosedClip(meaning.identity(), *meaning.texts_of(names))
+def test_what_is_kept_of_it_scores_the_same_without_it(classifier, picture):
+    vectors, names = classifier.embed(*picture), ["blue", "red"]
+    kept = ClosedClip(classifier.identity(), *classifier.texts_of(names))
     # A word that was not kept, the last one, opens the same CLIP again.
     for words in (names, ["red"], ["green"]):
-        np.testing.assert_array_equal(kept.scores(vectors, words), meaning.scores(vectors, words))
+        np.testing.assert_array_equal(
+            kept.scores(vectors, words), classifier.scores(vectors, words)
+        )
     assert kept.texts_of(["green"])[0] == ["green", "background"]
 
 
-def test_a_single_name_does_not_fit_everything(meaning, picture):
+def test_a_single_name_does_not_fit_everything(classifier, picture):
     """The contrast takes what the name does not fit; without it a softmax of one is always 1."""
-    vectors = meaning.embed(*picture)
-    red = meaning.scores(vectors, ["red"])[:, 0]
+    vectors = classifier.embed(*picture)
+    red = classifier.scores(vectors, ["red"])[:, 0]
     assert red[0] > 0.7 > red[3]
     assert (red <= 1).all()
 
 
 def test_without_contrast_the_names_share_everything_as_in_the_paper(colour_clip, picture):
-    meaning = ClipMeaning(colour_clip, device="cpu", templates=PLAIN, contrast=())
-    vectors = meaning.embed(*picture)
-    np.testing.assert_allclose(meaning.scores(vectors, ["red", "blue"]).sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(meaning.scores(vectors, ["red"]), 1)
+    classifier = ClipMatcher(colour_clip, device="cpu", templates=PLAIN, contrast=())
+    vectors = classifier.embed(*picture)
+    np.testing.assert_allclose(classifier.scores(vectors, ["red", "blue"]).sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(classifier.scores(vectors, ["red"]), 1)
 
 
-def test_scores_are_a_softmax_of_cosines_with_clip_s_own_factor(meaning, colour_clip, picture):
+def test_scores_are_a_softmax_of_cosines_with_clip_s_own_factor(classifier, colour_clip, picture):
     model, _, file = colour_clip.partition("/")
     network = load_clip(model, Path(file)).eval()
     names = ["red", "green", "background"]
-    vectors = meaning.embed(*picture)
+    vectors = classifier.embed(*picture)
     with torch.no_grad():
         texts = network.encode_text(open_clip.get_tokenizer(model)(names), normalize=True)
     cosines = vectors @ texts.numpy().T
     powers = np.exp(network.logit_scale.exp().item() * cosines)
     expected = powers / powers.sum(1, keepdims=True)
-    np.testing.assert_allclose(meaning.scores(vectors, names[:2]), expected[:, :2], atol=1e-5)
+    np.testing.assert_allclose(classifier.scores(vectors, names[:2]), expected[:, :2], atol=1e-5)
 
 
-def test_names_in_another_order_give_the_same_scores_in_that_order(meaning, picture):
-    vectors = meaning.embed(*picture)
-    one, two = (meaning.scores(vectors, n) for n in (["red", "blue"], ["blue", "red"]))
+def test_names_in_another_order_give_the_same_scores_in_that_order(classifier, picture):
+    vectors = classifier.embed(*picture)
+    one, two = (classifier.scores(vectors, n) for n in (["red", "blue"], ["blue", "red"]))
     np.testing.assert_allclose(one, two[:, ::-1], atol=1e-6)
 
 
-def test_what_lies_outside_a_mask_does_not_matter(meaning, picture):
+def test_what_lies_outside_a_mask_does_not_matter(classifier, picture):
     pixels, masks = picture
     loud = pixels.copy()
     outside = masks.paint(np.ones(len(masks), np.int32)) == 0
     loud[outside] = np.random.default_rng(1).random((outside.sum(), 3))
-    np.testing.assert_allclose(meaning.embed(loud, masks), meaning.embed(pixels, masks), atol=1e-5)
+    np.testing.assert_allclose(
+        classifier.embed(loud, masks), classifier.embed(pixels, masks), atol=1e-5
+    )
 
 
 def test_a_cut_out_shows_the_mask_in_its_middle_at_its_own_proportions():
@@ -110,20 +114,20 @@ def test_a_cut_out_shows_the_mask_in_its_middle_at_its_own_proportions():
     assert (int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])) == (19, 28, 4, 43)
 
 
-def test_grey_pictures_do_and_a_picture_without_masks_gives_none(meaning):
+def test_grey_pictures_do_and_a_picture_without_masks_gives_none(classifier):
     grey = np.full((20, 30, 1), 0.5, np.float32)
     labels = np.zeros((20, 30), np.int32)
-    assert meaning.embed(grey, Masks.from_labels(labels)).shape == (0, 24)
+    assert classifier.embed(grey, Masks.from_labels(labels)).shape == (0, 24)
     labels[3:9, 4:8] = 1
-    one = meaning.embed(grey, Masks.from_labels(labels))
-    three = meaning.embed(np.repeat(grey, 3, axis=2), Masks.from_labels(labels))
+    one = classifier.embed(grey, Masks.from_labels(labels))
+    three = classifier.embed(np.repeat(grey, 3, axis=2), Masks.from_labels(labels))
     np.testing.assert_allclose(one, three)
-    assert meaning.scores(one[:0], ["red"]).shape == (0, 1)
+    assert classifier.scores(one[:0], ["red"]).shape == (0, 1)
 
 
-def test_progress_ends_at_all_masks(meaning, picture, monkeypatch):
+def test_progress_ends_at_all_masks(classifier, picture, monkeypatch):
     monkeypatch.setattr(clip_match, "BATCH", 3)
-    events = list(meaning.iter_embed(*picture))
+    events = list(classifier.iter_embed(*picture))
     assert [(e.done, e.total) for e in events if isinstance(e, Progress)] == [(3, 4), (4, 4)]
 
 
@@ -145,12 +149,12 @@ class Small:
 def test_with_little_memory_it_goes_on_with_fewer_masks_and_gives_the_same(
     colour_clip, picture, monkeypatch
 ):
-    meaning = ClipMeaning(colour_clip, device="cpu", templates=PLAIN)
-    expected = meaning.embed(*picture)
-    clip = meaning._clip
+    classifier = ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
+    expected = classifier.embed(*picture)
+    clip = classifier._clip
     monkeypatch.setattr(clip_match, "BATCH", 4)
     object.__setattr__(clip, "network", Small(clip.network, 1))
-    job = meaning.iter_embed(*picture)
+    job = classifier.iter_embed(*picture)
     events = []
     found = finish(job, events.append)
     assert [e.text for e in events if isinstance(e, Notice)] == [
@@ -160,26 +164,26 @@ def test_with_little_memory_it_goes_on_with_fewer_masks_and_gives_the_same(
     np.testing.assert_allclose(found, expected, atol=1e-5)
     object.__setattr__(clip, "network", Small(clip.network, 0))
     with pytest.raises(KindredError, match="choose a smaller model or device='cpu'"):
-        meaning.embed(*picture)
+        classifier.embed(*picture)
 
 
 def test_a_contrast_that_is_a_name_itself_is_not_counted_twice():
     assert contrast_beside(["Background", "cell"], ("background", "nothing")) == ["nothing"]
 
 
-def test_its_identity_names_the_weights(meaning, colour_clip):
-    identity = meaning.identity()
+def test_its_identity_names_the_weights(classifier, colour_clip):
+    identity = classifier.identity()
     assert identity["clip"] == colour_clip
     assert identity["sha256"] == file_sha256(Path(colour_clip.partition("/")[2]))
     assert (identity["templates"], identity["contrast"]) == (["{}"], ["background"])
 
 
-def test_pictures_and_masks_that_do_not_go_together_are_refused(meaning, picture):
+def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, picture):
     pixels, masks = picture
     with pytest.raises(InputError, match="give both of the same picture"):
-        meaning.embed(pixels[:30], masks)
+        classifier.embed(pixels[:30], masks)
     with pytest.raises(InputError, match=r"must be \(H, W, 1\) or \(H, W, 3\)"):
-        meaning.embed(pixels[..., 0], masks)
+        classifier.embed(pixels[..., 0], masks)
 
 
 def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_path, monkeypatch):
@@ -192,9 +196,9 @@ def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_pat
     monkeypatch.setattr(hub, "urlopen", refuse)
     monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsError, match="on another machine and put it at") as caught:
-        ClipMeaning("ViT-B-16/laion2b_s34b_b88k", device="cpu")
+        ClipMatcher("ViT-B-16/laion2b_s34b_b88k", device="cpu")
     assert "open_clip_model.safetensors" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(OptionError, match="names no weights"):
-        ClipMeaning("ViT-B-16", device="cpu")
+        ClipMatcher("ViT-B-16", device="cpu")

@@ -59,9 +59,9 @@ def trained(data, config, tmp_path):
 def test_a_few_dozen_steps_make_it_better_than_clip_alone(data, config, tmp_path):
     trainer = start(data, tmp_path, dataclasses.replace(config, max_steps=30))
     pictures = [*trainer.examples, *trainer.validation]
-    before = score_classes(trainer.meaning(), pictures, trainer.names)["mIoU"]
+    before = score_classes(trainer.classifier(), pictures, trainer.names)["mIoU"]
     losses = [trainer.train_step()["loss"] for _ in range(30)]
-    after = score_classes(trainer.meaning(), pictures, trainer.names)["mIoU"]
+    after = score_classes(trainer.classifier(), pictures, trainer.names)["mIoU"]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert after > before + 0.03
 
@@ -99,8 +99,8 @@ def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, 
     best = out / "best.safetensors"
     assert str(best) in capsys.readouterr().out
     assert is_esc(best)
-    meaning = open_esc(best, device="cpu")
-    identity = meaning.identity()
+    classifier = open_esc(best, device="cpu")
+    identity = classifier.identity()
     assert identity["clip"] == config.clip
     assert identity["weights"]["name"] == str(best)
     _, _, info = load_esc(best)
@@ -109,7 +109,7 @@ def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, 
     assert EscTrainConfig(**info["train_config"]) == config
     assert set(info["validation"]) == {"mIoU", "IoU red", "IoU green"}
     picture = np.random.default_rng(0).random((40, 56, 3)).astype(np.float32)
-    found = finish(meaning.iter_class_map(picture, ["red", "a word never trained on"]))
+    found = finish(classifier.iter_class_map(picture, ["red", "a word never trained on"]))
     assert found.shape == (2, 40, 56)
     assert found.dtype == np.float32
     assert 0 <= found.min() <= found.max() <= 1
@@ -124,24 +124,24 @@ def test_a_disk_without_room_leaves_the_earlier_file(trained, files_up_to):
 
 
 def test_names_in_another_order_give_the_same_maps_and_grey_pictures_do(trained):
-    meaning = open_esc(trained, device="cpu")
+    classifier = open_esc(trained, device="cpu")
     grey = np.random.default_rng(0).random((48, 48, 1)).astype(np.float32)
-    one = finish(meaning.iter_class_map(grey, ["red", "green", "blue"]))
-    two = finish(meaning.iter_class_map(grey.repeat(3, 2), ["blue", "red", "green"]))
+    one = finish(classifier.iter_class_map(grey, ["red", "green", "blue"]))
+    two = finish(classifier.iter_class_map(grey.repeat(3, 2), ["blue", "red", "green"]))
     np.testing.assert_allclose(one, two[[1, 2, 0]], atol=1e-4)
 
 
 def test_a_large_picture_is_looked_at_as_a_whole_and_in_tiles(trained):
-    meaning = open_esc(trained, device="cpu")
+    classifier = open_esc(trained, device="cpu")
     large = np.random.default_rng(0).random((70, 130, 3)).astype(np.float32)
-    job = meaning.iter_class_map(large, ["red"])
+    job = classifier.iter_class_map(large, ["red"])
     events = []
     found = finish(job, events.append)
     assert all(isinstance(event, Progress) for event in events)
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total > 4
     assert found.shape == (1, 70, 130)
-    whole = meaning._look(torch.from_numpy(large.transpose(2, 0, 1)), ["red"])
+    whole = classifier._look(torch.from_numpy(large.transpose(2, 0, 1)), ["red"])
     tiles = 2 * found - whole
     assert -1e-4 < tiles.min() <= tiles.max() < 1 + 1e-4, "the mean of both"
 

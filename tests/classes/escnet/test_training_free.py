@@ -8,7 +8,7 @@ import torch
 
 from napari_kindred.classes.escnet import training_free
 from napari_kindred.classes.escnet.pseudo_prompts import pseudo_prompts
-from napari_kindred.classes.escnet.training_free import FreeEscMeaning, best_answers
+from napari_kindred.classes.escnet.training_free import FreeEscPredictor, best_answers
 from napari_kindred.core.errors import InputError, KindredError
 from napari_kindred.core.events import finish
 from napari_kindred.models.download import file_sha256
@@ -19,8 +19,8 @@ PLAIN = ("{}",)
 
 
 @pytest.fixture
-def meaning(colour_clip, sam_file):
-    return FreeEscMeaning(colour_clip, str(sam_file), device="cpu", templates=PLAIN)
+def classifier(colour_clip, sam_file):
+    return FreeEscPredictor(colour_clip, str(sam_file), device="cpu", templates=PLAIN)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def iou(one, two):
 
 
 def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
-    meaning, scene, monkeypatch
+    classifier, scene, monkeypatch
 ):
     """The SAM answers with the whole picture, the square under the point, and nothing."""
     pixels, labels = scene
@@ -51,11 +51,11 @@ def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
     # What a CLIP would see on 8 x 8 patches, if it knew the classes but no edges.
     truth = torch.from_numpy(np.array([labels == value for value in (2, 1)], np.float32))
     odds = torch.logit(0.1 + 0.8 * torch.nn.functional.adaptive_avg_pool2d(truth, 8))
-    seen = training_free.Seen(odds, pseudo_prompts(odds[None], 2))
-    monkeypatch.setattr(FreeEscMeaning, "see", lambda self, batch, names: seen)
+    seen = training_free.ImageFeatures(odds, pseudo_prompts(odds[None], 2))
+    monkeypatch.setattr(FreeEscPredictor, "see", lambda self, batch, names: seen)
     coarse = torch.nn.functional.interpolate(odds[None], (64, 64), mode="bilinear")[0].sigmoid()
-    monkeypatch.setattr(FreeEscMeaning, "_ask", know)
-    found = finish(meaning.iter_class_map(pixels, names))
+    monkeypatch.setattr(FreeEscPredictor, "_ask", know)
+    found = finish(classifier.iter_class_map(pixels, names))
     for number, value in enumerate((2, 1)):
         own = labels == value
         sharp, blurred = (
@@ -65,10 +65,10 @@ def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
         assert sharp > max(0.85, blurred + 0.05)
 
 
-def test_any_sam_gives_probabilities_of_the_picture_s_size(meaning):
+def test_any_sam_gives_probabilities_of_the_picture_s_size(classifier):
     picture = np.random.default_rng(0).random((40, 70, 1)).astype(np.float32)
     events = []
-    job = meaning.iter_class_map(picture, ["red", "a word nobody taught"])
+    job = classifier.iter_class_map(picture, ["red", "a word nobody taught"])
     found = finish(job, events.append)
     assert found.shape == (2, 40, 70)
     assert found.dtype == np.float32
@@ -76,19 +76,19 @@ def test_any_sam_gives_probabilities_of_the_picture_s_size(meaning):
     assert [(e.done, e.total) for e in events] == [(1, 1)]
 
 
-def test_names_in_another_order_give_the_same_maps(meaning, scene):
-    one = finish(meaning.iter_class_map(scene[0], ["red", "green", "blue"]))
-    two = finish(meaning.iter_class_map(scene[0], ["blue", "red", "green"]))
+def test_names_in_another_order_give_the_same_maps(classifier, scene):
+    one = finish(classifier.iter_class_map(scene[0], ["red", "green", "blue"]))
+    two = finish(classifier.iter_class_map(scene[0], ["blue", "red", "green"]))
     np.testing.assert_allclose(one, two[[1, 2, 0]], atol=1e-4)
 
 
-def test_prompts_lie_on_the_things_in_pixels_of_sam_s_input(meaning):
+def test_prompts_lie_on_the_things_in_pixels_of_sam_s_input(classifier):
     """A picture half as high as wide, blue at its right: SAM sees it 32 x 64."""
     pixels = np.full((60, 120, 3), 0.5, np.float32)
     pixels[20:40, 90:110] = (0.1, 0.2, 0.9)
     with torch.inference_mode():
-        seen = meaning.see(torch.from_numpy(pixels.transpose(2, 0, 1))[None], ["blue"])
-        points, masks, kinds = meaning._asked(seen.prompts, (32, 64), (16, 32), 32)
+        seen = classifier.see(torch.from_numpy(pixels.transpose(2, 0, 1))[None], ["blue"])
+        points, masks, kinds = classifier._asked(seen.prompts, (32, 64), (16, 32), 32)
     assert kinds.tolist() == [0] * len(points)
     x, y = points[0, 0].tolist()
     assert 90 * 64 / 120 - 4 < x < 110 * 64 / 120 + 4
@@ -101,14 +101,14 @@ def test_prompts_lie_on_the_things_in_pixels_of_sam_s_input(meaning):
     assert (masks[:, :, 16:] == -8).all(), "nothing below the picture"
 
 
-def test_the_answers_are_sam_s_own(meaning, sam):
+def test_the_answers_are_sam_s_own(classifier, sam):
     prompts = pseudo_prompts(torch.rand(1, 2, 8, 8), 2)
     embedding = torch.randn(1, 32, 8, 8)
     with torch.inference_mode():
-        points, masks, _ = meaning._asked(prompts, (64, 64), (32, 32), 32)
-        found, quality = meaning._ask(embedding, points, masks)
+        points, masks, _ = classifier._asked(prompts, (64, 64), (32, 32), 32)
+        found, quality = classifier._ask(embedding, points, masks)
         for i in range(len(points)):
-            own = meaning._sam
+            own = classifier._sam
             sparse, dense = own.prompt_encoder(
                 (points[i : i + 1], torch.ones(1, 1)), None, masks[i : i + 1]
             )
@@ -133,28 +133,28 @@ def test_of_three_masks_the_one_is_taken_that_fits_its_own_class_best():
     torch.testing.assert_close(trust, torch.tensor([0.8 * 0.9, 0.8 * 0.8]))
 
 
-def test_a_large_picture_is_looked_at_tile_by_tile(meaning, monkeypatch):
+def test_a_large_picture_is_looked_at_tile_by_tile(classifier, monkeypatch):
     monkeypatch.setattr(training_free, "SMALLEST", 32)
     large = np.random.default_rng(0).random((70, 130, 3)).astype(np.float32)
-    events = list(meaning.iter_class_map(large, ["red"]))
+    events = list(classifier.iter_class_map(large, ["red"]))
     assert len(events) > 3
     assert events[-1].done == events[-1].total
 
 
-def test_its_identity_names_both_weights(meaning, colour_clip, sam_file):
-    identity = meaning.identity()
+def test_its_identity_names_both_weights(classifier, colour_clip, sam_file):
+    identity = classifier.identity()
     assert identity["clip"] == colour_clip
     assert identity["weights"] == {"name": str(sam_file), "sha256": file_sha256(sam_file)}
     assert identity["templates"] == ["{}"]
 
 
-def test_what_is_no_picture_and_too_little_memory_are_one_sentence(meaning, scene, monkeypatch):
+def test_what_is_no_picture_and_too_little_memory_are_one_sentence(classifier, scene, monkeypatch):
     with pytest.raises(InputError, match=r"must be \(H, W, 1\) or \(H, W, 3\)"):
-        finish(meaning.iter_class_map(scene[0][..., :2], ["red"]))
+        finish(classifier.iter_class_map(scene[0][..., :2], ["red"]))
 
     def full(self, batch, names):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(FreeEscMeaning, "see", full)
+    monkeypatch.setattr(FreeEscPredictor, "see", full)
     with pytest.raises(KindredError, match="choose smaller ones, or device='cpu'"):
-        finish(meaning.iter_class_map(scene[0], ["red"]))
+        finish(classifier.iter_class_map(scene[0], ["red"]))

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def widget(viewer: Any, movie: Any) -> ClassesWidget:
     """The widget as napari's menu opens it, asking for examples."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Classes by name")
-    widget.meaning.kind.value = "examples"
+    widget.classifier.kind.value = "examples"
     return widget
 
 
@@ -49,7 +49,7 @@ def movie(viewer: Any) -> Any:
 
 @pytest.fixture
 def box(widget: ClassesWidget) -> ExamplesBox:
-    return widget.meaning.examples
+    return widget.classifier.examples
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_what_was_collected_outlives_the_window(
     mark("points", [[0, 20, 20]], "nucleus", name="dots")
     viewer.window.remove_dock_widget(widget.native)
     again = ClassesWidget(viewer)
-    assert listed(again.meaning.examples) == ["nucleus: 1 point of 'dots'"]
+    assert listed(again.classifier.examples) == ["nucleus: 1 point of 'dots'"]
     again.native.close()
 
 
@@ -160,8 +160,8 @@ def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
 
     assert box.save.enabled
     widget.save_learnt(path=tmp_path / "mine.kindred")
-    widget.meaning.kind.value = "vocabulary"
-    widget.meaning.vocabulary.take_file(tmp_path / "mine.kindred")
+    widget.classifier.kind.value = "vocabulary"
+    widget.classifier.vocabulary.take_file(tmp_path / "mine.kindred")
     until(lambda: widget.run.enabled)
     again = run(timeout=SLOW)
     np.testing.assert_array_equal(again.data, layer.data)
@@ -183,7 +183,7 @@ def test_learning_is_measured_and_need_not_be_repeated(
     assert widget.status.value.startswith("Learnt nucleus from ")
     config = widget.check()
     assert box.learnt(config) is not None
-    assert widget.meaning.meant(config).arguments() == {"vocabulary": box.learnt(config)}
+    assert widget.classifier.meant(config).arguments() == {"vocabulary": box.learnt(config)}
     widget.form.inputs["seed"].value = 3
     assert box.learnt(widget.check()) is None
 
@@ -223,10 +223,10 @@ def test_a_clip_that_is_not_on_this_machine_is_one_sentence_and_no_layer(
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "urlopen", refuse)
-    widget.meaning.kind.value = "clip"
+    widget.classifier.kind.value = "clip"
     widget.names.names = ("nucleus",)
     until(lambda: widget.run.enabled, timeout=SLOW)
-    assert "to be downloaded when first used" in widget.meaning.clip.about.value
+    assert "to be downloaded when first used" in widget.classifier.clip.about.value
     before = [layer.name for layer in viewer.layers]
     assert run(timeout=SLOW) is None
     assert "could not be downloaded (no network)" in widget.status.value

@@ -110,7 +110,7 @@ def test_classes_become_one_under_a_new_name(
     faint = np.isin(shaded, (90, 150))
     np.testing.assert_array_equal(layer.data, np.where(faint, 1, np.where(shaded == 250, 2, 0)))
     assert widget.names.names == ("faint", "bright")
-    assert widget.meaning.vocabulary.choice.value == "faint (shades)"
+    assert widget.classifier.vocabulary.choice.value == "faint (shades)"
     assert widget.run.enabled
     assert widget.status.value == "dim, grey are now 'faint'."
 
@@ -200,6 +200,6 @@ def test_all_of_it_fits_a_small_screen(
 ) -> None:
     widget.form.more.native.click()
     for kind in ("vocabulary", "examples", "clip"):
-        widget.meaning.kind.value = kind
+        widget.classifier.kind.value = kind
         assert widget.native.minimumSizeHint().width() <= 400
         assert widget.native.minimumSizeHint().height() <= 400

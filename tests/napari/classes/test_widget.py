@@ -52,7 +52,7 @@ def truth(shaded: np.ndarray) -> np.ndarray:
 def test_the_names_that_a_vocabulary_knows_are_listed_and_added_by_a_click(
     widget: ClassesWidget, movie: Any
 ) -> None:
-    box = widget.meaning.vocabulary
+    box = widget.classifier.vocabulary
     for name in ALL:
         assert f">{name}</a>" in box.about.value
     box.about.native.linkActivated.emit("1")
@@ -101,7 +101,7 @@ def test_a_damaged_vocabulary_is_one_sentence_and_another_can_be_chosen(
 ) -> None:
     whole = shades.save(tmp_path / "whole.kindred").read_bytes()
     (tmp_path / "half.kindred").write_bytes(whole[: len(whole) // 2])
-    box = named.meaning.vocabulary
+    box = named.classifier.vocabulary
     box.take_file(tmp_path / "half.kindred")
     assert not named.run.enabled
     until(lambda: "half.kindred" in box.about.value)
@@ -114,17 +114,17 @@ def test_a_damaged_vocabulary_is_one_sentence_and_another_can_be_chosen(
 
 
 def test_what_another_way_needs_takes_the_place_of_the_vocabulary(named: ClassesWidget) -> None:
-    pages = named.meaning._pages
+    pages = named.classifier._pages
     for kind in ("examples", "clip", "vocabulary"):
-        named.meaning.kind.value = kind
+        named.classifier.kind.value = kind
         assert [name for name, page in pages.items() if not page.native.isHidden()] == [kind]
     assert named.run.enabled
 
 
 def test_a_clip_that_there_is_not_is_one_sentence(named: ClassesWidget, until: Any) -> None:
-    named.meaning.kind.value = "clip"
+    named.classifier.kind.value = "clip"
     assert not named.run.enabled
-    clip = named.meaning.clip
+    clip = named.classifier.clip
     box = clip.choice.native
     box.setEditText("ViT-B-16/no_such_weights")
     box.lineEdit().editingFinished.emit()

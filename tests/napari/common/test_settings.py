@@ -163,27 +163,27 @@ def test_names_and_what_they_mean_are_there_again_until_defaults_are_taken(
 ) -> None:
     again = ClassesWidget(viewer)
     assert again.names.toPlainText() == "dim, bright"
-    assert again.meaning.kind.value == "vocabulary"
-    assert again.meaning.vocabulary.name == asked.meaning.vocabulary.name
-    until(lambda: again.meaning.vocabulary.vocabulary is not None)
-    assert again.meaning.vocabulary.vocabulary.names == ("dim", "grey", "bright")
+    assert again.classifier.kind.value == "vocabulary"
+    assert again.classifier.vocabulary.name == asked.classifier.vocabulary.name
+    until(lambda: again.classifier.vocabulary.vocabulary is not None)
+    assert again.classifier.vocabulary.vocabulary.names == ("dim", "grey", "bright")
     assert again.check().threshold == 0.4
     again.defaults.native.click()
     assert again.names.toPlainText() == ""
-    assert again.meaning.vocabulary.name == "microscopy"
+    assert again.classifier.vocabulary.name == "microscopy"
     again.let_go()
 
 
 def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_taken(
     viewer: Any, asked: ClassesWidget
 ) -> None:
-    Path(asked.meaning.vocabulary.name).unlink()
+    Path(asked.classifier.vocabulary.name).unlink()
     again, third = ClassesWidget(viewer), ClassesWidget(viewer)
     assert "'shades.kindred'" in again.status.value
     assert "is gone" in again.status.value
     assert "gone" not in third.status.value
     for widget in (again, third):
-        assert widget.meaning.vocabulary.name == "microscopy"
+        assert widget.classifier.vocabulary.name == "microscopy"
         assert widget.names.toPlainText() == ""
         assert widget.panel.threshold == 0.4
         widget.let_go()
@@ -198,7 +198,7 @@ def test_the_names_of_regrouped_classes_are_not_kept_without_their_meaning(
     until(lambda: not asked.bar.busy)
     again = ClassesWidget(viewer)
     assert again.names.toPlainText() == ""
-    assert again.meaning.vocabulary.name == "microscopy"
+    assert again.classifier.vocabulary.name == "microscopy"
     again.let_go()
 
 
@@ -206,17 +206,17 @@ def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
     viewer: Any, options: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.pt"
-    clip = {"meaning": "clip", "name": f"ViT-B-16/{file}", "file": str(file), "names": "road"}
+    clip = {"classifier": "clip", "name": f"ViT-B-16/{file}", "file": str(file), "names": "road"}
     file.write_bytes(b"")
     options(json.dumps({"Classes": {"asked": clip}}))
     chosen = ClassesWidget(viewer)
-    assert chosen.meaning.asked() == {key: clip[key] for key in ("meaning", "name", "file")}
+    assert chosen.classifier.asked() == {key: clip[key] for key in ("classifier", "name", "file")}
     assert chosen.names.names == ("road",)
     chosen.let_go()
-    options(json.dumps({"Classes": {"asked": {"meaning": "examples", "names": "a"}}}))
+    options(json.dumps({"Classes": {"asked": {"classifier": "examples", "names": "a"}}}))
     gone = ClassesWidget(viewer)
     assert "last until napari is closed" in gone.status.value
-    assert gone.meaning.kind.value == "vocabulary"
+    assert gone.classifier.kind.value == "vocabulary"
     assert gone.names.names == ()
     gone.let_go()
 
@@ -224,16 +224,16 @@ def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
 @pytest.mark.parametrize(
     "strange",
     [
-        5, [], {"names": ["a"]}, {"meaning": "guess", "name": "x", "file": "", "names": "a"},
-        {"meaning": "vocabulary", "name": 5, "file": "\0", "names": 7},
-        {"meaning": [], "name": "microscopy", "file": {}, "names": "a"},
+        5, [], {"names": ["a"]}, {"classifier": "guess", "name": "x", "file": "", "names": "a"},
+        {"classifier": "vocabulary", "name": 5, "file": "\0", "names": 7},
+        {"classifier": [], "name": "microscopy", "file": {}, "names": "a"},
     ],
 )  # fmt: skip
 def test_names_of_another_version_are_left_out(viewer: Any, options: Any, strange: Any) -> None:
     options(json.dumps({"Classes": {"asked": strange, "threshold": 0.3}}))
     widget = ClassesWidget(viewer)
     assert widget.names.names == ()
-    assert widget.meaning.vocabulary.name == "microscopy"
+    assert widget.classifier.vocabulary.name == "microscopy"
     assert widget.panel.threshold == 0.3
     widget.let_go()
 

@@ -149,13 +149,13 @@ def test_the_copied_command_computes_the_same_classes(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    from napari_kindred.classes.classifiers import VocabularyMeaning
+    from napari_kindred.classes.classifiers import VocabularyClassifier
 
-    def open_meaning(*_: Any, vocabulary: Any, **__: Any) -> Any:
+    def open_classifier(*_: Any, vocabulary: Any, **__: Any) -> Any:
         yield from ()
-        return VocabularyMeaning(brightness, None, 0.7, 0.5, vocabulary)
+        return VocabularyClassifier(brightness, None, 0.7, 0.5, vocabulary)
 
-    monkeypatch.setattr("napari_kindred.classes.open.iter_open_meaning", open_meaning)
+    monkeypatch.setattr("napari_kindred.classes.open.iter_open_classifier", open_classifier)
     widget.names.names = ("bright", "dim")
     layer = computed(shaded)
     before = np.asarray(layer.data).copy()

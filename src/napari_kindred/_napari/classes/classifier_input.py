@@ -36,7 +36,7 @@ CLIP_TOOLTIP = (
 )
 
 
-class MeaningBox:
+class ClassifierInput:
     """Shows what the chosen way needs, and tells what is chosen.
 
     Parameters
@@ -66,7 +66,7 @@ class MeaningBox:
         on_name: Callable[[str], Any],
     ) -> None:
         self.kind = ComboBox(
-            label="Meaning from",
+            label="Classes defined by",
             choices=[("a vocabulary", "vocabulary"), ("my examples", "examples"), ("CLIP", "clip")],
             value="vocabulary",
             tooltip="What tells what a name means: a vocabulary that was taught before, examples "
@@ -122,7 +122,7 @@ class MeaningBox:
         name = names.get(kind, "")
         files = [] if name in SHIPPED else [name, name.partition("/")[2]]
         file = next((str(Path(part).absolute()) for part in files if part and there(part)), "")
-        return {"meaning": kind, "name": name, "file": file}
+        return {"classifier": kind, "name": name, "file": file}
 
     def choose(self, entries: Mapping[str, Any]) -> str:
         """Choose what :meth:`asked` returned; the defaults where it is gone, or was something else.
@@ -132,7 +132,7 @@ class MeaningBox:
         str
             What is gone, one sentence; else nothing.
         """
-        kind, name, file = (entries.get(word) for word in ("meaning", "name", "file"))
+        kind, name, file = (entries.get(word) for word in ("classifier", "name", "file"))
         gone = ""
         if isinstance(file, str) and file and there(file) is None:
             gone = f"{Path(file).name!r}, which gave your last run's names their meaning, is gone."

@@ -194,8 +194,12 @@ class Classes:
     @property
     def vocabulary(self) -> Vocabulary | None:
         """What the names mean here, where a vocabulary says so."""
-        seen = self.result.seen
-        return getattr(seen.meaning, "vocabulary", None) if seen is not None else None
+        observations = self.result.observations
+        return (
+            getattr(observations.classifier, "vocabulary", None)
+            if observations is not None
+            else None
+        )
 
 
 def classes_of(layer: Any) -> Classes | None:
@@ -227,20 +231,22 @@ def iter_regrouped(
     OptionError
         When the vocabulary cannot be regrouped so.
     """
-    seen, vocabulary = classes.result.seen, classes.vocabulary
-    assert seen is not None  # noqa: S101 - what has a vocabulary was seen
+    observations, vocabulary = classes.result.observations, classes.vocabulary
+    assert observations is not None  # noqa: S101 - what has a vocabulary was seen
     assert vocabulary is not None  # noqa: S101 - only such classes are offered to be grouped
     # Measuring on examples left out takes several times as long as learning, and changes no label.
     unmeasured = replace(vocabulary, config=replace(vocabulary.config, folds=0))
     coarser = yield from unmeasured.iter_regroup({name: list(members)})
     coarser = replace(coarser, config=vocabulary.config)  # what is made of its file is measured
     coarser = _coloured(coarser, name, classes, members)
-    meaning = replace(seen.meaning, vocabulary=coarser)  # type: ignore[type-var]
+    classifier = replace(observations.classifier, vocabulary=coarser)  # type: ignore[type-var]
     gone = set(map(key, members))
     names = dict.fromkeys(
         name if key(before) in gone else before for before in classes.result.names
     )
-    result = replace(classes.result, seen=replace(seen, meaning=meaning)).with_names(tuple(names))
+    result = replace(
+        classes.result, observations=replace(observations, classifier=classifier)
+    ).with_names(tuple(names))
     call = replace(classes.call, meant=classes.call.meant.grouped(name, members, coarser))
     return replace(classes, result=result, call=call)
 

@@ -186,7 +186,7 @@ class ClassPanel(Container):
         """Show the layer's threshold and table."""
         classes = self.classes
         self._legend.visible = self._tools.visible = classes is not None
-        self.fixed.visible = classes is not None and classes.result.seen is None
+        self.fixed.visible = classes is not None and classes.result.observations is None
         if classes is None:
             return
         self.fixed.value = classes.result.fixed
@@ -247,7 +247,7 @@ class ClassPanel(Container):
         groups = classes is not None and classes.can_be_grouped
         self.group.enabled = groups and len(self.selected()) > 1
         self.save.enabled = classes is not None and classes.vocabulary is not None
-        self.rename.enabled = classes is not None and classes.result.seen is not None
+        self.rename.enabled = classes is not None and classes.result.observations is not None
 
     def _note_paint(self, *_: Any) -> None:
         self._painted = True

@@ -18,7 +18,7 @@ from ..common.form import native_row
 from ..common.layers import LayerImage, keep_copy
 from ..method_widget import Segment, StackWidget
 from .annotations import Target
-from .classifier_input import MeaningBox
+from .classifier_input import ClassifierInput
 from .examples_input import iter_learn
 from .layer import Classes, classes_of
 from .names_editor import NamesBox
@@ -66,7 +66,7 @@ class ClassesWidget(StackWidget):
         super().__init__(viewer, segment or _segment)
         self.min_width = WIDTH
         self._ready = True
-        self.meaning.turn()
+        self.classifier.turn()
         self._dress()
         viewer.events.theme.connect(self._dress)
         viewer.layers.selection.events.active.connect(self._take_result)
@@ -78,10 +78,12 @@ class ClassesWidget(StackWidget):
     def own_inputs(self) -> list[Widget]:
         """Return the rows for names and their meaning; see :class:`StackWidget`."""
         self.names = NamesBox(self._named)
-        self.meaning = MeaningBox(self._viewer, self.target, self._meant_otherwise, self.names.add)
-        self.meaning.examples.learn.changed.connect(self.learn)
-        self.meaning.examples.save.changed.connect(self.save_learnt)
-        return [*self.meaning.rows(), native_row(self.names, "Names", self.names.toolTip())]
+        self.classifier = ClassifierInput(
+            self._viewer, self.target, self._meant_otherwise, self.names.add
+        )
+        self.classifier.examples.learn.changed.connect(self.learn)
+        self.classifier.examples.save.changed.connect(self.save_learnt)
+        return [*self.classifier.rows(), native_row(self.names, "Names", self.names.toolTip())]
 
     def own_outputs(self) -> list[Widget]:
         """Return what there is to do with classes; see :class:`StackWidget`."""
@@ -100,13 +102,13 @@ class ClassesWidget(StackWidget):
 
     def asked(self) -> dict[str, str]:
         """Return the names, as they are typed, and what they mean; see :class:`StackWidget`."""
-        return {**self.meaning.asked(), "names": self.names.toPlainText()}
+        return {**self.classifier.asked(), "names": self.names.toPlainText()}
 
     def ask_again(self, entries: Any) -> str:
         """Enter names together with what they mean, or neither; see :class:`StackWidget`."""
         kept = entries if isinstance(entries, dict) else {}
-        gone = self.meaning.choose(kept)
-        alike = all(kept.get(word) == chosen for word, chosen in self.meaning.asked().items())
+        gone = self.classifier.choose(kept)
+        alike = all(kept.get(word) == chosen for word, chosen in self.classifier.asked().items())
         self.names.setPlainText(str(kept.get("names", "")) if alike else "")
         return gone
 
@@ -127,12 +129,12 @@ class ClassesWidget(StackWidget):
     def _dress(self, *_: Any) -> None:
         """Follow napari's theme."""
         self.names.dress(str(self._viewer.theme))
-        self.meaning.vocabulary.describe()
+        self.classifier.vocabulary.describe()
 
     # -- from what is entered to a run -----------------------------------------------------
 
     def entered(self) -> dict[str, Any]:
-        """Return the threshold, having looked at names and meaning; see :class:`StackWidget`.
+        """Return the threshold, having checked names and classifier; see :class:`StackWidget`.
 
         Raises
         ------
@@ -141,13 +143,13 @@ class ClassesWidget(StackWidget):
         """
         self.names.mark(wrong=False)
         threshold = {"threshold": self.panel.threshold}
-        meant = self.meaning.meant(self.form.config(**threshold))
+        meant = self.classifier.meant(self.form.config(**threshold))
         try:
             names = check_names(self.names.names)
             if meant.vocabulary is not None:
                 meant.vocabulary.scores(np.zeros((0, meant.vocabulary.head.dimension)), names)
             elif meant.kind == "examples":
-                _has_examples(names, self.meaning.examples.classes)
+                _has_examples(names, self.classifier.examples.classes)
         except KindredError:
             self.names.mark(wrong=bool(self.names.names))
             raise
@@ -158,7 +160,7 @@ class ClassesWidget(StackWidget):
         if not self._ready:
             return None
         config = super().check()
-        examples = self.meaning.examples
+        examples = self.classifier.examples
         examples.learn.enabled = not self.bar.busy and bool(examples.collected)
         examples.save.enabled = not self.bar.busy and self._learnt() is not None
         return config
@@ -166,7 +168,7 @@ class ClassesWidget(StackWidget):
     def _learnt(self) -> Vocabulary | None:
         """Return what was learnt from the examples with the options that are entered."""
         try:
-            return self.meaning.examples.learnt(self._teaching())
+            return self.classifier.examples.learnt(self._teaching())
         except KindredError:
             return None
 
@@ -182,12 +184,12 @@ class ClassesWidget(StackWidget):
     def _meant_otherwise(self) -> None:
         if not self._ready:
             return
-        kind = self.meaning.kind.value
-        vocabulary = self.meaning.vocabulary.vocabulary if kind == "vocabulary" else None
+        kind = self.classifier.kind.value
+        vocabulary = self.classifier.vocabulary.vocabulary if kind == "vocabulary" else None
         known = vocabulary.entries if vocabulary is not None else ()
         self.names.suggest({entry.name: entry.colour for entry in known})
         if kind == "examples":
-            for name in self.meaning.examples.classes:
+            for name in self.classifier.examples.classes:
                 if not is_background(name):
                     self.names.add(name)
         self.check()
@@ -201,7 +203,7 @@ class ClassesWidget(StackWidget):
         segment, names, meant = (
             self._segment,
             check_names(self.names.names),
-            self.meaning.meant(config),
+            self.classifier.meant(config),
         )
         return lambda: segment(data, names, config=config, **meant.arguments())
 
@@ -210,7 +212,7 @@ class ClassesWidget(StackWidget):
         names, colours = check_names(self.names.names), self.names.colours()
         return ClassRun(
             self._viewer, layer, image, config, names, colours, self.names.chosen(),
-            self.meaning.meant(config),
+            self.classifier.meant(config),
         )  # fmt: skip
 
     def ended(self, run: Any, result: Any) -> None:
@@ -221,7 +223,7 @@ class ClassesWidget(StackWidget):
             return
         meant = classes.call.meant
         if meant.kind == "examples" and meant.vocabulary is None and classes.vocabulary:
-            examples = self.meaning.examples
+            examples = self.classifier.examples
             if meant.examples == examples.collected:
                 examples.keep(examples.key(classes.call.config), classes.vocabulary)
         self._viewer.layers.selection.active = run.layer
@@ -229,12 +231,12 @@ class ClassesWidget(StackWidget):
 
     def let_go(self) -> None:
         """Wait no longer for what names mean; see :class:`StackWidget`."""
-        self.meaning.abandon()
+        self.classifier.abandon()
         self.panel.abandon()
 
     def learn(self, *_: Any) -> None:
         """Learn from the examples, and measure how well."""
-        examples = self.meaning.examples
+        examples = self.classifier.examples
         if self.bar.busy or not examples.collected:
             return
         try:
@@ -267,8 +269,8 @@ class ClassesWidget(StackWidget):
         meant = classes.call.meant
         last = meant.groups[-1][0]
         origin = "my examples" if meant.kind == "examples" else Path(meant.name).stem
-        self.meaning.vocabulary.offer(f"{last} ({origin})", meant)
-        self.meaning.kind.value = "vocabulary"
+        self.classifier.vocabulary.offer(f"{last} ({origin})", meant)
+        self.classifier.kind.value = "vocabulary"
         self.names.names = classes.result.names
 
     def save_learnt(self, *_: Any, path: Path | None = None) -> None:

@@ -36,7 +36,7 @@ BATCH = 32
 """So many cut-outs are embedded at once."""
 
 
-class ClipMeaning:
+class ClipMatcher:
     """Names taken at their meaning, for masks.
 
     Parameters

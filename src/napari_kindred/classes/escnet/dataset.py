@@ -82,10 +82,10 @@ def load_class_data(data: str | Path | Sequence[str | Path]) -> ClassData:
     train: list[Example] = []
     validation: list[Example] = []
     for folder, table in zip(folders, tables, strict=True):
-        meaning = {value: numbers[key(name)] for value, name in table.items()}
+        classifier = {value: numbers[key(name)] for value, name in table.items()}
         unnamed = _unnamed(folder)
         for found, wanted in zip(load_splits(folder), (train, validation), strict=True):
-            wanted += [_renumbered(example, meaning, unnamed) for example in found]
+            wanted += [_renumbered(example, classifier, unnamed) for example in found]
     if not any((example.labels >= 0).any() for example in train):
         raise InputError("No pixel of the training pictures has a class of classes.csv.")
     digest = hashlib.sha256("\n".join(names.values()).encode())
@@ -131,9 +131,9 @@ def _rows(path: Path) -> list[tuple[int, str]]:
         ) from error
 
 
-def _renumbered(example: Example, meaning: dict[int, int], unnamed: int) -> Example:
-    values = np.array([*meaning, 0 if 0 not in meaning else -1])
-    numbers = np.array([*meaning.values(), unnamed])
+def _renumbered(example: Example, classifier: dict[int, int], unnamed: int) -> Example:
+    values = np.array([*classifier, 0 if 0 not in classifier else -1])
+    numbers = np.array([*classifier.values(), unnamed])
     order = np.argsort(values)
     place = np.searchsorted(values[order], example.labels).clip(0, len(values) - 1)
     known = values[order][place] == example.labels

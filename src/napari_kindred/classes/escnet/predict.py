@@ -30,7 +30,7 @@ LARGE = 1.5
 """Pictures whose longer side is this many times the network's input are looked at in tiles too."""
 
 
-class EscMeaning:
+class EscPredictor:
     """Names taken at their meaning, for pixels, by a trained network.
 
     Parameters
@@ -143,7 +143,7 @@ class EscMeaning:
 
 def open_esc(
     path: str | Path, *, device: str | torch.device = "auto", clip: str = ""
-) -> EscMeaning:
+) -> EscPredictor:
     """Open a trained ESC-Net.
 
     Parameters
@@ -171,7 +171,7 @@ def open_esc(
         "contrast": info["contrast"],
     }
     texts = ClipTexts(opened)
-    return EscMeaning(pupil.to(chosen), texts, info["side"], info["contrast"], identity)
+    return EscPredictor(pupil.to(chosen), texts, info["side"], info["contrast"], identity)
 
 
 def to_picture(pixels: NDArray[np.float32]) -> Tensor:

@@ -29,7 +29,7 @@ from .clip_dense import DenseClip
 from .dataset import IGNORE, NOTHING, ClassData, draw_crop, load_class_data
 from .loss import class_loss
 from .network import EscNet, EscShape
-from .predict import EscMeaning
+from .predict import EscPredictor
 
 if TYPE_CHECKING:
     from ...encoders.clip import OpenedClip
@@ -130,9 +130,9 @@ class EscTrainer(Run):
         pupil.load_state_dict(self.average, strict=False)
         return pupil.eval()
 
-    def meaning(self) -> EscMeaning:
+    def classifier(self) -> EscPredictor:
         """Return the averaged network as it will be used."""
-        return EscMeaning(self.averaged(), self.texts, self.config.side, CONTRAST, {})
+        return EscPredictor(self.averaged(), self.texts, self.config.side, CONTRAST, {})
 
     def describe(self) -> dict[str, Any]:
         """Return what a weights file says about its making."""
@@ -153,17 +153,17 @@ class EscTrainer(Run):
     def score(self) -> dict[str, float]:
         """Mean IoU of the averaged network on the validation pictures, then of each class."""
         chosen = self.validation[: self.config.validate_images]
-        return score_classes(self.meaning(), chosen, self.names)
+        return score_classes(self.classifier(), chosen, self.names)
 
 
 def score_classes(
-    meaning: EscMeaning, examples: Sequence[Example], names: Sequence[str]
+    classifier: EscPredictor, examples: Sequence[Example], names: Sequence[str]
 ) -> dict[str, float]:
     """Score class maps of pictures against their labels.
 
     Parameters
     ----------
-    meaning : EscMeaning
+    classifier : EscPredictor
         Or anything with its ``iter_class_map``.
     examples : sequence of Example
         Of a :class:`.dataset.ClassData`.
@@ -178,7 +178,7 @@ def score_classes(
     pairs = []
     for example in examples:
         pixels = example.pyramid[0].transpose(1, 2, 0).astype(np.float32)
-        plane = finish(meaning.iter_class_map(pixels, names))
+        plane = finish(classifier.iter_class_map(pixels, names))
         best = plane.argmax(0) + 1
         if background:
             best = np.where(plane.max(0) < SURE, 0, best)

@@ -49,7 +49,7 @@ SMALLEST = 256
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageFeatures:
     """A picture as CLIP sees it.
 
     Attributes
@@ -64,7 +64,7 @@ class Seen:
     prompts: PseudoPrompts
 
 
-class FreeEscMeaning:
+class FreeEscPredictor:
     """Names taken at their meaning, for pixels, by a CLIP and a SAM as they are.
 
     Parameters
@@ -188,7 +188,7 @@ class FreeEscMeaning:
                 "device='cpu'."
             ) from error
 
-    def see(self, batch: Tensor, names: Sequence[str]) -> Seen:
+    def see(self, batch: Tensor, names: Sequence[str]) -> ImageFeatures:
         """Correlate a picture (1, 3, H, W) with names, and make prompts of it."""
         clip = self._clip
         fitted = fitted_shape((batch.shape[2], batch.shape[3]), FINER * clip.side)
@@ -202,9 +202,9 @@ class FreeEscMeaning:
         odds = log_odds(correlate(visual, texts), correlate(visual, others), sharpness)
         # What tells a class from the others says where it is better than its cosine alone, in
         # which large differences between places are the same for every name.
-        return Seen(odds[0], pseudo_prompts(odds, self._regions, self._above))
+        return ImageFeatures(odds[0], pseudo_prompts(odds, self._regions, self._above))
 
-    def _name(self, batch: Tensor, seen: Seen) -> Tensor:
+    def _name(self, batch: Tensor, features: ImageFeatures) -> Tensor:
         """Ask the SAM for masks, and return how probable each name is, (C, H, W)."""
         shape = (batch.shape[2], batch.shape[3])
         size = fitted_shape(shape, self._sam.image_encoder.img_size)
@@ -213,9 +213,9 @@ class FreeEscMeaning:
         # Masks are decided on SAM's own grid of four places a token, of which the picture has some.
         whole = self._sam.image_encoder.img_size
         rows, columns = (max(1, round(4 * grid * n / whole)) for n in size)
-        chances = F.interpolate(seen.odds[None], (rows, columns), mode="bilinear")[0].sigmoid()
+        chances = F.interpolate(features.odds[None], (rows, columns), mode="bilinear")[0].sigmoid()
         named, cover = chances.clone(), torch.zeros_like(chances[:1])
-        points, masks, kinds = self._asked(seen.prompts, size, (rows, columns), 4 * grid)
+        points, masks, kinds = self._asked(features.prompts, size, (rows, columns), 4 * grid)
         sure, kept = cover.clone(), torch.ones_like(chances)
         for start in range(0, len(kinds), CHUNK):
             some = slice(start, start + CHUNK)
