@@ -235,7 +235,7 @@ def test_whatever_a_unit_raises_in_a_thread_is_one_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(EntityNetwork, "forward", fail)
-        with pytest.raises(KindredError, match="A unit of work failed") as caught:
+        with pytest.raises(KindredError, match="A task failed") as caught:
             nk.segment_entities(movie, axes="TYX", scale=1.0, scheduler="threads")
     assert "\n" not in str(caught.value)
     assert nk.segment_entities(movie[0], axes="YX", scale=1.0).labels.max() == 6

@@ -252,7 +252,7 @@ def test_a_killed_run_started_again_gives_the_same_labels_without_encoding_twice
     same(result, cluster_stack(noisy, cache=FeatureCache(limit=0), **SIX))
 
 
-# -- the unit of work ------------------------------------------------------------------------
+# -- the task -------------------------------------------------------------------------------
 
 
 def elsewhere(thing: Any) -> Any:

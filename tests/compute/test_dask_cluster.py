@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-import scale_units as units
+import remote_tasks as tasks
 from napari_kindred.compute.dask_cluster import open_workers
-from napari_kindred.compute.tasks import FrameAt, Terms, Tool, work
+from napari_kindred.compute.tasks import FrameAt, RunSettings, Tool, work
 from napari_kindred.core.errors import InputError, KindredError, OptionError
 from napari_kindred.core.events import Notice, finish
 from napari_kindred.images.stack import ImageStack
@@ -36,30 +36,30 @@ def ahead(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("client") if request.param == "cluster" else request.param
 
 
-def results(scheduler: Any, unit: Callable[..., Any], tasks: Any) -> list[Any]:
+def results(scheduler: Any, task: Callable[..., Any], calls: Any) -> list[Any]:
     with open_workers(scheduler, "cpu") as workers:
-        return [finish(job) for job in workers.jobs(unit, 10, units.opened, tasks)]
+        return [finish(job) for job in workers.jobs(task, 10, tasks.opened, calls)]
 
 
 # -- results ------------------------------------------------------------------------------------
 
 
 def test_results_come_in_the_order_of_their_tasks(scheduler: Any) -> None:
-    tasks = ((number,) for number in range(12))
-    assert results(scheduler, units.add, tasks) == list(range(10, 22))
+    calls = ((number,) for number in range(12))
+    assert results(scheduler, tasks.add, calls) == list(range(10, 22))
 
 
 def test_tasks_are_taken_a_few_ahead_and_never_all_at_once(scheduler: Any) -> None:
     taken = []
 
-    def tasks() -> Iterator[tuple[int]]:
+    def calls() -> Iterator[tuple[int]]:
         for number in range(40):
             taken.append(number)
             yield (number,)
 
     lead = []
     with open_workers(scheduler, "cpu") as workers:
-        jobs = workers.jobs(units.add, 10, units.opened, tasks())
+        jobs = workers.jobs(tasks.add, 10, tasks.opened, calls())
         for done, job in enumerate(jobs):
             lead.append(len(taken) - done)
             finish(job)
@@ -70,7 +70,7 @@ def test_tasks_are_taken_a_few_ahead_and_never_all_at_once(scheduler: Any) -> No
 def test_what_a_unit_says_is_heard_where_the_run_was_started(scheduler: Any) -> None:
     heard: list[Any] = []
     with open_workers(scheduler, "cpu") as workers:
-        for job in workers.jobs(units.add, 10, units.opened, [(7,), (8,)]):
+        for job in workers.jobs(tasks.add, 10, tasks.opened, [(7,), (8,)]):
             finish(job, heard.append)
     notices = [event.text for event in heard if isinstance(event, Notice)]
     assert notices == ["7 was added.", "8 was added."]
@@ -78,7 +78,7 @@ def test_what_a_unit_says_is_heard_where_the_run_was_started(scheduler: Any) -> 
 
 def test_provenance_says_who_worked(client: Any) -> None:
     with open_workers(client, "cpu") as workers:
-        for job in workers.jobs(units.add, 10, units.opened, [(n,) for n in range(8)]):
+        for job in workers.jobs(tasks.add, 10, tasks.opened, [(n,) for n in range(8)]):
             finish(job)
         assert re.fullmatch(r"cpu \(.*, 1 Dask worker|cpu \(.*, 2 Dask workers", workers.describe())
 
@@ -90,15 +90,15 @@ def test_workers_compute_with_as_many_threads_as_the_process_that_asks(ahead: An
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        terms = Terms.here("cpu")
-        assert results(ahead, units.threads, [()] * 4) == [(3, terms.blas)] * 4
+        settings = RunSettings.here("cpu")
+        assert results(ahead, tasks.threads, [()] * 4) == [(3, settings.blas)] * 4
     finally:
         torch.set_num_threads(before)
 
 
 def test_a_lazy_image_is_computed_by_the_unit_that_reads_it(client: Any) -> None:
     images = [da.full((8, 8), number, chunks=4) for number in range(4)]
-    sums = results(client, units.total, [(image,) for image in images])
+    sums = results(client, tasks.total, [(image,) for image in images])
     assert sums == [64 * number for number in range(4)]
 
 
@@ -139,32 +139,32 @@ def test_frames_travel_with_their_pixels_only_where_they_have_no_place_of_their_
 
 def test_an_error_that_a_unit_raises_on_purpose_arrives_as_it_is(scheduler: Any) -> None:
     with pytest.raises(InputError, match=r"^Frame 0 is damaged; copy it again\.$"):
-        results(scheduler, units.refuse, [(0,)])
+        results(scheduler, tasks.refuse, [(0,)])
 
 
 def test_another_error_arrives_as_one_sentence(ahead: Any) -> None:
     with pytest.raises(KindredError, match="ZeroDivisionError: division") as caught:
-        results(ahead, units.stumble, [(0,)])
+        results(ahead, tasks.stumble, [(0,)])
     assert "\n" not in str(caught.value)
 
 
 def test_a_worker_that_dies_is_survived(client: Any, tmp_path: Path) -> None:
-    tasks = [(number, tmp_path / "died") for number in range(10)]
-    assert results(client, units.die_once, tasks) == list(range(10, 20))
+    calls = [(number, tmp_path / "died") for number in range(10)]
+    assert results(client, tasks.die_once, calls) == list(range(10, 20))
     assert (tmp_path / "died").exists()
 
 
 def test_closing_leaves_what_is_not_begun_and_stops_what_is(ahead: Any, tmp_path: Path) -> None:
     with open_workers(ahead, "cpu") as workers:
-        tasks = ((number, tmp_path) for number in range(100))
-        job = next(workers.jobs(units.write_down, 10, units.opened, tasks))
+        calls = ((number, tmp_path) for number in range(100))
+        job = next(workers.jobs(tasks.write_down, 10, tasks.opened, calls))
         while not list(tmp_path.iterdir()):
             next(job)
         job.close()
     time.sleep(0.5)
     begun = set(tmp_path.iterdir())
     assert len(begun) <= 6
-    assert results(ahead, units.add, [(1,)]) == [11]  # they are free for others
+    assert results(ahead, tasks.add, [(1,)]) == [11]  # they are free for others
     assert {path.name.split()[0] for path in begun | set(tmp_path.iterdir())} == {"begun"}
 
 
@@ -176,7 +176,7 @@ def test_a_cluster_without_workers_says_so_and_one_that_is_lost_too() -> None:
         Client(cluster, set_as_default=False) as own,
     ):
         with open_workers(own, "cpu") as workers:
-            job = next(workers.jobs(units.add, 10, units.opened, [(1,)]))
+            job = next(workers.jobs(tasks.add, 10, tasks.opened, [(1,)]))
             told = next(event for event in job if isinstance(event, Notice))
             assert f"start one: dask worker {cluster.scheduler_address}" in told.text
             own.close()
@@ -189,12 +189,14 @@ def test_a_cluster_without_workers_says_so_and_one_that_is_lost_too() -> None:
 def test_another_version_is_told_both_numbers(client: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("napari_kindred.compute.tasks.__version__", "0.0.7")
     with pytest.raises(KindredError, match=r"has napari-kindred \d.*, .* started with 0\.0\.7"):
-        results(client, units.add, [(1,)])
+        results(client, tasks.add, [(1,)])
 
 
 def test_a_unit_nobody_waits_for_is_left_at_its_next_event() -> None:
     steps = iter([False, True])
-    told = work(Tool(units.opened), units.add, (1,), Terms.here("cpu"), lambda: next(steps), "me")
+    told = work(
+        Tool(tasks.opened), tasks.add, (1,), RunSettings.here("cpu"), lambda: next(steps), "me"
+    )
     assert told is None
 
 
@@ -232,5 +234,5 @@ def test_an_address_and_a_scheduler_file_lead_to_the_same_cluster(
     file = tmp_path / "scheduler.json"
     file.write_text(json.dumps({"type": "Scheduler", "address": client.scheduler.address}))
     for way in (client.scheduler.address, file):
-        assert results(way, units.add, [(1,), (2,)]) == [11, 12]
+        assert results(way, tasks.add, [(1,), (2,)]) == [11, 12]
     assert client.status == "running"

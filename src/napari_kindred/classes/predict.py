@@ -145,7 +145,7 @@ class ObservedFrame:
 def iter_observe(
     tool: tuple[Classifier, ImageStack | None], frame: FrameAt
 ) -> Generator[Progress | Notice, None, ObservedFrame]:
-    """Look at one frame; the unit of work of :func:`iter_segment_classes`.
+    """Look at one frame; the task of :func:`iter_segment_classes`.
 
     Parameters
     ----------

@@ -180,7 +180,7 @@ def _keep_surely(keep: Callable[[Segmentation], None], result: Segmentation) -> 
 
 
 def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:
-    """Work on an image file; the unit of work of a folder, as other processes take it."""
+    """Work on an image file; the task of a folder, as other processes take it."""
     yield Progress(0, 1, "reading")
     image = replace(read_image(path), path=None)
     frames = ImageStack.open(image, task.config.axes, task.config.channel)

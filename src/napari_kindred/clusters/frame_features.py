@@ -114,7 +114,7 @@ def encode_frame(
     basis: Basis | None,
     looked: bool = False,
 ) -> Generator[Progress | Notice, None, Kept]:
-    """Encode a frame; one unit of work, of which nothing depends on other frames.
+    """Encode a frame; one task, of which nothing depends on other frames.
 
     Parameters
     ----------

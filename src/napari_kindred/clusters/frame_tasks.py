@@ -1,4 +1,4 @@
-"""The unit of work of a movie's first pass: one frame, known from before or encoded."""
+"""The task of a movie's first pass: one frame, known from before or encoded."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What the units of a run have in common.
+class TaskContext:
+    """What the tasks of a run have in common.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Kit:
     known : Known
     how : Encoding
     frames : ImageStack or None
-        The movie, where units read it themselves.
+        The movie, where tasks read it themselves.
     range : tuple of two floats
         Intensities that become 0 and 1.
     """
@@ -48,10 +48,10 @@ class Kit:
     range: tuple[float, float]
 
 
-def opener_of(kit: Kit, cache: FeatureCache) -> Callable[[], Kit]:
+def opener_of(context: TaskContext, cache: FeatureCache) -> Callable[[], TaskContext]:
     """Return what opens a kit in another process, with the same weights."""
-    how = replace(kit.how, encoder=absolute(kit.how.encoder))
-    return partial(_open, how, kit.encoder.sha256, cache, kit.frames, kit.range)
+    how = replace(context.how, encoder=absolute(context.how.encoder))
+    return partial(_open, how, context.encoder.sha256, cache, context.frames, context.range)
 
 
 def _open(
@@ -60,14 +60,14 @@ def _open(
     cache: FeatureCache,
     frames: ImageStack | None,
     span: tuple[float, float],
-) -> Kit:
+) -> TaskContext:
     encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))
     check_same(how.encoder, encoder.sha256, sha256)
-    return Kit(encoder, Known(cache, encoder, how), how, frames, span)
+    return TaskContext(encoder, Known(cache, encoder, how), how, frames, span)
 
 
 def iter_kept(
-    kit: Kit,
+    context: TaskContext,
     index: tuple[int, ...],
     pixels: NDArray[np.float32] | None,
     basis: Basis | None,
@@ -77,7 +77,7 @@ def iter_kept(
 
     Parameters
     ----------
-    kit : Kit
+    context : TaskContext
     index : tuple of int
         Of the frame.
     pixels : ndarray of float32, (H, W, C), or None
@@ -86,14 +86,14 @@ def iter_kept(
         As in :func:`.frame_features.encode_frame`.
     """
     if pixels is None:
-        if kit.frames is None:
+        if context.frames is None:
             raise InputError("A frame came without its pixels; give the movie itself.")
-        pixels = normalise_to(kit.frames.read(index).pixels, *kit.range)
+        pixels = normalise_to(context.frames.read(index).pixels, *context.range)
     content = content_of(pixels)
-    kept = kit.known.get(content, basis, looked)
+    kept = context.known.get(content, basis, looked)
     if kept is not None:
         return kept, True
-    job, as_asked = encode_frame(kit.encoder, pixels, kit.how, basis, looked), True
+    job, as_asked = encode_frame(context.encoder, pixels, context.how, basis, looked), True
     while True:
         try:
             event = next(job)
@@ -102,5 +102,5 @@ def iter_kept(
             break
         as_asked = as_asked and not isinstance(event, Notice)
         yield event
-    kit.known.put(content, basis, looked, kept)
+    context.known.put(content, basis, looked, kept)
     return kept, False

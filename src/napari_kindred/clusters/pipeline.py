@@ -18,7 +18,7 @@ from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spool import Spool
 from .frame_features import Encoding, Halves, Kept, Known
-from .frame_tasks import Kit, iter_kept, opener_of
+from .frame_tasks import TaskContext, iter_kept, opener_of
 from .labelling import Labeller, provisional
 from .prefetch import Reader
 from .prepass import first_look, look_at
@@ -134,8 +134,8 @@ class Run:
         self.reader.range = span
         read_there = self.workers.remote and not self.workers.sends(self.frames)
         movie = self.frames if read_there else None
-        self._kit = Kit(self.encoder, self.known, self.how, movie, span)
-        self._opener = opener_of(self._kit, self._cache)
+        self._context = TaskContext(self.encoder, self.known, self.how, movie, span)
+        self._opener = opener_of(self._context, self._cache)
 
     def kept(
         self, numbers: Sequence[int], basis: Basis | None
@@ -152,16 +152,16 @@ class Run:
         following = dict(zip(numbers, [*numbers[1:], None], strict=True))
         ready = set(self._looked)
 
-        def tasks() -> Iterator[tuple[Any, ...]]:
+        def calls() -> Iterator[tuple[Any, ...]]:
             for number in numbers:
                 if number in ready:
                     continue
                 frame = self.reader.read(number, following[number])
                 read.append((frame.grey, frame.note))
-                pixels = frame.pixels if self._kit.frames is None else None
+                pixels = frame.pixels if self._context.frames is None else None
                 yield self.indices[number], pixels, basis, number in self._places
 
-        jobs = self.workers.jobs(iter_kept, self._kit, self._opener, tasks())
+        jobs = self.workers.jobs(iter_kept, self._context, self._opener, calls())
         for number in numbers:
             if number in ready:
                 grey = self.reader.read(number, following[number]).grey

@@ -1,4 +1,4 @@
-"""Who works on the units of a run, as ``scheduler=`` says; the workers of a Dask cluster.
+"""Who works on the tasks of a run, as ``scheduler=`` says; the workers of a Dask cluster.
 
 Nothing is scheduled here: threads are those of the standard library, workers those of
 ``distributed``.
@@ -18,14 +18,14 @@ from typing import Any
 from .._version import __version__
 from ..core.errors import KindredError, OptionError, as_sentence, reason_of, says_no_memory
 from ..core.events import Event, Notice
-from .tasks import Done, Kept, Result, Terms, Tool, Unit, work
-from .workers import Ahead, Here, Threads, Workers
+from .tasks import Done, Opened, Result, RunSettings, Task, Tool, work
+from .workers import ExecutorWorkers, SerialWorkers, Threads, Workers
 
 PATIENCE = 5.0
 """Seconds until a scheduler that does not answer, or has no worker, is spoken of."""
 
 
-class Cluster(Ahead):
+class Cluster(ExecutorWorkers):
     """The workers of a Dask cluster.
 
     Parameters
@@ -44,7 +44,7 @@ class Cluster(Ahead):
             super().__init__(device)
         except OptionError:  # workers may have a device that this process has not
             super().__init__("auto")
-            self.terms = Terms.here(device)
+            self.settings = RunSettings.here(device)
         self._client, self._own = client, own
         self._name = f"napari-kindred-{time.time_ns():x}"
         self._count = 0
@@ -57,24 +57,24 @@ class Cluster(Ahead):
         self._ask()
         return 2 * max(1, self._threads)
 
-    def keep(self, opener: Callable[[], Kept]) -> Any:
+    def keep(self, opener: Callable[[], Opened]) -> Any:
         """Return the tool as a task of its own, made again where a worker lost it."""
         return self._client.submit(Tool, opener, key=self._key("tool"), pure=False)
 
-    def submit(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
-        """Send a unit to the scheduler."""
+    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
+        """Send a task to the scheduler."""
         import dask
 
-        key = self._key(getattr(unit, "__name__", "unit"))
+        key = self._key(getattr(task, "__name__", "task"))
         # Frames without a file go through the scheduler, which keeps them for another worker
         # should one die; Dask would warn of each.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return self._client.submit(
-                work_for_client, tool, unit, task, self.terms, key=key, pure=False
+                work_for_client, tool, task, arguments, self.settings, key=key, pure=False
             )
 
     def drop(self, future: Any) -> None:
-        """Release a unit: workers leave what nobody waits for."""
+        """Release a task: workers leave what nobody waits for."""
         with suppress(Exception):  # a scheduler that is gone has forgotten it already
             future.release()
 
@@ -133,9 +133,9 @@ class Cluster(Ahead):
 
 
 def work_for_client(
-    tool: Tool[Any], unit: Unit[Result], task: tuple[Any, ...], terms: Terms
+    tool: Tool[Any], task: Task[Result], arguments: tuple[Any, ...], settings: RunSettings
 ) -> Done[Result] | None:
-    """Work on a unit, as a task of a Dask worker; see :func:`.tasks.work`."""
+    """Work on a task on a Dask worker; see :func:`.tasks.work`."""
     import dask
     from distributed import get_worker
 
@@ -148,17 +148,17 @@ def work_for_client(
 
     # A lazy image is computed by this very task, not by others that might wait for its thread.
     with dask.config.set(scheduler="synchronous"):
-        return work(tool, unit, task, terms, unwanted, worker.address)
+        return work(tool, task, arguments, settings, unwanted, worker.address)
 
 
 @contextmanager
 def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
-    """Open those who work on the units of a run; left again in the end.
+    """Open those who work on the tasks of a run; left again in the end.
 
     Parameters
     ----------
     scheduler : None, str, Path or distributed.Client
-        None is this process, one unit after the other; ``"threads"`` up to
+        None is this process, one task after the other; ``"threads"`` up to
         :data:`MOST_THREADS` threads of it; else a Dask cluster: the address of its scheduler, for
         example ``"tcp://10.0.0.1:8786"``, the path of its scheduler file, or a client, which is
         left open.
@@ -184,7 +184,7 @@ def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
 
 def _opened(scheduler: Any, device: str) -> Workers:
     if scheduler is None:
-        return Here(device)
+        return SerialWorkers(device)
     if isinstance(scheduler, str) and scheduler == "threads":
         return Threads(device)
     try:

@@ -1,6 +1,6 @@
-"""A unit of work as it is handed to a thread or sent to a worker, and what comes back of it.
+"""A task as it is handed to a thread or sent to a worker, and what comes back of it.
 
-A unit is a generator function: it takes a tool, which is opened once and used again and again,
+A task is a generator function: it takes a tool, which is opened once and used again and again,
 and what is to be worked on; it yields events and returns its result.
 """
 
@@ -19,13 +19,13 @@ from ..core.events import Notice
 if TYPE_CHECKING:
     from ..images.stack import FrameData, ImageStack
 
-Kept = TypeVar("Kept")
+Opened = TypeVar("Opened")
 Result = TypeVar("Result")
-Unit = Callable[..., Generator[Any, None, Result]]
+Task = Callable[..., Generator[Any, None, Result]]
 
 
-class Tool(Generic[Kept]):
-    """What units of one run need again and again; opened where and when it is first used.
+class Tool(Generic[Opened]):
+    """What tasks of one run need again and again; opened where and when it is first used.
 
     Every thread opens its own, for networks may be changed while they are used, by hooks for
     example.  Pickled, it is only what opens it.
@@ -36,24 +36,24 @@ class Tool(Generic[Kept]):
         Opens it; small when pickled.
     """
 
-    def __init__(self, opener: Callable[[], Kept]) -> None:
+    def __init__(self, opener: Callable[[], Opened]) -> None:
         self._opener = opener
         self._opened = threading.local()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tool, (self._opener,)
 
-    def get(self) -> Kept:
+    def get(self) -> Opened:
         """Return it, opened."""
         if not hasattr(self._opened, "value"):
             self._opened.value = self._opener()
-        kept: Kept = self._opened.value
+        kept: Opened = self._opened.value
         return kept
 
 
 @dataclass(frozen=True)
 class FrameAt:
-    """A frame as a unit takes it.
+    """A frame as a task takes it.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class FrameAt:
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What must be the same wherever a run's units are worked on, for results to be the same.
+class RunSettings:
+    """What must be the same wherever a run's tasks are worked on, for results to be the same.
 
     Attributes
     ----------
@@ -96,14 +96,14 @@ class Terms:
     blas: int
 
     @classmethod
-    def here(cls, device: str) -> Terms:
+    def here(cls, device: str) -> RunSettings:
         """Return those of this process."""
         import torch
 
         return cls(device, __version__, torch.get_num_threads(), _blas_threads())
 
     def accept(self) -> None:
-        """Let this process work on these terms.
+        """Let this process work with these settings.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Terms:
             )
         import torch
 
-        # Not put back: units beside this one, in other threads, work on the same terms.
+        # Not put back: tasks beside this one, in other threads, work with the same settings.
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         if _blas_threads() != self.blas:
@@ -128,7 +128,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a unit was worked on: address of the worker, its device, its version of PyTorch."""
+    """Where a task was worked on: address of the worker, its device, its version of PyTorch."""
 
     worker: str
     device: str
@@ -137,7 +137,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """What a worker sends back of a unit."""
+    """What a worker sends back of a task."""
 
     result: Result
     notices: list[Notice]
@@ -146,21 +146,21 @@ class Done(Generic[Result]):
 
 def work(
     tool: Tool[Any],
-    unit: Unit[Result],
-    task: tuple[Any, ...],
-    terms: Terms,
+    task: Task[Result],
+    arguments: tuple[Any, ...],
+    settings: RunSettings,
     unwanted: Callable[[], bool],
     worker: str,
 ) -> Done[Result] | None:
-    """Work on a unit to its end, in a thread or on a worker; None when it is not wanted any more.
+    """Work on a task to its end, in a thread or on a worker; None when it is not wanted any more.
 
     Parameters
     ----------
     tool : Tool
-    unit : callable
-        The generator function, called with the opened tool and the task.
-    task : tuple
-    terms : Terms
+    task : callable
+        The generator function, called with the opened tool and the arguments.
+    arguments : tuple
+    settings : RunSettings
     unwanted : callable
         Tells between two events whether to leave it.
     worker : str
@@ -170,10 +170,10 @@ def work(
 
     from .device import describe, select
 
-    terms.accept()
-    place = Place(worker, describe(select(terms.device)), torch.__version__)
+    settings.accept()
+    place = Place(worker, describe(select(settings.device)), torch.__version__)
     notices: list[Notice] = []
-    job = unit(tool.get(), *task)
+    job = task(tool.get(), *arguments)
     while True:
         try:
             event = next(job)

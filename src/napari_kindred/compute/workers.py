@@ -1,6 +1,6 @@
-"""Who works on the units of a run: this process itself, or its threads; see :mod:`.scale`.
+"""Who works on the tasks of a run: this process itself, or its threads; see :mod:`.dask_cluster`.
 
-Results come in order, whoever was first, and no more than a few units are under way at a time, so
+Results come in order, whoever was first, and no more than a few tasks are under way at a time, so
 that memory does not grow with the number of frames.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KindredError, reason_of
 from ..core.events import Event, Notice, Progress
-from .tasks import Done, FrameAt, Kept, Place, Result, Terms, Tool, Unit, work
+from .tasks import Done, FrameAt, Opened, Place, Result, RunSettings, Task, Tool, work
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,11 @@ MOST_THREADS = 4
 """Each thread opens its own networks, so there are no more, however many cores there are."""
 
 BETWEEN_LOOKS = 0.05
-"""Seconds between two looks at a unit that is not finished."""
+"""Seconds between two looks at a task that is not finished."""
 
 
 class Workers(ABC):
-    """Who works on the units of a run; made by :func:`open_workers`.
+    """Who works on the tasks of a run; made by :func:`open_workers`.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Workers(ABC):
     Attributes
     ----------
     elsewhere : bool
-        Whether units are worked on beside this thread.
+        Whether tasks are worked on beside this thread.
     remote : bool
         Whether that is in other processes.
     device : torch.device
@@ -61,60 +61,60 @@ class Workers(ABC):
     @abstractmethod
     def jobs(
         self,
-        unit: Unit[Result],
+        task: Task[Result],
         tool: Any,
         opener: Callable[[], Any],
-        tasks: Iterable[tuple[Any, ...]],
+        calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
-        """Yield a job for each task, in their order.
+        """Yield a job for each call, in their order.
 
-        A job yields events and returns the unit's result.  Each is run to its end before the next
-        one is asked for.  Tasks are taken a few ahead of the job at hand, never all at once.
+        A job yields events and returns the task's result.  Each is run to its end before the next
+        one is asked for.  Calls are taken a few ahead of the job at hand, never all at once.
 
         Parameters
         ----------
-        unit : callable
-            A generator function of a module, called with the tool and what is in the task.
+        task : callable
+            A generator function of a module, called with the tool and the call's arguments.
         tool : object
             Opened in this process.
         opener : callable
             Opens the like elsewhere; small when pickled.
-        tasks : iterable of tuple
+        calls : iterable of tuple
         """
 
     @abstractmethod
     def describe(self) -> str:
-        """Return one line on where units were worked on, for the provenance."""
+        """Return one line on where tasks were worked on, for the provenance."""
 
     def frame(self, frames: ImageStack, index: tuple[int, ...]) -> FrameAt:
-        """Return a frame as a task holds it: with its pixels, where workers cannot read them."""
+        """Return a frame as a call holds it: with its pixels, where workers cannot read them."""
         return FrameAt(index, frames.read(index) if self.sends(frames) else None)
 
     def image(self, frames: ImageStack) -> ImageStack | None:
-        """Return an image as a tool holds it: None, where its frames come with the tasks."""
+        """Return an image as a tool holds it: None, where its frames come with the calls."""
         return None if self.sends(frames) else frames
 
     def sends(self, frames: ImageStack) -> bool:  # noqa: ARG002
-        """Tell whether an image's pixels go along with the tasks."""
+        """Tell whether an image's pixels go along with the calls."""
         return False
 
     def close(self) -> None:  # noqa: B027
         """Leave what is not finished."""
 
 
-class Here(Workers):
-    """The process itself, one unit after the other."""
+class SerialWorkers(Workers):
+    """The process itself, one task after the other."""
 
     def jobs(
         self,
-        unit: Unit[Result],
+        task: Task[Result],
         tool: Any,
         opener: Callable[[], Any],  # noqa: ARG002
-        tasks: Iterable[tuple[Any, ...]],
+        calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
-        """Yield the units themselves; see :meth:`Workers.jobs`."""
-        for task in tasks:
-            yield unit(tool, *task)
+        """Yield the tasks themselves; see :meth:`Workers.jobs`."""
+        for arguments in calls:
+            yield task(tool, *arguments)
 
     def describe(self) -> str:
         """Return the device."""
@@ -123,14 +123,14 @@ class Here(Workers):
         return describe(self.device)
 
 
-class Ahead(Workers):
+class ExecutorWorkers(Workers):
     """Those who work ahead while results are taken one by one.
 
     Attributes
     ----------
     called : str
         What they are.
-    terms : Terms
+    settings : RunSettings
         On which they work.
     """
 
@@ -139,7 +139,7 @@ class Ahead(Workers):
 
     def __init__(self, device: str) -> None:
         super().__init__(device)
-        self.terms = Terms.here(device)
+        self.settings = RunSettings.here(device)
         self._places: dict[Place, None] = {}
         self._opener: Any = None
         self._tool: Any = None
@@ -150,46 +150,46 @@ class Ahead(Workers):
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many units may be under way at a time."""
+        """Return how many tasks may be under way at a time."""
 
     @abstractmethod
-    def keep(self, opener: Callable[[], Kept]) -> Any:
+    def keep(self, opener: Callable[[], Opened]) -> Any:
         """Return a tool as :meth:`submit` takes it."""
 
     @abstractmethod
-    def submit(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
+    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
         """Return a future of what :func:`.tasks.work` returns."""
 
     @abstractmethod
     def drop(self, future: Any) -> None:
-        """Let a unit go, finished or not."""
+        """Let a task go, finished or not."""
 
     def fault(self, error: Exception) -> KindredError:
-        """Return what to tell of an error that no unit raised on purpose."""
+        """Return what to tell of an error that no task raised on purpose."""
         return KindredError(
-            f"A unit of work failed ({type(error).__name__}: {reason_of(error)}); run without a "
+            f"A task failed ({type(error).__name__}: {reason_of(error)}); run without a "
             "scheduler to see whether it is the workers' fault."
         )
 
     def waiting(self) -> Iterator[Event]:
-        """Yield what there is to say while a unit is not finished."""
+        """Yield what there is to say while a task is not finished."""
         yield Progress(0, 1, f"waiting for the {self.called}")
 
     def jobs(
         self,
-        unit: Unit[Result],
+        task: Task[Result],
         tool: Any,  # noqa: ARG002
         opener: Callable[[], Any],
-        tasks: Iterable[tuple[Any, ...]],
+        calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
-        """Hand out units ahead of the job at hand; see :meth:`Workers.jobs`."""
+        """Hand out tasks ahead of the job at hand; see :meth:`Workers.jobs`."""
         if self._opener is not opener:
             self._opener, self._tool = opener, self.keep(opener)
-        kept, handed, source = self._tool, deque[Any](), iter(tasks)
+        kept, handed, source = self._tool, deque[Any](), iter(calls)
         try:
             while True:
-                while len(handed) < self.room() and (task := next(source, None)) is not None:
-                    handed.append(self._submitted(kept, unit, task))
+                while len(handed) < self.room() and (arguments := next(source, None)) is not None:
+                    handed.append(self._submitted(kept, task, arguments))
                 if not handed:
                     return
                 yield self._job(handed.popleft())
@@ -207,9 +207,9 @@ class Ahead(Workers):
         count = len({place.worker for place in self._places})
         return f"{', '.join(devices)}, {count} {self.called[: -1 if count == 1 else None]}"
 
-    def _submitted(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
+    def _submitted(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
         try:
-            return self.submit(tool, unit, task)
+            return self.submit(tool, task, arguments)
         except Exception as error:
             raise self.fault(error) from error
 
@@ -238,7 +238,7 @@ class Ahead(Workers):
             raise self.fault(error) from error
 
     def _greet(self, place: Place) -> Iterator[Event]:
-        """Take down where a unit was worked on, and say so where it may matter."""
+        """Take down where a task was worked on, and say so where it may matter."""
         import torch
 
         if place not in self._places and place.torch != torch.__version__:
@@ -249,7 +249,7 @@ class Ahead(Workers):
         self._places[place] = None
 
 
-class Threads(Ahead):
+class Threads(ExecutorWorkers):
     """Threads of this process."""
 
     called = "threads"
@@ -266,23 +266,23 @@ class Threads(Ahead):
         """Return one more than there are threads."""
         return self._count + 1
 
-    def keep(self, opener: Callable[[], Kept]) -> Tool[Kept]:
+    def keep(self, opener: Callable[[], Opened]) -> Tool[Opened]:
         """Return the tool, of which every thread opens its own."""
         return Tool(opener)
 
-    def submit(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
-        """Give a unit to a thread."""
-        return self._pool.submit(self._work, tool, unit, task)
+    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
+        """Give a task to a thread."""
+        return self._pool.submit(self._work, tool, task, arguments)
 
-    def _work(self, tool: Any, unit: Unit[Result], task: tuple[Any, ...]) -> Any:
+    def _work(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
         name = threading.current_thread().name
-        return work(tool, unit, task, self.terms, self._over.is_set, name)
+        return work(tool, task, arguments, self.settings, self._over.is_set, name)
 
     def drop(self, future: Future[Any]) -> None:
-        """Leave out a unit that is not begun."""
+        """Leave out a task that is not begun."""
         future.cancel()
 
     def close(self) -> None:
-        """Let threads stop at the next event of their unit."""
+        """Let threads stop at the next event of their task."""
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)

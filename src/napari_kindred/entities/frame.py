@@ -16,7 +16,7 @@ from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, norma
 from ..results.segmentation import Assembly, empty_table
 from .auto_scale import LARGEST
 from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
-from .frame_tasks import BlockAt, Kit, Whole, iter_block, seen_at
+from .frame_tasks import BlockAt, TaskContext, Whole, image_at_scale, iter_block
 from .region_reader import PlaneSource
 from .segment import SMALLEST_TILE, judge_of
 from .stitching import Joiner, table_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..compute.tasks import Unit
+    from ..compute.tasks import Task
     from ..compute.workers import Job, Workers
     from ..core.config import EntityConfig
 
@@ -79,36 +79,40 @@ class Frame:
         Of the frame.
     block : int
         Side of a plane above which it is not read whole.
-    seen : ImageStack, optional
+    image : ImageStack, optional
         The image at a lower resolution, to be read in its place.
     """
 
     def __init__(
-        self, frames: ImageStack, index: tuple[int, ...], block: int, seen: ImageStack | None = None
+        self,
+        frames: ImageStack,
+        index: tuple[int, ...],
+        block: int,
+        image: ImageStack | None = None,
     ) -> None:
         self.frames, self.index, self.block = frames, index, block
-        self.seen = seen or frames
+        self.image = image or frames
         self.large = max(frames.plane_shape) > block
 
-    def looked_at(self, scale: float, config: EntityConfig) -> Frame:
+    def at_scale(self, scale: float, config: EntityConfig) -> Frame:
         """Return the frame at the lowest resolution that is stored and enough for a scale."""
-        seen = seen_at(self.frames, scale, config)
-        return self if seen is self.seen else Frame(self.frames, self.index, self.block, seen)
+        image = image_at_scale(self.frames, scale, config)
+        return self if image is self.image else Frame(self.frames, self.index, self.block, image)
 
     @cached_property
     def raw(self) -> FrameData:
         """The whole frame."""
-        return self.seen.read(self.index)
+        return self.image.read(self.index)
 
     @cached_property
     def stats(self) -> FrameStats:
         """What its regions have in common."""
-        return self.seen.frame_stats(self.index)
+        return self.image.frame_stats(self.index)
 
     @property
     def source(self) -> PlaneSource:
         """What reads its regions."""
-        return PlaneSource(self.seen, self.index, self.stats, self.frames.plane_shape)
+        return PlaneSource(self.image, self.index, self.stats, self.frames.plane_shape)
 
     @property
     def pixels(self) -> NDArray[np.float32] | PlaneSource:
@@ -144,20 +148,20 @@ class Crew:
     Attributes
     ----------
     workers : Workers
-    kit : Kit
+    context : TaskContext
     opener : callable
-        Opens the kit elsewhere.
+        Opens the context elsewhere.
     assembly : Assembly
     """
 
     workers: Workers
-    kit: Kit
-    opener: Callable[[], Kit]
+    context: TaskContext
+    opener: Callable[[], TaskContext]
     assembly: Assembly
 
-    def jobs(self, unit: Unit[Made], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
-        """Yield a job for each task; see :meth:`.workers.Workers.jobs`."""
-        return self.workers.jobs(unit, self.kit, self.opener, tasks)
+    def jobs(self, task: Task[Made], calls: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
+        """Yield a job for each call; see :meth:`.workers.Workers.jobs`."""
+        return self.workers.jobs(task, self.context, self.opener, calls)
 
 
 def fits(frames: ImageStack, scale: float, config: EntityConfig, block: int) -> bool:
@@ -190,13 +194,13 @@ def put_frame(
         table = empty_table(stack=frame.number is not None)
         labels = yield from crew.assembly.settle(frame.index, np.zeros(1, np.int32), table)
         return Partial(frame.index, labels, table, frame.note)
-    first = _first_side(frame.frames.plane_shape, scale, crew.kit.config, frame.block)
+    first = _first_side(frame.frames.plane_shape, scale, crew.context.config, frame.block)
 
     def attempt(side: int) -> Generator[Event, None, Partial]:
         if whole is None or side < first:
             return (yield from _in_blocks(frame, side, crew, scale))
         made = yield from whole
-        frame.seen.add_digest(frame.index, made.digest)
+        frame.image.add_digest(frame.index, made.digest)
         partial = Partial(frame.index, made.labels, made.table, made.note)
         crew.assembly.add(partial)
         return partial
@@ -216,11 +220,11 @@ def _in_blocks(
     frame: Frame, side: int, crew: Crew, scale: float
 ) -> Generator[Event, None, Partial]:
     """Segment a large frame block by block, then make one of the entities that cuts go through."""
-    config, source = crew.kit.config, frame.source
+    config, source = crew.context.config, frame.source
     places = cut(source.shape, scale, config, side)
-    joiner, judge = Joiner(places), judge_of(crew.kit.network, scale, config)
+    joiner, judge = Joiner(places), judge_of(crew.context.network, scale, config)
     blocks = (BlockAt.of(source, place) for place in places)
-    if crew.workers.sends(frame.seen):
+    if crew.workers.sends(frame.image):
         blocks = (block.carrying(source, scale, config) for block in blocks)
     jobs = crew.jobs(iter_block, ((block, scale) for block in blocks))
     for number, (place, job) in enumerate(zip(places, jobs, strict=True)):

@@ -1,4 +1,4 @@
-"""Units of work of a segmentation into entities: a whole frame, and a block of a large one."""
+"""Tasks of a segmentation into entities: a whole frame, and a block of a large one."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What the units of a run have in common.
+class TaskContext:
+    """What the tasks of a run have in common.
 
     Attributes
     ----------
@@ -42,26 +42,26 @@ class Kit:
     config : EntityConfig
         Its tile fits into memory.
     frames : ImageStack or None
-        The image at full size, unless its pixels come with the units.
+        The image at full size, unless its pixels come with the calls.
     """
 
     network: EntityNetwork
     config: EntityConfig
     frames: ImageStack | None
 
-    def seen(self, scale: float) -> ImageStack | None:
+    def at_scale(self, scale: float) -> ImageStack | None:
         """Return the image at the lowest resolution that is stored and enough for a scale."""
-        return self.frames and seen_at(self.frames, scale, self.config)
+        return self.frames and image_at_scale(self.frames, scale, self.config)
 
 
-def seen_at(frames: ImageStack, scale: float, config: EntityConfig) -> ImageStack:
+def image_at_scale(frames: ImageStack, scale: float, config: EntityConfig) -> ImageStack:
     """Return the image at the lowest resolution that is stored and enough for a scale."""
     return frames.at(scale * 2 ** (config.resolutions - 1))
 
 
 def opener_of(
     info: Mapping[str, Any], config: EntityConfig, frames: ImageStack | None, device: str
-) -> Callable[[], Kit]:
+) -> Callable[[], TaskContext]:
     """Return what opens a kit in another process, from the file of its weights.
 
     Parameters
@@ -79,10 +79,10 @@ def opener_of(
 
 def _open(
     name: str, sha256: str, config: EntityConfig, frames: ImageStack | None, device: str
-) -> Kit:
+) -> TaskContext:
     network, info = load_network(name, select(device))
     check_same(name, info["sha256"], sha256)
-    return Kit(network, config, frames)
+    return TaskContext(network, config, frames)
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class Whole:
 
 
 def iter_whole(
-    kit: Kit, frame: FrameAt, number: int | None, scale: float, shape: tuple[int, int]
+    context: TaskContext, frame: FrameAt, number: int | None, scale: float, shape: tuple[int, int]
 ) -> Generator[Progress | Notice, None, Whole]:
     """Segment a frame in one go.
 
     Parameters
     ----------
-    kit : Kit
+    context : TaskContext
     frame : FrameAt
     number : int or None
         Its place in the stack, from 0; None for a single picture.
@@ -121,11 +121,13 @@ def iter_whole(
     shape : tuple of int
         Of the frame, which may be read at a lower resolution.
     """
-    raw = frame.read(kit.seen(scale))
+    raw = frame.read(context.at_scale(scale))
     if is_constant(raw.pixels):
         nothing = np.zeros(shape, np.int32)
         return Whole(nothing, empty_table(stack=number is not None), raw.note, raw.digest)
-    plane = yield from iter_plane(kit.network, normalise(raw.pixels), kit.config, scale, shape)
+    plane = yield from iter_plane(
+        context.network, normalise(raw.pixels), context.config, scale, shape
+    )
     grey = raw.pixels.mean(axis=2)
     if grey.shape != shape:
         rows, columns = (
@@ -138,7 +140,7 @@ def iter_whole(
 
 @dataclass(frozen=True)
 class BlockAt:
-    """A block as a unit takes it: what it is read from, and with its pixels where it must be.
+    """A block as a task takes it: what it is read from, and with its pixels where it must be.
 
     Attributes
     ----------
@@ -179,11 +181,11 @@ class BlockAt:
 
 
 def iter_block(
-    kit: Kit, block: BlockAt, scale: float
+    context: TaskContext, block: BlockAt, scale: float
 ) -> Generator[Progress | Notice, None, BlockLabels]:
     """Segment a block; see :func:`.blocks.segment_block`."""
     source: Source = block
-    seen = kit.seen(scale)
-    if seen is not None and block.pixels is None:
-        source = PlaneSource(seen, block.index, block.stats, block.shape)
-    return (yield from segment_block(source, block.place, kit.network, kit.config, scale))
+    image = context.at_scale(scale)
+    if image is not None and block.pixels is None:
+        source = PlaneSource(image, block.index, block.stats, block.shape)
+    return (yield from segment_block(source, block.place, context.network, context.config, scale))

@@ -16,7 +16,7 @@ from ..results.segmentation import Assembly, Segmentation, provenance
 from .auto_scale import choose_scale
 from .checkpoint import load_network
 from .frame import Crew, Frame, fits, put_frame, within_budget
-from .frame_tasks import Kit, iter_whole, opener_of, seen_at
+from .frame_tasks import TaskContext, image_at_scale, iter_whole, opener_of
 from .segment import look
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def iter_segment_entities(
         for note in filter(None, (assembly.note, smaller)):
             notes.append(note)
             yield Notice(note)
-        kit = Kit(network, fitting, frames)
+        context = TaskContext(network, fitting, frames)
         opener = opener_of(info, fitting, workers.image(frames), config.device)
-        crew = Crew(workers, kit, opener, assembly)
-        first, scale, diameter = yield from _choose_scale(frames, kit, side)
+        crew = Crew(workers, context, opener, assembly)
+        first, scale, diameter = yield from _choose_scale(frames, context, side)
         job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
         for event in job:
             if isinstance(event, Partial) and event.note and event.note not in notes:
@@ -100,7 +100,7 @@ def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, 
 
 
 def _choose_scale(
-    frames: ImageStack, kit: Kit, side: int
+    frames: ImageStack, context: TaskContext, side: int
 ) -> Generator[Event, None, tuple[int, float, float | None]]:
     """Choose a scale by the first frame in which there is something.
 
@@ -112,15 +112,15 @@ def _choose_scale(
     diameter : float or None
         Of its entities, in pixels; None where it was not measured.
     """
-    if kit.config.scale != "auto":
-        return 0, float(kit.config.scale), None
+    if context.config.scale != "auto":
+        return 0, float(context.config.scale), None
     diameter: float | None = None
     for number, index in enumerate(frames.indices()):
         yield Progress(0, len(frames), "reading", 0, len(frames))
         frame = Frame(frames, index, side)
         if frame.constant:
             continue
-        chosen = choose_scale(frame.pixels, look(kit.network, kit.config), frame.shrunk)
+        chosen = choose_scale(frame.pixels, look(context.network, context.config), frame.shrunk)
         scale, diameter = yield from within_stack(chosen, 0, len(frames))
         yield Notice(_scale_note(scale, diameter))
         if diameter:
@@ -132,23 +132,23 @@ def _iter_frames(
     frames: ImageStack, crew: Crew, scales: Sequence[float], side: int
 ) -> Generator[Event, None, None]:
     """Segment all frames, each at its scale."""
-    indices, config = list(frames.indices()), crew.kit.config
+    indices, config = list(frames.indices()), crew.context.config
     all_frames = [Frame(frames, index, side) for index in indices]
     whole = {scale: fits(frames, scale, config, side) for scale in set(scales)}
 
-    def tasks() -> Iterator[tuple[Any, ...]]:
+    def calls() -> Iterator[tuple[Any, ...]]:
         for frame, scale in zip(all_frames, scales, strict=True):
             if whole[scale]:
-                seen = seen_at(frames, scale, config)
-                at = crew.workers.frame(seen, frame.index)
+                image = image_at_scale(frames, scale, config)
+                at = crew.workers.frame(image, frame.index)
                 yield at, frame.number, scale, frames.plane_shape
 
-    jobs = crew.jobs(iter_whole, tasks())
+    jobs = crew.jobs(iter_whole, calls())
     for number, (frame, scale) in enumerate(zip(all_frames, scales, strict=True)):
         place = (number, len(frames))
         job = next(jobs) if whole[scale] else None
         yield Progress(number, len(frames), "reading", *place)
-        put = put_frame(frame.looked_at(scale, config), crew, scale, job)
+        put = put_frame(frame.at_scale(scale, config), crew, scale, job)
         yield (yield from within_stack(put, *place))
         yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
 

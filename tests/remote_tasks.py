@@ -1,4 +1,4 @@
-"""Units of work for tests; workers import this module by its name."""
+"""Tasks for tests; workers import this module by its name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Steps = Generator[Progress | Notice, None, Any]
 
 
 def opened() -> int:
-    """The tool of these units."""
+    """The tool of these tasks."""
     return 10
 
 
 def add(tool: int, number: int) -> Steps:
-    """Later units are quicker than earlier ones."""
+    """Later tasks are quicker than earlier ones."""
     time.sleep(0.02 * (number % 3 == 0))
     yield Progress(1, 1, "adding")
     yield Notice(f"{number} was added.")
