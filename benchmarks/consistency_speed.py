@@ -34,7 +34,7 @@ from tables import keep, measured_before
 from napari_kindred import ConsistentConfig, cluster_stack
 from napari_kindred.clusters.labelling import Labeller
 from napari_kindred.clusters.predict import make_model
-from napari_kindred.clusters.prepass import look_at
+from napari_kindred.clusters.prepass import sample_places
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
@@ -88,7 +88,7 @@ def ours(tokens: list[np.ndarray]) -> float:
     start = time.perf_counter()
     model = make_model(config)
     model.reset()
-    model.look([tokens[number] for number in look_at(len(tokens))])
+    model.fit_on_sample([tokens[number] for number in sample_places(len(tokens))])
     reduced: list[np.ndarray] = []
     for first in range(0, len(tokens), config.batch_size):
         batch = [model.reduce(one) for one in tokens[first : first + config.batch_size]]

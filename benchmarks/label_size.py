@@ -23,7 +23,7 @@ from zarr.codecs import ZstdCodec
 
 from napari_kindred.images.image_folder import read_folder
 from napari_kindred.images.samples import open_sample, sample_path
-from napari_kindred.results.disk_labels import Home, grow
+from napari_kindred.results.disk_labels import OutputLocation, create_on_disk
 from napari_kindred.results.segmentation import empty_table
 
 NAME = "label_size"
@@ -54,7 +54,9 @@ def measure(movie: Any, labels: Any, stored: int) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        array = grow(labels.shape, np.int32, Home(place / "image", "x", "TYX"), empty_table(True))
+        array = create_on_disk(
+            labels.shape, np.int32, OutputLocation(place / "image", "x", "TYX"), empty_table(True)
+        )
         last = 0
         for index in range(len(labels)):
             frame = counting_on(np.asarray(labels[index]), last)

@@ -270,5 +270,5 @@ def test_a_frame_can_be_encoded_elsewhere(noisy: np.ndarray, by_grey: Any) -> No
     kept = elsewhere(finish(encode_frame(encoder, pixels, how, elsewhere(basis))))
     assert (kept.tokens.dtype, kept.tokens.shape) == (np.float16, (24, 32, 3))
     np.testing.assert_allclose(kept.values(), basis.reduce(whole.values()), atol=2e-3)
-    looked = finish(encode_frame(encoder, pixels, how, basis, looked=True))
-    np.testing.assert_array_equal(looked.tokens, whole.reduced(basis).tokens)
+    sampled = finish(encode_frame(encoder, pixels, how, basis, sampled=True))
+    np.testing.assert_array_equal(sampled.tokens, whole.reduced(basis).tokens)

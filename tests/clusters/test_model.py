@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.clusters import model as hierarchy
 from napari_kindred.clusters.model import HierarchicalClustering
-from napari_kindred.clusters.prepass import look_at
+from napari_kindred.clusters.prepass import sample_places
 from napari_kindred.core.errors import InputError, OptionError
 
 PRESETS = [{}, {"reassign": False}, {"carry_over": False, "overlap": 1}, {"preset": "paper"}]
@@ -67,9 +67,9 @@ def test_a_rare_kind_that_only_the_last_frame_has_is_found(planted: Callable[...
 
 
 def test_the_first_look_is_at_frames_spread_over_the_movie() -> None:
-    assert look_at(101) == [0, 20, 40, 60, 80, 100]
-    assert look_at(3) == [0, 1, 2]
-    assert look_at(1) == [0]
+    assert sample_places(101) == [0, 20, 40, 60, 80, 100]
+    assert sample_places(3) == [0, 1, 2]
+    assert sample_places(1) == [0]
 
 
 @pytest.mark.parametrize("options", PRESETS, ids=named)

@@ -23,7 +23,7 @@ from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.core.config import ConsistentConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import Event, Notice, Partial, Progress, finish
-from napari_kindred.results.spool import Spool
+from napari_kindred.results.spill import SpillFile
 
 if TYPE_CHECKING:
     from napari_kindred.clusters.result import ClusterSegmentation
@@ -219,15 +219,15 @@ def test_the_first_labels_come_while_the_movie_is_still_being_encoded(
 
 
 @pytest.fixture
-def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spool]:
-    made: list[Spool] = []
+def spills(monkeypatch: pytest.MonkeyPatch) -> list[SpillFile]:
+    made: list[SpillFile] = []
 
-    class Observations(Spool):
+    class Observations(SpillFile):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(run, "Spool", Observations)
+    monkeypatch.setattr(run, "SpillFile", Observations)
     return made
 
 
@@ -235,7 +235,7 @@ def spools(monkeypatch: pytest.MonkeyPatch) -> list[Spool]:
 def test_nothing_is_left_on_disk_wherever_a_run_stops(
     by_grey: Any,
     draw: Callable[..., Any],
-    spools: list[Spool],
+    spills: list[SpillFile],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     place: Any,
@@ -253,8 +253,8 @@ def test_nothing_is_left_on_disk_wherever_a_run_stops(
         for _ in range(place):
             next(job)
         job.close()
-    assert spools
-    assert all(spool._file.closed for spool in spools)
+    assert spills
+    assert all(spill._file.closed for spill in spills)
     del job
     gc.collect()
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_kindred.clusters.predict import iter_cluster_stack
-from napari_kindred.core.background import Left, iter_aside, listener
+from napari_kindred.core.background import Left, iter_in_background, listener
 from napari_kindred.core.events import Progress, finish
 
 
@@ -35,7 +35,7 @@ def told(gate: threading.Event, done: int, total: int) -> Callable[[], str]:
 
 
 def test_the_result_of_the_step_is_that_of_the_job() -> None:
-    assert finish(iter_aside(lambda: 7, "counting")) == 7
+    assert finish(iter_in_background(lambda: 7, "counting")) == 7
 
 
 def test_what_the_step_raises_the_job_raises() -> None:
@@ -43,7 +43,7 @@ def test_what_the_step_raises_the_job_raises() -> None:
         raise ValueError("no such thing")
 
     with pytest.raises(ValueError, match="no such thing"):
-        finish(iter_aside(step, "looking"))
+        finish(iter_in_background(step, "looking"))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_the_step_raises_the_job_raises() -> None:
 def test_a_download_is_told_while_it_lasts(
     gate: threading.Event, done: int, total: int, event: Progress
 ) -> None:
-    job = iter_aside(told(gate, done, total), "loading")
+    job = iter_in_background(told(gate, done, total), "loading")
     assert next(job) == Progress(0, 1, "loading")
     while next(job) != event:
         pass
@@ -85,7 +85,7 @@ def test_a_step_that_is_left_ends_at_its_next_report(gate: threading.Event) -> N
         finally:
             over.set()
 
-    job = iter_aside(step, "loading")
+    job = iter_in_background(step, "loading")
     next(job)
     next(job)
     job.close()  # though the step still waits

@@ -19,8 +19,8 @@ from napari_kindred.results import disk_labels as growing
 from napari_kindred.results import segmentation as results
 from napari_kindred.results.segmentation import (
     Assembly,
-    home_for,
     load_segmentation,
+    location_for,
     make_labels,
     measure,
 )
@@ -96,12 +96,12 @@ def test_where_nothing_can_be_written_labels_grow_in_the_temporary_folder(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    home = home_for(large, "entities")
-    assert home is not None
-    assert home.make() is None
+    location = location_for(large, "entities")
+    assert location is not None
+    assert location.make() is None
     monkeypatch.undo()
     little_memory(monkeypatch)
-    labels = make_labels((3, 40, 50), home=None)
+    labels = make_labels((3, 40, 50), location=None)
     assert isinstance(labels, zarr.Array)
     assert tmp_path not in Path(labels.store.root).parents
     assert growing.where(labels) == ""

@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_kindred.results.label_ids import Renumbering
+from napari_kindred.results.label_ids import LabelMatching
 
 
 def test_each_old_id_becomes_the_new_one_that_shares_most_pixels_with_it() -> None:
-    known = Renumbering()
-    known.learn(np.array([[1, 1, 1, 2, 2, 0]]), np.array([[3, 3, 1, 1, 1, 0]]))
-    known.learn(np.array([[2, 4, 4]]), np.array([[3, 2, 2]]))
-    assert known.lut(4)[[0, 1, 2, 4]].tolist() == [0, 3, 1, 2]
+    matching = LabelMatching()
+    matching.learn(np.array([[1, 1, 1, 2, 2, 0]]), np.array([[3, 3, 1, 1, 1, 0]]))
+    matching.learn(np.array([[2, 4, 4]]), np.array([[3, 2, 2]]))
+    assert matching.lut(4)[[0, 1, 2, 4]].tolist() == [0, 3, 1, 2]
 
 
 def test_an_old_id_that_was_never_compared_gets_one_of_its_own() -> None:
-    known = Renumbering()
-    known.learn(np.array([[1, 3]]), np.array([[2, 1]]))
-    lut = known.lut(5)
+    matching = LabelMatching()
+    matching.learn(np.array([[1, 3]]), np.array([[2, 1]]))
+    lut = matching.lut(5)
     assert lut[[1, 3]].tolist() == [2, 1]
     assert sorted(lut[[2, 4, 5]].tolist()) == [3, 4, 5]
 
 
 def test_what_became_background_is_background() -> None:
-    known = Renumbering()
-    known.learn(np.array([[1, 2]]), np.array([[0, 1]]))
-    assert known.lut(2).tolist() == [0, 0, 1]
+    matching = LabelMatching()
+    matching.learn(np.array([[1, 2]]), np.array([[0, 1]]))
+    assert matching.lut(2).tolist() == [0, 0, 1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.background import iter_aside
+from ..core.background import iter_in_background
 from ..core.class_configs import ClassesConfig, TeachConfig
 from ..core.errors import OptionError
 from ..core.options import shown
@@ -65,7 +65,7 @@ def iter_open_classifier(
     _check_kinds(vocabulary, clip)
     if clip is not None:
         step = partial(_by_clip, names, str(clip), config, cache)
-        return (yield from iter_aside(step, "loading the CLIP"))
+        return (yield from iter_in_background(step, "loading the CLIP"))
     if examples is not None:
         from .vocabulary.examples import as_examples, class_names
         from .vocabulary.teach import iter_teach_classes
@@ -76,7 +76,7 @@ def iter_open_classifier(
             examples, config=teaching_config(config), cache=cache
         )
     step = partial(_by_vocabulary, names, vocabulary or SHIPPED, config, cache)
-    return (yield from iter_aside(step, "loading the vocabulary"))
+    return (yield from iter_in_background(step, "loading the vocabulary"))
 
 
 def _check_kinds(vocabulary: Any, clip: Any) -> None:

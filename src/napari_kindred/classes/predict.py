@@ -15,8 +15,8 @@ from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
 from ..images.stack import ImageStack, is_constant, normalise
 from ..models.feature_cache import FeatureCache
-from ..results.segmentation import home_for, provenance
-from ..results.spill import Shelf
+from ..results.segmentation import location_for, provenance
+from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .names import check_names
 from .open import iter_open_classifier
@@ -82,13 +82,13 @@ def iter_segment_classes(
             )
         colours = classifier.check(names)
         thresholds = classifier.thresholds(names, config.threshold)
-        shelf = Shelf()
+        store = SpillStore()
         assembly = ClassAssembly(
             frames.output_shape,
             frames.output_axes,
             names,
             colours,
-            home_for(frames, "classes"),
+            location_for(frames, "classes"),
             config.memory,
         )
         if assembly.note:
@@ -110,7 +110,7 @@ def iter_segment_classes(
                 **classifier.identity(),
             )
             return assembly.segmentation(
-                facts, Observations(classifier, shelf, indices, frames.output_shape)
+                facts, Observations(classifier, store, indices, frames.output_shape)
             )
 
         jobs = workers.jobs(
@@ -125,7 +125,7 @@ def iter_segment_classes(
             if looked.note:
                 notes.append(looked.note)
                 yield Notice(looked.note)
-            shelf.put(number, looked.observations)
+            store.put(number, looked.observations)
             found = classifier.resolve(looked.observations, names, thresholds)
             done = assembly.add(number, index, found, looked.note)
             yield PartialClasses(done.index, done.labels, done.table, done.note, so_far=so_far)

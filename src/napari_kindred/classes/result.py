@@ -13,7 +13,7 @@ from ..core.errors import OptionError
 from ..core.events import Partial
 from ..results import storage
 from ..results.atomic import as_csv
-from ..results.disk_labels import Home, tell, where
+from ..results.disk_labels import OutputLocation, tell, where
 from ..results.label_tiff import read_tiff
 from ..results.segmentation import Segmentation, make_labels, measure
 from ..results.zarr_tables import read_columns, write_columns
@@ -91,9 +91,9 @@ class ClassSegmentation(Segmentation):
         colours = observations.classifier.check(names)
         thresholds = observations.classifier.thresholds(names, threshold)
         assembly = ClassAssembly(observations.shape, self.axes, names, colours)
-        for number in range(len(observations.shelf)):
+        for number in range(len(observations.store)):
             found = observations.classifier.resolve(
-                observations.shelf.get(number), names, thresholds
+                observations.store.get(number), names, thresholds
             )
             assembly.add(number, observations.indices[number], found)
         facts = {
@@ -213,7 +213,7 @@ class ClassAssembly:
         Of the labels of all frames.
     axes : str
     names, colours : tuple of str
-    home : Home, optional
+    location : OutputLocation, optional
         Beside which image the labels are written when there is no room for them in memory.
     memory : float, optional
         As the ``memory`` of a config.
@@ -225,11 +225,11 @@ class ClassAssembly:
         axes: str,
         names: tuple[str, ...],
         colours: tuple[str, ...],
-        home: Home | None = None,
+        location: OutputLocation | None = None,
         memory: float | None = None,
     ) -> None:
         self._axes, self._names, self._colours = axes, names, colours
-        self.labels = make_labels(shape, home=home, memory=memory)
+        self.labels = make_labels(shape, location=location, memory=memory)
         self.entities = make_labels(shape, memory=memory)
         self._frames = int(np.prod(self.labels.shape[:-2], dtype=np.int64))
         self._rows: list[pd.DataFrame] = []

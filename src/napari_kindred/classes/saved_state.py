@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..results.atomic import plain
-from ..results.spill import Shelf
+from ..results.spill import SpillStore
 
 if TYPE_CHECKING:
     import zarr
@@ -57,7 +57,7 @@ class Observations:
     ----------
     classifier : Classifier
         What gives names their meaning.
-    shelf : Shelf
+    store : SpillStore
         What it found, by the frame's number.
     indices : tuple
         The frames' positions on the leading axes, in the order of their numbers.
@@ -66,7 +66,7 @@ class Observations:
     """
 
     classifier: Classifier
-    shelf: Shelf
+    store: SpillStore
     indices: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
 
@@ -91,8 +91,8 @@ def write_observations(root: zarr.Group, observations: Observations, names: Sequ
         return
     facts, tensors = known
     size = sum(array.nbytes for array in tensors.values())
-    for number in range(len(observations.shelf)):
-        arrays = observations.shelf.get(number)
+    for number in range(len(observations.store)):
+        arrays = observations.store.get(number)
         size += sum(array.nbytes for array in arrays.values())
         if size > LARGEST:
             root.attrs[_TOO_LARGE] = True
@@ -101,7 +101,7 @@ def write_observations(root: zarr.Group, observations: Observations, names: Sequ
     content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
     array = root.create_array(OBSERVATIONS, data=np.frombuffer(content, np.uint8))
     place = {
-        "indices": observations.indices[: len(observations.shelf)],
+        "indices": observations.indices[: len(observations.store)],
         "shape": observations.shape,
     }
     array.attrs.update(plain({**facts, **place}))
@@ -143,11 +143,11 @@ def _read(array: Any, shape: tuple[int, ...]) -> Observations:
     plane, lead = tuple(map(int, facts["shape"][-2:])), tuple(map(int, facts["shape"][:-2]))
     indices = tuple(tuple(map(int, index)) for index in facts["indices"])
     _check_places(indices, lead)
-    shelf = Shelf()
+    store = SpillStore()
     for number in range(len(indices)):
         _check(frames[number], classifier, plane, length)
-        shelf.put(number, frames[number])
-    return _in_shape(Observations(classifier, shelf, indices, (*lead, *plane)), shape)
+        store.put(number, frames[number])
+    return _in_shape(Observations(classifier, store, indices, (*lead, *plane)), shape)
 
 
 def _check_places(indices: Sequence[tuple[int, ...]], lead: Sequence[int]) -> None:
@@ -179,7 +179,7 @@ def _in_shape(observations: Observations, shape: tuple[int, ...]) -> Observation
         tuple(0 if place is None else index[place] for place in places)
         for index in observations.indices
     )
-    return Observations(observations.classifier, observations.shelf, indices, shape)
+    return Observations(observations.classifier, observations.store, indices, shape)
 
 
 # -- what gives names their meaning ----------------------------------------------------------

@@ -15,7 +15,7 @@ from ..core.errors import OptionError, OutputError
 from ..images.image_folder import read_folder
 from ..images.readers import is_image, read_image
 from ..results.atomic import check_folder, refuse_existing
-from ..results.label_ids import Renumbering
+from ..results.label_ids import LabelMatching
 from ..results.segmentation import Segmentation, make_labels
 from ..results.storage import check_output
 from .batch import place_of, refuse_input
@@ -56,7 +56,7 @@ class ProvisionalFrames:
         self._shape, self._slot = tuple(shape), slot
         self._counts: dict[tuple[int, ...], np.ndarray] = {}
         self._final: set[tuple[int, ...]] = set()
-        self._renumbering = Renumbering()
+        self._matching = LabelMatching()
 
     @property
     def done(self) -> int:
@@ -72,7 +72,7 @@ class ProvisionalFrames:
         """Take in a frame, or take it in again with its final labels."""
         slot = self._slot(partial.index)
         if partial.index in self._counts:
-            self._renumbering.learn(np.asarray(self.labels[slot]), partial.labels)
+            self._matching.learn(np.asarray(self.labels[slot]), partial.labels)
             self._final.add(partial.index)
         self.labels[slot] = partial.labels
         self._counts[partial.index] = np.bincount(partial.labels.ravel())
@@ -84,7 +84,7 @@ class ProvisionalFrames:
         for index in self._counts.keys() - self._final:
             slot = self._slot(index)
             labels = np.asarray(self.labels[slot])
-            labels = self._renumbering.lut(int(labels.max(initial=0)))[labels]
+            labels = self._matching.lut(int(labels.max(initial=0)))[labels]
             self.labels[slot] = labels
             self._counts[index] = np.bincount(labels.ravel())
         self._final |= self._counts.keys()

@@ -76,8 +76,8 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of a frame.
+class FrameFeatures:
+    """Features of one frame.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Kept:
         """Return the tokens in single precision."""
         return self.tokens.astype(np.float32)
 
-    def reduced(self, basis: Basis) -> Kept:
+    def reduced(self, basis: Basis) -> FrameFeatures:
         """Return the same frame, whose tokens are whole, in the movie's own space."""
         tokens = basis.reduce(self.values()).astype(np.float16)
         return replace(self, tokens=tokens)
@@ -112,8 +112,8 @@ def encode_frame(
     pixels: NDArray[np.float32],
     how: Encoding,
     basis: Basis | None,
-    looked: bool = False,
-) -> Generator[Progress | Notice, None, Kept]:
+    sampled: bool = False,
+) -> Generator[Progress | Notice, None, FrameFeatures]:
     """Encode a frame; one task, of which nothing depends on other frames.
 
     Parameters
@@ -125,7 +125,7 @@ def encode_frame(
     how : Encoding
     basis : Basis or None
         The movie's own space; None keeps whole tokens.
-    looked : bool
+    sampled : bool
         Whether the frame is one of those that the space was found in.  Its whole tokens are
         reduced then, for whether they were still at hand must not change the last bits; those of
         other frames are projected on the way, which is faster.
@@ -135,7 +135,7 @@ def encode_frame(
     OptionError
         When a mask decoder wants whole frames, and this one had to be cut into tiles.
     """
-    components = None if basis is None or looked else basis.components
+    components = None if basis is None or sampled else basis.components
     found = yield from iter_encode(
         encoder, pixels, large=how.large, tile=how.tile, components=components
     )
@@ -144,13 +144,13 @@ def encode_frame(
             "refinement='decoder' needs frames encoded in one go; choose large='resize'."
         )
     embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
-    values = found.values if basis is None or looked else basis.centred(found.values)
-    kept = Kept(values.astype(np.float16), found.valid, found.step, embedding)
-    return kept.reduced(basis) if basis is not None and looked else kept
+    values = found.values if basis is None or sampled else basis.centred(found.values)
+    features = FrameFeatures(values.astype(np.float16), found.valid, found.step, embedding)
+    return features.reduced(basis) if basis is not None and sampled else features
 
 
-class Known:
-    """What earlier runs left of frames that look the same and were encoded the same way.
+class FeatureLookup:
+    """Cached features of frames that look the same and were encoded the same way.
 
     Parameters
     ----------
@@ -170,13 +170,13 @@ class Known:
             "tile": how.tile,
         }
 
-    def get(self, content: str, basis: Basis | None, looked: bool = False) -> Kept | None:
-        """Return what is known of a frame; ``content`` is what :func:`.content_of` says of it.
+    def get(self, content: str, basis: Basis | None, sampled: bool = False) -> FrameFeatures | None:
+        """Return the cached features of a frame; ``content`` is its :func:`.content_of`.
 
         The rest is as for :func:`encode_frame`.
         """
-        known = self._cache.get(self._tokens_key(content, basis, looked))
-        if known is None:
+        found = self._cache.get(self._tokens_key(content, basis, sampled))
+        if found is None:
             return None
         embedding = None
         if self._embedding:
@@ -184,45 +184,53 @@ class Known:
             if whole is None:
                 return None
             embedding = whole["embedding"]
-        step = known["step"]
-        return Kept(known["tokens"], known["valid"], (float(step[0]), float(step[1])), embedding)
+        step = found["step"]
+        return FrameFeatures(
+            found["tokens"], found["valid"], (float(step[0]), float(step[1])), embedding
+        )
 
-    def put(self, content: str, basis: Basis | None, looked: bool, kept: Kept) -> None:
+    def put(
+        self, content: str, basis: Basis | None, sampled: bool, features: FrameFeatures
+    ) -> None:
         """Keep what was found out about a frame, unless memory was short."""
-        if not kept.as_asked:
+        if not features.as_asked:
             return
-        arrays = {"tokens": kept.tokens, "valid": kept.valid, "step": np.array(kept.step)}
-        self._cache.put(self._tokens_key(content, basis, looked), arrays)
-        if kept.embedding is not None:
+        arrays = {
+            "tokens": features.tokens,
+            "valid": features.valid,
+            "step": np.array(features.step),
+        }
+        self._cache.put(self._tokens_key(content, basis, sampled), arrays)
+        if features.embedding is not None:
             key = self._key([content], what="embedding")
-            self._cache.put(key, {"embedding": kept.embedding})
+            self._cache.put(key, {"embedding": features.embedding})
 
     def drop_whole(self, content: str) -> None:
         """Forget a frame's whole tokens, which are large."""
         self._cache.drop(self._tokens_key(content, None, False))
 
-    def get_look(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
-        """Return what a first look at frames found: the basis, and some tokens (N, n) in it."""
-        known = self._cache.get(self._key(contents, what="look", n_components=n_components))
-        if known is None:
+    def get_sample(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
+        """Return what was found in sampled frames: the basis, and some tokens (N, n) in it."""
+        found = self._cache.get(self._key(contents, what="sample", n_components=n_components))
+        if found is None:
             return None
-        return Basis(known["mean"], known["components"]), known["tokens"]
+        return Basis(found["mean"], found["components"]), found["tokens"]
 
-    def put_look(
+    def put_sample(
         self, contents: Sequence[str], n_components: int, basis: Basis, tokens: Halves
     ) -> None:
-        """Keep what a first look found."""
+        """Keep what was found in sampled frames."""
         arrays: dict[str, NDArray[Any]] = {
             "mean": basis.mean,
             "components": basis.components,
             "tokens": tokens,
         }
-        self._cache.put(self._key(contents, what="look", n_components=n_components), arrays)
+        self._cache.put(self._key(contents, what="sample", n_components=n_components), arrays)
 
-    def _tokens_key(self, content: str, basis: Basis | None, looked: bool) -> str:
+    def _tokens_key(self, content: str, basis: Basis | None, sampled: bool) -> str:
         space = [] if basis is None else [content_of(basis.mean), content_of(basis.components)]
-        looked = looked and basis is not None
-        return self._key([content], what="tokens", space=space, looked=looked)
+        sampled = sampled and basis is not None
+        return self._key([content], what="tokens", space=space, sampled=sampled)
 
     def _key(self, contents: Sequence[str], **more: Any) -> str:
         return key_of(contents, {**self._about, **more})

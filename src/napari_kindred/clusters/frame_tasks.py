@@ -1,4 +1,4 @@
-"""The task of a movie's first pass: one frame, known from before or encoded."""
+"""The task of a movie's first pass: one frame, its features cached or computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.events import Notice, Progress
 from ..encoders.registry import open_encoder
 from ..images.stack import normalise_to
 from ..models.feature_cache import content_of
-from .frame_features import Encoding, Kept, Known, encode_frame
+from .frame_features import Encoding, FeatureLookup, FrameFeatures, encode_frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ class TaskContext:
     Attributes
     ----------
     encoder : Encoder
-    known : Known
+    lookup : FeatureLookup
     how : Encoding
     frames : ImageStack or None
         The movie, where tasks read it themselves.
@@ -42,7 +42,7 @@ class TaskContext:
     """
 
     encoder: Encoder
-    known: Known
+    lookup: FeatureLookup
     how: Encoding
     frames: ImageStack | None
     range: tuple[float, float]
@@ -63,17 +63,17 @@ def _open(
 ) -> TaskContext:
     encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))
     check_same(how.encoder, encoder.sha256, sha256)
-    return TaskContext(encoder, Known(cache, encoder, how), how, frames, span)
+    return TaskContext(encoder, FeatureLookup(cache, encoder, how), how, frames, span)
 
 
-def iter_kept(
+def iter_features(
     context: TaskContext,
     index: tuple[int, ...],
     pixels: NDArray[np.float32] | None,
     basis: Basis | None,
-    looked: bool,
-) -> Generator[Progress | Notice, None, tuple[Kept, bool]]:
-    """Return what is kept of a frame, and whether it was known from an earlier run.
+    sampled: bool,
+) -> Generator[Progress | Notice, None, tuple[FrameFeatures, bool]]:
+    """Return the features of a frame, and whether an earlier run had cached them.
 
     Parameters
     ----------
@@ -90,17 +90,17 @@ def iter_kept(
             raise InputError("A frame came without its pixels; give the movie itself.")
         pixels = normalise_to(context.frames.read(index).pixels, *context.range)
     content = content_of(pixels)
-    kept = context.known.get(content, basis, looked)
-    if kept is not None:
-        return kept, True
-    job, as_asked = encode_frame(context.encoder, pixels, context.how, basis, looked), True
+    features = context.lookup.get(content, basis, sampled)
+    if features is not None:
+        return features, True
+    job, as_asked = encode_frame(context.encoder, pixels, context.how, basis, sampled), True
     while True:
         try:
             event = next(job)
         except StopIteration as stop:
-            kept = replace(stop.value, as_asked=as_asked)
+            features = replace(stop.value, as_asked=as_asked)
             break
         as_asked = as_asked and not isinstance(event, Notice)
         yield event
-    context.known.put(content, basis, looked, kept)
-    return kept, False
+    context.lookup.put(content, basis, sampled, features)
+    return features, False

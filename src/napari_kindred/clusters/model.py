@@ -21,7 +21,7 @@ from ..results.atomic import plain
 from . import kmeans as latent
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .merge_tree import best_count, cut, grow_leaves, ward_merges
-from .prepass import as_tokens, first_look, flattened, halved, look_at
+from .prepass import as_tokens, fit_on_sample, flattened, halved, sample_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +136,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.reset()
         movie = _movie(frames)
         if self.preset == "default" and isinstance(movie, np.ndarray | list | tuple) and len(movie):
-            self.look(_alike(movie[i] for i in look_at(len(movie))))
+            self.fit_on_sample(_alike(movie[i] for i in sample_places(len(movie))))
         for batch in _batches(movie, self.batch_size):
             self.partial_fit(batch)
         return self.finish()
@@ -155,12 +155,12 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self._sample: list[Floats] = []
         self._every = 1
 
-    def look(self, frames: Sequence[Floats]) -> None:
+    def fit_on_sample(self, frames: Sequence[Floats]) -> None:
         """Find components and first clusters in a few frames spread over the movie (h, w, D)."""
-        self.begin(*first_look(frames, self.n_components))
+        self.begin(*fit_on_sample(frames, self.n_components))
 
     def begin(self, basis: Basis, tokens: NDArray[np.float16]) -> None:
-        """Begin with what :func:`.prepass.first_look` found: components, reduced tokens (N, n)."""
+        """Begin with components and reduced tokens (N, n) of :func:`.prepass.fit_on_sample`."""
         self.basis_, reduced = basis, tokens.astype(np.float32)
         fewest = 2 if self.n_clusters == "auto" else self.n_clusters
         count = max(latent.different(reduced, self._local_count()), fewest)
@@ -180,7 +180,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         frames = _alike(batch)
         if self.preset == "default":
             if self.basis_ is None:
-                self.look(frames)
+                self.fit_on_sample(frames)
             return self.partial_fit_reduced([self.reduce(frame) for frame in frames])
         flat = [flattened(frame) for frame in frames]
         tokens = np.concatenate(flat)
@@ -194,7 +194,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Cluster one more batch whose tokens are reduced already, (B, h, w, n).
 
         They count as rounded to half precision, in which they are kept.  Only for
-        ``preset="default"``, and after :meth:`look`.
+        ``preset="default"``, and after :meth:`fit_on_sample`.
         """
         frames = [halved(np.asarray(frame, np.float32)) for frame in batch]
         flat = [flattened(frame) for frame in frames]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from skimage.measure import label
 
-from ..results.spill import Shelf
+from ..results.spill import SpillStore
 
 SMALL = 0.01
 """Patches with less than this share of a frame are objects; larger ones are ground."""
@@ -122,7 +122,7 @@ class ObjectMemory:
 
     def __init__(self, kinds: Ints, memory: float = MEMORY) -> None:
         self._kinds, self._memory = kinds, memory
-        self._seen = Shelf(IN_MEMORY)
+        self._seen = SpillStore(IN_MEMORY)
         self._last: Patches | None = None
         self._inside, self._border = np.zeros(len(kinds)), np.zeros(len(kinds))
         self._shared = np.zeros((len(kinds), len(kinds)))
@@ -149,7 +149,7 @@ class ObjectMemory:
         """Decide for each patch of each frame; ground keeps its labels."""
         rims, joined = self._rims()
         parts = self._parts(rims)
-        count, backward = len(self._seen), Shelf(IN_MEMORY)
+        count, backward = len(self._seen), SpillStore(IN_MEMORY)
         mixed = link = None
         for number in reversed(range(count)):
             seen = self._seen.get(number)

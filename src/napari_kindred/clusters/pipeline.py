@@ -16,12 +16,12 @@ from ..core.events import Event, Notice, Partial, Progress
 from ..encoders.registry import open_encoder
 from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
-from ..results.spool import Spool
-from .frame_features import Encoding, Halves, Kept, Known
-from .frame_tasks import TaskContext, iter_kept, opener_of
+from ..results.spill import SpillFile
+from .frame_features import Encoding, FeatureLookup, FrameFeatures, Halves
+from .frame_tasks import TaskContext, iter_features, opener_of
 from .labelling import Labeller, provisional
 from .prefetch import Reader
-from .prepass import first_look, look_at
+from .prepass import fit_on_sample, sample_places
 from .result import ClusterAssembly, count_pixels
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Run:
     """
 
     encoder: Encoder
-    known: Known
+    lookup: FeatureLookup
 
     def __init__(self, frames: ImageStack, config: ConsistentConfig, workers: Workers) -> None:
         self.frames, self.config, self.workers = frames, config, workers
@@ -70,9 +70,9 @@ class Run:
         self.indices = list(frames.indices())
         self.notes: list[str] = []
         self.reader = Reader(frames)
-        self._reduced, self._embeddings = Spool(), Spool()
+        self._reduced, self._embeddings = SpillFile(), SpillFile()
         self._places: list[int] = []
-        self._looked: dict[int, Kept] = {}
+        self._sampled: dict[int, FrameFeatures] = {}
         self._passed, self._finished = 0, 0
         self._step = (1.0, 1.0)
         self._valid: np.ndarray | None = None
@@ -94,7 +94,7 @@ class Run:
                 f"refinement='decoder' needs an encoder with a mask decoder, which "
                 f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
             )
-        self.known, self._cache = Known(cache, self.encoder, self.how), cache
+        self.lookup, self._cache = FeatureLookup(cache, self.encoder, self.how), cache
 
     # -- telling ----------------------------------------------------------------------------
 
@@ -134,13 +134,13 @@ class Run:
         self.reader.range = span
         read_there = self.workers.remote and not self.workers.sends(self.frames)
         movie = self.frames if read_there else None
-        self._context = TaskContext(self.encoder, self.known, self.how, movie, span)
+        self._context = TaskContext(self.encoder, self.lookup, self.how, movie, span)
         self._opener = opener_of(self._context, self._cache)
 
-    def kept(
+    def features(
         self, numbers: Sequence[int], basis: Basis | None
-    ) -> Iterator[Generator[Event, None, tuple[Kept, np.ndarray]]]:
-        """Yield a job for each frame: what is kept of it, and its intensities (H, W).
+    ) -> Iterator[Generator[Event, None, tuple[FrameFeatures, np.ndarray]]]:
+        """Yield a job for each frame: its features, and its intensities (H, W).
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class Run:
         """
         read: deque[tuple[np.ndarray, str]] = deque()
         following = dict(zip(numbers, [*numbers[1:], None], strict=True))
-        ready = set(self._looked)
+        ready = set(self._sampled)
 
         def calls() -> Iterator[tuple[Any, ...]]:
             for number in numbers:
@@ -161,40 +161,40 @@ class Run:
                 pixels = frame.pixels if self._context.frames is None else None
                 yield self.indices[number], pixels, basis, number in self._places
 
-        jobs = self.workers.jobs(iter_kept, self._context, self._opener, calls())
+        jobs = self.workers.jobs(iter_features, self._context, self._opener, calls())
         for number in numbers:
             if number in ready:
                 grey = self.reader.read(number, following[number]).grey
-                yield self._ready(self._looked.pop(number), grey)
+                yield self._ready(self._sampled.pop(number), grey)
             else:
                 yield self._encode(next(jobs), *read.popleft())
 
     def _ready(
-        self, kept: Kept, grey: np.ndarray
-    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        self, features: FrameFeatures, grey: np.ndarray
+    ) -> Generator[Event, None, tuple[FrameFeatures, np.ndarray]]:
         yield from ()
-        return kept, grey
+        return features, grey
 
     def _encode(
-        self, job: Job[tuple[Kept, bool]], grey: np.ndarray, note: str
-    ) -> Generator[Event, None, tuple[Kept, np.ndarray]]:
+        self, job: Job[tuple[FrameFeatures, bool]], grey: np.ndarray, note: str
+    ) -> Generator[Event, None, tuple[FrameFeatures, np.ndarray]]:
         if note and note not in self.notes:
             yield self.note(note)
         while True:
             try:
                 event = next(job)
             except StopIteration as stop:
-                kept, known = stop.value
+                features, cached = stop.value
                 break
             if isinstance(event, Notice):
                 yield self.note(event.text)
             elif isinstance(event, Progress):
                 share = event.done / max(event.total, 1e-9)
                 yield self.progress(self._passed + 0.99 * share, "encoding", self._finished)
-        self._step, self._valid = kept.step, kept.valid
+        self._step, self._valid = features.step, features.valid
         self._passed += 1
-        yield self.progress(self._passed, "known" if known else "encoding", self._finished)
-        return kept, grey
+        yield self.progress(self._passed, "known" if cached else "encoding", self._finished)
+        return features, grey
 
     # -- first pass -------------------------------------------------------------------------
 
@@ -211,15 +211,15 @@ class Run:
         }
         reduces = model.preset == "default"
         if reduces:
-            yield from self._look(model)
-        jobs = self.kept(range(count), model.basis_)
+            yield from self._fit_on_sample(model)
+        jobs = self.features(range(count), model.basis_)
         for first in range(0, count, size):
             batch, greys = [], []
             self._finished = first
             for job in islice(jobs, size):
-                kept, grey = yield from job
-                self._keep(kept)
-                batch.append(kept.values())
+                features, grey = yield from job
+                self._spill(features)
+                batch.append(features.values())
                 greys.append(grey)
             yield self.progress(self._passed, "clustering", first)
             if reduces:
@@ -233,41 +233,43 @@ class Run:
         yield self.progress(count, "clustering", count)
         model.finish()
 
-    def _look(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
+    def _fit_on_sample(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Let the model look at frames spread over the movie, or take what an earlier look saw."""
         yield self.progress(0, "looking")
-        self._places = look_at(len(self.indices))
+        self._places = sample_places(len(self.indices))
         contents = [content_of(self.reader.read(place).pixels) for place in self._places]
-        seen = self.known.get_look(contents, model.n_components)
-        if seen is None:
-            seen = yield from self._look_anew(contents, model.n_components)
-        basis, tokens = seen
+        sample = self.lookup.get_sample(contents, model.n_components)
+        if sample is None:
+            sample = yield from self._encode_sample(contents, model.n_components)
+        basis, tokens = sample
         model.begin(basis, tokens)
 
-    def _look_anew(
+    def _encode_sample(
         self, contents: list[str], n_components: int
     ) -> Generator[Event, None, tuple[Basis, Halves]]:
         """Encode the frames that are looked at, whose whole tokens are on disk meanwhile."""
-        with closing(Spool()) as whole:
+        with closing(SpillFile()) as whole:
             rest = []
-            for job in self.kept(self._places, None):
-                kept, _ = yield from job
-                whole.append(kept.tokens)
-                rest.append(replace(kept, tokens=kept.tokens[:0]))
-            basis, tokens = first_look(whole, n_components)
+            for job in self.features(self._places, None):
+                features, _ = yield from job
+                whole.append(features.tokens)
+                rest.append(replace(features, tokens=features.tokens[:0]))
+            basis, tokens = fit_on_sample(whole, n_components)
             for content in contents:  # first, for a small cache has no room for the rest beside it
-                self.known.drop_whole(content)
-            self.known.put_look(contents, n_components, basis, tokens)
+                self.lookup.drop_whole(content)
+            self.lookup.put_sample(contents, n_components, basis, tokens)
             for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
-                kept = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(basis)
-                self.known.put(content, basis, True, kept)
-                self._looked[place] = kept
+                features = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(
+                    basis
+                )
+                self.lookup.put(content, basis, True, features)
+                self._sampled[place] = features
         return basis, tokens
 
-    def _keep(self, kept: Kept) -> None:
-        self._reduced.append(kept.tokens)
-        if kept.embedding is not None:
-            self._embeddings.append(kept.embedding)
+    def _spill(self, features: FrameFeatures) -> None:
+        self._reduced.append(features.tokens)
+        if features.embedding is not None:
+            self._embeddings.append(features.embedding)
 
     def _provisional(
         self, number: int, model: HierarchicalClustering, reduced: np.ndarray, grey: np.ndarray
@@ -295,10 +297,10 @@ class Run:
 
     def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Encode all frames and keep their reduced tokens; the model is there already."""
-        jobs = self.kept(range(len(self.indices)), model.basis_)
+        jobs = self.features(range(len(self.indices)), model.basis_)
         for self._finished, job in enumerate(jobs):
-            kept, _ = yield from job
-            self._keep(kept)
+            features, _ = yield from job
+            self._spill(features)
             if self._finished % TRIMMED == 0:
                 trim()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
-from ..core.background import iter_aside
+from ..core.background import iter_in_background
 from ..core.config import ConsistentConfig
 from ..core.events import Event, finish
 from ..core.options import must_be, with_options
@@ -84,7 +84,7 @@ def iter_cluster_stack(
         given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
         must_be("model", given, HierarchicalClustering, "give a fitted one or its file")
         opened = partial(run.open, FeatureCache.of(cache))
-        yield from iter_aside(opened, "loading the encoder")
+        yield from iter_in_background(opened, "loading the encoder")
         if given is not None:
             run.check_model(given)
         yield from run.choose_range(given)

@@ -13,7 +13,7 @@ from .kmeans import FITTED, Basis, fit_basis, sample
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..results.spool import Spool
+    from ..results.spill import SpillFile
     from .kmeans import Floats
 
     Halves = NDArray[np.float16]
@@ -23,12 +23,12 @@ LARGEST = 1e4
 """Of a token's values; they are kept in half precision, which ends at 65,504."""
 
 
-def look_at(count: int, looks: int = 6) -> list[int]:
-    """Return the frames, evenly spread over a movie of ``count``, that a first look sees."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(looks, count)).round()})
+def sample_places(count: int, most: int = 6) -> list[int]:
+    """Return the frames, evenly spread over a movie of ``count``, that a first pass samples."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(most, count)).round()})
 
 
-def first_look(frames: Sequence[Floats] | Spool, n_components: int) -> tuple[Basis, Halves]:
+def fit_on_sample(frames: Sequence[Floats] | SpillFile, n_components: int) -> tuple[Basis, Halves]:
     """Find components in a few frames spread over a movie.
 
     Parameters

@@ -13,7 +13,7 @@ from ..core.errors import OptionError
 from ..results import storage
 from ..results.atomic import as_csv
 from ..results.disk_labels import tell, where
-from ..results.segmentation import Segmentation, home_for, make_labels
+from ..results.segmentation import Segmentation, location_for, make_labels
 from ..results.zarr_tables import read_columns, write_columns
 from .levels import lut, relabel
 from .model_io import read_leaves, write_leaves
@@ -239,8 +239,8 @@ class ClusterAssembly:
     def __init__(self, frames: ImageStack, model: HierarchicalClustering) -> None:
         self._frames, self._model = frames, model
         self.table = lut(model, model.n_labels_)
-        home = home_for(frames, "clusters")
-        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, home)
+        location = location_for(frames, "clusters")
+        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, location)
         self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
         self._rows: list[pd.DataFrame] = []
 

@@ -34,7 +34,7 @@ def listener() -> Report | None:
     return _listener.get()
 
 
-def iter_aside(step: Callable[[], Result], what: str) -> Generator[Progress, None, Result]:
+def iter_in_background(step: Callable[[], Result], what: str) -> Generator[Progress, None, Result]:
     """Run a step in a thread of its own, and yield while it lasts.
 
     Closing the generator leaves the step behind: a download ends, to be resumed another time, and

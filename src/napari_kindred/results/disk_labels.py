@@ -27,7 +27,7 @@ UNFINISHED = {"complete": False, "frames_done": 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class OutputLocation:
     """Where labels go that are too large for memory.
 
     Attributes
@@ -66,8 +66,8 @@ class Home:
         return None
 
 
-def grow(
-    shape: Sequence[int], dtype: Any, home: Home | None, table: pd.DataFrame
+def create_on_disk(
+    shape: Sequence[int], dtype: Any, location: OutputLocation | None, table: pd.DataFrame
 ) -> zarr.Array[Any]:
     """Return zeros on disk, to be filled frame by frame or block by block.
 
@@ -75,7 +75,7 @@ def grow(
     ----------
     shape : sequence of int
     dtype : dtype
-    home : Home or None
+    location : OutputLocation or None
         Without one, and where its folder cannot be written to, they are in a temporary folder
         that is deleted together with the array.
     table : DataFrame
@@ -88,8 +88,8 @@ def grow(
     """
     import zarr
 
-    path = None if home is None else home.make()
-    if home is None or path is None:
+    path = None if location is None else location.make()
+    if location is None or path is None:
         folder = tempfile.TemporaryDirectory(prefix="napari-kindred-", ignore_cleanup_errors=True)
         labels = create_labels(zarr.create_group(folder.name), shape, dtype)
         # Deleted with the array, not with the interpreter's last breath as an orphan.
@@ -98,17 +98,17 @@ def grow(
     root = zarr.create_group(path)
     root.attrs.update(
         {
-            "ome": label_attributes(home.axes, home.scale, home.units),
+            "ome": label_attributes(location.axes, location.scale, location.units),
             KEY: {
-                "axes": home.axes,
-                "scale": plain(home.scale),
-                "units": plain(home.units),
+                "axes": location.axes,
+                "scale": plain(location.scale),
+                "units": plain(location.units),
                 "provenance": UNFINISHED,
             },
         }
     )
     write_columns(root, table)
-    return create_labels(root, shape, dtype, home.axes)
+    return create_labels(root, shape, dtype, location.axes)
 
 
 def home_of(labels: Any) -> Path | None:

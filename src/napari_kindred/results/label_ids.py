@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .segmentation import Segmentation
 
 
-def count_on(
+def offset_ids(
     labels: np.ndarray, table: pd.DataFrame, last: int
 ) -> tuple[np.ndarray, pd.DataFrame, int]:
     """Let one frame's ids count on after those of the frames before it.
@@ -71,7 +71,7 @@ def unique_ids(result: Segmentation) -> Segmentation:
     labels, tables, last = make_labels(result.labels.shape), [], 0
     for frame, index in enumerate(product(*map(range, leading))):
         rows = result.table[result.table["frame"] == frame]
-        labels[index], rows, last = count_on(np.asarray(result.labels[index]), rows, last)
+        labels[index], rows, last = offset_ids(np.asarray(result.labels[index]), rows, last)
         tables.append(rows)
     filled = [rows for rows in tables if len(rows)] or tables[:1]
     return replace(result, labels=labels, table=pd.concat(filled, ignore_index=True))
@@ -96,7 +96,7 @@ def lazily_unique(result: Segmentation) -> Segmentation:
     return replace(result, labels=da.where(labels > 0, counted, 0), table=table)
 
 
-class Renumbering:
+class LabelMatching:
     """Which id each old id has become, learnt from pictures that were labelled both ways."""
 
     def __init__(self) -> None:

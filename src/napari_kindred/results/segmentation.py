@@ -17,7 +17,7 @@ from ..images.arrays import blocks
 from . import storage
 from . import tables as tabulate
 from .atomic import plain
-from .disk_labels import Home, grow, tell, where
+from .disk_labels import OutputLocation, create_on_disk, tell, where
 
 if TYPE_CHECKING:
     from ..images.stack import ImageStack
@@ -240,7 +240,7 @@ def make_labels(
     shape: Sequence[int],
     dtype: Any = np.int32,
     in_memory: int | None = None,
-    home: Home | None = None,
+    location: OutputLocation | None = None,
     memory: float | None = None,
 ) -> Any:
     """Return zeros to be filled frame by frame or block by block.
@@ -251,7 +251,7 @@ def make_labels(
     dtype : dtype
     in_memory : int, optional
         Most bytes to keep in memory; :func:`room_for_labels` when left out.
-    home : Home, optional
+    location : OutputLocation, optional
         Beside which image they are written when there is no room for them in memory.
     memory : float, optional
         As the ``memory`` of a config.
@@ -269,14 +269,16 @@ def make_labels(
     fits = size <= room_for_labels(memory)
     if fits and in_memory is None:
         return np.zeros(shape, dtype)
-    return grow(shape, dtype, None if fits else home, empty_table(stack=len(shape) > 2))
+    return create_on_disk(
+        shape, dtype, None if fits else location, empty_table(stack=len(shape) > 2)
+    )
 
 
-def home_for(frames: ImageStack, what: str) -> Home | None:
+def location_for(frames: ImageStack, what: str) -> OutputLocation | None:
     """Return where labels of an image go that are too large for memory, if its place is known."""
     if frames.path is None:
         return None
-    return Home(frames.path, what, frames.output_axes, frames.scale, frames.units)
+    return OutputLocation(frames.path, what, frames.output_axes, frames.scale, frames.units)
 
 
 def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
@@ -314,7 +316,7 @@ class Assembly:
     def __init__(self, frames: ImageStack, memory: float | None = None) -> None:
         self._frames = frames
         self.labels = make_labels(
-            frames.output_shape, home=home_for(frames, "entities"), memory=memory
+            frames.output_shape, location=location_for(frames, "entities"), memory=memory
         )
         self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
         self._blocks: dict[tuple[int, ...], list[pd.DataFrame]] = {}

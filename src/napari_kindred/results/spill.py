@@ -1,4 +1,4 @@
-"""What was found in each frame, kept on disk where it is much, so that memory does not grow."""
+"""Results of single frames, on disk if they are many, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import tempfile
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core.errors import OutputError, reason_of
 
@@ -27,10 +29,10 @@ IN_MEMORY = 1 << 28
 """Bytes kept in memory; frames beyond them go to a temporary folder."""
 
 
-class Shelf:
+class SpillStore:
     """Arrays by number, in memory as long as they are few, then in files.
 
-    The files are deleted together with the shelf.
+    The files are deleted together with the store.
 
     Parameters
     ----------
@@ -85,3 +87,47 @@ class Shelf:
         from safetensors.numpy import load_file
 
         return dict(load_file(self._file(number)))
+
+
+class SpillFile:
+    """Equal arrays, one per frame, in a temporary file; half precision.
+
+    Read and written in pieces, never mapped: mapped pages would count as memory.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="napari-kindred-")  # noqa: SIM115
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, values: NDArray[np.floating[Any]]) -> None:
+        """Write the next frame.
+
+        Raises
+        ------
+        OutputError
+            When the disk is full.
+        """
+        self._shape = values.shape
+        try:
+            self._file.seek(0, 2)
+            self._file.write(values.astype(np.float16, copy=False).tobytes())
+        except OSError as error:
+            raise full(error) from error
+        self._count += 1
+
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        """Read a frame back, in single precision."""
+        if not 0 <= number < self._count:
+            raise IndexError(number)
+        size = int(np.prod(self._shape)) * 2
+        self._file.seek(number * size)
+        values = np.frombuffer(self._file.read(size), np.float16)
+        return values.reshape(self._shape).astype(np.float32)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()

@@ -13,7 +13,7 @@ from ...core.options import changed
 from ...images.arrays import source_of
 from ...images.axes import AxesGuess, guess_axes
 from ...images.readers import ImageFile
-from ...results.label_ids import count_on
+from ...results.label_ids import offset_ids
 from ...results.segmentation import empty_table, make_labels, put_labels, within
 from .multiscale_labels import LowerLabels
 from .proxies import level_0
@@ -240,7 +240,7 @@ class GrowingLabels:
         """Take in a finished frame, or a block of one."""
         labels, table, last = partial.labels, partial.table, self._last
         if partial.index:
-            labels, table, last = count_on(labels, table, last)
+            labels, table, last = offset_ids(labels, table, last)
         slot = self.placement.slot(partial.index)
         put_labels(self.data, within(slot, partial.block), labels)
         self.lower.put(slot, partial.block, labels)

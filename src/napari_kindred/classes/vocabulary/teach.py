@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.background import iter_aside
+from ...core.background import iter_in_background
 from ...core.class_configs import TeachConfig
 from ...core.colors import hexadecimal
 from ...core.errors import InputError
@@ -210,7 +210,7 @@ def _iter_kind(
         region_size=config.region_size,
         device=config.device,
     )
-    proposer = yield from iter_aside(opened, "loading the weights")
+    proposer = yield from iter_in_background(opened, "loading the weights")
     found = []
     for number, picture in enumerate(pictures):
         yield Progress(number, total, f"looking for {kind}", number, total)

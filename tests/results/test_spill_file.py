@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_kindred.core.errors import OutputError
-from napari_kindred.results.spool import Spool
+from napari_kindred.results.spill import SpillFile
 
 
 def frame(number: int) -> np.ndarray:
@@ -19,35 +19,35 @@ def frame(number: int) -> np.ndarray:
 
 
 def test_what_is_written_is_what_is_read_in_any_order_and_between_writes() -> None:
-    spool = Spool()
+    spill = SpillFile()
     for number in range(5):
-        spool.append(frame(number))
+        spill.append(frame(number))
         for back in (number, 0):
-            read = spool[back]
+            read = spill[back]
             assert (read.dtype, read.shape) == (np.float32, (6, 7, 5))
             # Half precision has eleven bits.
             np.testing.assert_allclose(read, frame(back), rtol=2.0**-11, atol=1e-7)
-    assert len(spool) == 5
-    spool.close()
+    assert len(spill) == 5
+    spill.close()
 
 
 def test_frames_take_two_bytes_per_value_on_disk_and_no_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    spool = Spool()
+    spill = SpillFile()
     for number in range(3):
-        spool.append(frame(number))
-    spool._file.flush()
-    assert os.fstat(spool._file.fileno()).st_size == 3 * 6 * 7 * 5 * 2
-    spool.close()
-    assert spool._file.closed
+        spill.append(frame(number))
+    spill._file.flush()
+    assert os.fstat(spill._file.fileno()).st_size == 3 * 6 * 7 * 5 * 2
+    spill.close()
+    assert spill._file.closed
     assert not list(tmp_path.iterdir())
-    spool.close()  # a second time does no harm
+    spill.close()  # a second time does no harm
 
 
 def test_a_full_disk_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool()
+    spill = SpillFile()
 
     class Full:
         def seek(self, *_: int) -> None: ...
@@ -55,8 +55,8 @@ def test_a_full_disk_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         def write(self, _: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with spool._file:
-        monkeypatch.setattr(spool, "_file", Full())
+    with spill._file:
+        monkeypatch.setattr(spill, "_file", Full())
         with pytest.raises(OutputError, match=r"No space left on device.*TMPDIR"):
-            spool.append(frame(0))
-    assert len(spool) == 0
+            spill.append(frame(0))
+    assert len(spill) == 0
