@@ -222,12 +222,12 @@ def test_the_first_labels_come_while_the_movie_is_still_being_encoded(
 def spills(monkeypatch: pytest.MonkeyPatch) -> list[SpillFile]:
     made: list[SpillFile] = []
 
-    class Observations(SpillFile):
+    class Watched(SpillFile):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(run, "SpillFile", Observations)
+    monkeypatch.setattr(run, "SpillFile", Watched)
     return made
 
 

@@ -19,7 +19,7 @@ def discs(diameter, side, pitch=1.6):
 def honest(seen):
     """Make a look that finds discs as the network does: well between 16 and 60 pixels only."""
 
-    def look(pixels, scale):
+    def segment(pixels, scale):
         seen.append(scale)
         size = [max(1, round(n * scale)) for n in pixels.shape[:2]]
         rows, columns = (
@@ -32,7 +32,7 @@ def honest(seen):
         score = 0.9 if 16 <= diameter <= 60 else 0.5
         return labels, np.full(labels.max(), score, np.float32)
 
-    return look
+    return segment
 
 
 @pytest.mark.parametrize(("diameter", "side"), [(8, 200), (16, 400), (40, 700), (120, 1500)])
@@ -58,14 +58,14 @@ def test_nothing_seen_means_scale_one_and_no_diameter():
 
 
 def test_fragments_that_score_low_lose_against_whole_entities():
-    def look(pixels, scale):
+    def segment(pixels, scale):
         # At full size 120-pixel cells fall into 30-pixel parts; at a quarter they are whole.
         labels = np.zeros([max(1, round(n * scale)) for n in pixels.shape[:2]], np.int32)
         side = 30
         labels[:side, :side] = 1
         return labels, np.float32([{1.0: 0.6, 0.5: 0.65, 0.25: 0.75}.get(scale, 0.3)])
 
-    scale, diameter = finish(choose_scale(np.ones((600, 600, 1), np.float32), look))
+    scale, diameter = finish(choose_scale(np.ones((600, 600, 1), np.float32), segment))
     side = 2 * 30 / np.sqrt(np.pi)
     assert diameter == pytest.approx(side / 0.25)
     assert scale == pytest.approx(module.TARGET / (side / 0.25), rel=0.01)
@@ -76,14 +76,14 @@ def test_sure_parts_of_cells_that_were_seen_whole_before_tell_nothing(granules, 
     """Seen whole from afar: cells of 120 pixels; seen closely: a granule in each, or many."""
     cells = discs(120, 1500)
 
-    def look(pixels, scale):
+    def segment(pixels, scale):
         labels, scores = honest([])(pixels, scale)
         if scale >= 1:
             parts = discs(30, pixels.shape[0], 1.1 if granules else 6.4)
             labels, scores = honest([])(parts[:, : pixels.shape[1]], scale)
         return labels, scores
 
-    _, diameter = finish(choose_scale(cells, look))
+    _, diameter = finish(choose_scale(cells, segment))
     assert diameter == pytest.approx(wanted, rel=0.15)
 
 

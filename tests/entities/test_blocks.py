@@ -19,9 +19,9 @@ from napari_kindred.entities import blocks, frame
 from napari_kindred.entities import segment as plane
 from napari_kindred.entities import stitching as joining
 from napari_kindred.entities.checkpoint import load_network
-from napari_kindred.entities.decode import Pieces
+from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.region_reader import PlaneSource
-from napari_kindred.entities.scoring import Judge, Scoring
+from napari_kindred.entities.scoring import ObjectFilter, ScoreModel
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.metrics import overlaps
@@ -48,13 +48,13 @@ def bright(monkeypatch):
         yield Progress(1, 1, "network")
         return image[0, :1].numpy()
 
-    def pieces_of(network, dense, lattice, config):
-        full = lattice.bilinear(dense)[0].numpy()
+    def instances_of(network, dense, mapping, config):
+        full = mapping.bilinear(dense)[0].numpy()
         labels = label(full > 0.3, connectivity=1).astype(np.int32)
-        return Pieces(labels, full, full, None)
+        return InstanceMap(labels, full, full, None)
 
     monkeypatch.setattr(blocks, "iter_dense_bounded", iter_dense)
-    monkeypatch.setattr(blocks, "pieces_of", pieces_of)
+    monkeypatch.setattr(blocks, "instances_of", instances_of)
     monkeypatch.setattr(blocks, "ROOM", 8)
     return Bright(), {"sha256": ""}
 
@@ -126,7 +126,7 @@ def test_what_is_too_small_is_decided_by_the_whole_entity(bright, monkeypatch):
 
 def test_what_is_likely_enough_is_decided_by_the_whole_entity(bright, monkeypatch):
     """A score that grows with the size alone: 16 pixels across is as likely as not."""
-    monkeypatch.setattr(Bright, "scoring", Scoring(-np.log(16) * 4, 0, 0, 0, 4))
+    monkeypatch.setattr(Bright, "scoring", ScoreModel(-np.log(16) * 4, 0, 0, 0, 4))
     picture = np.zeros((120, 200), np.uint8)
     picture[50:56, 10:190] = 200
     picture[90:100, 60:70] = 200
@@ -158,10 +158,10 @@ def test_blocks_may_come_in_any_order(bright):
     jobs = [finish(blocks.segment_block(source, p, bright[0], CONFIG, 1.0)) for p in places]
     results = []
     for order in (range(len(jobs)), np.random.default_rng(0).permutation(len(jobs))):
-        joiner, plane = joining.Joiner(places), np.zeros((200, 200), np.int32)
+        stitcher, plane = joining.BlockStitcher(places), np.zeros((200, 200), np.int32)
         for number in order:
-            plane[jobs[number].place.inner] = joiner.add(jobs[number])
-        lut, _ = joiner.finish(Judge(None, 1.0, CONFIG))
+            plane[jobs[number].place.inner] = stitcher.add(jobs[number])
+        lut, _ = stitcher.finish(ObjectFilter(None, 1.0, CONFIG))
         results.append(lut[plane])
     np.testing.assert_array_equal(*results)
 
@@ -171,11 +171,11 @@ def test_what_two_blocks_disagree_about_is_not_joined_beside_the_cut():
     first, second = np.zeros((2, 10, 16), np.int32)
     first[2:6, 2:6] = 1
     second[2:6, 5:8] = 7
-    strip = joining.Strip((slice(0, 10), slice(0, 16)), 1, 8)
-    assert joining.same_entities(first, second, strip).tolist() == []
+    overlap = joining.Overlap((slice(0, 10), slice(0, 16)), 1, 8)
+    assert joining.same_entities(first, second, overlap).tolist() == []
     second[2:6, 3:6] = 7
     second[2:6, 6:8] = 0
-    assert joining.same_entities(first, second, strip).tolist() == [[1, 7]]
+    assert joining.same_entities(first, second, overlap).tolist() == [[1, 7]]
 
 
 def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
@@ -186,7 +186,7 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
     known = frames.frame_stats(())
     source = PlaneSource(frames, (), known)
     whole = source[slice(0, 300), slice(0, 260)]
-    from napari_kindred.entities.resampling import Lattice
+    from napari_kindred.entities.resampling import GridMapping
     from napari_kindred.entities.segment import resize
 
     for scale in (0.37, 0.5, 1.0, 1.7):
@@ -196,11 +196,11 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
         expected = resize(whole, scale)
         torch.testing.assert_close(part, expected[:, :, *seen], atol=2e-5, rtol=1e-5)
         maps = expected[0, :, ::2, ::2].numpy().copy()
-        full = Lattice.whole((300, 260), scale, 2).bilinear(maps)
+        full = GridMapping.whole((300, 260), scale, 2).bilinear(maps)
         origin = (seen[0].start // 2, seen[1].start // 2)
         cells = [slice(s.start // 2, -(-s.stop // 2)) for s in seen]
-        lattice = Lattice((300, 260), place.outer, scale, 2, origin)
-        window = lattice.bilinear(np.ascontiguousarray(maps[:, *cells]))
+        mapping = GridMapping((300, 260), place.outer, scale, 2, origin)
+        window = mapping.bilinear(np.ascontiguousarray(maps[:, *cells]))
         torch.testing.assert_close(window, full[:, *place.outer], atol=1e-4, rtol=1e-4)
 
 
@@ -273,18 +273,18 @@ def test_too_little_memory_for_the_plane_means_blocks(bright, monkeypatch):
     """The whole plane asks for too much, and so do windows of more than 500 pixels."""
     picture = scattered(1100, seed=5, share=0.005)
     truth = label(picture > 0, connectivity=1)
-    inner = blocks.pieces_of
+    inner = blocks.instances_of
 
-    def limited(network, dense, lattice, config):
-        if max(lattice.shape) > 500:
+    def limited(network, dense, mapping, config):
+        if max(mapping.shape) > 500:
             raise MemoryError
-        return inner(network, dense, lattice, config)
+        return inner(network, dense, mapping, config)
 
     def too_much(*_):
         raise RuntimeError("CUDA out of memory")
         yield
 
-    monkeypatch.setattr(blocks, "pieces_of", limited)
+    monkeypatch.setattr(blocks, "instances_of", limited)
     monkeypatch.setattr(plane, "iter_dense_bounded", too_much)
     notices = []
     job = nk.iter_segment_entities(

@@ -14,7 +14,7 @@ from napari_kindred.core.config import NetworkConfig
 from napari_kindred.core.errors import OutputError, WeightsError
 from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
 from napari_kindred.entities.network import EntityNetwork
-from napari_kindred.entities.scoring import Scoring
+from napari_kindred.entities.scoring import ScoreModel
 
 CONFIG = NetworkConfig(encoder="test_resnet", width=16, features="both", content_dim=5)
 
@@ -160,7 +160,7 @@ def test_a_header_that_cannot_be_read_is_refused(saved, part):
 
 
 def test_how_likely_its_entities_are_right_is_kept_with_a_network(network, tmp_path, monkeypatch):
-    scoring = Scoring(-1.5, 1.0, 0.25, 0.5, 2.0)
+    scoring = ScoreModel(-1.5, 1.0, 0.25, 0.5, 2.0)
     monkeypatch.setattr(network, "scoring", scoring)
     save_weights(network, tmp_path / "drawn.safetensors", {})
     for for_training in (False, True):

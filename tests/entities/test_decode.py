@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from napari_kindred.core.config import EntityConfig
 from napari_kindred.entities import decode
 from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
-from napari_kindred.entities.scoring import Judge
+from napari_kindred.entities.scoring import ObjectFilter
 
 
 def drawn(discs, shape=(96, 96), noise=0.0, seed=0):
@@ -30,7 +30,7 @@ def drawn(discs, shape=(96, 96), noise=0.0, seed=0):
 def segment(maps, fill=True, **options):
     """Labels and scores of maps, by a network that was never taught scores."""
     config = EntityConfig(**{"min_area": 0, "min_score": 0.0, **options})
-    return Judge(None, 1.0, config).finish(decode.find_pieces(maps, fill=fill))
+    return ObjectFilter(None, 1.0, config).finish(decode.find_pieces(maps, fill=fill))
 
 
 def same_partition(one, other):

@@ -11,7 +11,7 @@ from torch import nn
 
 from napari_kindred.core.config import NetworkConfig
 from napari_kindred.entities import fused_layers as bands
-from napari_kindred.entities.fused_layers import Bands, in_bands, is_local, make_ready
+from napari_kindred.entities.fused_layers import Bands, in_bands, is_local, optimise_for_inference
 from napari_kindred.entities.network import EntityNetwork
 
 
@@ -55,7 +55,7 @@ def test_any_network_made_ready_sees_the_same(encoder, banded, batch):
     """Uneven padding, squeeze and excitation (which looks everywhere), shortcuts."""
     network = drawn(timm.create_model(encoder, features_only=True, pretrained=False))
     before = copy.deepcopy(network.state_dict())
-    ready = make_ready(network)
+    ready = optimise_for_inference(network)
     assert norms(ready) == 0
     squeezed = any(isinstance(block, Bands) for block in ready.modules())
     assert squeezed is banded
@@ -79,7 +79,7 @@ class Branching(nn.Module):
 
 def test_batch_norm_that_cannot_be_folded_stays():
     network = drawn(Branching())
-    ready = make_ready(network)
+    ready = optimise_for_inference(network)
     assert norms(ready) == 1
     for one, two in zip(maps_of(network, picture()), maps_of(ready, picture()), strict=True):
         assert torch.equal(one, two)
@@ -91,7 +91,7 @@ def test_the_entity_network_sees_the_same_in_bands(stride, rows, columns, monkey
     config = NetworkConfig(width=16, features="both", content_dim=3, output_stride=stride)
     network = drawn(EntityNetwork(config))
     nn.init.normal_(network.head_out.weight, std=0.3)
-    image, ready = picture(rows, columns), make_ready(network)
+    image, ready = picture(rows, columns), optimise_for_inference(network)
     found = maps_of(ready, image)
     monkeypatch.setattr(bands, "BAND", 1 << 40)
     for one, two in zip(maps_of(network, image), found, strict=True):

@@ -11,7 +11,7 @@ from napari_kindred.core.events import Notice, Partial, Progress, finish
 from napari_kindred.entities import segment as plane
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.network import EntityNetwork
-from napari_kindred.entities.resampling import Lattice, scaled_shape
+from napari_kindred.entities.resampling import GridMapping, scaled_shape
 from napari_kindred.images.samples import open_sample
 from napari_kindred.results.metrics import average_precision
 
@@ -218,8 +218,8 @@ def test_content_features_are_clustered_by_mean_shift(features):
         y, x = np.mgrid[:32, :40]
         dense[1] = 32 - (2 * y + 0.5)
         dense[2] = np.where(x < 20, 20, 60) - (2 * x + 0.5)
-    lattice = Lattice.whole((64, 80), 1.0, 2)
-    labels, scores = plane.labels_of(network, dense, lattice, EntityConfig())
+    mapping = GridMapping.whole((64, 80), 1.0, 2)
+    labels, scores = plane.labels_of(network, dense, mapping, EntityConfig())
     assert len(scores) == 2
     assert labels[32, 20] != labels[32, 60]
     assert labels[2, 2] == 0
@@ -234,7 +234,7 @@ def test_upsampled_maps_lie_where_their_pixels_were():
     ramp = (np.arange(rows) * stride + 0.5) * shape[0] / height
     dense = np.broadcast_to(ramp[:, None], (1, rows, -(-width // stride))).astype(np.float32)
     maps = np.ascontiguousarray(dense)
-    full = Lattice.whole(shape, scale, stride).bilinear(maps)[0].numpy()
+    full = GridMapping.whole(shape, scale, stride).bilinear(maps)[0].numpy()
     assert full.shape == shape
     # Pixel p has its middle at p + 0.5 of the plane; a cell's middle is at (2 k + 1) scaled.
     middle = (np.arange(shape[0]) + 0.5) - 0.5 * shape[0] / height

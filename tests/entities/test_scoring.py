@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from napari_kindred.core.config import EntityConfig
-from napari_kindred.entities.decode import Pieces
+from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
-from napari_kindred.entities.scoring import LEAST, Evidence, Judge, Scoring, weigh
+from napari_kindred.entities.scoring import (
+    LEAST,
+    ObjectFilter,
+    ObjectStats,
+    ScoreModel,
+    object_stats,
+)
 
 
 def odds(chance):
@@ -25,11 +31,11 @@ def squares(width=True):
     foreground = np.where(labels == 1, 0.9, 0.75).astype(np.float32)
     expected = np.where(labels == 1, 16.0, 18.0)
     widths = (WIDTH_PER_DIAMETER * np.sqrt(expected * 4 / np.pi)).astype(np.float32)
-    return Pieces(labels, quality, foreground, widths if width else None)
+    return InstanceMap(labels, quality, foreground, widths if width else None)
 
 
 def test_traits_are_odds_of_the_means_and_logarithms_of_the_sizes():
-    traits = weigh(squares()).traits(scale=2.0)[[0, 2]]
+    traits = object_stats(squares()).traits(scale=2.0)[[0, 2]]
     assert traits[:, 0] == pytest.approx([math.log(odds(0.8)), math.log(odds(0.5))], abs=0.01)
     assert traits[:, 1] == pytest.approx([math.log(odds(0.9)), math.log(odds(0.75))], abs=0.02)
     assert traits[:, 2] == pytest.approx([0, math.log(36 / 18)], abs=1e-5)
@@ -41,7 +47,7 @@ def test_traits_are_odds_of_the_means_and_logarithms_of_the_sizes():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_pixels_without_any_doubt_give_finite_odds(value):
     sums = np.array([9 * value])
-    traits = Evidence(np.array([9]), sums, sums, np.array([np.nan])).traits(1.0)
+    traits = ObjectStats(np.array([9]), sums, sums, np.array([np.nan])).traits(1.0)
     assert np.isfinite(traits).all()
     assert traits[0, 2] == 0, "of a network that tells no size"
 
@@ -50,9 +56,9 @@ def test_a_learnt_score_is_the_chance_that_made_the_examples():
     """Ten thousand entities, right by chances that follow a known function."""
     rng = np.random.default_rng(0)
     traits = rng.normal([0.5, 1.0, -0.2, 3.0], [1.0, 2.0, 0.3, 0.5], (10_000, 4))
-    made_by = Scoring(-4.0, 1.5, 0.5, 2.0, 1.0)
+    made_by = ScoreModel(-4.0, 1.5, 0.5, 2.0, 1.0)
     right = rng.random(10_000) < made_by(traits)
-    learnt = Scoring.learn(traits, right, np.ones(10_000))
+    learnt = ScoreModel.learn(traits, right, np.ones(10_000))
     np.testing.assert_allclose(learnt(traits), made_by(traits), atol=0.05)
     by_hand = [1 / (1 + math.exp(4 - row @ [1.5, 0.5, 2.0, 1.0])) for row in traits[:50]]
     np.testing.assert_allclose(made_by(traits[:50]), by_hand)
@@ -61,7 +67,7 @@ def test_a_learnt_score_is_the_chance_that_made_the_examples():
 def test_what_weighs_more_decides():
     """The same traits, as often right as wrong."""
     traits, right = np.ones((100, 4)), np.arange(100) < 50
-    learnt = Scoring.learn(traits, right, np.where(right, 3.0, 1.0))
+    learnt = ScoreModel.learn(traits, right, np.where(right, 3.0, 1.0))
     assert learnt(traits) == pytest.approx(0.75, abs=1e-3)
 
 
@@ -69,18 +75,18 @@ def test_what_weighs_more_decides():
 def test_nothing_is_learnt_from_a_handful_of_either_kind(value):
     traits = np.random.default_rng(0).normal(size=(200, 4))
     enough = np.arange(200) < LEAST
-    assert Scoring.learn(traits, enough == value, np.ones(200)) is not None
+    assert ScoreModel.learn(traits, enough == value, np.ones(200)) is not None
     enough[0] = False
-    assert Scoring.learn(traits, enough == value, np.ones(200)) is None
+    assert ScoreModel.learn(traits, enough == value, np.ones(200)) is None
 
 
 def test_the_less_likely_entity_is_left_out_and_the_other_becomes_the_first():
-    larger_is_better = Scoring(-math.log(5), 0, 0, 0, 1)  # 5 pixels across: one to one
+    larger_is_better = ScoreModel(-math.log(5), 0, 0, 0, 1)  # 5 pixels across: one to one
     chances = [odds_of / (1 + odds_of) for odds_of in (math.sqrt(64 / math.pi) / 5,
                                                        math.sqrt(144 / math.pi) / 5)]  # fmt: skip
     for least, left in ((0.0, [1, 0]), (0.5, [1]), (0.6, [])):
         config = EntityConfig(min_area=0, min_score=least)
-        labels, scores = Judge(larger_is_better, 1.0, config).finish(squares())
+        labels, scores = ObjectFilter(larger_is_better, 1.0, config).finish(squares())
         assert labels.max(initial=0) == len(left)
         assert scores == pytest.approx([chances[k] for k in left])
         assert (labels[4, 4], labels[12, 12]) == ((1, 2), (1, 0), (0, 0))[2 - len(left)]
@@ -89,9 +95,11 @@ def test_the_less_likely_entity_is_left_out_and_the_other_becomes_the_first():
 @pytest.mark.parametrize(("width", "kept"), [(True, 1), (False, 2)])
 def test_without_a_learnt_score_fragments_are_left_out(width, kept):
     """A third of what its pixels speak of is a fragment; where they speak of nothing, it is not."""
-    pieces = squares(width)
-    if pieces.width is not None:
-        pieces.width[pieces.labels == 1] *= 2
-    labels, scores = Judge(None, 1.0, EntityConfig(min_area=0, min_score=0.1)).finish(pieces)
+    instances = squares(width)
+    if instances.width is not None:
+        instances.width[instances.labels == 1] *= 2
+    labels, scores = ObjectFilter(None, 1.0, EntityConfig(min_area=0, min_score=0.1)).finish(
+        instances
+    )
     assert labels.max() == kept
     assert scores == pytest.approx([0.5, 0.8][:kept])

@@ -148,7 +148,7 @@ def test_a_trained_network_learns_how_likely_its_entities_are_right(trained, tmp
 
 
 def test_what_was_learnt_of_scores_is_in_the_weights(data, tmp_path, monkeypatch):
-    learnt, seen = scoring.Scoring(0.5, 1.0, 2.0, 3.0, 4.0), []
+    learnt, seen = scoring.ScoreModel(0.5, 1.0, 2.0, 3.0, 4.0), []
 
     def learn(network, examples):
         seen.append(len(examples))

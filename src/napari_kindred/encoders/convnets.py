@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..compute.device import inference, select
 from ..core.errors import OptionError, WeightsError
-from ..entities.fused_layers import make_ready
+from ..entities.fused_layers import optimise_for_inference
 from ..entities.segment import pad_to_multiple
 from .base import Encoder, MaskDecoder, Tokens
 
@@ -168,7 +168,7 @@ def check_stride(stride: int) -> None:
 
 def ready(network: nn.Module, device: torch.device) -> nn.Module:
     """Make a convolutional network ready for use: channels last is several times faster on CPU."""
-    return make_ready(network).to(device).to(memory_format=torch.channels_last)
+    return optimise_for_inference(network).to(device).to(memory_format=torch.channels_last)
 
 
 def open_kindred(stride: int, device: str | torch.device) -> Encoder:

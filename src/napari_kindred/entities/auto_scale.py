@@ -54,7 +54,9 @@ entities, and most pictures are taken at a magnification that suits what they sh
 PARTS = 0.5
 """A look that covers less than this share of what the first one covered there sees parts."""
 
-Look = Callable[[NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]]
+QuickSegmenter = Callable[
+    [NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]
+]
 """Segments a plane (H, W, C) after scaling it: labels of the scaled size, and their scores."""
 
 
@@ -109,15 +111,17 @@ class Pixels(Protocol):
 
 
 def choose_scale(
-    pixels: Pixels, look: Look, shrunk: Callable[[int], NDArray[np.float32]] | None = None
+    pixels: Pixels,
+    segment: QuickSegmenter,
+    shrunk: Callable[[int], NDArray[np.float32]] | None = None,
 ) -> Generator[Progress, None, tuple[float, float]]:
     """Look at a normalised plane at a few scales and choose the one to segment it at.
 
     Parameters
     ----------
     pixels : ndarray, (H, W, C), or what reads windows of one
-    look : callable
-        See :data:`Look`.
+    segment : callable
+        See :data:`QuickSegmenter`.
     shrunk : callable, optional
         Returns the plane with a longest side of so many pixels, for one that is too large to be
         shrunk by the look.
@@ -140,9 +144,9 @@ def choose_scale(
         yield Progress(number / len(scales), 1, "measuring the entities")
         window = window_slices(shape, scale, mask)
         if shrunk is not None and scale == overview < 1:
-            labels, scores = look(shrunk(LOOK), 1.0)
+            labels, scores = segment(shrunk(LOOK), 1.0)
         else:
-            labels, scores = look(pixels[window], scale)
+            labels, scores = segment(pixels[window], scale)
         expected = _share(mask, window, shape)
         if number == 0:
             mask = labels > 0

@@ -19,9 +19,9 @@ from ..images.stack import normalise_to
 from ..images.tiling import Tile, tiles
 from . import decode
 from .network import MULTIPLE
-from .resampling import Lattice, Taps, scaled_shape
-from .scoring import Evidence, Judge, weigh
-from .segment import HALO, iter_dense_bounded, judge_of, merge, pieces_of, resize
+from .resampling import GridMapping, InterpolationWeights, scaled_shape
+from .scoring import ObjectFilter, ObjectStats, object_stats
+from .segment import HALO, instances_of, iter_dense_bounded, merge, object_filter_of, resize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ less far, or else are put together from what neighbours saw."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sums(Evidence):
+class BlockObjectStats(ObjectStats):
     """What is known of each entity of a block, summed over those of its pixels in the core.
 
     Attributes
@@ -71,13 +71,13 @@ class BlockLabels:
         Its window (``outer``) and core (``inner``).
     labels : ndarray of int32, (h, w)
         Of the window; 1 … N, 0 background.
-    sums : Sums
+    stats : BlockObjectStats
         Of the N entities.
     """
 
     place: Tile
     labels: NDArray[np.int32]
-    sums: Sums
+    stats: BlockObjectStats
 
     @property
     def core(self) -> NDArray[np.int32]:
@@ -152,31 +152,33 @@ def segment_block(
     region = region_of(source, place, scale, config)
     raw = source.raw(*region)
     pixels = normalise_to(raw, source.stats.low, source.stats.high)
-    found: list[decode.Pieces] = []
+    found: list[decode.InstanceMap] = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step
         image = _scaled(pixels, region, shape, scaled, finer, stored)
         dense = yield from iter_dense_bounded(network, image, config.tile, config.views)
         stride = network.config.output_stride
         origin = (scaled[0].start // stride, scaled[1].start // stride)
-        lattice = Lattice(source.shape, place.outer, finer, stride, origin)
-        found.append(pieces_of(network, dense, lattice, config))
-    pieces = found[0]
+        mapping = GridMapping(source.shape, place.outer, finer, stride, origin)
+        found.append(instances_of(network, dense, mapping, config))
+    instances = found[0]
     if len(found) > 1:
-        judges = [Judge(network.scoring, scale * 2**step, config) for step in range(len(found))]
-        pieces = merge(
-            [_finished(one, place, shape, by) for one, by in zip(found, judges, strict=True)]
+        filters = [
+            ObjectFilter(network.scoring, scale * 2**step, config) for step in range(len(found))
+        ]
+        instances = merge(
+            [_finished(one, place, shape, by) for one, by in zip(found, filters, strict=True)]
         )
     rows, columns = (
         nearest(part, full, low) - whole.start
         for part, whole, full, low in zip(place.outer, region, shape, stored, strict=True)
     )
-    block = _summed(place, pieces, raw[rows[:, None], columns].mean(axis=2), source.shape)
-    return _sorted_out(block, judge_of(network, scale, config))
+    block = _summed(place, instances, raw[rows[:, None], columns].mean(axis=2), source.shape)
+    return _sorted_out(block, object_filter_of(network, scale, config))
 
 
 def _finished(
-    found: decode.Pieces, place: Tile, shape: tuple[int, int], judge: Judge
+    found: decode.InstanceMap, place: Tile, shape: tuple[int, int], object_filter: ObjectFilter
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Leave out what is too small or doubtful, but not what the window's edges cut."""
     labels, (rows, columns) = found.labels, place.outer
@@ -186,10 +188,10 @@ def _finished(
     for side, inside in zip(sides, ends, strict=True):
         cut_off[side] |= inside
     part = cut_off[labels] & (labels > 0)
-    whole, scores = judge.finish(replace(found, labels=np.where(part, 0, labels)))
+    whole, scores = object_filter.finish(replace(found, labels=np.where(part, 0, labels)))
     rest = replace(found, labels=np.where(part, labels, 0))
-    evidence = weigh(rest)
-    cut, more = decode.number(rest.labels, evidence.area > 0, judge.scores(evidence))
+    stats = object_stats(rest)
+    cut, more = decode.number(rest.labels, stats.area > 0, object_filter.scores(stats))
     joined = np.where(cut > 0, cut + len(scores), whole).astype(np.int32)
     return joined, np.append(scores, more).astype(np.float32)
 
@@ -216,7 +218,9 @@ def _spans(
         start = max(0, int(part.start / step) - HALO) // MULTIPLE * MULTIPLE
         stop = min(scaled, math.ceil(part.stop / step) + HALO)
         seen.append(slice(start, stop))
-        span = Taps.between(slice(start, stop), low / scaled, low, antialias=low > scaled).span
+        span = InterpolationWeights.between(
+            slice(start, stop), low / scaled, low, antialias=low > scaled
+        ).span
         own = nearest(part, length, low)
         needed.append(slice(min(span.start, int(own[0])), max(span.stop, int(own[-1]) + 1)))
     return (needed[0], needed[1]), (seen[0], seen[1])
@@ -240,18 +244,20 @@ def _scaled(
         return resize(pixels[rows, columns], 1.0)
     values = torch.from_numpy(pixels)
     for axis, (low, scaled) in enumerate(zip(stored, lengths, strict=True)):
-        taps = Taps.between(seen[axis], low / scaled, low, antialias=low > scaled)
-        values = taps.apply(values, axis, region[axis].start)
+        interpolation = InterpolationWeights.between(
+            seen[axis], low / scaled, low, antialias=low > scaled
+        )
+        values = interpolation.apply(values, axis, region[axis].start)
     return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
 
 
 def _summed(
-    place: Tile, pieces: decode.Pieces, grey: NDArray[np.float32], shape: tuple[int, int]
+    place: Tile, instances: decode.InstanceMap, grey: NDArray[np.float32], shape: tuple[int, int]
 ) -> BlockLabels:
     """Give the pieces of a window numbers, and sum up what their pixels in the core tell."""
-    seen = np.bincount(pieces.labels.ravel()) > 0
+    seen = np.bincount(instances.labels.ravel()) > 0
     seen[0] = False
-    labels = np.where(seen, np.cumsum(seen), 0).astype(np.int32)[pieces.labels]
+    labels = np.where(seen, np.cumsum(seen), 0).astype(np.int32)[instances.labels]
     count = int(seen.sum())
     core = labels[place.local]
     at = np.flatnonzero(core)
@@ -271,15 +277,15 @@ def _summed(
         return plane[place.local].reshape(-1)[at]
 
     width = np.full(count, np.nan)
-    if pieces.width is not None:
-        width = total(np.log(of(pieces.width)))
+    if instances.width is not None:
+        width = total(np.log(of(instances.width)))
     return BlockLabels(
         place,
         labels,
-        Sums(
+        BlockObjectStats(
             area=np.bincount(ids, minlength=count),
-            quality=total(of(pieces.quality)),
-            foreground=total(of(pieces.foreground)),
+            quality=total(of(instances.quality)),
+            foreground=total(of(instances.foreground)),
             log_width=width,
             first=first,
             rows=total(rows),
@@ -289,16 +295,18 @@ def _summed(
     )
 
 
-def _sorted_out(block: BlockLabels, judge: Judge) -> BlockLabels:
+def _sorted_out(block: BlockLabels, object_filter: ObjectFilter) -> BlockLabels:
     """Leave out what is too small or doubtful and lies where no neighbour sees it."""
     deep = []
     for inner, outer in zip(block.place.inner, block.place.outer, strict=True):
         before, after = inner.start - outer.start, outer.stop - inner.stop
         deep.append(slice(2 * before, outer.stop - outer.start - 2 * after))
-    inside = np.bincount(block.labels[tuple(deep)].ravel(), minlength=len(block.sums.area) + 1)
+    inside = np.bincount(block.labels[tuple(deep)].ravel(), minlength=len(block.stats.area) + 1)
     shared = np.bincount(block.labels.ravel(), minlength=len(inside)) > inside
-    keep = np.append(False, judge.keeps(block.sums)) | shared
+    keep = np.append(False, object_filter.keeps(block.stats)) | shared
     keep[0] = False
     labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[block.labels]
-    parts = {item.name: getattr(block.sums, item.name)[keep[1:]] for item in fields(Sums)}
-    return BlockLabels(block.place, labels, Sums(**parts))
+    parts = {
+        item.name: getattr(block.stats, item.name)[keep[1:]] for item in fields(BlockObjectStats)
+    }
+    return BlockLabels(block.place, labels, BlockObjectStats(**parts))

@@ -16,9 +16,9 @@ from ..core.errors import KindredError, WeightsError
 from ..models.download import file_sha256
 from ..models.weights import resolve
 from ..results.atomic import replacing
-from .fused_layers import make_ready
+from .fused_layers import optimise_for_inference
 from .network import EntityNetwork
-from .scoring import Scoring
+from .scoring import ScoreModel
 
 FORMAT = "napari-kindred entities 1"
 
@@ -96,12 +96,12 @@ def load_network(
                 expected[key] = tensors[key].to(value.dtype)
         network.load_state_dict(expected)
         info = json.loads(metadata["info"])
-        scoring = Scoring.read(metadata.get("scoring"))
+        scoring = ScoreModel.read(metadata.get("scoring"))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, KindredError) as error:
         raise WeightsError(
             f"{path.name} does not fit the network it describes; train it again with this version."
         ) from error
-    network = network.eval() if for_training else make_ready(network)
+    network = network.eval() if for_training else optimise_for_inference(network)
     network = network.to(device).to(memory_format=torch.channels_last)
     network.scoring = scoring
     return network, {

@@ -51,7 +51,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class InstanceMap:
     """Labels of a plane or a window of it, nothing being left out yet.
 
     Attributes
@@ -219,7 +219,7 @@ def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
     return cluster[inverse], similarity[inverse]
 
 
-def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> Pieces:
+def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> InstanceMap:
     """Segment one plane from its maps, nothing being left out yet.
 
     Parameters
@@ -242,7 +242,7 @@ def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> Pieces
         labels = fill_holes(labels)
     quality = np.zeros(shape, np.float32)
     quality[mask] = similarity * maps.foreground[mask]
-    return Pieces(labels, quality, maps.foreground, maps.width)
+    return InstanceMap(labels, quality, maps.foreground, maps.width)
 
 
 def usual_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -257,18 +257,18 @@ def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Lab
     smaller fragments, and foreground without a mode, go to the nearest entity of the same patch
     of foreground.  A patch without any entity becomes one when nothing in it voted well.
     """
-    pieces = label(clusters, background=0, connectivity=1).astype(np.int32)
-    count = int(pieces.max())
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
+    instances = label(clusters, background=0, connectivity=1).astype(np.int32)
+    count = int(instances.max())
+    areas = np.bincount(instances.ravel(), minlength=count + 1)
     owner = np.zeros(count + 1, np.int64)
-    owner[pieces.ravel()] = clusters.ravel()
+    owner[instances.ravel()] = clusters.ravel()
     usual = np.zeros(len(modes.widths) + 1)
     usual[1:] = usual_area(modes.widths)
     largest = np.zeros(len(usual))
     np.maximum.at(largest, owner[1:], areas[1:])
     whole = areas >= np.maximum(0.25 * np.minimum(usual, largest)[owner], 1)
     whole[0] = False
-    kept = np.where(whole[pieces], pieces, 0)
+    kept = np.where(whole[instances], instances, 0)
     loose = mask & (kept == 0)
     if not loose.any():
         return kept

@@ -18,8 +18,8 @@ from .auto_scale import LARGEST
 from .blocks import BLOCK, SMALLEST_BLOCK, cut, finest
 from .frame_tasks import BlockAt, TaskContext, Whole, image_at_scale, iter_block
 from .region_reader import PlaneSource
-from .segment import SMALLEST_TILE, judge_of
-from .stitching import Joiner, table_of
+from .segment import SMALLEST_TILE, object_filter_of
+from .stitching import BlockStitcher, table_of
 
 if TYPE_CHECKING:
     import torch
@@ -222,18 +222,21 @@ def _in_blocks(
     """Segment a large frame block by block, then make one of the entities that cuts go through."""
     config, source = crew.context.config, frame.source
     places = cut(source.shape, scale, config, side)
-    joiner, judge = Joiner(places), judge_of(crew.context.network, scale, config)
+    stitcher, object_filter = (
+        BlockStitcher(places),
+        object_filter_of(crew.context.network, scale, config),
+    )
     blocks = (BlockAt.of(source, place) for place in places)
     if crew.workers.sends(frame.image):
         blocks = (block.carrying(source, scale, config) for block in blocks)
     jobs = crew.jobs(iter_block, ((block, scale) for block in blocks))
     for number, (place, job) in enumerate(zip(places, jobs, strict=True)):
         block = yield from within_stack(job, number, len(places))
-        rows = table_of(block.sums, judge, frame.number, joiner.count)
-        partial = Partial(frame.index, joiner.add(block), rows, block=place.inner)
+        rows = table_of(block.stats, object_filter, frame.number, stitcher.count)
+        partial = Partial(frame.index, stitcher.add(block), rows, block=place.inner)
         crew.assembly.add(partial)
         yield partial
-    lut, total = joiner.finish(judge)
-    table = table_of(total, judge, frame.number)
+    lut, total = stitcher.finish(object_filter)
+    table = table_of(total, object_filter, frame.number)
     labels = yield from crew.assembly.settle(frame.index, lut, table)
     return Partial(frame.index, labels, table, frame.note)

@@ -121,7 +121,7 @@ def is_local(block: nn.Module) -> bool:
     return True
 
 
-def make_ready(network: Network) -> Network:
+def optimise_for_inference(network: Network) -> Network:
     """Return a network in evaluation mode that gives the same maps but for rounding, faster.
 
     Where batch norm cannot be folded safely the network stays as it is.  It is for use only: its

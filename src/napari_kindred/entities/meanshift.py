@@ -357,24 +357,24 @@ def split_clusters(
     ndarray of int32, shape (H, W)
         0 is background, pieces are 1 to n in reading order.
     """
-    pieces: NDArray[np.int32] = measure.label(
+    instances: NDArray[np.int32] = measure.label(
         np.asarray(clusters), background=0, connectivity=1
     ).astype(np.int32)
-    large = np.bincount(pieces.ravel()) >= min_area
+    large = np.bincount(instances.ravel()) >= min_area
     large[0] = False
     if small == "absorb":
-        pieces = _absorb(pieces, large)
+        instances = _absorb(instances, large)
     numbers = np.where(large, np.cumsum(large), 0).astype(np.int32)
-    return numbers[pieces]
+    return numbers[instances]
 
 
-def _absorb(pieces: NDArray[np.int32], large: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _absorb(instances: NDArray[np.int32], large: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Give each small piece to the large one with the longest common border, outside in."""
     host = np.arange(len(large))
     pairs = np.concatenate(
         [
-            np.stack([pieces[:, :-1].ravel(), pieces[:, 1:].ravel()]),
-            np.stack([pieces[:-1].ravel(), pieces[1:].ravel()]),
+            np.stack([instances[:, :-1].ravel(), instances[:, 1:].ravel()]),
+            np.stack([instances[:-1].ravel(), instances[1:].ravel()]),
         ],
         axis=1,
     )
@@ -384,7 +384,7 @@ def _absorb(pieces: NDArray[np.int32], large: NDArray[np.bool_]) -> NDArray[np.i
         own, other = host[pairs[0]], host[pairs[1]]
         open_ = ~large[own] & large[other]
         if not open_.any():
-            return np.asarray(host.astype(np.int32)[pieces])
+            return np.asarray(host.astype(np.int32)[instances])
         border = coo_array(
             (np.ones(int(open_.sum()), np.int64), (own[open_], other[open_])), 2 * (len(large),)
         ).tocsr()

@@ -192,18 +192,20 @@ def _whole_rests(
     the coarse resolution.  It is an object when a disc fits into it that is half as wide as the
     segment's smallest part; gaps are narrower.
     """
-    pieces: NDArray[np.int32] = measure.label(rest, background=0, connectivity=1).astype(np.int32)
-    if not pieces.any():
-        return pieces
+    instances: NDArray[np.int32] = measure.label(rest, background=0, connectivity=1).astype(
+        np.int32
+    )
+    if not instances.any():
+        return instances
     smallest = np.full(len(meeting.area_home), np.inf)
     np.minimum.at(smallest, meeting.home[taken], meeting.area[taken])
     # Padded, so that the picture's edge bounds a piece like any other; less half a pixel, from
     # the centre of the pixel outside to its edge.
-    depth = ndimage.distance_transform_edt(np.pad(pieces > 0, 1))[1:-1, 1:-1] - 0.5
-    radius = np.zeros(int(pieces.max()) + 1)
-    np.maximum.at(radius, pieces.ravel(), depth.ravel())
+    depth = ndimage.distance_transform_edt(np.pad(instances > 0, 1))[1:-1, 1:-1] - 0.5
+    radius = np.zeros(int(instances.max()) + 1)
+    np.maximum.at(radius, instances.ravel(), depth.ravel())
     owner = np.zeros(len(radius), np.int64)
-    owner[pieces.ravel()] = rest.ravel()
+    owner[instances.ravel()] = rest.ravel()
     keep = radius >= 0.5 * np.sqrt(smallest[owner] / np.pi)
     keep[0] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[pieces]
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[instances]

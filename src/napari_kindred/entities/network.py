@@ -22,7 +22,7 @@ from .fused_layers import band_size, in_bands
 
 if TYPE_CHECKING:
     from ..core.config import NetworkConfig
-    from .scoring import Scoring
+    from .scoring import ScoreModel
 
 OFFSET_UNIT = 16.0
 """Pixels that one unit of the offset channels stands for."""
@@ -98,14 +98,14 @@ class EntityNetwork(nn.Module):
 
     Attributes
     ----------
-    scoring : Scoring or None
+    scoring : ScoreModel or None
         How likely its entities are right; None until that was learnt.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.scoring: Scoring | None = None
+        self.scoring: ScoreModel | None = None
         try:
             self.encoder = timm.create_model(config.encoder, features_only=True, pretrained=False)
         except Exception as error:

@@ -17,7 +17,7 @@ from .auto_scale import choose_scale
 from .checkpoint import load_network
 from .frame import Crew, Frame, fits, put_frame, within_budget
 from .frame_tasks import TaskContext, image_at_scale, iter_whole, opener_of
-from .segment import look
+from .segment import quick_segmenter
 
 if TYPE_CHECKING:
     from ..compute.workers import Workers
@@ -120,7 +120,9 @@ def _choose_scale(
         frame = Frame(frames, index, side)
         if frame.constant:
             continue
-        chosen = choose_scale(frame.pixels, look(context.network, context.config), frame.shrunk)
+        chosen = choose_scale(
+            frame.pixels, quick_segmenter(context.network, context.config), frame.shrunk
+        )
         scale, diameter = yield from within_stack(chosen, 0, len(frames))
         yield Notice(_scale_note(scale, diameter))
         if diameter:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ..images.stack import normalise_to
-from .resampling import Taps, scaled_shape
+from .resampling import InterpolationWeights, scaled_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,13 +83,13 @@ class PlaneSource:
         shape = self.shape
         size = scaled_shape(shape, side / max(shape))
         steps = [full / small for full, small in zip(shape, size, strict=True)]
-        across = Taps.between(slice(0, size[1]), steps[1], shape[1], antialias=True)
+        across = InterpolationWeights.between(slice(0, size[1]), steps[1], shape[1], antialias=True)
         depth = 3 if self.frames.rgb else 1
         high = max(1, int(_BAND / (4 * depth * shape[1]) / steps[0]) - 2)
         bands = []
         for top in range(0, size[0], high):
             outputs = slice(top, min(top + high, size[0]))
-            down = Taps.between(outputs, steps[0], shape[0], antialias=True)
+            down = InterpolationWeights.between(outputs, steps[0], shape[0], antialias=True)
             pixels = torch.from_numpy(self[down.span, slice(0, shape[1])])
             bands.append(down.apply(across.apply(pixels, 1, 0), 0, down.span.start))
         whole: NDArray[np.float32] = torch.cat(bands).numpy()

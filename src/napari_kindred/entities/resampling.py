@@ -26,7 +26,7 @@ def scaled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Taps:
+class InterpolationWeights:
     """Linear interpolation along one axis: which inputs make up each output, and their weights.
 
     Attributes
@@ -40,7 +40,9 @@ class Taps:
     weight: NDArray[np.float32]
 
     @classmethod
-    def between(cls, outputs: slice, step: float, inputs: int, antialias: bool) -> Taps:
+    def between(
+        cls, outputs: slice, step: float, inputs: int, antialias: bool
+    ) -> InterpolationWeights:
         """Interpolate some outputs of an axis, as :func:`torch.nn.functional.interpolate` does.
 
         Parameters
@@ -83,7 +85,7 @@ class Taps:
 
 
 @dataclass(frozen=True, slots=True)
-class Lattice:
+class GridMapping:
     """Where the cells of the raw maps of a scaled plane lie in a window of it.
 
     Attributes
@@ -107,7 +109,7 @@ class Lattice:
     origin: tuple[int, int] = (0, 0)
 
     @classmethod
-    def whole(cls, shape: tuple[int, int], scale: float, stride: int) -> Lattice:
+    def whole(cls, shape: tuple[int, int], scale: float, stride: int) -> GridMapping:
         """Return that of a whole plane's maps."""
         return cls(shape, (slice(0, shape[0]), slice(0, shape[1])), scale, stride)
 
@@ -141,8 +143,10 @@ class Lattice:
         scaled = scaled_shape(self.plane, self.scale)
         for axis in (0, 1):
             count = -(-scaled[axis] // self.stride)
-            taps = Taps.between(self.window[axis], 1 / self.steps[axis], count, antialias=False)
-            values = taps.apply(values, axis + 1, self.origin[axis])
+            interpolation = InterpolationWeights.between(
+                self.window[axis], 1 / self.steps[axis], count, antialias=False
+            )
+            values = interpolation.apply(values, axis + 1, self.origin[axis])
         return values
 
     def nearest(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -30,7 +30,7 @@ SOFT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ObjectStats:
     """What is known of entities, summed over their pixels.
 
     Attributes
@@ -49,7 +49,7 @@ class Evidence:
     log_width: NDArray[np.float64]
 
     def traits(self, scale: float) -> NDArray[np.float64]:
-        """Return what a :class:`Scoring` looks at, a row for each entity in its fields' order.
+        """Return what a :class:`ScoreModel` looks at, a row for each entity in its fields' order.
 
         ``scale`` is that of the picture that the network saw.
         """
@@ -72,24 +72,24 @@ def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log(share / (1 - share + SOFT)))
 
 
-def weigh(pieces: decode.Pieces) -> Evidence:
+def object_stats(instances: decode.InstanceMap) -> ObjectStats:
     """Sum up what the pixels of entities 1 … N tell; ids without a pixel count as well."""
-    at = np.flatnonzero(pieces.labels)
-    ids = pieces.labels.ravel()[at] - 1
-    count = int(pieces.labels.max(initial=0))
+    at = np.flatnonzero(instances.labels)
+    ids = instances.labels.ravel()[at] - 1
+    count = int(instances.labels.max(initial=0))
 
     def total(values: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.bincount(ids, values.ravel()[at], minlength=count).astype(np.float64)
 
     area = np.bincount(ids, minlength=count)
     width = np.full(count, np.nan)
-    if pieces.width is not None:
-        width = np.bincount(ids, np.log(pieces.width.ravel()[at]), minlength=count)
-    return Evidence(area, total(pieces.quality), total(pieces.foreground), width)
+    if instances.width is not None:
+        width = np.bincount(ids, np.log(instances.width.ravel()[at]), minlength=count)
+    return ObjectStats(area, total(instances.quality), total(instances.foreground), width)
 
 
 @dataclass(frozen=True, slots=True)
-class Scoring:
+class ScoreModel:
     """A logistic function of an entity's traits.
 
     Attributes
@@ -114,12 +114,12 @@ class Scoring:
             raise ValueError("Factors of a score must be finite.")
 
     def __call__(self, traits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the chance that each entity is right, from rows of :meth:`Evidence.traits`."""
+        """Return the chance that each entity is right, from rows of :meth:`ObjectStats.traits`."""
         bias, *factors = (getattr(self, item.name) for item in fields(self))
         return np.asarray(expit(bias + traits @ np.array(factors)))
 
     @classmethod
-    def read(cls, text: str | None) -> Scoring | None:
+    def read(cls, text: str | None) -> ScoreModel | None:
         """Return the one that a weights file's header tells of, if any.
 
         Raises
@@ -136,7 +136,7 @@ class Scoring:
         traits: NDArray[np.float64],
         right: NDArray[np.bool_],
         weights: NDArray[np.float64],
-    ) -> Scoring | None:
+    ) -> ScoreModel | None:
         """Learn from entities that are known to be right or wrong.
 
         Parameters
@@ -164,12 +164,12 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Judge:
+class ObjectFilter:
     """Scores the entities of a plane and tells which are kept.
 
     Attributes
     ----------
-    scoring : Scoring or None
+    scoring : ScoreModel or None
         Of the network; without it the score is the mean quality, and fragments are left out: what
         is much smaller than the entity that its pixels speak of.
     scale : float
@@ -177,26 +177,26 @@ class Judge:
     config : EntityConfig
     """
 
-    scoring: Scoring | None
+    scoring: ScoreModel | None
     scale: float
     config: EntityConfig
 
-    def scores(self, evidence: Evidence) -> NDArray[np.float32]:
+    def scores(self, stats: ObjectStats) -> NDArray[np.float32]:
         """Return the score of each entity, 0 … 1."""
         if self.scoring is None:
-            return (evidence.quality / np.maximum(evidence.area, 1)).astype(np.float32)
-        return self.scoring(evidence.traits(self.scale)).astype(np.float32)
+            return (stats.quality / np.maximum(stats.area, 1)).astype(np.float32)
+        return self.scoring(stats.traits(self.scale)).astype(np.float32)
 
-    def keeps(self, evidence: Evidence) -> NDArray[np.bool_]:
+    def keeps(self, stats: ObjectStats) -> NDArray[np.bool_]:
         """Tell which entities are large and sure enough."""
-        keep = evidence.area >= max(self.config.min_area, 1)
-        keep &= self.scores(evidence) >= self.config.min_score
+        keep = stats.area >= max(self.config.min_area, 1)
+        keep &= self.scores(stats) >= self.config.min_score
         if self.scoring is None and self.config.min_score > 0:
-            width = np.exp(evidence.log_width / np.maximum(evidence.area, 1))
-            keep &= ~(evidence.area < decode.WHOLE * decode.usual_area(width))
+            width = np.exp(stats.log_width / np.maximum(stats.area, 1))
+            keep &= ~(stats.area < decode.WHOLE * decode.usual_area(width))
         return np.asarray(keep)
 
-    def finish(self, pieces: decode.Pieces) -> tuple[decode.Labels, decode.Floats]:
+    def finish(self, instances: decode.InstanceMap) -> tuple[decode.Labels, decode.Floats]:
         """Leave out what is too small or doubtful, and number the others row by row.
 
         Returns
@@ -205,5 +205,5 @@ class Judge:
             1 … N, 0 background.
         scores : ndarray, (N,) float32
         """
-        evidence = weigh(pieces)
-        return decode.number(pieces.labels, self.keeps(evidence), self.scores(evidence))
+        stats = object_stats(instances)
+        return decode.number(instances.labels, self.keeps(stats), self.scores(stats))

@@ -15,12 +15,12 @@ from ..compute.device import halving, inference
 from ..core.events import Notice, Progress, finish
 from ..images.tiling import Stitcher, tiles
 from . import decode
-from .auto_scale import Look, choose_scale
+from .auto_scale import QuickSegmenter, choose_scale
 from .meanshift import segment_features
 from .multiresolution import merge_resolutions
 from .projective import fourier_lift, kernel_width
-from .resampling import Lattice, scaled_shape
-from .scoring import Judge
+from .resampling import GridMapping, scaled_shape
+from .scoring import ObjectFilter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,9 +135,9 @@ def pad_to_multiple(window: torch.Tensor, multiple: int = 32) -> torch.Tensor:
     return F.pad(window, (0, right, 0, down), mode=mode)
 
 
-def to_maps(dense: NDArray[np.float32], lattice: Lattice) -> decode.Maps:
+def to_maps(dense: NDArray[np.float32], mapping: GridMapping) -> decode.Maps:
     """Bring positional maps (C, h, w) of a scaled plane to the window's own size and pixels."""
-    full, scale = lattice.bilinear(dense[:4]), lattice.scale
+    full, scale = mapping.bilinear(dense[:4]), mapping.scale
     foreground = torch.sigmoid(-full[0]).numpy()
     votes: NDArray[np.float32] = (full[1:3].permute(1, 2, 0) / scale).numpy()
     votes[..., 0] += np.arange(votes.shape[0], dtype=np.float32)[:, None]
@@ -161,22 +161,22 @@ def iter_dense_bounded(
     )
 
 
-def pieces_of(
-    network: EntityNetwork, dense: NDArray[np.float32], lattice: Lattice, config: EntityConfig
-) -> decode.Pieces:
+def instances_of(
+    network: EntityNetwork, dense: NDArray[np.float32], mapping: GridMapping, config: EntityConfig
+) -> decode.InstanceMap:
     """Cluster raw maps (C, h, w) of a scaled plane to labels of the plane's own size."""
     if network.config.features == "positional":
-        maps = to_maps(dense, lattice)
+        maps = to_maps(dense, mapping)
         return decode.find_pieces(maps, config.threshold, config.fill_holes)
     foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
     background = (foreground < config.threshold).numpy()
     coarse = segment_features(lines_of(network, dense), background=background, min_area=1)
-    labels = lattice.nearest(coarse)
-    full = torch.sigmoid(-lattice.bilinear(dense[:1])[0]).numpy()
+    labels = mapping.nearest(coarse)
+    full = torch.sigmoid(-mapping.bilinear(dense[:1])[0]).numpy()
     labels[full < config.threshold] = 0
     if config.fill_holes:
         labels = decode.fill_holes(labels)
-    return decode.Pieces(labels, full, full, None)
+    return decode.InstanceMap(labels, full, full, None)
 
 
 def lines_of(network: EntityNetwork, dense: NDArray[np.float32]) -> torch.Tensor:
@@ -199,18 +199,18 @@ def lines_of(network: EntityNetwork, dense: NDArray[np.float32]) -> torch.Tensor
 def labels_of(
     network: EntityNetwork,
     dense: NDArray[np.float32],
-    lattice: Lattice,
+    mapping: GridMapping,
     config: EntityConfig,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster raw maps, and leave out what is too small or doubtful; see :func:`pieces_of`.
+    """Cluster raw maps, and leave out what is too small or doubtful; see :func:`instances_of`.
 
     Returns
     -------
     labels : ndarray, (H, W) int32
     scores : ndarray, (N,) float32
     """
-    pieces = pieces_of(network, dense, lattice, config)
-    return Judge(network.scoring, lattice.scale, config).finish(pieces)
+    instances = instances_of(network, dense, mapping, config)
+    return ObjectFilter(network.scoring, mapping.scale, config).finish(instances)
 
 
 def iter_plane(
@@ -231,33 +231,35 @@ def iter_plane(
         image = resize_to(pixels, scaled_shape(shape, finer))
         dense = yield from iter_dense_bounded(network, image, config.tile, config.views)
         yield Progress(1, 1, "clustering")
-        lattice = Lattice.whole(shape, finer, network.config.output_stride)
-        found.append(labels_of(network, dense, lattice, config))
+        mapping = GridMapping.whole(shape, finer, network.config.output_stride)
+        found.append(labels_of(network, dense, mapping, config))
     labels, scores = found[0]
     if len(found) > 1:
-        labels, scores = judge_of(network, scale, config).finish(merge(found))
+        labels, scores = object_filter_of(network, scale, config).finish(merge(found))
     return Plane(labels, scores, scale)
 
 
-def judge_of(network: EntityNetwork, scale: float, config: EntityConfig) -> Judge:
-    """Return what judges the entities of a plane, merged from several resolutions if need be.
+def object_filter_of(network: EntityNetwork, scale: float, config: EntityConfig) -> ObjectFilter:
+    """Return the filter of the entities of a plane, merged from several resolutions if need be.
 
     What is doubtful was left out before they were merged, and :func:`merge` gives their scores.
     """
     if config.resolutions > 1:
-        return Judge(None, scale, replace(config, min_score=0.0))
-    return Judge(network.scoring, scale, config)
+        return ObjectFilter(None, scale, replace(config, min_score=0.0))
+    return ObjectFilter(network.scoring, scale, config)
 
 
-def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> decode.Pieces:
+def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> decode.InstanceMap:
     """Merge the labels of several resolutions, coarse to fine, and keep each pixel's score."""
     labels = merge_resolutions([one for one, _ in found])
     means = np.mean([np.append(0.0, scores)[one] for one, scores in found], axis=0)
     quality = means.astype(np.float32)
-    return decode.Pieces(labels, quality, quality, None)
+    return decode.InstanceMap(labels, quality, quality, None)
 
 
-def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
+def quick_segmenter(
+    network: EntityNetwork, config: EntityConfig, tile: int = 512
+) -> QuickSegmenter:
     """Return the quick look that :func:`choose_scale` takes with this network."""
     sure = replace(config, min_area=1, min_score=SURE)
 
@@ -267,9 +269,9 @@ def look(network: EntityNetwork, config: EntityConfig, tile: int = 512) -> Look:
         image = resize(pixels, scale)
         dense = finish(iter_dense_bounded(network, image, tile))
         shape = (image.shape[2], image.shape[3])
-        lattice = Lattice.whole(shape, 1.0, network.config.output_stride)
-        pieces = pieces_of(network, dense, lattice, config)
-        return Judge(None, 1.0, sure).finish(pieces)
+        mapping = GridMapping.whole(shape, 1.0, network.config.output_stride)
+        instances = instances_of(network, dense, mapping, config)
+        return ObjectFilter(None, 1.0, sure).finish(instances)
 
     return segment
 
@@ -279,7 +281,7 @@ def chosen_scale(
 ) -> float:
     """Return the scale to look at a normalised plane (H, W, C) at, as the config says."""
     if config.scale == "auto":
-        return finish(choose_scale(pixels, look(network, config)))[0]
+        return finish(choose_scale(pixels, quick_segmenter(network, config)))[0]
     return float(config.scale)
 
 

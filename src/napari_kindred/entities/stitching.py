@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..results.metrics import contingency
-from .blocks import BlockLabels, Sums
+from .blocks import BlockLabels, BlockObjectStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..images.tiling import Slices, Tile
-    from .scoring import Judge
+    from .scoring import ObjectFilter
 
 Corner = tuple[int, int]
 
@@ -30,7 +30,7 @@ whole by one block, and in parts by the other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class Overlap:
     """What two neighbouring blocks are compared in.
 
     Attributes
@@ -48,7 +48,7 @@ class Strip:
     cut: int
 
     @classmethod
-    def between(cls, first: Tile, second: Tile, axis: int) -> Strip:
+    def between(cls, first: Tile, second: Tile, axis: int) -> Overlap:
         """Return that of two blocks, ``second`` following ``first`` along an axis."""
         place = [
             slice(max(a.start, b.start), min(a.stop, b.stop))
@@ -60,7 +60,7 @@ class Strip:
         return cls((place[0], place[1]), axis, cut - start)
 
 
-class Joiner:
+class BlockStitcher:
     """Puts a plane's blocks together, in whatever order they come.
 
     Parameters
@@ -73,7 +73,7 @@ class Joiner:
         self._neighbours = _neighbours(places)
         self._waiting: dict[frozenset[Corner], NDArray[np.int32]] = {}
         self._pairs: list[NDArray[np.int64]] = []
-        self._sums: list[Sums] = []
+        self._stats: list[BlockObjectStats] = []
         self.count = 0
 
     def add(self, block: BlockLabels) -> NDArray[np.int32]:
@@ -85,46 +85,48 @@ class Joiner:
             Labels of its core, with ids of their own in the plane until all blocks are there.
         """
         offset, me = self.count, _corner(block.place)
-        for other, strip in self._neighbours[me]:
+        for other, overlap in self._neighbours[me]:
             rows, columns = (
                 slice(part.start - outer.start, part.stop - outer.start)
-                for part, outer in zip(strip.place, block.place.outer, strict=True)
+                for part, outer in zip(overlap.place, block.place.outer, strict=True)
             )
             mine, both = _moved(block.labels[rows, columns], offset), frozenset((me, other))
             if both in self._waiting:
-                self._pairs.append(same_entities(self._waiting.pop(both), mine, strip))
+                self._pairs.append(same_entities(self._waiting.pop(both), mine, overlap))
             else:
                 self._waiting[both] = mine
-        self._sums.append(block.sums)
-        self.count += len(block.sums.area)
+        self._stats.append(block.stats)
+        self.count += len(block.stats.area)
         return _moved(block.core, offset)
 
-    def finish(self, judge: Judge) -> tuple[NDArray[np.int32], Sums]:
+    def finish(self, object_filter: ObjectFilter) -> tuple[NDArray[np.int32], BlockObjectStats]:
         """Decide, when all blocks are there, which ids are one entity and which are none.
 
         Parameters
         ----------
-        judge : Judge
+        object_filter : ObjectFilter
 
         Returns
         -------
         lut : ndarray of int32, (ids + 1,)
             The final id of each id, 0 for what is left out; 1 … N by their first pixel, row by
             row, as in a plane that is segmented whole.
-        sums : Sums
+        stats : BlockObjectStats
             Of the N entities, in this order.
         """
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]) - 1
         graph = coo_array((np.ones(len(pairs), bool), pairs.T), (self.count, self.count))
         groups, group = connected_components(graph, directed=False)
-        total = _grouped(self._sums, group, groups)
-        keep = judge.keeps(total)
+        total = _grouped(self._stats, group, groups)
+        keep = object_filter.keeps(total)
         order = np.argsort(total.first, kind="stable")
         order = order[keep[order]]
         number = np.zeros(groups, np.int32)
         number[order] = np.arange(1, len(order) + 1)
         lut = np.append(np.int32(0), number[group]).astype(np.int32)
-        return lut, Sums(**{item.name: getattr(total, item.name)[order] for item in fields(Sums)})
+        return lut, BlockObjectStats(
+            **{item.name: getattr(total, item.name)[order] for item in fields(BlockObjectStats)}
+        )
 
 
 def _corner(place: Tile) -> Corner:
@@ -132,22 +134,22 @@ def _corner(place: Tile) -> Corner:
     return place.inner[0].start, place.inner[1].start
 
 
-def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Strip]]]:
+def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Overlap]]]:
     """Return those beside, above and below each block, with the strips that they share."""
     known = {_corner(place): place for place in places}
-    found: dict[Corner, list[tuple[Corner, Strip]]] = {corner: [] for corner in known}
+    found: dict[Corner, list[tuple[Corner, Overlap]]] = {corner: [] for corner in known}
     for corner, place in known.items():
         rows, columns = place.inner
         for axis, beside in enumerate(((rows.stop, columns.start), (rows.start, columns.stop))):
             if beside in known:
-                strip = Strip.between(place, known[beside], axis)
-                found[corner].append((beside, strip))
-                found[beside].append((corner, strip))
+                overlap = Overlap.between(place, known[beside], axis)
+                found[corner].append((beside, overlap))
+                found[beside].append((corner, overlap))
     return found
 
 
 def same_entities(
-    first: NDArray[np.int32], second: NDArray[np.int32], strip: Strip
+    first: NDArray[np.int32], second: NDArray[np.int32], overlap: Overlap
 ) -> NDArray[np.int64]:
     """Return which entities of two labellings of one strip are the same, pairs of ids (N, 2)."""
     a, b, shared = contingency(first, second)
@@ -155,8 +157,8 @@ def same_entities(
     one = shared > SAME * (areas[0] + areas[1] - shared)
     within = shared > SAME * np.minimum(*areas)
     halves = []
-    for part in (slice(None, strip.cut), slice(strip.cut, None)):
-        where = (part,) if strip.axis == 0 else (slice(None), part)
+    for part in (slice(None, overlap.cut), slice(overlap.cut, None)):
+        where = (part,) if overlap.axis == 0 else (slice(None), part)
         halves.append(set(zip(*contingency(first[where], second[where])[:2], strict=True)))
     through = halves[0] & halves[1]
     crossing = np.fromiter((pair in through for pair in zip(a, b, strict=True)), bool, len(a))
@@ -168,10 +170,12 @@ def _moved(labels: NDArray[np.int32], offset: int) -> NDArray[np.int32]:
     return np.where(labels > 0, labels + np.int32(offset), 0).astype(np.int32)
 
 
-def _grouped(parts: Sequence[Sums], group: NDArray[Any], groups: int) -> Sums:
+def _grouped(
+    parts: Sequence[BlockObjectStats], group: NDArray[Any], groups: int
+) -> BlockObjectStats:
     """Add up the sums of all parts of each group."""
     totals = {}
-    for item in fields(Sums):
+    for item in fields(BlockObjectStats):
         values = np.concatenate([np.zeros(0), *(getattr(part, item.name) for part in parts)])
         if item.name == "first":
             least = np.full(groups, np.iinfo(np.int64).max)
@@ -180,17 +184,19 @@ def _grouped(parts: Sequence[Sums], group: NDArray[Any], groups: int) -> Sums:
         else:
             total = np.bincount(group, weights=values, minlength=groups)
             totals[item.name] = total.astype(np.int64) if item.name == "area" else total
-    return Sums(**totals)
+    return BlockObjectStats(**totals)
 
 
-def table_of(total: Sums, judge: Judge, frame: int | None, offset: int = 0) -> pd.DataFrame:
+def table_of(
+    total: BlockObjectStats, object_filter: ObjectFilter, frame: int | None, offset: int = 0
+) -> pd.DataFrame:
     """Return the table that :func:`.measure` gives for these entities.
 
     Parameters
     ----------
-    total : Sums
+    total : BlockObjectStats
         Those without a pixel are left out.
-    judge : Judge
+    object_filter : ObjectFilter
     frame : int or None
         As there.
     offset : int
@@ -205,7 +211,7 @@ def table_of(total: Sums, judge: Judge, frame: int | None, offset: int = 0) -> p
             "centroid_y": total.rows[seen] / area,
             "centroid_x": total.columns[seen] / area,
             "mean_intensity": total.intensity[seen] / area,
-            "score": judge.scores(total)[seen].astype(float),
+            "score": object_filter.scores(total)[seen].astype(float),
         }
     )
     if frame is not None:

@@ -10,9 +10,9 @@ import numpy as np
 from ..core.config import EntityConfig
 from ..core.events import finish
 from ..results.metrics import average_precision, overlaps
-from .resampling import Lattice, scaled_shape
-from .scoring import Scoring, weigh
-from .segment import chosen_scale, iter_dense_bounded, pieces_of, resize_to, segment_plane
+from .resampling import GridMapping, scaled_shape
+from .scoring import ScoreModel, object_stats
+from .segment import chosen_scale, instances_of, iter_dense_bounded, resize_to, segment_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def score_examples(
     return average_precision(pairs)
 
 
-def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> Scoring | None:
+def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> ScoreModel | None:
     """Learn how likely a network's entities are right.
 
     Each picture is segmented at full size, nothing being left out.  An entity is right when it
@@ -72,7 +72,7 @@ def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> Scorin
         return None
     _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
     weights = 1 / np.sqrt(count[group])
-    return Scoring.learn(np.concatenate(traits), np.concatenate(right), weights)
+    return ScoreModel.learn(np.concatenate(traits), np.concatenate(right), weights)
 
 
 def _tried(
@@ -83,14 +83,14 @@ def _tried(
     scale = chosen_scale(network, pixels, config)
     image = resize_to(pixels, scaled_shape(shape, scale))
     dense = finish(iter_dense_bounded(network, image, config.tile))
-    lattice = Lattice.whole(shape, scale, network.config.output_stride)
-    pieces = pieces_of(network, dense, lattice, config)
-    evidence = weigh(pieces)
-    large = evidence.area >= config.min_area
+    mapping = GridMapping.whole(shape, scale, network.config.output_stride)
+    instances = instances_of(network, dense, mapping, config)
+    stats = object_stats(instances)
+    large = stats.area >= config.min_area
     right = np.zeros(len(large), bool)
-    shared = overlaps(example.labels, pieces.labels)
+    shared = overlaps(example.labels, instances.labels)
     right[shared.second[shared.iou > RIGHT] - 1] = True
-    return evidence.traits(scale)[large], right[large]
+    return stats.traits(scale)[large], right[large]
 
 
 def _pixels(example: Example) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from ...encoders.encode import FrameTokens, iter_encode
 from ...encoders.registry import DEFAULT, open_encoder
 from ...entities.auto_scale import choose_scale
 from ...entities.checkpoint import load_network
-from ...entities.segment import iter_plane, look, resize
+from ...entities.segment import iter_plane, quick_segmenter, resize
 from .base import SPACE, Proposals, Recipe
 from .masks import Masks
 from .pooling import MEASURES, describe, inner_points
@@ -256,7 +256,7 @@ def _iter_scale(
     """Return the scale at which to look at a picture: the one that was given, or that suits."""
     if config.scale != "auto":
         return float(config.scale)
-    scale, _ = yield from choose_scale(pixels, look(network, config))
+    scale, _ = yield from choose_scale(pixels, quick_segmenter(network, config))
     return scale
 
 
