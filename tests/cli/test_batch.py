@@ -102,7 +102,7 @@ def test_a_file_becomes_a_result_with_the_files_pixel_size(
     tmp_path: Path, movie: Path, task: EntityTask, name: str
 ) -> None:
     outcome = process_file(movie, tmp_path / name, task, ignore)
-    assert (outcome.things["entities"][0], outcome.frames) == (30, 5)
+    assert (outcome.object_counts["entities"][0], outcome.frames) == (30, 5)
     result = load_segmentation(tmp_path / name)
     assert result.labels.shape == (5, 96, 128)
     assert result.labels.max() == 6
@@ -180,7 +180,7 @@ def test_a_folder_becomes_a_folder_of_labels_tables_and_one_provenance(
 ) -> None:
     out = tmp_path / "out"
     outcome = process_folder(folder, out, task, ignore)
-    assert (outcome.done, outcome.things["entities"][0]) == (4, 24)
+    assert (outcome.done, outcome.object_counts["entities"][0]) == (4, 24)
     names = sorted(path.name for path in out.iterdir())
     assert names == sorted([f"p{n}.{s}" for n in range(4) for s in ("tif", "csv")] + [PROVENANCE])
     for number in range(4):

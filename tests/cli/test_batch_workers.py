@@ -57,7 +57,7 @@ def test_images_of_a_folder_are_worked_on_by_workers(
         for name, who in (("here", None), ("there", client))
     ]
     assert [sorted(outcome.failed) for outcome in outcomes] == [["p1b.png"]] * 2
-    assert outcomes[0].things == outcomes[1].things
+    assert outcomes[0].object_counts == outcomes[1].object_counts
     assert outcomes[1].done == 3
     for stem in ("p0", "p1", "p2"):
         here, there = (tifffile.imread(tmp_path / way / f"{stem}.tif") for way in ("here", "there"))

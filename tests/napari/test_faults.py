@@ -121,16 +121,16 @@ def test_a_clock_that_jumps_shows_no_nonsense(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    say = run_bar.RunBar.say
+    show_message = run_bar.RunControls.show_message
     for step in (-3600.0, 1e12):
         clock = itertools.count(1e6, step)
         monkeypatch.setattr(run_module, "monotonic", lambda clock=clock: next(clock))
 
         def heard(self: Any, text: str, **more: Any) -> None:
             said.append(text)
-            say(self, text, **more)
+            show_message(self, text, **more)
 
-        monkeypatch.setattr(run_bar.RunBar, "say", heard)
+        monkeypatch.setattr(run_bar.RunControls, "show_message", heard)
         viewer.add_image(movie, axis_labels=("t", "y", "x"))
         run()
         assert "Found" in widget.status.value

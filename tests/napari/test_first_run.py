@@ -71,7 +71,7 @@ def test_run_and_cancel_stay_in_sight_however_much_is_unfolded_and_said(
 ) -> None:
     viewer.open_sample("napari-kindred", "nuclei")
     widget.form.more.native.click()
-    widget.bar.say("A sentence that is long enough to be wrapped. " * 4)
+    widget.controls.show_message("A sentence that is long enough to be wrapped. " * 4)
     window = viewer.window._qt_window
     until(lambda: all(in_sight(part, window) for part in (widget.run, widget.cancel)))
     assert window.height() <= SMALL[1]
@@ -104,7 +104,7 @@ def test_a_mistake_can_be_read_in_either_theme(viewer: Any, theme: str) -> None:
     viewer.theme = theme
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
     viewer.window._qt_window.show()
-    widget.bar.say("Something went wrong.", wrong=True)
+    widget.controls.show_message("Something went wrong.", wrong=True)
     (written,) = widget.status.native.styleSheet().removeprefix("color: ").split(";")[:1]
     ground = QColor(get_theme(theme).background.as_hex())
     lighter, darker = sorted((luminance(QColor(written)), luminance(ground)), reverse=True)

@@ -13,12 +13,12 @@ from ..core.events import Event
 from ..core.options import changed
 from .common.dock import Dock
 from .common.form import Form, row, scrolled
-from .common.image_input import ImageBox
-from .common.run_controls import RunBar, pinned
-from .common.saved_options import recall, remember
+from .common.image_input import ImageInput
+from .common.run_controls import RunControls, pinned
+from .common.saved_options import load_options, save_options
 from .common.settings import apply_settings, open_settings
 from .common.shortcuts import bind_keys, forget, used
-from .results.result_tools import Tools
+from .results.result_tools import ResultTools
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..images.stack import ImageStack
     from ..results.segmentation import Segmentation
     from .common.layers import LayerImage
-    from .common.run import Run, Shown
+    from .common.run import JobView, Run
 
 OF_AN_IMAGE = ("axes", "channel")
 """Options that say nothing of another image."""
@@ -39,7 +39,7 @@ ASKED = "asked"
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
 
-class StackWidget(Container):
+class MethodWidget(Container):
     """Asks for image and options, runs a job and shows its result as it grows.
 
     A method's own widget says which config its form is built from, what else it asks for
@@ -63,7 +63,7 @@ class StackWidget(Container):
         super().__init__(labels=False)
         self._viewer = viewer
         self._segment = segment
-        self.chosen = ImageBox(viewer, self.check)
+        self.chosen = ImageInput(viewer, self.check)
         self.defaults = PushButton(text="Defaults", tooltip="Take back what you changed above.")
         self.settings = PushButton(
             text="Settings …",
@@ -71,8 +71,10 @@ class StackWidget(Container):
         )
         folded = [*self.own_options(), row(self.defaults, self.settings)]
         self.form = Form(self.config_class, self.left_out, folded)
-        self.bar = RunBar(viewer, self.title, self.run_tip, self.ended)
-        self.more_tools = Tools(viewer, lambda: self.result, self._code_of_entries, self.bar.say)
+        self.controls = RunControls(viewer, self.title, self.run_tip, self.ended)
+        self.more_tools = ResultTools(
+            viewer, lambda: self.result, self._code_of_entries, self.controls.show_message
+        )
         self._name_parts()
         for widget in self.form.inputs.values():
             widget.changed.connect(self.check)
@@ -84,22 +86,22 @@ class StackWidget(Container):
                 *(*self.own_outputs(), *self.more_tools.rows()),
             ],
         )
-        self._pinned = pinned(self.bar.rows())
+        self._pinned = pinned(self.controls.rows())
         self.native.layout().addWidget(self._pinned.native)
         self.form.unfold(False)
-        self.bar.settle()
-        self.more_tools.keep.settle()
+        self.controls.settle()
+        self.more_tools.export_panel.settle()
         self._dock = Dock(self.native, self._closed, partial(used, viewer, self))
         self.native.destroyed.connect(self._abandon)
         bind_keys(viewer, self)
-        options, damaged = recall(self.title)
+        options, damaged = load_options(self.title)
         self.restore(options)
         self.chosen.take_layer()
         self.chosen.take_axes()
         gone = self.ask_again(options.pop(ASKED, None))
         if gone:  # said once
-            remember(self.title, options)
-        self.bar.say(" ".join(filter(None, (apply_settings(), damaged, gone))))
+            save_options(self.title, options)
+        self.controls.show_message(" ".join(filter(None, (apply_settings(), damaged, gone))))
 
     def _name_parts(self) -> None:
         """Give what users press and read a name of its own on the widget."""
@@ -109,12 +111,12 @@ class StackWidget(Container):
             self.chosen.channel,
         )
         self.about = self.chosen.about
-        self.run, self.cancel = self.bar.run, self.bar.cancel
-        self.progress, self.status = self.bar.progress, self.bar.status
+        self.run, self.cancel = self.controls.run, self.controls.cancel
+        self.progress, self.status = self.controls.progress, self.controls.status
         self.table, self.copy = self.more_tools.table, self.more_tools.copy
         self.run.changed.connect(self.start)
         self.defaults.changed.connect(self.take_defaults)
-        self.settings.changed.connect(lambda: self.bar.say(open_settings()))
+        self.settings.changed.connect(lambda: self.controls.show_message(open_settings()))
 
     # -- what a method's widget says -------------------------------------------------------
 
@@ -149,17 +151,17 @@ class StackWidget(Container):
     def run_of(self, layer: Image, image: LayerImage, config: Any) -> Run:
         """Return what shows a job."""
 
-    def ended(self, run: Shown, result: Any) -> None:  # noqa: ARG002 - for those that show more
+    def ended(self, run: JobView, result: Any) -> None:  # noqa: ARG002 - for those that show more
         """Let the next run begin; called when a job has ended, ``result`` being None if early."""
         self.check()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Wait no longer for what is being looked up: nobody will see it."""
 
     @property
     def result(self) -> Labels | None:
         """The layer of the last run, from its first frame on."""
-        return self.bar.shown.layer if self.bar.shown is not None else None
+        return self.controls.view.layer if self.controls.view is not None else None
 
     # -- from layer to a valid entry -------------------------------------------------------
 
@@ -176,7 +178,7 @@ class StackWidget(Container):
             The config that would be run; None where something is wrong.
         """
         config = self.chosen.check(self.config)
-        self.run.enabled = config is not None and not self.bar.busy
+        self.run.enabled = config is not None and not self.controls.busy
         return config
 
     @property
@@ -227,38 +229,38 @@ class StackWidget(Container):
         """Enter the defaults of all options."""
         self.restore({})
         self.ask_again(None)
-        self.bar.say("All options are as they came.")
+        self.controls.show_message("All options are as they came.")
 
     # -- running ---------------------------------------------------------------------------
 
     def start(self, *_: Any) -> None:
         """Run the job on the chosen layer."""
         config = self.check()
-        if config is None or self.bar.busy or self.known is None:
+        if config is None or self.controls.busy or self.known is None:
             return
         used(self._viewer, self)
         options, asked = changed(config), self.asked()
         kept = {key: options[key] for key in options if key not in OF_AN_IMAGE}
-        remember(self.title, {**kept, ASKED: asked} if asked else kept)
+        save_options(self.title, {**kept, ASKED: asked} if asked else kept)
         run = self.run_of(self.image.value, self.known, config)
-        self.bar.launch(run, self.job_of(self.known.file, config))
+        self.controls.launch(run, self.job_of(self.known.file, config))
 
     def stop(self, *_: Any) -> None:
         """Ask the job to stop; what is done stays."""
-        self.bar.stop()
+        self.controls.stop()
 
     def _closed(self) -> None:
         """Stop, and keep what is done: the dock was closed, the viewer stays."""
-        self.bar.stop()
+        self.controls.stop()
         forget(self._viewer, self)
-        self.more_tools.keep.abandon()
-        self.let_go()
+        self.more_tools.export_panel.abandon()
+        self.release()
 
     def _abandon(self, *_: Any) -> None:
         """Stop and touch nothing: the window is going away."""
-        self.bar.abandon()
-        self.more_tools.keep.abandon()
-        self.let_go()
+        self.controls.abandon()
+        self.more_tools.export_panel.abandon()
+        self.release()
 
     # -- afterwards ------------------------------------------------------------------------
 

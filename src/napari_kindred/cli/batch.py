@@ -38,7 +38,7 @@ class Outcome:
     ----------
     out : Path
         Where the labels are.
-    things : dict
+    object_counts : dict
         By name: how many things of a kind were found, and their area in pixels.
     frames, pixels : int
         How many were looked at.
@@ -52,7 +52,7 @@ class Outcome:
     """
 
     out: Path
-    things: dict[str, tuple[int, int]] = field(default_factory=dict)
+    object_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     frames: int = 0
     pixels: int = 0
     done: int = 0
@@ -61,12 +61,12 @@ class Outcome:
     provenance: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def count(self, result: Segmentation, things: dict[str, tuple[int, int]]) -> None:
+    def count(self, result: Segmentation, object_counts: dict[str, tuple[int, int]]) -> None:
         """Add an image's result."""
         self.done += 1
-        for name, (count, area) in things.items():
-            counts, areas = self.things.get(name, (0, 0))
-            self.things[name] = counts + count, areas + area
+        for name, (count, area) in object_counts.items():
+            counts, areas = self.object_counts.get(name, (0, 0))
+            self.object_counts[name] = counts + count, areas + area
         frames = int(result.provenance["frames_done"])
         self.frames += frames
         self.pixels += frames * math.prod(result.labels.shape[-2:])
@@ -108,7 +108,7 @@ def process_file(
 
     def keep(result: Segmentation) -> None:
         result.save(out, overwrite=overwrite)
-        outcome.count(result, task.things(result))
+        outcome.count(result, task.object_counts(result))
 
     run_task(task, image, report, keep)
     outcome.seconds = time.perf_counter() - start
@@ -218,7 +218,7 @@ def _keep(
     # The labels last, so that they never lie there without the others.
     write_together({**writers, labels: as_tiff(result)})
     log.add(labels.stem, result.provenance)
-    outcome.count(result, task.things(result))
+    outcome.count(result, task.object_counts(result))
 
 
 def _plan(source: Path, out: Path, ends: Sequence[str]) -> list[tuple[Path, list[Path]]]:

@@ -136,7 +136,7 @@ class ClassTask(Task["ClassSegmentation"]):
         """Return an empty place for the frames of an image."""
         return ClassesSoFar()
 
-    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+    def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the things of each class."""
         table = result.table
         rows = zip(table["name"], table["count"], table["area"], strict=True)

@@ -228,7 +228,7 @@ def _tell(outcome: Outcome, what: str) -> None:
 
 
 def _tell_entities(outcome: Outcome) -> None:
-    found, _ = outcome.things.get("entities", (0, 0))
+    found, _ = outcome.object_counts.get("entities", (0, 0))
     _tell(outcome, f"{found} entities")
 
 
@@ -237,7 +237,7 @@ def _tell_classes(outcome: Outcome, names: Sequence[str]) -> None:
     # Regions that touch are one: how many there are says nothing of cells.
     whole = outcome.provenance.get("recipe", {}).get("kind") in ("entities", "sam")
     for name in names if outcome.done else ():
-        count, area = outcome.things.get(name, (0, 0))
+        count, area = outcome.object_counts.get(name, (0, 0))
         counted = f"{count} found, " if whole else ""
         print(f"  {name}: {counted}{area / max(outcome.pixels, 1):.1%} of the pixels")
 

@@ -105,7 +105,7 @@ class Task(ABC, Generic[Made]):
         """Return an empty place for the frames of an image."""
         return Assembly(frames)
 
-    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
+    def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
         """Return by name how many things there are of a kind, and their area in pixels."""
         return {}
 
@@ -247,7 +247,7 @@ class EntityTask(Task[Segmentation]):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_model": None}
 
-    def things(self, result: Segmentation) -> dict[str, tuple[int, int]]:
+    def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the entities."""
         return {"entities": (len(result.table), int(result.table["area"].sum()))}
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..compute.device import select
 from ..core.errors import OptionError, WeightsError
-from ..results.atomic import check_folder, replacing, told
+from ..results.atomic import check_folder, raise_output_errors, replacing
 
 if TYPE_CHECKING:
     from ..core.train_configs import RunConfig
@@ -294,7 +294,7 @@ class Run(ABC):
             + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
         )
         log = self.out / "log.csv"
-        with told(log), log.open("a", newline="", encoding="utf-8") as file:
+        with raise_output_errors(log), log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])

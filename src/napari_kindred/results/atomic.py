@@ -81,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # The suffix stays, since writers go by it.
     part = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
-        with told(path):
+        with raise_output_errors(path):
             yield part
             _put_in_place(part, path)
     finally:
@@ -89,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def raise_output_errors(path: Path) -> Iterator[None]:
     """Tell what cannot be written, and why.
 
     Raises
@@ -139,7 +139,7 @@ def write_together(writers: Mapping[Path, Writer]) -> None:
     with ExitStack() as stack:
         parts = {path: stack.enter_context(replacing(path)) for path in reversed([*writers])}
         for path, write in writers.items():
-            with told(path):
+            with raise_output_errors(path):
                 write(parts[path])
 
 

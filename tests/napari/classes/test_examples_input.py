@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_kindred._napari.classes.examples_input import ExamplesBox
+    from napari_kindred._napari.classes.examples_input import ExamplesInput
     from napari_kindred._napari.classes.widget import ClassesWidget
 
 SLOW = 300_000
@@ -48,12 +48,12 @@ def movie(viewer: Any) -> Any:
 
 
 @pytest.fixture
-def box(widget: ClassesWidget) -> ExamplesBox:
+def box(widget: ClassesWidget) -> ExamplesInput:
     return widget.classifier.examples
 
 
 @pytest.fixture
-def mark(viewer: Any, box: ExamplesBox) -> Callable[..., Any]:
+def mark(viewer: Any, box: ExamplesInput) -> Callable[..., Any]:
     """Select a new layer with marks, and press the button that collects it."""
 
     def press(kind: str, data: Any, of: str, **options: Any) -> Any:
@@ -79,12 +79,12 @@ def centres(truth: np.ndarray) -> np.ndarray:
     return np.insert(np.array(inner), 0, 0, axis=1)
 
 
-def listed(box: ExamplesBox) -> list[str]:
+def listed(box: ExamplesInput) -> list[str]:
     return [box.list.item(row).text() for row in range(box.list.count())]
 
 
 def test_what_is_collected_is_listed_and_names_are_written(
-    viewer: Any, widget: ClassesWidget, box: ExamplesBox, mark: Any
+    viewer: Any, widget: ClassesWidget, box: ExamplesInput, mark: Any
 ) -> None:
     assert "There are no examples" in widget.about.value
     assert not widget.run.enabled
@@ -115,7 +115,7 @@ def test_what_is_collected_is_listed_and_names_are_written(
     ],
 )
 def test_marks_that_cannot_be_used_are_one_sentence_and_nothing_changes(
-    viewer: Any, box: ExamplesBox, mark: Any, kind: str, data: Any, name: str, said: str
+    viewer: Any, box: ExamplesInput, mark: Any, kind: str, data: Any, name: str, said: str
 ) -> None:
     layer = mark(kind, data, name)
     before = np.asarray(data, float)
@@ -126,7 +126,7 @@ def test_marks_that_cannot_be_used_are_one_sentence_and_nothing_changes(
 
 
 def test_what_was_collected_outlives_the_window(
-    viewer: Any, widget: ClassesWidget, box: ExamplesBox, mark: Any
+    viewer: Any, widget: ClassesWidget, box: ExamplesInput, mark: Any
 ) -> None:
     from napari_kindred._napari.classes.widget import ClassesWidget
 
@@ -140,7 +140,7 @@ def test_what_was_collected_outlives_the_window(
 def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
     viewer: Any,
     widget: ClassesWidget,
-    box: ExamplesBox,
+    box: ExamplesInput,
     mark: Any,
     run: Any,
     tmp_path: Path,
@@ -175,7 +175,7 @@ def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
 
 
 def test_learning_is_measured_and_need_not_be_repeated(
-    viewer: Any, widget: ClassesWidget, box: ExamplesBox, mark: Any, run: Any
+    viewer: Any, widget: ClassesWidget, box: ExamplesInput, mark: Any, run: Any
 ) -> None:
     truth = viewer.layers["truth"].data
     mark("points", centres(truth), "nucleus")
@@ -183,13 +183,13 @@ def test_learning_is_measured_and_need_not_be_repeated(
     assert widget.status.value.startswith("Learnt nucleus from ")
     config = widget.check()
     assert box.learnt(config) is not None
-    assert widget.classifier.meant(config).arguments() == {"vocabulary": box.learnt(config)}
+    assert widget.classifier.name_source(config).arguments() == {"vocabulary": box.learnt(config)}
     widget.form.inputs["seed"].value = 3
     assert box.learnt(widget.check()) is None
 
 
 def test_the_code_of_examples_makes_the_same_examples(
-    viewer: Any, box: ExamplesBox, mark: Any
+    viewer: Any, box: ExamplesInput, mark: Any
 ) -> None:
     mark("points", [[0, 20.25, 20], [1, 30, 30.123456]], "a")
     mark("shapes", [[[0, 40, 40], [0, 40, 60], [0, 60, 60], [0, 60, 40]]], "a")
@@ -198,8 +198,8 @@ def test_the_code_of_examples_makes_the_same_examples(
     painted[0, 100:110, 100:120], painted[0, 5:25, 5:15] = 3, 5
     mark("labels", painted, "c", name="painted")
     space: dict[str, Any] = {"viewer": viewer}
-    exec("\n".join(["import napari_kindred as nk", *example_lines(box.collected)]), space)  # noqa: S102
-    made = examples_of(box.collected)
+    exec("\n".join(["import napari_kindred as nk", *example_lines(box.annotations)]), space)  # noqa: S102
+    made = examples_of(box.annotations)
     assert len(made) == len(space["examples"]) == 2
     for one, other in zip(made, space["examples"], strict=True):
         np.testing.assert_array_equal(one.image, other.image)

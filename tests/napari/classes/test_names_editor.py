@@ -9,7 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog
 
-from napari_kindred._napari.classes.names_editor import NamesBox
+from napari_kindred._napari.classes.names_editor import NamesEditor
 from napari_kindred.core.colors import hexadecimal
 
 
@@ -19,15 +19,17 @@ def changes() -> list[None]:
 
 
 @pytest.fixture
-def box(qtbot: Any, changes: list[None]) -> NamesBox:
-    box = NamesBox(lambda: changes.append(None))
+def box(qtbot: Any, changes: list[None]) -> NamesEditor:
+    box = NamesEditor(lambda: changes.append(None))
     qtbot.addWidget(box)
     box.resize(250, box.height())
     box.show()
     return box
 
 
-def test_what_is_typed_is_a_name_per_line(box: NamesBox, qtbot: Any, changes: list[None]) -> None:
+def test_what_is_typed_is_a_name_per_line(
+    box: NamesEditor, qtbot: Any, changes: list[None]
+) -> None:
     qtbot.keyClicks(box, "red cell")
     qtbot.keyClick(box, Qt.Key.Key_Return)
     qtbot.keyClicks(box, "  white   cell ")
@@ -35,20 +37,22 @@ def test_what_is_typed_is_a_name_per_line(box: NamesBox, qtbot: Any, changes: li
     assert changes
 
 
-def test_a_name_is_added_once_however_it_is_written(box: NamesBox) -> None:
+def test_a_name_is_added_once_however_it_is_written(box: NamesEditor) -> None:
     for name in ("Red cell", "platelet", "red  CELL"):
         box.add(name)
     assert box.toPlainText() == "Red cell\nplatelet"
 
 
-def test_every_name_has_a_colour_of_its_own_in_the_order_of_the_palette(box: NamesBox) -> None:
+def test_every_name_has_a_colour_of_its_own_in_the_order_of_the_palette(box: NamesEditor) -> None:
     box.names = ("a", "b", "c")
     assert box.colours() == tuple(map(hexadecimal, range(3)))
     box.suggest({"B": hexadecimal(0)})
     assert box.colours() == (hexadecimal(1), hexadecimal(0), hexadecimal(2))
 
 
-def test_a_colour_that_was_chosen_stays_with_its_name(box: NamesBox, changes: list[None]) -> None:
+def test_a_colour_that_was_chosen_stays_with_its_name(
+    box: NamesEditor, changes: list[None]
+) -> None:
     box.names = ("a", "b")
     before = len(changes)
     box.set_colour("b", "#123456")
@@ -60,7 +64,7 @@ def test_a_colour_that_was_chosen_stays_with_its_name(box: NamesBox, changes: li
 
 
 def test_a_square_is_seen_beside_each_name_and_asks_for_another_colour(
-    box: NamesBox, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    box: NamesEditor, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.names = ("a", "b")
     places = [place for _name, _colour, place in box.swatches()]
@@ -77,7 +81,7 @@ def test_a_square_is_seen_beside_each_name_and_asks_for_another_colour(
 
 
 def test_a_dialog_that_is_closed_changes_nothing(
-    box: NamesBox, monkeypatch: pytest.MonkeyPatch
+    box: NamesEditor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor())
     box.names = ("a",)
@@ -85,7 +89,7 @@ def test_a_dialog_that_is_closed_changes_nothing(
     assert box.chosen() == {}
 
 
-def test_a_line_with_two_names_has_no_square(box: NamesBox) -> None:
+def test_a_line_with_two_names_has_no_square(box: NamesEditor) -> None:
     box.setPlainText("a, b\n\nc")
     assert box.names == ("a", "b", "c")
     assert [name for name, _colour, _place in box.swatches()] == ["c"]

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_kindred._napari.method_widget import StackWidget
+from napari_kindred._napari.method_widget import MethodWidget
 from napari_kindred._napari.results.compare_widget import CompareWidget
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_keys_work_on_the_tab_in_front(
     window.show()
     viewer.add_image(np.zeros((32, 32), np.uint8), name="one")
     started: list[str] = []
-    monkeypatch.setattr(StackWidget, "start", lambda widget: started.append(type(widget).__name__))
+    monkeypatch.setattr(MethodWidget, "start", lambda widget: started.append(type(widget).__name__))
     docks = []
     for name in OURS[:2]:
         docks.append(opened(viewer, name)[0])

@@ -127,7 +127,7 @@ def test_cancel_does_not_wait_for_a_step_that_takes_long(
 ) -> None:
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: bool(widget.bar.shown and widget.bar.shown.notices()))
+    until(lambda: bool(widget.controls.view and widget.controls.view.notices()))
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
     assert not deaf.left.is_set()
@@ -152,7 +152,7 @@ def test_after_a_job_that_does_not_listen_others_run(
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     for _ in range(3):  # more than there are threads on a small machine
         widget.run.native.click()
-        until(lambda: bool(widget.bar.shown and widget.bar.shown.notices()))
+        until(lambda: bool(widget.controls.view and widget.controls.view.notices()))
         widget.cancel.native.click()
         until(lambda: widget.run.enabled)
     widget._segment = threshold
@@ -175,7 +175,7 @@ def test_closing_the_dock_stops_the_job_and_keeps_what_is_done(
     dock = widget.native.parent()
     dock.destroyOnClose()
     until(lambda: threshold.closed)
-    until(lambda: KEY in labels_layers()[0].metadata and not widget.bar.busy)
+    until(lambda: KEY in labels_layers()[0].metadata and not widget.controls.busy)
     (labels,) = labels_layers()
     assert labels.metadata[KEY]["complete"] is False
     assert [bool(frame.any()) for frame in labels.data] == [True, False, False, False]
@@ -186,7 +186,7 @@ def test_hiding_the_dock_stops_nothing(
 ) -> None:
     widget.native.parent().hide()
     gate.set()
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert labels_layers()[0].data[3].any()
 
 
@@ -199,7 +199,7 @@ def test_removing_the_image_stops_the_job_and_keeps_what_is_done(
     until: Any,
 ) -> None:
     viewer.layers.remove(halfway)
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert threshold.closed
     assert widget.status.value.startswith("Stopped, for the image was removed. 1 of 4 frames")
     assert labels_layers()[0].metadata[KEY]["complete"] is False
@@ -215,7 +215,7 @@ def test_removing_the_result_stops_the_job_and_it_does_not_come_back(
     qtbot: Any,
 ) -> None:
     viewer.layers.remove(labels_layers()[0])
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert threshold.closed
     assert widget.status.value.startswith("Stopped, for the result was removed.")
     qtbot.wait(50)
@@ -227,7 +227,7 @@ def test_removing_everything_stops_the_job_and_leaves_nothing(
     halfway: Any, viewer: Any, widget: EntitiesWidget, until: Any, qtbot: Any
 ) -> None:
     viewer.layers.clear()
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     qtbot.wait(50)
     assert len(viewer.layers) == 0
 
@@ -237,7 +237,7 @@ def test_removing_another_layer_stops_nothing(
 ) -> None:
     viewer.layers.remove(viewer.add_points(np.zeros((1, 3))))
     gate.set()
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert "Found 23 entities" in widget.status.value
 
 
@@ -251,9 +251,9 @@ def test_a_frame_that_cannot_be_shown_ends_the_job_with_a_sentence(
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(widget.bar.shown, "add", full)
+    monkeypatch.setattr(widget.controls.view, "add", full)
     gate.set()
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert "No space left on device" in widget.status.value
     assert "1 of 4 frames are kept" in widget.status.value
     assert widget.run.enabled
@@ -276,6 +276,6 @@ def test_naparis_activity_window_tells_the_stage_and_cancels(
     (bar,) = bars()
     assert bar.n / bar.total == 0.25
     bar.cancel()
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert threshold.closed
     assert bars() == []

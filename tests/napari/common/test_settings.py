@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QDialog
 import napari_kindred
 from napari_kindred._napari.classes.widget import ClassesWidget
 from napari_kindred._napari.clusters.widget import ConsistentWidget
-from napari_kindred._napari.common.saved_options import DAMAGED, place, recall
+from napari_kindred._napari.common.saved_options import DAMAGED, load_options, place
 from napari_kindred._napari.common.settings import DAMAGED as DAMAGED_SETTINGS
 from napari_kindred._napari.common.settings import apply_settings
 from napari_kindred._napari.entities.widget import EntitiesWidget
@@ -154,7 +154,7 @@ def asked(
     classes_widget.panel.enter(0.4)
     classes_widget.check()
     classes_widget.run.native.click()
-    until(lambda: not classes_widget.bar.busy)
+    until(lambda: not classes_widget.controls.busy)
     return classes_widget
 
 
@@ -171,7 +171,7 @@ def test_names_and_what_they_mean_are_there_again_until_defaults_are_taken(
     again.defaults.native.click()
     assert again.names.toPlainText() == ""
     assert again.classifier.vocabulary.name == "microscopy"
-    again.let_go()
+    again.release()
 
 
 def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_taken(
@@ -186,7 +186,7 @@ def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_
         assert widget.classifier.vocabulary.name == "microscopy"
         assert widget.names.toPlainText() == ""
         assert widget.panel.threshold == 0.4
-        widget.let_go()
+        widget.release()
 
 
 def test_the_names_of_regrouped_classes_are_not_kept_without_their_meaning(
@@ -195,11 +195,11 @@ def test_the_names_of_regrouped_classes_are_not_kept_without_their_meaning(
     asked.panel.make_one(["dim", "bright"], "odd")
     until(lambda: asked.names.names == ("odd",))
     asked.run.native.click()
-    until(lambda: not asked.bar.busy)
+    until(lambda: not asked.controls.busy)
     again = ClassesWidget(viewer)
     assert again.names.toPlainText() == ""
     assert again.classifier.vocabulary.name == "microscopy"
-    again.let_go()
+    again.release()
 
 
 def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
@@ -212,13 +212,13 @@ def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
     chosen = ClassesWidget(viewer)
     assert chosen.classifier.asked() == {key: clip[key] for key in ("classifier", "name", "file")}
     assert chosen.names.names == ("road",)
-    chosen.let_go()
+    chosen.release()
     options(json.dumps({"Classes": {"asked": {"classifier": "examples", "names": "a"}}}))
     gone = ClassesWidget(viewer)
     assert "last until napari is closed" in gone.status.value
     assert gone.classifier.kind.value == "vocabulary"
     assert gone.names.names == ()
-    gone.let_go()
+    gone.release()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_names_of_another_version_are_left_out(viewer: Any, options: Any, strang
     assert widget.names.names == ()
     assert widget.classifier.vocabulary.name == "microscopy"
     assert widget.panel.threshold == 0.3
-    widget.let_go()
+    widget.release()
 
 
 @pytest.mark.parametrize("threshold", [None, "much", 7.0, True])
@@ -274,8 +274,8 @@ def test_a_damaged_file_is_told_in_one_sentence_and_the_next_run_mends_it(
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.form.inputs["min_area"].value = 40
     widget.run.native.click()
-    until(lambda: not widget.bar.busy)
-    assert recall("Entities") == ({"min_area": 40}, "")
+    until(lambda: not widget.controls.busy)
+    assert load_options("Entities") == ({"min_area": 40}, "")
 
 
 def test_where_nothing_can_be_kept_the_run_goes_on(

@@ -45,7 +45,7 @@ def test_run_and_cancel_have_keys_that_their_tooltips_tell(
     press(Qt.Key.Key_Return, CTRL)
     until(lambda: "1 of 4 frames done" in widget.status.value)
     press(Qt.Key.Key_Period, CTRL)
-    until(lambda: not widget.bar.busy)
+    until(lambda: not widget.controls.busy)
     assert "1 of 4 frames are kept" in widget.status.value
     assert widget.run.tooltip.endswith("(Ctrl+Enter)")
     assert widget.cancel.tooltip.endswith("(Ctrl+.)")
@@ -62,11 +62,11 @@ def test_the_keys_work_on_the_widget_that_was_used_last(
 ) -> None:
     viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
     press(Qt.Key.Key_Return, CTRL)
-    until(lambda: bool(labels_layers()) and not consistent_widget.bar.busy)
+    until(lambda: bool(labels_layers()) and not consistent_widget.controls.busy)
     assert [layer.name for layer in labels_layers()] == ["cells clusters"]
     consistent_widget.native.parent().destroyOnClose()
     press(Qt.Key.Key_Return, CTRL)
-    until(lambda: len(labels_layers()) == 2 and not widget.bar.busy)
+    until(lambda: len(labels_layers()) == 2 and not widget.controls.busy)
     assert labels_layers()[1].name == "cells entities"
 
 

@@ -64,7 +64,7 @@ def copied(widget: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
 
     def run() -> Labels:
         QApplication.clipboard().setText("")
-        widget.more_tools.keep.command.native.click()
+        widget.more_tools.export_panel.command.native.click()
         folder = tmp_path / "elsewhere"
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
@@ -165,7 +165,7 @@ def test_the_copied_command_computes_the_same_classes(
     elif what == "regrouped":
         widget.panel.make_one(["dim", "bright"], "odd")
         until(lambda: layer.data.max() == 1, timeout=60000)
-        widget.more_tools.keep.command.native.click()
+        widget.more_tools.export_panel.command.native.click()
         assert "press 'Save vocabulary …'" in widget.status.value
         return
     np.testing.assert_array_equal(copied().data, layer.data)
@@ -177,7 +177,7 @@ def test_a_layer_that_is_no_file_is_told_how_to_become_one(
     viewer.add_image(movie[0], name="discs")
     run()
     QApplication.clipboard().setText("mine")
-    widget.more_tools.keep.command.native.click()
+    widget.more_tools.export_panel.command.native.click()
     assert widget.status.value.startswith("'discs' does not come from a file; save it")
     assert QApplication.clipboard().text() == "mine"
 
@@ -186,7 +186,7 @@ def test_what_was_painted_is_not_in_the_command_and_that_is_said(
     widget: Any, computed: Any, movie: np.ndarray
 ) -> None:
     computed(movie).paint((0, 5, 5), 1)
-    widget.more_tools.keep.command.native.click()
+    widget.more_tools.export_panel.command.native.click()
     assert "painted on the layer is not in it" in widget.status.value
     widget.copy.native.click()
     assert "painted on the layer is not in it" in widget.status.value
@@ -249,7 +249,12 @@ def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_sa
     viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     tools = widget.more_tools
-    needing = (tools.keep.command, tools.keep.save, tools.keep.export, tools.table)
+    needing = (
+        tools.export_panel.command,
+        tools.export_panel.save,
+        tools.export_panel.export,
+        tools.table,
+    )
     image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     assert all(told(button).endswith("no result yet: press Run first.") for button in needing)
     assert all("no movie of labels" in told(button) for button in (tools.previous, tools.next))
@@ -268,7 +273,7 @@ def test_in_a_single_picture_there_is_no_change_to_go_to(
 ) -> None:
     viewer.add_image(movie[0])
     run()
-    assert widget.more_tools.keep.save.enabled
+    assert widget.more_tools.export_panel.save.enabled
     assert not widget.more_tools.next.enabled
 
 
@@ -276,7 +281,13 @@ def test_where_the_buttons_are_does_not_change_when_the_result_comes(
     viewer: Any, widget: Any, run: Any, movie: np.ndarray
 ) -> None:
     tools = widget.more_tools
-    buttons = (tools.copy, tools.keep.command, tools.table, tools.keep.save, tools.next)
+    buttons = (
+        tools.copy,
+        tools.export_panel.command,
+        tools.table,
+        tools.export_panel.save,
+        tools.next,
+    )
 
     def places() -> list[Any]:
         return [button.native.mapTo(widget.native, QPoint(0, 0)) for button in buttons]
@@ -305,7 +316,7 @@ def test_one_result_is_saved_at_a_time(
         return save_layer(layer, path, overwrite)
 
     monkeypatch.setattr(keep_box, "save_layer", held)
-    keep = widget.more_tools.keep
+    keep = widget.more_tools.export_panel
     computed(movie)
     keep.save_result(tmp_path / "kept.ome.zarr")
     assert "is being saved" in told(keep.save)
@@ -328,10 +339,10 @@ def test_saving_asks_where_and_never_replaces_a_result(
     layer = computed(movie)
     chosen = (str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
-    widget.more_tools.keep.save.native.click()
+    widget.more_tools.export_panel.save.native.click()
     until(lambda: "is in" in widget.status.value)
     np.testing.assert_array_equal(load_segmentation(tmp_path / "kept.ome.zarr").labels, layer.data)
-    widget.more_tools.keep.save.native.click()
+    widget.more_tools.export_panel.save.native.click()
     until(lambda: "is there already" in widget.status.value)
 
 
@@ -349,7 +360,7 @@ def test_a_table_is_exported_per_entity_or_frame(
     for kind, rows in (("entity", len(layer.features) - 1), ("frame", 4)):
         chosen = (str(tmp_path / f"{kind}.csv"), f"Table per {kind} (*.csv)")
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)
-        widget.more_tools.keep.export.native.click()
+        widget.more_tools.export_panel.export.native.click()
         table = pd.read_csv(chosen[0])
         assert len(table) == rows
         assert "area [µm²]" in table

@@ -30,7 +30,7 @@ ENCLOSING = ("rectangle", "ellipse", "polygon")
 
 
 @dataclass(slots=True, eq=False)
-class Marks:
+class FrameAnnotations:
     """What is marked in one picture, in its pixels, y before x.
 
     Attributes
@@ -92,7 +92,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Collected:
+class Annotation:
     """Marks of one layer on one image, as examples of one class.
 
     Attributes
@@ -123,7 +123,7 @@ class Collected:
     data: Any
     axes: str
     multiscale: bool
-    frames: dict[Index, Marks]
+    frames: dict[Index, FrameAnnotations]
 
     def __len__(self) -> int:
         return sum(map(len, self.frames.values()))
@@ -135,7 +135,7 @@ class Collected:
         return f"{self.name}: {count}{of} of {self.layer!r}"
 
 
-def collect(layer: Any, target: Target, name: str) -> Collected:
+def collect(layer: Any, target: Target, name: str) -> Annotation:
     """Collect the marks of a layer as examples of a class.
 
     Of a Labels layer the frame that is shown is taken, and of its labels only the selected one
@@ -154,21 +154,21 @@ def collect(layer: Any, target: Target, name: str) -> Collected:
     InputError
         When the layer is of another sort, is empty, or has marks outside the image.
     """
-    frames: dict[Index, Marks] = {}
+    frames: dict[Index, FrameAnnotations] = {}
     if isinstance(layer, Points):
         kind = "points"
         for position in layer.data:
             index, spot = _on_image(layer, target, position)
-            frames.setdefault(index, Marks()).points.append(spot)
+            frames.setdefault(index, FrameAnnotations()).points.append(spot)
     elif isinstance(layer, Shapes):
         kind = "shapes"
         for shape, corners in zip(layer.shape_type, layer.data, strict=True):
             _add_shape(frames, layer, target, shape, corners)
     elif isinstance(layer, Labels):
         kind = "painted things"
-        index, marks = _labels_on_image(layer, target)
-        if len(marks):
-            frames[index] = marks
+        index, annotated = _labels_on_image(layer, target)
+        if len(annotated):
+            frames[index] = annotated
     else:
         raise InputError(
             "Select the Points, Shapes or Labels layer with your marks in the layer list first."
@@ -176,7 +176,7 @@ def collect(layer: Any, target: Target, name: str) -> Collected:
     if not frames:
         what = "in this frame of it " if isinstance(layer, Labels) else ""
         raise InputError(f"There is nothing {what}to collect in {layer.name!r}; mark a {name}.")
-    return Collected(
+    return Annotation(
         name,
         layer.name,
         target.layer.name,
@@ -189,7 +189,7 @@ def collect(layer: Any, target: Target, name: str) -> Collected:
     )
 
 
-def together(before: Sequence[Collected], new: Collected) -> tuple[Collected, ...]:
+def together(before: Sequence[Annotation], new: Annotation) -> tuple[Annotation, ...]:
     """Return what is collected; the same layer collected again takes the place of before."""
     kept = [item for item in before if item.source != new.source]
     return (*kept, new)
@@ -227,7 +227,7 @@ def _on_image(
 
 
 def _add_shape(
-    frames: dict[Index, Marks], layer: Shapes, target: Target, kind: str, corners: Any
+    frames: dict[Index, FrameAnnotations], layer: Shapes, target: Target, kind: str, corners: Any
 ) -> None:
     """Take in a shape: rectangles along the axes are boxes, all others outlines."""
     if kind not in ENCLOSING:
@@ -238,14 +238,14 @@ def _add_shape(
     if kind == "ellipse":
         corners = _ellipse(np.asarray(corners, float))
     spots = [_on_image(layer, target, corner) for corner in corners]
-    marks = frames.setdefault(spots[0][0], Marks())
+    annotated = frames.setdefault(spots[0][0], FrameAnnotations())
     outline = np.array([spot for _index, spot in spots])
     lowest, highest = outline.min(0), outline.max(0)
     if kind == "rectangle" and np.isclose(outline[:, None], [lowest, highest]).any(1).all():
         # Pixels begin half a pixel before their centres.
-        marks.boxes.append((*(lowest + 0.5).tolist(), *(highest + 0.5).tolist()))
+        annotated.boxes.append((*(lowest + 0.5).tolist(), *(highest + 0.5).tolist()))
     else:
-        marks.outlines.append(outline)
+        annotated.outlines.append(outline)
 
 
 def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -257,7 +257,7 @@ def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return outline
 
 
-def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, Marks]:
+def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, FrameAnnotations]:
     """Return the picture that is shown, and the labels on its pixels."""
     from scipy.ndimage import affine_transform
 
@@ -266,7 +266,7 @@ def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, Marks]:
     data = level_0(layer)
     leading = tuple(round(at) for at in corners[0][:-2])
     if not all(0 <= at < size for at, size in zip(leading, data.shape, strict=False)):
-        return index, Marks()
+        return index, FrameAnnotations()
     labels = np.asarray(data[leading]).astype(np.int32)
     place = f"[{', '.join(map(str, leading))}]" if leading else ""
     code = f"np.asarray(viewer.layers[{layer.name!r}].data{level}{place}).astype(np.int32)"
@@ -279,7 +279,7 @@ def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, Marks]:
     if layer.show_selected_label:
         labels = np.where(labels == layer.selected_label, labels, 0)
         code = f"(lambda labels: np.where(labels == {layer.selected_label}, labels, 0))({code})"
-    return index, Marks(labels=labels, code=code)
+    return index, FrameAnnotations(labels=labels, code=code)
 
 
 def _corners(layer: Labels, target: Target) -> tuple[Index, list[NDArray[np.float64]]]:

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .annotations import Collected, Index, Marks
+from .annotations import Annotation, FrameAnnotations, Index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...classes.vocabulary.examples import Example
 
-Marked = list[tuple[Collected, Marks]]
+Marked = list[tuple[Annotation, FrameAnnotations]]
 """The marks of one picture, with where they come from."""
 
 
-def pictures_of(collected: Iterable[Collected]) -> list[tuple[Index, Marked]]:
+def pictures_of(collected: Iterable[Annotation]) -> list[tuple[Index, Marked]]:
     """Return the marks by picture; each picture is learnt from once, with all its marks."""
     pictures: dict[tuple[int, Index], Marked] = {}
     for item in collected:
-        for index, marks in item.frames.items():
-            pictures.setdefault((id(item.data), index), []).append((item, marks))
+        for index, annotated in item.frames.items():
+            pictures.setdefault((id(item.data), index), []).append((item, annotated))
     return [(index, marked) for (_data, index), marked in pictures.items()]
 
 
-def examples_of(collected: Iterable[Collected]) -> list[Example]:
+def examples_of(collected: Iterable[Annotation]) -> list[Example]:
     """Return one example per picture that has marks; a lazy picture may be read by it."""
     from ...classes.vocabulary.examples import Example
 
@@ -60,9 +60,9 @@ def _picture(axes: str, index: Index) -> tuple[str, tuple[int | slice, ...]]:
 def _by_name(marked: Marked, kind: str) -> dict[str, NDArray[np.float64]]:
     """Return points, or boxes, of each class."""
     found: dict[str, list[Any]] = {}
-    for item, marks in marked:
-        if getattr(marks, kind):
-            found.setdefault(item.name, []).extend(getattr(marks, kind))
+    for item, annotated in marked:
+        if getattr(annotated, kind):
+            found.setdefault(item.name, []).extend(getattr(annotated, kind))
     return {name: np.array(rows, float) for name, rows in found.items()}
 
 
@@ -74,22 +74,22 @@ def _painted(marked: Marked) -> tuple[NDArray[np.int32] | None, dict[int, str]]:
     plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
     labels = np.zeros(plane, np.int32)
     names: dict[int, str] = {}
-    for item, marks in marked:
-        for outline in marks.outlines:
+    for item, annotated in marked:
+        for outline in annotated.outlines:
             number = max(names, default=0) + 1
             labels[polygon2mask(plane, outline)] = number
             names[number] = item.name
-        if marks.labels is not None:
+        if annotated.labels is not None:
             first = max(names, default=0)
-            labels = np.where(marks.labels > 0, marks.labels + first, labels)
-            names |= dict.fromkeys(np.unique(labels[marks.labels > 0]).tolist(), item.name)
+            labels = np.where(annotated.labels > 0, annotated.labels + first, labels)
+            names |= dict.fromkeys(np.unique(labels[annotated.labels > 0]).tolist(), item.name)
     return (labels if names else None), names
 
 
 # -- as code ---------------------------------------------------------------------------------
 
 
-def example_lines(collected: Sequence[Collected]) -> list[str]:
+def example_lines(collected: Sequence[Annotation]) -> list[str]:
     """Return the lines that make ``examples``, as :func:`examples_of` does."""
     lines, last = [], []
     for number, (index, marked) in enumerate(pictures_of(collected)):
@@ -118,7 +118,7 @@ def example_lines(collected: Sequence[Collected]) -> list[str]:
     return [*needed, *lines, "examples = [", *last, "]"]
 
 
-def _picture_code(item: Collected, index: Index) -> str:
+def _picture_code(item: Annotation, index: Index) -> str:
     _axes, place = _picture(item.axes, index)
     while place and place[-1] == slice(None):
         place = place[:-1]
@@ -133,28 +133,28 @@ def _plain(rows: dict[str, NDArray[np.float64]]) -> str:
 
 def _painted_lines(marked: Marked, number: int) -> list[str]:
     """Return the lines that make ``labels`` and ``names`` of a picture, as :func:`_painted`."""
-    if not any(marks.outlines or marks.labels is not None for _item, marks in marked):
+    if not any(annotated.outlines or annotated.labels is not None for _item, annotated in marked):
         return []
     data, axes = marked[0][0].data, marked[0][0].axes
     plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
     labels, names, largest = f"labels{number}", f"names{number}", 0
     lines = [f"{labels}, {names} = np.zeros({plane}, np.int32), {{}}"]
-    for item, marks in marked:
-        for outline in marks.outlines:
+    for item, annotated in marked:
+        for outline in annotated.outlines:
             largest += 1
             corners = outline.tolist()
             lines += [
                 f"{labels}[polygon2mask({plane}, {corners})] = {largest}",
                 f"{names}[{largest}] = {item.name!r}",
             ]
-        if marks.labels is not None:
+        if annotated.labels is not None:
             lines += [
-                f"painted = {marks.code}",
+                f"painted = {annotated.code}",
                 f"{labels} = np.where(painted > 0, painted + {largest}, {labels})",
                 (
                     f"{names} |= dict.fromkeys(np.unique({labels}[painted > 0]).tolist(), "
                     f"{item.name!r})"
                 ),
             ]
-            largest += int(marks.labels.max())
+            largest += int(annotated.labels.max())
     return lines

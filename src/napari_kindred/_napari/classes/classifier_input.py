@@ -11,11 +11,11 @@ from magicgui.widgets import ComboBox, Container
 from ...core.errors import OptionError
 from ...encoders.registry import EncoderInfo, describe_encoder
 from ...models.weights import there
-from ..common.encoder_input import EncoderBox
+from ..common.encoder_input import EncoderInput
 from ..common.form import labelled
-from .examples_input import ExamplesBox
-from .name_source import Meant
-from .vocabulary_input import SHIPPED, VocabularyBox
+from .examples_input import ExamplesInput
+from .name_source import ClassNameSource
+from .vocabulary_input import SHIPPED, VocabularyInput
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
@@ -53,9 +53,9 @@ class ClassifierInput:
     ----------
     kind : ComboBox
         ``"vocabulary"``, ``"examples"`` or ``"clip"``.
-    vocabulary : VocabularyBox
-    examples : ExamplesBox
-    clip : EncoderBox
+    vocabulary : VocabularyInput
+    examples : ExamplesInput
+    clip : EncoderInput
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class ClassifierInput:
             tooltip="What tells what a name means: a vocabulary that was taught before, examples "
             "that you mark, or CLIP, which has read about it.",
         )
-        self.vocabulary = VocabularyBox(on_change, on_name)
-        self.examples = ExamplesBox(viewer, target, on_change)
-        self.clip = EncoderBox(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)
+        self.vocabulary = VocabularyInput(on_change, on_name)
+        self.examples = ExamplesInput(viewer, target, on_change)
+        self.clip = EncoderInput(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)
         self._on_change = on_change
         self._pages = {
             "vocabulary": _page(self.vocabulary.rows()),
@@ -96,10 +96,10 @@ class ClassifierInput:
         elif self.kind.value == "clip":
             self.clip.describe()
         else:
-            self.examples.say("")
+            self.examples.show_message("")
         self._on_change()
 
-    def meant(self, config: ClassesConfig) -> Meant:
+    def name_source(self, config: ClassesConfig) -> ClassNameSource:
         """Return what is chosen.
 
         Raises
@@ -108,12 +108,12 @@ class ClassifierInput:
             When it cannot be used, or not yet.
         """
         if self.kind.value == "vocabulary":
-            return self.vocabulary.meant()
+            return self.vocabulary.name_source()
         if self.kind.value == "examples":
-            return self.examples.meant(config)
+            return self.examples.name_source(config)
         if not self.clip.usable:
             raise OptionError("Choose a CLIP; the line below it says what is known of it.")
-        return Meant("clip", str(self.clip.choice.value))
+        return ClassNameSource("clip", str(self.clip.choice.value))
 
     def asked(self) -> dict[str, str]:
         """Return what is chosen, in words by which :meth:`choose` finds it again."""
@@ -136,7 +136,7 @@ class ClassifierInput:
         gone = ""
         if isinstance(file, str) and file and there(file) is None:
             gone = f"{Path(file).name!r}, which gave your last run's names their meaning, is gone."
-        elif kind == "examples" and not self.examples.collected:
+        elif kind == "examples" and not self.examples.annotations:
             gone = "The examples of your last run are gone, for they last until napari is closed."
         name = name if isinstance(name, str) and not gone else ""
         known = not gone and kind in list(self._pages) and bool(name or kind == "examples")

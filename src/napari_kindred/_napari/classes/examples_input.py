@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QAbstractItemView, QListWidget, QSizePolicy
 
 from ...classes.names import check_names
 from ...core.errors import KindredError, OptionError
-from ..common.form import labelled, native_row, row, say, sentence
-from ..common.proxies import bare
-from .annotations import Collected, Target, collect, together
+from ..common.form import labelled, native_row, row, sentence, show_message
+from ..common.proxies import unwrap_proxy
+from .annotations import Annotation, Target, collect, together
 from .annotations_to_code import examples_of
-from .name_source import OF_TEACHING, Meant
+from .name_source import OF_TEACHING, ClassNameSource
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 ROWS = 3
 """Collected layers that are seen without scrolling."""
 
-_sessions: WeakKeyDictionary[Any, tuple[Collected, ...]] = WeakKeyDictionary()
+_sessions: WeakKeyDictionary[Any, tuple[Annotation, ...]] = WeakKeyDictionary()
 """What was collected in each viewer: it outlives the widget, which may be closed and reopened."""
 
 Key = tuple[Any, ...]
 
 
-class ExamplesBox:
+class ExamplesInput:
     """Collects marks as examples of classes, and keeps what was learnt from them.
 
     Parameters
@@ -59,7 +59,7 @@ class ExamplesBox:
         self, viewer: Any, target: Callable[[], Target], on_change: Callable[[], Any]
     ) -> None:
         self._viewer, self._target, self._on_change = viewer, target, on_change
-        self._session = bare(viewer)
+        self._session = unwrap_proxy(viewer)
         self._learnt: tuple[Key, Vocabulary] | None = None
         self.name = LineEdit(
             label="Class",
@@ -103,14 +103,14 @@ class ExamplesBox:
     # -- what is collected -----------------------------------------------------------------
 
     @property
-    def collected(self) -> tuple[Collected, ...]:
+    def annotations(self) -> tuple[Annotation, ...]:
         """What is collected in this viewer."""
         return _sessions.get(self._session, ())
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that there are examples of, in the order of their first ones."""
-        return tuple(dict.fromkeys(item.name for item in self.collected))
+        return tuple(dict.fromkeys(item.name for item in self.annotations))
 
     def take_layer(self, *_: Any) -> None:
         """Collect the selected layer."""
@@ -120,25 +120,25 @@ class ExamplesBox:
             (name,) = check_names([self.name.value])
             new = collect(self._viewer.layers.selection.active, self._target(), name)
         except KindredError as error:
-            self.say(str(error), wrong=True)
+            self.show_message(str(error), wrong=True)
             return
-        self._keep(together(self.collected, new))
-        self.say("")
+        self._keep(together(self.annotations, new))
+        self.show_message("")
 
     def forget(self, *_: Any) -> None:
         """Forget what is selected in the list."""
         gone = {index.row() for index in self.list.selectedIndexes()}
-        self._keep(tuple(item for at, item in enumerate(self.collected) if at not in gone))
-        self.say("")
+        self._keep(tuple(item for at, item in enumerate(self.annotations) if at not in gone))
+        self.show_message("")
 
-    def _keep(self, collected: tuple[Collected, ...]) -> None:
-        _sessions[self._session] = collected
+    def _keep(self, annotations: tuple[Annotation, ...]) -> None:
+        _sessions[self._session] = annotations
         self._refresh()
         self._on_change()
 
     def _refresh(self) -> None:
         self.list.clear()
-        self.list.addItems([item.describe() for item in self.collected])
+        self.list.addItems([item.describe() for item in self.annotations])
         self._offer()
 
     def _offer(self) -> None:
@@ -146,7 +146,7 @@ class ExamplesBox:
 
     # -- what is learnt --------------------------------------------------------------------
 
-    def meant(self, config: ClassesConfig) -> Meant:
+    def name_source(self, config: ClassesConfig) -> ClassNameSource:
         """Return what the examples say, learnt already where it was with the same options.
 
         Raises
@@ -154,12 +154,14 @@ class ExamplesBox:
         OptionError
             When there are no examples.
         """
-        if not self.collected:
+        if not self.annotations:
             raise OptionError(
                 "There are no examples: mark things in a Points, Shapes or Labels layer, write "
                 "their class, and press 'Collect layer'."
             )
-        return Meant("examples", examples=self.collected, vocabulary=self.learnt(config))
+        return ClassNameSource(
+            "examples", examples=self.annotations, vocabulary=self.learnt(config)
+        )
 
     def learnt(self, config: ClassesConfig) -> Vocabulary | None:
         """Return what was learnt from these examples with these options."""
@@ -168,21 +170,21 @@ class ExamplesBox:
 
     def key(self, config: ClassesConfig) -> Key:
         """Return what tells whether the same would be learnt again."""
-        return self.collected, tuple(getattr(config, name) for name in OF_TEACHING)
+        return self.annotations, tuple(getattr(config, name) for name in OF_TEACHING)
 
     def keep(self, key: Key, vocabulary: Vocabulary) -> None:
         """Remember what was learnt from what."""
         self._learnt = (key, vocabulary)
         self._on_change()
 
-    def say(self, text: str, *, wrong: bool = False) -> None:
+    def show_message(self, text: str, *, wrong: bool = False) -> None:
         """Show a sentence below the examples."""
         self.about.visible = bool(text)
-        say(self.about, text, wrong=wrong)
+        show_message(self.about, text, wrong=wrong)
 
 
 def iter_learn(
-    collected: tuple[Collected, ...], config: ClassesConfig
+    annotations: tuple[Annotation, ...], config: ClassesConfig
 ) -> Generator[Event, None, Vocabulary]:
     """Learn from examples, and measure how well; called beside the window."""
     from ...classes.open import teaching_config
@@ -191,5 +193,5 @@ def iter_learn(
 
     folds = TeachConfig().folds
     return iter_teach_classes(
-        examples_of(collected), config=replace(teaching_config(config), folds=folds)
+        examples_of(annotations), config=replace(teaching_config(config), folds=folds)
     )

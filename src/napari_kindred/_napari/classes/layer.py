@@ -11,7 +11,7 @@ import numpy as np
 from ...classes.names import key
 from ..common.layers import KEY, LayerImage, call_lines, in_shape, layer_features
 from ..results.replay import Command, command_for
-from .name_source import KINDS, Meant
+from .name_source import KINDS, ClassNameSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,28 +37,28 @@ class Call:
     ----------
     image : LayerImage
     config : ClassesConfig
-    meant : Meant
+    name_source : ClassNameSource
     """
 
     image: LayerImage
     config: ClassesConfig
-    meant: Meant
+    name_source: ClassNameSource
 
     def code(self, names: Sequence[str]) -> str:
         """Return the Python code."""
-        return _code(self.image.name, self.config, self.meant, names)
+        return _code(self.image.name, self.config, self.name_source, names)
 
     def command(self, names: Sequence[str]) -> Command:
         """Return the command line."""
-        fault = _no_command(self.meant, names)
+        fault = _no_command(self.name_source, names)
         if fault:
             return Command(fault=fault)
-        words = ["--names", ",".join(names), f"--{self.meant.kind}", self.meant.name]
+        words = ["--names", ",".join(names), f"--{self.name_source.kind}", self.name_source.name]
         return command_for(self.image, self.config, "classes", "classes", words)
 
     def entry(self) -> dict[str, Any]:
         """Return it as plain data, for a :class:`SavedCall`."""
-        return _entry(self.image.name, self.meant)
+        return _entry(self.image.name, self.name_source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +74,14 @@ class SavedCall:
         Its command line.
     image : str
         Name of the image's layer; empty where it is not known, as of a result of the command line.
-    meant : Meant
+    name_source : ClassNameSource
     """
 
     config: ClassesConfig
     text: str
     line: Command
     image: str = ""
-    meant: Meant = field(default_factory=lambda: Meant("vocabulary"))
+    name_source: ClassNameSource = field(default_factory=lambda: ClassNameSource("vocabulary"))
 
     @classmethod
     def read(
@@ -95,18 +95,20 @@ class SavedCall:
             if entry["kind"] not in KINDS:
                 raise ValueError(entry["kind"])
             lines = tuple(map(str, entry["lines"]))
-            meant = Meant(entry["kind"], str(entry["name"]), groups=groups, taught_by=lines)
-            return cls(config, text, line, str(entry["image"]), meant)
+            name_source = ClassNameSource(
+                entry["kind"], str(entry["name"]), groups=groups, taught_by=lines
+            )
+            return cls(config, text, line, str(entry["image"]), name_source)
         except (LookupError, TypeError, ValueError):  # saved by a command, or an earlier version
             return cls(config, text, line)
 
     def code(self, names: Sequence[str]) -> str:
         """Return the Python code."""
-        return _code(self.image, self.config, self.meant, names) if self.image else self.text
+        return _code(self.image, self.config, self.name_source, names) if self.image else self.text
 
     def command(self, names: Sequence[str]) -> Command:
         """Return the command line: that of what was saved, with other names and threshold."""
-        fault = _no_command(self.meant, names)
+        fault = _no_command(self.name_source, names)
         if fault or not self.line.lines:
             return Command(fault=fault or self.line.fault)
         words = list(self.line.lines[-1])
@@ -120,29 +122,31 @@ class SavedCall:
 
     def entry(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return _entry(self.image, self.meant) if self.image else {}
+        return _entry(self.image, self.name_source) if self.image else {}
 
 
-def _code(image: str, config: ClassesConfig, meant: Meant, names: Sequence[str]) -> str:
-    lines, more = meant.code(config)
+def _code(
+    image: str, config: ClassesConfig, name_source: ClassNameSource, names: Sequence[str]
+) -> str:
+    lines, more = name_source.code(config)
     call = call_lines(image, config, "segment_classes", {"names": repr(list(names)), **more})
     first = ["import napari_kindred as nk", ""]
     return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
 
 
-def _entry(image: str, meant: Meant) -> dict[str, Any]:
+def _entry(image: str, name_source: ClassNameSource) -> dict[str, Any]:
     return {
         "image": image,
-        "kind": meant.kind,
-        "name": meant.name,
-        "lines": meant.lines(),
-        "groups": meant.groups,
+        "kind": name_source.kind,
+        "name": name_source.name,
+        "lines": name_source.lines(),
+        "groups": name_source.groups,
     }
 
 
-def _no_command(meant: Meant, names: Sequence[str]) -> str:
+def _no_command(name_source: ClassNameSource, names: Sequence[str]) -> str:
     """Return why no command can ask for these names, one sentence, if so."""
-    if meant.kind == "examples" or meant.groups:
+    if name_source.kind == "examples" or name_source.groups:
         return (
             "These names got their meaning in this window; press 'Save vocabulary …' beside the "
             "table of classes, choose that file as the vocabulary and run again, and there is a "
@@ -188,8 +192,10 @@ class Classes:
     @property
     def can_be_grouped(self) -> bool:
         """Whether classes can be made one: there has to be code that makes them one as well."""
-        meant = self.call.meant
-        return self.vocabulary is not None and bool(meant.name or meant.kind == "examples")
+        name_source = self.call.name_source
+        return self.vocabulary is not None and bool(
+            name_source.name or name_source.kind == "examples"
+        )
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -247,7 +253,9 @@ def iter_regrouped(
     result = replace(
         classes.result, observations=replace(observations, classifier=classifier)
     ).with_names(tuple(names))
-    call = replace(classes.call, meant=classes.call.meant.grouped(name, members, coarser))
+    call = replace(
+        classes.call, name_source=classes.call.name_source.grouped(name, members, coarser)
+    )
     return replace(classes, result=result, call=call)
 
 
@@ -312,7 +320,7 @@ def show(layer: Labels, classes: Classes) -> None:
         **layer.metadata.get(KEY, {}),
         **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
         "colours": list(palette.values()),
-        "groups": [[name, list(members)] for name, members in classes.call.meant.groups],
+        "groups": [[name, list(members)] for name, members in classes.call.name_source.groups],
         "python": classes.call.code(classes.result.names),
         **classes.call.command(classes.result.names).entry(),
     }

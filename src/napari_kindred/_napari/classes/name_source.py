@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.class_configs import ClassesConfig
-    from .annotations import Collected
+    from .annotations import Annotation
 
 Kind = Literal["vocabulary", "examples", "clip"]
 
@@ -23,7 +23,7 @@ OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_siz
 
 
 @dataclass(frozen=True, eq=False)
-class Meant:
+class ClassNameSource:
     """One of a vocabulary, examples, or CLIP.
 
     Attributes
@@ -31,7 +31,7 @@ class Meant:
     kind : {"vocabulary", "examples", "clip"}
     name : str
         A vocabulary's name or path, or CLIP's model.
-    examples : tuple of Collected
+    examples : tuple of Annotation
     groups : tuple
         What was regrouped since, one after the other: the new name and those it is for.
     vocabulary : Vocabulary or None
@@ -42,12 +42,12 @@ class Meant:
 
     kind: Kind
     name: str = ""
-    examples: tuple[Collected, ...] = ()
+    examples: tuple[Annotation, ...] = ()
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     vocabulary: Vocabulary | None = None
     taught_by: tuple[str, ...] = ()
 
-    def grouped(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> Meant:
+    def grouped(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> ClassNameSource:
         """Return the same with some classes made one."""
         return replace(self, groups=(*self.groups, (name, tuple(members))), vocabulary=vocabulary)
 

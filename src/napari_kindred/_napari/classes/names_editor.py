@@ -21,7 +21,7 @@ LINES = 4
 """Names that are seen without scrolling."""
 
 
-class NamesBox(QPlainTextEdit):
+class NamesEditor(QPlainTextEdit):
     """A text box for names, with their colours in the margin.
 
     Parameters
@@ -131,9 +131,9 @@ class NamesBox(QPlainTextEdit):
 
 
 class _Gutter(QWidget):
-    """The margin of a :class:`NamesBox`."""
+    """The margin of a :class:`NamesEditor`."""
 
-    def __init__(self, box: NamesBox) -> None:
+    def __init__(self, box: NamesEditor) -> None:
         super().__init__(box)
         self._box = box
         self.setCursor(Qt.CursorShape.PointingHandCursor)

@@ -48,7 +48,7 @@ class ClassPanel(Container):
 
     Parameters
     ----------
-    say : callable
+    show_message : callable
         Shows a sentence to the user, in red with ``wrong=True``.
     keep : callable
         Puts a copy of a layer beside it, called before what was painted on it would be lost.
@@ -70,14 +70,14 @@ class ClassPanel(Container):
 
     def __init__(
         self,
-        say: Callable[..., None],
+        show_message: Callable[..., None],
         keep: Callable[[Any], str],
         on_threshold: Callable[[], Any],
         on_grouped: Callable[[Classes], Any],
     ) -> None:
         super().__init__(labels=False)
         self.margins = (0, 0, 0, 0)
-        self._say, self._keep = say, keep
+        self._show_message, self._keep = show_message, keep
         self._on_threshold, self._on_grouped = on_threshold, on_grouped
         self._layer: Any = None
         self._painted = False
@@ -289,9 +289,9 @@ class ClassPanel(Container):
         try:
             (clean,) = check_names([name])
         except KindredError as error:
-            self._say(str(error), wrong=True)
+            self._show_message(str(error), wrong=True)
             return
-        self._say("Learning the classes anew …")
+        self._show_message("Learning the classes anew …")
         self._change(partial(iter_regrouped, name=clean, members=members), then=self._grouped)
 
     def recolour(self, colours: dict[str, str]) -> None:
@@ -305,8 +305,8 @@ class ClassPanel(Container):
             self.refresh()
 
     def _grouped(self, classes: Classes) -> None:
-        name, members = classes.call.meant.groups[-1]
-        self._say(f"{', '.join(members)} are now {name!r}.")
+        name, members = classes.call.name_source.groups[-1]
+        self._show_message(f"{', '.join(members)} are now {name!r}.")
         self._on_grouped(classes)
 
     def _change(self, change: Change, then: Callable[[Classes], Any] | None = None) -> None:
@@ -329,7 +329,7 @@ class ClassPanel(Container):
     def _changed(self, layer: Any, classes: Classes, then: Callable[[Classes], Any] | None) -> None:
         self._job = None
         if layer is self._layer and self._painted:
-            self._say(f"What you painted is kept in {self._keep(layer)!r}.")
+            self._show_message(f"What you painted is kept in {self._keep(layer)!r}.")
             self._painted = False
         show(layer, classes)
         if layer is self._layer:
@@ -340,7 +340,7 @@ class ClassPanel(Container):
 
     def _failed(self, error: KindredError) -> None:
         self._job = None
-        self._say(str(error), wrong=True)
+        self._show_message(str(error), wrong=True)
         self.refresh()
         self._go_on()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...core.events import Partial, Progress
     from ..common.layers import LayerImage
     from ..results.replay import Command
-    from .name_source import Meant
+    from .name_source import ClassNameSource
 
 MOST_TOLD = 6
 """Classes whose counts are told; the table has them all."""
@@ -76,7 +76,7 @@ class ClassRun(Run):
         ``#rrggbb`` of each name, until the result brings its own.
     chosen : mapping
         Those that the user chose, by :func:`~napari_kindred.classes.names.key`; they stay.
-    meant : Meant
+    name_source : ClassNameSource
         What the names mean.
     """
 
@@ -92,7 +92,7 @@ class ClassRun(Run):
         names: Sequence[str],
         colours: Sequence[str],
         chosen: Mapping[str, str],
-        meant: Meant,
+        name_source: ClassNameSource,
     ) -> None:
         self._classes = GrowingClasses(
             place_labels(layer, config.axes or image.guess.axes), colours
@@ -100,16 +100,18 @@ class ClassRun(Run):
         super().__init__(viewer, layer, image, config, self._classes)
         self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
         self._so_far: Callable[[], ClassSegmentation] | None = None
-        self.call = Call(image, config, meant)
+        self.call = Call(image, config, name_source)
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
         """Return how many things of each class there are; see :class:`Run`."""
         rows = result.table
         if not rows["area"].any():
             return "Found nothing that is surely enough one of these names (lower the threshold)"
-        told = [f"{row['name']} {row['count']}" for _, row in rows.iterrows()][:MOST_TOLD]
-        more = len(rows) - len(told)
-        return f"Found {', '.join(told)}" + (f" and {more} more classes" if more > 0 else "")
+        shortcut_hint = [f"{row['name']} {row['count']}" for _, row in rows.iterrows()][:MOST_TOLD]
+        more = len(rows) - len(shortcut_hint)
+        return f"Found {', '.join(shortcut_hint)}" + (
+            f" and {more} more classes" if more > 0 else ""
+        )
 
     def code(self) -> str:
         """Return the call of this run; see :class:`Run`."""

@@ -15,7 +15,7 @@ from ...core.errors import KindredError, OptionError
 from ...core.events import Event, Progress
 from ..common.form import labelled, mark, sentence
 from ..common.worker import Job
-from .name_source import Meant
+from .name_source import ClassNameSource
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
@@ -31,7 +31,7 @@ BUTTON = 62
 """Width, in pixels, of a button beside the list."""
 
 
-class VocabularyBox:
+class VocabularyInput:
     """A list of vocabularies that files can be opened into, and what the chosen one knows.
 
     Parameters
@@ -50,7 +50,9 @@ class VocabularyBox:
 
     def __init__(self, on_known: Callable[[], Any], on_name: Callable[[str], Any]) -> None:
         self._on_known, self._on_name = on_known, on_name
-        self._known: dict[str, Meant] = {name: Meant("vocabulary", name) for name in SHIPPED}
+        self._known: dict[str, ClassNameSource] = {
+            name: ClassNameSource("vocabulary", name) for name in SHIPPED
+        }
         self._wrong = ""
         self._reading: Job | None = None
         self.choice = ComboBox(
@@ -90,17 +92,19 @@ class VocabularyBox:
 
     def choose(self, name: str) -> None:
         """Choose a vocabulary by its name, or by the path of its file."""
-        known = [title for title, meant in self._known.items() if self._is(meant, name)]
+        known = [title for title, name_source in self._known.items() if self._is(name_source, name)]
         if known:
             self.choice.value = known[0]
         else:
             self.take_file(Path(name))
 
     @staticmethod
-    def _is(meant: Meant, name: str) -> bool:
-        return meant.name == name and meant.kind == "vocabulary" and not meant.groups
+    def _is(name_source: ClassNameSource, name: str) -> bool:
+        return (
+            name_source.name == name and name_source.kind == "vocabulary" and not name_source.groups
+        )
 
-    def meant(self) -> Meant:
+    def name_source(self) -> ClassNameSource:
         """Return what is chosen.
 
         Raises
@@ -125,12 +129,12 @@ class VocabularyBox:
     def take_file(self, path: Path) -> None:
         """Offer a vocabulary's file, and choose it."""
         self._known.pop(path.name, None)
-        self.offer(path.name, Meant("vocabulary", str(path)))
+        self.offer(path.name, ClassNameSource("vocabulary", str(path)))
         self.read()
 
-    def offer(self, title: str, meant: Meant) -> None:
+    def offer(self, title: str, name_source: ClassNameSource) -> None:
         """Offer another vocabulary, and choose it."""
-        self._known[title] = meant
+        self._known[title] = name_source
         with self.choice.changed.blocked():
             self.choice.choices = list(self._known)
             self.choice.value = title
@@ -164,7 +168,9 @@ class VocabularyBox:
 
     def _read(self, title: str, vocabulary: Vocabulary) -> None:
         self._reading = None
-        self._known[title] = Meant("vocabulary", self._known[title].name, vocabulary=vocabulary)
+        self._known[title] = ClassNameSource(
+            "vocabulary", self._known[title].name, vocabulary=vocabulary
+        )
         self.describe()
 
     def _fail(self, error: KindredError) -> None:

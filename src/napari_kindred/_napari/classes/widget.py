@@ -16,12 +16,12 @@ from ...core.class_configs import ClassesConfig
 from ...core.errors import InputError, KindredError, OptionError
 from ..common.form import native_row
 from ..common.layers import LayerImage, keep_copy
-from ..method_widget import Segment, StackWidget
+from ..method_widget import MethodWidget, Segment
 from .annotations import Target
 from .classifier_input import ClassifierInput
 from .examples_input import iter_learn
 from .layer import Classes, classes_of
-from .names_editor import NamesBox
+from .names_editor import NamesEditor
 from .panel import ClassPanel
 from .run import ClassRun, Learning
 
@@ -45,7 +45,7 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_segment_classes(*args, **options)
 
 
-class ClassesWidget(StackWidget):
+class ClassesWidget(MethodWidget):
     """Finds classes by name, and lets threshold, names and colours be changed afterwards.
 
     Parameters
@@ -76,8 +76,8 @@ class ClassesWidget(StackWidget):
     # -- what is on it ---------------------------------------------------------------------
 
     def own_inputs(self) -> list[Widget]:
-        """Return the rows for names and their meaning; see :class:`StackWidget`."""
-        self.names = NamesBox(self._named)
+        """Return the rows for names and their meaning; see :class:`MethodWidget`."""
+        self.names = NamesEditor(self._named)
         self.classifier = ClassifierInput(
             self._viewer, self.target, self._meant_otherwise, self.names.add
         )
@@ -86,26 +86,26 @@ class ClassesWidget(StackWidget):
         return [*self.classifier.rows(), native_row(self.names, "Names", self.names.toolTip())]
 
     def own_outputs(self) -> list[Widget]:
-        """Return what there is to do with classes; see :class:`StackWidget`."""
+        """Return what there is to do with classes; see :class:`MethodWidget`."""
         self.panel = ClassPanel(
-            self.bar.say, partial(keep_copy, self._viewer), self.check, self._grouped
+            self.controls.show_message, partial(keep_copy, self._viewer), self.check, self._grouped
         )
         self.panel.rename.changed.connect(self.show_names)
         self.panel.save.changed.connect(self.save_shown)
         return [self.panel]
 
     def restore(self, options: Mapping[str, Any]) -> None:
-        """Enter options of an earlier run; see :class:`StackWidget`."""
+        """Enter options of an earlier run; see :class:`MethodWidget`."""
         super().restore(options)
         if self.panel.layer is None:  # else the threshold is that layer's
             self.panel.enter(options.get("threshold"))
 
     def asked(self) -> dict[str, str]:
-        """Return the names, as they are typed, and what they mean; see :class:`StackWidget`."""
+        """Return the names, as they are typed, and what they mean; see :class:`MethodWidget`."""
         return {**self.classifier.asked(), "names": self.names.toPlainText()}
 
     def ask_again(self, entries: Any) -> str:
-        """Enter names together with what they mean, or neither; see :class:`StackWidget`."""
+        """Enter names together with what they mean, or neither; see :class:`MethodWidget`."""
         kept = entries if isinstance(entries, dict) else {}
         gone = self.classifier.choose(kept)
         alike = all(kept.get(word) == chosen for word, chosen in self.classifier.asked().items())
@@ -134,7 +134,7 @@ class ClassesWidget(StackWidget):
     # -- from what is entered to a run -----------------------------------------------------
 
     def entered(self) -> dict[str, Any]:
-        """Return the threshold, having checked names and classifier; see :class:`StackWidget`.
+        """Return the threshold, having checked names and classifier; see :class:`MethodWidget`.
 
         Raises
         ------
@@ -143,12 +143,14 @@ class ClassesWidget(StackWidget):
         """
         self.names.mark(wrong=False)
         threshold = {"threshold": self.panel.threshold}
-        meant = self.classifier.meant(self.form.config(**threshold))
+        name_source = self.classifier.name_source(self.form.config(**threshold))
         try:
             names = check_names(self.names.names)
-            if meant.vocabulary is not None:
-                meant.vocabulary.scores(np.zeros((0, meant.vocabulary.head.dimension)), names)
-            elif meant.kind == "examples":
+            if name_source.vocabulary is not None:
+                name_source.vocabulary.scores(
+                    np.zeros((0, name_source.vocabulary.head.dimension)), names
+                )
+            elif name_source.kind == "examples":
                 _has_examples(names, self.classifier.examples.classes)
         except KindredError:
             self.names.mark(wrong=bool(self.names.names))
@@ -156,13 +158,13 @@ class ClassesWidget(StackWidget):
         return threshold
 
     def check(self, *_: Any) -> Any:
-        """Check every entry; see :class:`StackWidget`."""
+        """Check every entry; see :class:`MethodWidget`."""
         if not self._ready:
             return None
         config = super().check()
         examples = self.classifier.examples
-        examples.learn.enabled = not self.bar.busy and bool(examples.collected)
-        examples.save.enabled = not self.bar.busy and self._learnt() is not None
+        examples.learn.enabled = not self.controls.busy and bool(examples.annotations)
+        examples.save.enabled = not self.controls.busy and self._learnt() is not None
         return config
 
     def _learnt(self) -> Vocabulary | None:
@@ -199,54 +201,54 @@ class ClassesWidget(StackWidget):
     def job_of(
         self, data: Any, config: ClassesConfig
     ) -> Callable[[], Generator[Event, None, Segmentation]]:
-        """Return what starts a job; see :class:`StackWidget`."""
-        segment, names, meant = (
+        """Return what starts a job; see :class:`MethodWidget`."""
+        segment, names, name_source = (
             self._segment,
             check_names(self.names.names),
-            self.classifier.meant(config),
+            self.classifier.name_source(config),
         )
-        return lambda: segment(data, names, config=config, **meant.arguments())
+        return lambda: segment(data, names, config=config, **name_source.arguments())
 
     def run_of(self, layer: Image, image: LayerImage, config: ClassesConfig) -> ClassRun:
-        """Return what shows a job; see :class:`StackWidget`."""
+        """Return what shows a job; see :class:`MethodWidget`."""
         names, colours = check_names(self.names.names), self.names.colours()
         return ClassRun(
             self._viewer, layer, image, config, names, colours, self.names.chosen(),
-            self.classifier.meant(config),
+            self.classifier.name_source(config),
         )  # fmt: skip
 
     def ended(self, run: Any, result: Any) -> None:
-        """Show the classes; see :class:`StackWidget`."""
+        """Show the classes; see :class:`MethodWidget`."""
         super().ended(run, result)
         classes = classes_of(run.layer)
         if classes is None or run.layer not in self._viewer.layers:
             return
-        meant = classes.call.meant
-        if meant.kind == "examples" and meant.vocabulary is None and classes.vocabulary:
+        name_source = classes.call.name_source
+        if name_source.kind == "examples" and name_source.vocabulary is None and classes.vocabulary:
             examples = self.classifier.examples
-            if meant.examples == examples.collected:
+            if name_source.examples == examples.annotations:
                 examples.keep(examples.key(classes.call.config), classes.vocabulary)
         self._viewer.layers.selection.active = run.layer
         self.panel.take(run.layer)
 
-    def let_go(self) -> None:
-        """Wait no longer for what names mean; see :class:`StackWidget`."""
+    def release(self) -> None:
+        """Wait no longer for what names mean; see :class:`MethodWidget`."""
         self.classifier.abandon()
         self.panel.abandon()
 
     def learn(self, *_: Any) -> None:
         """Learn from the examples, and measure how well."""
         examples = self.classifier.examples
-        if self.bar.busy or not examples.collected:
+        if self.controls.busy or not examples.annotations:
             return
         try:
             config = self._teaching()
         except KindredError as error:
-            self.bar.say(str(error), wrong=True)
+            self.controls.show_message(str(error), wrong=True)
             return
         keep = partial(examples.keep, examples.key(config))
-        run = Learning(sum(map(len, examples.collected)), keep)
-        self.bar.launch(run, partial(iter_learn, examples.collected, config))
+        run = Learning(sum(map(len, examples.annotations)), keep)
+        self.controls.launch(run, partial(iter_learn, examples.annotations, config))
         examples.learn.enabled = False
 
     # -- afterwards ------------------------------------------------------------------------
@@ -262,14 +264,14 @@ class ClassesWidget(StackWidget):
         try:
             self.panel.show_names(check_names(self.names.names))
         except KindredError as error:
-            self.bar.say(str(error), wrong=True)
+            self.controls.show_message(str(error), wrong=True)
 
     def _grouped(self, classes: Classes) -> None:
         """Offer the regrouped vocabulary for the next run, with the names that it gave."""
-        meant = classes.call.meant
-        last = meant.groups[-1][0]
-        origin = "my examples" if meant.kind == "examples" else Path(meant.name).stem
-        self.classifier.vocabulary.offer(f"{last} ({origin})", meant)
+        name_source = classes.call.name_source
+        last = name_source.groups[-1][0]
+        origin = "my examples" if name_source.kind == "examples" else Path(name_source.name).stem
+        self.classifier.vocabulary.offer(f"{last} ({origin})", name_source)
         self.classifier.kind.value = "vocabulary"
         self.names.names = classes.result.names
 
@@ -297,12 +299,12 @@ class ClassesWidget(StackWidget):
             # The dialog has asked whether a file of that very name may be replaced.
             vocabulary.save(named, overwrite=named == path)
         except (KindredError, OSError) as error:
-            self.bar.say(str(error), wrong=True)
+            self.controls.show_message(str(error), wrong=True)
             return
         kept = f"The vocabulary is in {str(named)!r}"
         if not vocabulary.quality:
             kept += "; how well it tells its classes apart was not measured"
-        self.bar.say(f"{kept}.")
+        self.controls.show_message(f"{kept}.")
 
 
 def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

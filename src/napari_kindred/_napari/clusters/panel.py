@@ -25,20 +25,20 @@ class ClusterPanel(Container):
 
     Parameters
     ----------
-    say : callable
+    show_message : callable
         Shows a sentence to the user.
     keep : callable
         Puts a copy of a layer beside it, called before what was painted on it would be lost.
     """
 
-    def __init__(self, say: Callable[[str], None], keep: Callable[[Any], str]) -> None:
+    def __init__(self, show_message: Callable[[str], None], keep: Callable[[Any], str]) -> None:
         super().__init__(labels=False)
         self.margins = (0, 0, 0, 0)
-        self._say, self._keep = say, keep
+        self._show_message, self._keep = show_message, keep
         self._layer: Any = None
         self._painted = False
         self.level = Slider(
-            label="Shown",
+            label="JobView",
             min=2,
             max=3,
             readout=False,
@@ -165,7 +165,7 @@ class ClusterPanel(Container):
     def _change(self, clusters: Clusters, *, picture: bool = False) -> None:
         """Show the clusters as they are now, having put aside what was painted on them."""
         if picture and self._painted:
-            self._say(f"What you painted is kept in {self._keep(self._layer)!r}.")
+            self._show_message(f"What you painted is kept in {self._keep(self._layer)!r}.")
             self._painted = False
         show(self._layer, clusters)
         self._refresh()

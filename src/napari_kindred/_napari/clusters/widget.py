@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QFileDialog
 
 from ...core.config import ConsistentConfig
 from ...core.errors import KindredError, OptionError
-from ..common.encoder_input import EncoderBox
+from ..common.encoder_input import EncoderInput
 from ..common.form import labelled, row
 from ..common.layers import KEY, LayerImage, keep_copy
-from ..method_widget import Segment, StackWidget
+from ..method_widget import MethodWidget, Segment
 from .layer import clusters_of
 from .panel import ClusterPanel
 from .run import ClusterRun
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...clusters.model import HierarchicalClustering
     from ...core.events import Event
     from ...results.segmentation import Segmentation
-    from ..common.run import Shown
+    from ..common.run import JobView
 
 WIDTH = 350
 """Pixels that the dock's title needs, and that buttons need to show what is on them."""
@@ -42,7 +42,7 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_cluster_stack(*args, **options)
 
 
-class ConsistentWidget(StackWidget):
+class ConsistentWidget(MethodWidget):
     """Clusters a movie, and lets the clusters be split, merged, named and used elsewhere.
 
     Parameters
@@ -68,12 +68,12 @@ class ConsistentWidget(StackWidget):
     # -- what is on it ---------------------------------------------------------------------
 
     def own_inputs(self) -> list[Widget]:
-        """Return the encoder's rows; see :class:`StackWidget`."""
-        self.encoder = EncoderBox(on_known=self.check)
+        """Return the encoder's rows; see :class:`MethodWidget`."""
+        self.encoder = EncoderInput(on_known=self.check)
         return self.encoder.rows()
 
     def own_options(self) -> list[Widget]:
-        """Return the row for a saved model; see :class:`StackWidget`."""
+        """Return the row for a saved model; see :class:`MethodWidget`."""
         self.model = FileEdit(
             label="Saved model",
             mode="r",
@@ -85,8 +85,8 @@ class ConsistentWidget(StackWidget):
         return [labelled(self.model)]
 
     def own_outputs(self) -> list[Widget]:
-        """Return what there is to do with clusters; see :class:`StackWidget`."""
-        self.panel = ClusterPanel(self.bar.say, partial(keep_copy, self._viewer))
+        """Return what there is to do with clusters; see :class:`MethodWidget`."""
+        self.panel = ClusterPanel(self.controls.show_message, partial(keep_copy, self._viewer))
         self.apply = PushButton(
             text="Apply to the image above",
             tooltip="Label the image that is chosen above by the clusters that are selected.",
@@ -101,7 +101,7 @@ class ConsistentWidget(StackWidget):
         return [self.panel, self.more]
 
     def entered(self) -> dict[str, Any]:
-        """Return the encoder's name; see :class:`StackWidget`.
+        """Return the encoder's name; see :class:`MethodWidget`.
 
         Raises
         ------
@@ -113,12 +113,12 @@ class ConsistentWidget(StackWidget):
         return {"encoder": self.encoder.choice.value}
 
     def restore(self, options: Mapping[str, Any]) -> None:
-        """Enter options of an earlier run; see :class:`StackWidget`."""
+        """Enter options of an earlier run; see :class:`MethodWidget`."""
         super().restore(options)
         self.encoder.choose(str(options.get("encoder", ConsistentConfig().encoder)))
 
     def check(self, *_: Any) -> Any:
-        """Check every entry; see :class:`StackWidget`."""
+        """Check every entry; see :class:`MethodWidget`."""
         config = super().check()
         self._offer_applying(config is not None)
         return config
@@ -135,7 +135,7 @@ class ConsistentWidget(StackWidget):
             f"Label the image that is chosen above by the clusters of {layer.name!r}, with their "
             "names and colours; choose another image than theirs first."
         )
-        self.apply.enabled = valid and not self.bar.busy and target != "another image"
+        self.apply.enabled = valid and not self.controls.busy and target != "another image"
 
     def _take_result(self, *_: Any) -> None:
         """Work on the clusters that are selected, else on those that were before."""
@@ -150,35 +150,35 @@ class ConsistentWidget(StackWidget):
     def job_of(
         self, data: Any, config: ConsistentConfig
     ) -> Callable[[], Generator[Event, None, Segmentation]]:
-        """Return what starts a job; see :class:`StackWidget`."""
+        """Return what starts a job; see :class:`MethodWidget`."""
         segment, model = self._segment, self._model_path()
         return lambda: segment(data, config=config, **({"model": model} if model else {}))
 
     def run_of(self, layer: Image, image: LayerImage, config: ConsistentConfig) -> ClusterRun:
-        """Return what shows a job; see :class:`StackWidget`."""
+        """Return what shows a job; see :class:`MethodWidget`."""
         return ClusterRun(self._viewer, layer, image, config, model=self._model_path())
 
     def start_applying(self, *_: Any) -> None:
         """Label the image chosen above by the model of the selected clusters."""
         config, clusters = self.check(), self.panel.clusters
-        if config is None or clusters is None or self.bar.busy or self.known is None:
+        if config is None or clusters is None or self.controls.busy or self.known is None:
             return
         config = fitting(config, clusters.model)
         run = ClusterRun(self._viewer, self.image.value, self.known, config, source=clusters)
         job = partial(self._segment, self.known.file, config=config, model=clusters.model)
-        self.bar.launch(run, job)
+        self.controls.launch(run, job)
         self.apply.enabled = False
 
-    def ended(self, run: Shown, result: Any) -> None:
-        """Show the clusters; see :class:`StackWidget`."""
+    def ended(self, run: JobView, result: Any) -> None:
+        """Show the clusters; see :class:`MethodWidget`."""
         super().ended(run, result)
         if clusters_of(run.layer) is not None and run.layer in self._viewer.layers:
             self._viewer.layers.selection.active = run.layer
             self.panel.take(run.layer)
             self._offer_applying(self.run.enabled)
 
-    def let_go(self) -> None:
-        """Wait no longer for what is known of the encoder; see :class:`StackWidget`."""
+    def release(self) -> None:
+        """Wait no longer for what is known of the encoder; see :class:`MethodWidget`."""
         self.encoder.abandon()
 
     def _model_path(self) -> str:
@@ -203,9 +203,9 @@ class ConsistentWidget(StackWidget):
         try:
             clusters.model.save(path.with_suffix(".safetensors"))
         except (KindredError, OSError) as error:
-            self.bar.say(str(error), wrong=True)
+            self.controls.show_message(str(error), wrong=True)
             return
-        self.bar.say(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
+        self.controls.show_message(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
 
 
 def fitting(config: ConsistentConfig, model: HierarchicalClustering) -> ConsistentConfig:

@@ -23,7 +23,7 @@ SLOW = ("timm:", "clip:")
 """How the names begin of which only a large library knows."""
 
 
-class EncoderBox:
+class EncoderInput:
     """A list of encoders that other names can be typed into, and a line about the chosen one.
 
     Parameters

@@ -80,7 +80,7 @@ def sentence() -> Label:
     return label
 
 
-def say(label: Label, text: str, *, wrong: bool) -> None:
+def show_message(label: Label, text: str, *, wrong: bool) -> None:
     """Show a sentence, in red where something is wrong: a red that can be read on the window."""
     label.value = text
     around = label.native.parentWidget() or label.native

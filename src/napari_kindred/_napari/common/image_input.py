@@ -24,7 +24,7 @@ PLUGIN = "napari-kindred"
 NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the window. Or try a sample:"
 
 
-class ImageBox:
+class ImageInput:
     """Asks for the image to be segmented, and says what is known of it.
 
     Parameters

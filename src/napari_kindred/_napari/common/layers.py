@@ -15,7 +15,7 @@ from ...images.axes import AxesGuess, guess_axes
 from ...images.readers import ImageFile
 from ...results.label_ids import offset_ids
 from ...results.segmentation import empty_table, make_labels, put_labels, within
-from .multiscale_labels import LowerLabels
+from .multiscale_labels import LabelPyramid
 from .proxies import level_0
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class GrowingLabels:
     ----------
     data : ndarray of int32 or zarr.Array
         What the layer shows; it is zarr, on disk, where it would take too much memory.
-    lower : LowerLabels
+    lower : LabelPyramid
         The same at lower resolutions, where planes are large.
     frames, done : int
         How many frames there will be, and are.
@@ -230,7 +230,7 @@ class GrowingLabels:
         self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
         self.placement = placement
         self.data = make_labels(placement.shape)
-        self.lower = LowerLabels(self.data, placement)
+        self.pyramid = LabelPyramid(self.data, placement)
         self.done = self.found = 0
         self._last = 0
         self._tables: list[pd.DataFrame] = []
@@ -243,7 +243,7 @@ class GrowingLabels:
             labels, table, last = offset_ids(labels, table, last)
         slot = self.placement.slot(partial.index)
         put_labels(self.data, within(slot, partial.block), labels)
-        self.lower.put(slot, partial.block, labels)
+        self.pyramid.put(slot, partial.block, labels)
         if partial.block is not None:
             self._blocks.append(table)
             return

@@ -16,7 +16,7 @@ SIDE = 4096
 """Planes up to this side are shown as they are; larger ones at a lower resolution as well."""
 
 
-class LowerLabels:
+class LabelPyramid:
     """Every so manieth row and column of labels that grow.
 
     Parameters

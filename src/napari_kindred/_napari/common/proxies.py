@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def bare(thing: Any) -> Any:
+def unwrap_proxy(thing: Any) -> Any:
     """Return what is behind the proxy that napari hands to plugins, a new one each time."""
     return getattr(thing, "__wrapped__", thing)
 

@@ -70,7 +70,7 @@ class Clock:
         return ""
 
 
-class Shown(Protocol):
+class JobView(Protocol):
     """What tells of a job; see :class:`Run`."""
 
     layer: Labels | None
@@ -285,7 +285,7 @@ class EntityRun(Run):
     @property
     def shown(self) -> Any:
         """The labels; see :class:`Run`."""
-        levels = self._growing.lower.levels
+        levels = self._growing.pyramid.levels
         return levels if len(levels) > 1 else levels[0]
 
     def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame

@@ -12,13 +12,13 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 from napari.layers import Labels
 
 from ...core.events import Event, Notice, Partial, Progress
-from .form import row, say, sentence
-from .shortcuts import CANCEL, RUN, told
+from .form import row, sentence, show_message
+from .shortcuts import CANCEL, RUN, shortcut_hint
 from .worker import Job, as_kindred
 
 if TYPE_CHECKING:
     from ...core.errors import KindredError
-    from .run import Shown
+    from .run import JobView
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ STEPS = 1000
 """Of the bar."""
 
 
-class RunBar:
+class RunControls:
     """Two buttons, a bar and a sentence, and the job that they are about.
 
     Parameters
@@ -43,22 +43,22 @@ class RunBar:
     run, cancel : PushButton
     progress : ProgressBar
     status : Label
-    shown : Shown or None
+    view : JobView or None
         The last run.
     """
 
     def __init__(
-        self, viewer: Any, title: str, run_tip: str, on_end: Callable[[Shown, Any], None]
+        self, viewer: Any, title: str, run_tip: str, on_end: Callable[[JobView, Any], None]
     ) -> None:
         self._viewer, self._title, self._on_end = viewer, title, on_end
         self._job: Job | None = None
         self._why = ""
-        self.shown: Shown | None = None
-        self.run = PushButton(text="Run", tooltip=run_tip + told(RUN))
+        self.view: JobView | None = None
+        self.run = PushButton(text="Run", tooltip=run_tip + shortcut_hint(RUN))
         self.cancel = PushButton(
             text="Cancel",
             enabled=False,
-            tooltip="Stop; the frames done so far are kept." + told(CANCEL),
+            tooltip="Stop; the frames done so far are kept." + shortcut_hint(CANCEL),
         )
         self.progress = ProgressBar(min=0, max=STEPS, value=0)
         self.status = sentence()
@@ -80,28 +80,28 @@ class RunBar:
         """Whether a job runs, or waits for another widget's."""
         return self._job is not None
 
-    def say(self, text: str, *, wrong: bool = False) -> None:
+    def show_message(self, text: str, *, wrong: bool = False) -> None:
         """Show a sentence below the bar, in red where something went wrong."""
         self.status.visible = bool(text)
-        say(self.status, text, wrong=wrong)
+        show_message(self.status, text, wrong=wrong)
 
     # -- a job -----------------------------------------------------------------------------
 
-    def launch(self, shown: Shown, job: Callable[[], Generator[Event, None, Any]]) -> None:
+    def launch(self, view: JobView, job: Callable[[], Generator[Event, None, Any]]) -> None:
         """Begin a job, or wait for that of another widget."""
-        self.shown, self._why = shown, ""
+        self.view, self._why = view, ""
         self.progress.value = 0
         self.progress.visible = True
         self.run.enabled = False
         self.cancel.enabled = True
         self._job = Job(
             partial(_prepared, job),
-            f"{self._title} of {shown.source}",
-            on_event=partial(self._event, shown),
-            on_success=partial(self._done, shown),
-            on_failure=partial(self._failed, shown),
-            on_cancel=partial(self._cancelled, shown),
-            on_start=partial(self._begun, shown),
+            f"{self._title} of {view.source}",
+            on_event=partial(self._event, view),
+            on_success=partial(self._done, view),
+            on_failure=partial(self._failed, view),
+            on_cancel=partial(self._cancelled, view),
+            on_start=partial(self._begun, view),
             on_wait=self._waiting,
         )
         self.run.enabled = False  # a check may have come in between, as the job was made
@@ -110,7 +110,7 @@ class RunBar:
         """Ask the job to stop; what is done stays."""
         if self._job is not None:
             self.cancel.enabled = False
-            self.say("Stopping …")
+            self.show_message("Stopping …")
             self._job.cancel()
 
     def abandon(self, *_: Any) -> None:
@@ -121,13 +121,13 @@ class RunBar:
 
     def _removed(self, event: Any) -> None:
         """Stop where the image is gone, or the result, which then does not come back."""
-        if self._job is None or self.shown is None:
+        if self._job is None or self.view is None:
             return
         gone = event.value.unique_id
-        if self.shown.layer is not None and gone == self.shown.layer.unique_id:
-            self.shown.drop()
+        if self.view.layer is not None and gone == self.view.layer.unique_id:
+            self.view.drop()
             self._why = "Stopped, for the result was removed."
-        elif gone == self.shown.image_id:
+        elif gone == self.view.image_id:
             self._why = self._why or "Stopped, for the image was removed."
         else:
             return
@@ -136,65 +136,65 @@ class RunBar:
     # -- what a job tells ------------------------------------------------------------------
 
     def _waiting(self, name: str) -> None:
-        self.say(f"Waiting for {name} …")
+        self.show_message(f"Waiting for {name} …")
 
-    def _begun(self, shown: Shown) -> None:
-        shown.begin()
-        self.say("Starting …")
+    def _begun(self, view: JobView) -> None:
+        view.begin()
+        self.show_message("Starting …")
 
-    def _event(self, shown: Shown, event: Event) -> None:
+    def _event(self, view: JobView, event: Event) -> None:
         try:
-            self._tell(shown, event)
+            self._tell(view, event)
         except Exception as error:
             logger.exception("a frame could not be shown")
             self.abandon()
-            self._failed(shown, as_kindred(error))
+            self._failed(view, as_kindred(error))
 
-    def _tell(self, shown: Shown, event: Event) -> None:
+    def _tell(self, view: JobView, event: Event) -> None:
         if isinstance(event, Progress):
             share = min(1.0, event.done / max(event.total, 1e-9))
             self.progress.value = round(STEPS * share)
             if self.cancel.enabled:
-                text = shown.progress(event)
-                self.say(" ".join([text, *shown.notices()]))
+                text = view.progress(event)
+                self.show_message(" ".join([text, *view.notices()]))
                 if self._job is not None:
                     self._job.tell(share, text.rstrip("."))
         elif isinstance(event, Partial):
-            shown.add(event)
+            view.add(event)
         elif isinstance(event, Notice):
-            shown.notice(event.text)
+            view.notice(event.text)
 
-    def _done(self, shown: Shown, result: Any) -> None:
-        if shown.dropped:  # as it ended
-            self._cancelled(shown)
+    def _done(self, view: JobView, result: Any) -> None:
+        if view.dropped:  # as it ended
+            self._cancelled(view)
             return
         try:
-            text = shown.finish(result)
+            text = view.finish(result)
         except Exception as error:
             logger.exception("the result could not be shown")
-            self._failed(shown, as_kindred(error))
+            self._failed(view, as_kindred(error))
             return
-        self._end(shown, text, result)
+        self._end(view, text, result)
 
-    def _cancelled(self, shown: Shown) -> None:
-        self._end(shown, f"{self._why or 'Cancelled.'} {shown.interrupt('cancelled')}".rstrip())
+    def _cancelled(self, view: JobView) -> None:
+        self._end(view, f"{self._why or 'Cancelled.'} {view.interrupt('cancelled')}".rstrip())
 
-    def _failed(self, shown: Shown, error: KindredError) -> None:
+    def _failed(self, view: JobView, error: KindredError) -> None:
         text = str(error)
         try:
-            kept = shown.interrupt(text)
+            kept = view.interrupt(text)
         except Exception:
             logger.exception("what was done could not be kept")
         else:
-            text += f" {kept}" if shown.layer is not None else ""
-        self._end(shown, text, wrong=True)
+            text += f" {kept}" if view.layer is not None else ""
+        self._end(view, text, wrong=True)
 
-    def _end(self, shown: Shown, text: str, result: Any = None, *, wrong: bool = False) -> None:
+    def _end(self, view: JobView, text: str, result: Any = None, *, wrong: bool = False) -> None:
         self._job = None
         self.cancel.enabled = False
         self.progress.visible = False
-        self._on_end(shown, result)
-        self.say(" ".join([text, *shown.notices()]), wrong=wrong)
+        self._on_end(view, result)
+        self.show_message(" ".join([text, *view.notices()]), wrong=wrong)
 
 
 def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:

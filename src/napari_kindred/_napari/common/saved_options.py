@@ -28,7 +28,7 @@ def place() -> Path:
     return chosen / "options.json"
 
 
-def recall(method: str) -> tuple[dict[str, Any], str]:
+def load_options(method: str) -> tuple[dict[str, Any], str]:
     """Return a method's options that are kept, and a sentence where they cannot be read.
 
     They may come from another version: names and values are whatever was written then.
@@ -43,7 +43,7 @@ def recall(method: str) -> tuple[dict[str, Any], str]:
     return options, ""
 
 
-def remember(method: str, options: dict[str, Any]) -> None:
+def save_options(method: str, options: dict[str, Any]) -> None:
     """Keep a method's options; where that is not possible, the last ones stay."""
     file = place()
     try:

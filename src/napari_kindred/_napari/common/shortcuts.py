@@ -12,29 +12,29 @@ import numpy as np
 from napari.layers import Labels
 
 from .frame_changes import iter_next_jump
-from .proxies import bare, level_0
+from .proxies import level_0, unwrap_proxy
 from .worker import Job
 
 if TYPE_CHECKING:
-    from ..method_widget import StackWidget
+    from ..method_widget import MethodWidget
 
 RUN, CANCEL, NEXT, PREVIOUS = "Control-Enter", "Control-.", "Alt-Right", "Alt-Left"
 
-_widgets: WeakKeyDictionary[Any, list[ref[StackWidget]]] = WeakKeyDictionary()
+_widgets: WeakKeyDictionary[Any, list[ref[MethodWidget]]] = WeakKeyDictionary()
 """Those that were opened in each viewer, the one used last at the end."""
 
 
-def told(key: str) -> str:
+def shortcut_hint(key: str) -> str:
     """Return a key as tooltips tell it."""
     return f" ({key.replace('Control', 'Ctrl').replace('-', '+')})"
 
 
-def bind_keys(viewer: Any, widget: StackWidget) -> None:
+def bind_keys(viewer: Any, widget: MethodWidget) -> None:
     """Let the keys work on a widget, until another one is used.
 
     A key that somebody has bound before stays theirs.
     """
-    viewer = bare(viewer)
+    viewer = unwrap_proxy(viewer)
     if viewer not in _widgets:
         _widgets[viewer] = []
         actions: dict[str, Callable[[Any], None]] = {
@@ -49,21 +49,21 @@ def bind_keys(viewer: Any, widget: StackWidget) -> None:
     used(viewer, widget)
 
 
-def used(viewer: Any, widget: StackWidget) -> None:
+def used(viewer: Any, widget: MethodWidget) -> None:
     """Let the keys work on this widget from now on."""
-    viewer = bare(viewer)
+    viewer = unwrap_proxy(viewer)
     others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
     _widgets[viewer] = [*others, ref(widget)]
 
 
-def forget(viewer: Any, widget: StackWidget) -> None:
+def forget(viewer: Any, widget: MethodWidget) -> None:
     """Let the keys work on the others: this one was closed."""
-    viewer = bare(viewer)
+    viewer = unwrap_proxy(viewer)
     known = _widgets.get(viewer, [])
     known[:] = [kept for kept in known if kept() not in (None, widget)]
 
 
-def _open(viewer: Any) -> list[StackWidget]:
+def _open(viewer: Any) -> list[MethodWidget]:
     """Return the widgets that are open, the one used last first."""
     known = (kept() for kept in reversed(_widgets.get(viewer, [])))
     return [widget for widget in known if widget is not None]
@@ -77,7 +77,7 @@ def _run(viewer: Any) -> None:
 
 def _cancel(viewer: Any) -> None:
     """Press Cancel in the widget whose job was begun last."""
-    for widget in [widget for widget in _open(viewer) if widget.bar.busy][:1]:
+    for widget in [widget for widget in _open(viewer) if widget.controls.busy][:1]:
         widget.stop()
 
 
@@ -102,7 +102,7 @@ def jump(viewer: Any, step: int) -> None:
     viewer : napari.viewer.Viewer
     step : {1, -1}
     """
-    viewer = bare(viewer)
+    viewer = unwrap_proxy(viewer)
     movie = movie_of(viewer)
     if movie is None:
         viewer.status = "Select a Labels layer with frames to go from change to change."
@@ -133,7 +133,7 @@ def movie_of(viewer: Any) -> tuple[Labels, int] | None:
         The selected labels, else the last result, else the uppermost labels; None where there are
         none, or where they have no frames.
     """
-    layer = _labels(bare(viewer))
+    layer = _labels(unwrap_proxy(viewer))
     axis = None if layer is None else frame_axis(layer)
     return None if layer is None or axis is None else (layer, axis)
 

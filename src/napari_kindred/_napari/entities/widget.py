@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.config import EntityConfig
 from ..common.run import EntityRun, Run
-from ..method_widget import Segment, StackWidget
+from ..method_widget import MethodWidget, Segment
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -25,7 +25,7 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_segment_entities(*args, **options)
 
 
-class EntitiesWidget(StackWidget):
+class EntitiesWidget(MethodWidget):
     """Asks for image and options, runs the segmentation and shows it as it grows.
 
     Parameters
@@ -44,5 +44,5 @@ class EntitiesWidget(StackWidget):
         super().__init__(viewer, segment or _segment)
 
     def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:
-        """Return what shows a job; see :class:`StackWidget`."""
+        """Return what shows a job; see :class:`MethodWidget`."""
         return EntityRun(self._viewer, layer, image, config)

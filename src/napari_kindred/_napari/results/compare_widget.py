@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from ...core.events import Progress
 from ...results.compare import CHANGED, KINDS, ONLY_A, SAME, iter_compare
 from ..common.dock import Dock
-from ..common.form import labelled, native_row, row, say, scrolled, sentence
+from ..common.form import labelled, native_row, row, scrolled, sentence, show_message
 from ..common.layers import KEY
-from ..common.proxies import bare, level_0
+from ..common.proxies import level_0, unwrap_proxy
 from ..common.worker import Job
 from .compare_layers import COLOURS, add_outlines, is_comparison, show_change
 
@@ -163,10 +163,10 @@ class CompareWidget(Container):
             fault = "These are results of different images; choose two of the same."
         self.compare.enabled = not fault and self._job is None
         if fault or self.changes is None:
-            self._say(fault or f"{_unlike(first, second)} Press Compare.".lstrip())
+            self._show_message(fault or f"{_unlike(first, second)} Press Compare.".lstrip())
 
-    def _say(self, text: str, *, wrong: bool = False) -> None:
-        say(self.status, text, wrong=wrong)
+    def _show_message(self, text: str, *, wrong: bool = False) -> None:
+        show_message(self.status, text, wrong=wrong)
 
     # -- comparing -------------------------------------------------------------------------
 
@@ -188,24 +188,24 @@ class CompareWidget(Container):
 
     def _event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._say(f"Comparing, {event.frame} of {event.frames} frames done.")
+            self._show_message(f"Comparing, {event.frame} of {event.frames} frames done.")
 
     def _failed(self, error: KindredError) -> None:
         self._job = None
         self.compare.enabled = True
-        self._say(str(error), wrong=True)
+        self._show_message(str(error), wrong=True)
 
     def _cancelled(self) -> None:
         self._job = None
         self.compare.enabled = True
-        self._say("Cancelled.")
+        self._show_message("Cancelled.")
 
     def _done(self, changes: Changes) -> None:
         self._job = None
         self.compare.enabled = True
         first, second = self._pair
         if any(layer not in self._viewer.layers for layer in self._pair):
-            self._say("One of the results was removed; choose another.")
+            self._show_message("One of the results was removed; choose another.")
             return
         self.changes, self._place = changes, -1
         if self.overlay is not None and self.overlay in self._viewer.layers:
@@ -216,8 +216,8 @@ class CompareWidget(Container):
         self._fill()
         more = len(changes.table) - LISTED
         note = f"The table lists the first {LISTED}." if more > 0 else ""
-        told = (changes.sentence(first.name, second.name), note, _unlike(first, second))
-        self._say(" ".join(filter(None, told)))
+        shortcut_hint = (changes.sentence(first.name, second.name), note, _unlike(first, second))
+        self._show_message(" ".join(filter(None, shortcut_hint)))
 
     def _fill(self) -> None:
         assert self.changes is not None  # noqa: S101 - called once there are
@@ -252,7 +252,7 @@ class CompareWidget(Container):
         """Look at a difference, by its row."""
         first, second = self._pair
         if self.changes is None or any(layer not in self._viewer.layers for layer in self._pair):
-            self._say("One of the results was removed; compare two others.")
+            self._show_message("One of the results was removed; compare two others.")
             return
         self._place = place
         found = self.changes.table.iloc[place]
@@ -262,12 +262,12 @@ class CompareWidget(Container):
         show_change(self._viewer, first if found["kind"] == ONLY_A else second, found)
         if place < self.table.rowCount():
             self.table.selectRow(place)
-        self._say(f"{place + 1} of {len(self.changes.table)}: {_told(found)}.")
+        self._show_message(f"{place + 1} of {len(self.changes.table)}: {_told(found)}.")
 
     # -- keys, and the end -----------------------------------------------------------------
 
     def _bind(self) -> None:
-        viewer = bare(self._viewer)
+        viewer = unwrap_proxy(self._viewer)
         for key, action in ((NEXT, self.go_on), (PREVIOUS, self.go_back)):
             with suppress(ValueError):  # a key that somebody has bound before stays theirs
                 viewer.bind_key(key, action)
@@ -275,7 +275,7 @@ class CompareWidget(Container):
 
     def _let_go(self) -> None:
         """Give the keys back: the dock was closed, the viewer stays."""
-        viewer = bare(self._viewer)
+        viewer = unwrap_proxy(self._viewer)
         while self._bound:
             viewer.bind_key(self._bound.pop(), None)
         self._abandon()

@@ -23,7 +23,7 @@ from .charts import Chart, chart_of, frames_of, iter_chart
 from .compare_layers import show_frame
 from .layer_storage import result_of, save_layer
 from .painting import watch
-from .plot_widget import Plot
+from .plot_widget import PlotWidget
 from .replay import text_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)
 """Files that a result is saved as, and how their names end."""
 
 
-class KeepBox:
+class ExportPanel:
     """Buttons and a plot for the selected result, else the last one.
 
     Parameters
@@ -50,19 +50,19 @@ class KeepBox:
     viewer : napari.viewer.Viewer
     result : callable
         Returns the layer of the last run, or None.
-    say : callable
+    show_message : callable
         Takes a sentence to be shown.
 
     Attributes
     ----------
     command, save, export : PushButton
-    plot : Plot
+    plot : PlotWidget
     """
 
     def __init__(
-        self, viewer: Any, result: Callable[[], Labels | None], say: Callable[..., None]
+        self, viewer: Any, result: Callable[[], Labels | None], show_message: Callable[..., None]
     ) -> None:
-        self._viewer, self._result, self._say = viewer, result, say
+        self._viewer, self._result, self._show_message = viewer, result, show_message
         self._followed: Any = None
         self._charted: object = None
         self._saving: Job | None = None
@@ -83,7 +83,7 @@ class KeepBox:
             tooltip="Save a table of the selected result as CSV: per thing or per frame, with "
             "units.",
         )
-        self.plot = Plot(self.go_to)
+        self.plot = PlotWidget(self.go_to)
         self._row = native_row(self.plot)
         self.command.changed.connect(self.copy_command)
         self.save.changed.connect(self.ask_save)
@@ -162,7 +162,7 @@ class KeepBox:
         text, fault = text_of(self.layer.metadata[KEY])
         if text:
             QApplication.clipboard().setText(text)
-        self._say(fault or f"The command is on the clipboard.{self.painted_note()}")
+        self._show_message(fault or f"The command is on the clipboard.{self.painted_note()}")
 
     def ask_save(self, *_: Any) -> None:
         """Save the result where the user says."""
@@ -186,7 +186,7 @@ class KeepBox:
         asked = path.is_file()
         if not path.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
             path, asked = path.with_name(f"{path.name}{suffix}"), False
-        self._say(f"Saving {layer.name!r} …")
+        self._show_message(f"Saving {layer.name!r} …")
         self._saving = Job(
             partial(_iter_save, layer, path, asked),
             f"Saving {layer.name}",
@@ -200,7 +200,7 @@ class KeepBox:
     def _saved(self, text: str, *, wrong: bool = False) -> None:
         self._saving = None
         self._offer()
-        self._say(text, wrong=wrong)
+        self._show_message(text, wrong=wrong)
 
     def ask_export(self, *_: Any) -> None:
         """Save a table where the user says, of the kind that is chosen with the name."""
@@ -219,9 +219,9 @@ class KeepBox:
             # The dialog has asked whether a file of that very name may be replaced.
             self._result_of(self.layer).save_table(named, per, overwrite=named == path)
         except KindredError as error:
-            self._say(str(error), wrong=True)
+            self._show_message(str(error), wrong=True)
             return
-        self._say(f"The table is in {str(named)!r}.")
+        self._show_message(f"The table is in {str(named)!r}.")
 
     @staticmethod
     def _result_of(layer: Any) -> Any:

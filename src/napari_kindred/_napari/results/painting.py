@@ -17,7 +17,7 @@ from ...core.errors import KindredError
 from ...images.stack import ImageStack
 from ..clusters import layer as clusters
 from ..common.layers import KEY, axis_letters, read_layer
-from ..common.proxies import bare
+from ..common.proxies import unwrap_proxy
 from .edited_table import Delta, edited
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def watch(layers: Any) -> None:
     layers : LayerList
         Of a viewer; doing it twice changes nothing.
     """
-    layers = bare(layers)
+    layers = unwrap_proxy(layers)
     layers.events.inserted.connect(_inserted)
     for layer in layers:
         _attach(layer, layers)
@@ -80,7 +80,7 @@ def _inserted(event: Any) -> None:
 
 
 def _attach(layer: Any, layers: Any) -> None:
-    layer = bare(layer)
+    layer = unwrap_proxy(layer)
     if KEY in layer.metadata and hasattr(layer, "selected_label") and layer not in _WATCHED:
         _WATCHED[layer] = Edits(layer, layers)
 

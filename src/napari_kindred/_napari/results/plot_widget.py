@@ -21,7 +21,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 8, 18, 30
 """Room for the numbers around it."""
 
 
-class Plot(QWidget):
+class PlotWidget(QWidget):
     """Draws a chart, and the frame that is looked at as a line.
 
     Parameters

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QApplication
 
 from ..common.form import row
 from ..common.layers import KEY
-from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, told
-from .export_panel import KeepBox
+from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
+from .export_panel import ExportPanel
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container
@@ -21,7 +21,7 @@ FEATURES_TABLE = "Features table widget"
 """What napari calls the widget that shows a layer's features."""
 
 
-class Tools:
+class ResultTools:
     """Buttons for the selected, or the last, result.
 
     Parameters
@@ -31,13 +31,13 @@ class Tools:
         Returns the layer of the last run, or None.
     entries : callable
         Returns the code for what is entered now; empty where it cannot be run.
-    say : callable
+    show_message : callable
         Takes a sentence to be shown.
 
     Attributes
     ----------
     table, copy, previous, next : PushButton
-    keep : KeepBox
+    export_panel : ExportPanel
     """
 
     def __init__(
@@ -45,9 +45,14 @@ class Tools:
         viewer: Any,
         result: Callable[[], Labels | None],
         entries: Callable[[], str],
-        say: Callable[[str], None],
+        show_message: Callable[[str], None],
     ) -> None:
-        self._viewer, self._result, self._entries, self._say = viewer, result, entries, say
+        self._viewer, self._result, self._entries, self._show_message = (
+            viewer,
+            result,
+            entries,
+            show_message,
+        )
         self.table = PushButton(
             text="Features table", tooltip="Show napari's table of what is known of each label."
         )
@@ -58,28 +63,29 @@ class Tools:
         self.previous = PushButton(
             text="◂ Previous change",
             tooltip="Go to the previous frame in which a label appears or vanishes."
-            + told(PREVIOUS),
+            + shortcut_hint(PREVIOUS),
         )
         self.next = PushButton(
             text="Next change ▸",
-            tooltip="Go to the next frame in which a label appears or vanishes." + told(NEXT),
+            tooltip="Go to the next frame in which a label appears or vanishes."
+            + shortcut_hint(NEXT),
         )
-        self.keep = KeepBox(viewer, result, say)
+        self.export_panel = ExportPanel(viewer, result, show_message)
         self.previous.changed.connect(lambda: jump(viewer, -1))
         self.next.changed.connect(lambda: jump(viewer, 1))
         self.table.changed.connect(self.show_table)
         self.copy.changed.connect(self.copy_python)
-        self.keep.needs(self.table)
+        self.export_panel.needs(self.table)
         for button in (self.previous, self.next):
-            self.keep.needs(button, self._fault_in_jumping)
+            self.export_panel.needs(button, self._fault_in_jumping)
 
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
         return [
-            row(self.copy, self.keep.command),
-            row(self.table, self.keep.export, self.keep.save),
+            row(self.copy, self.export_panel.command),
+            row(self.table, self.export_panel.export, self.export_panel.save),
             row(self.previous, self.next),
-            self.keep.plot_row(),
+            self.export_panel.plot_row(),
         ]
 
     def _fault_in_jumping(self) -> str:
@@ -93,17 +99,21 @@ class Tools:
         try:
             self._viewer.window.add_plugin_dock_widget("napari", FEATURES_TABLE, tabify=True)
         except ValueError:
-            self._say("This napari has no features table; save the layer's features instead.")
+            self._show_message(
+                "This napari has no features table; save the layer's features instead."
+            )
 
     def copy_python(self, *_: Any) -> None:
         """Put the call on the clipboard that computes the selected, or the last, result again."""
         code = self.python()
         if code:
             QApplication.clipboard().setText(code)
-            painted = self.keep.painted_note()
-            self._say(f"The code is on the clipboard; paste it into napari's console.{painted}")
+            painted = self.export_panel.painted_note()
+            self._show_message(
+                f"The code is on the clipboard; paste it into napari's console.{painted}"
+            )
         else:
-            self._say("There is nothing to copy yet: choose an image and valid options.")
+            self._show_message("There is nothing to copy yet: choose an image and valid options.")
 
     def python(self) -> str:
         """Return the code for the selected result, else the last one, else the entries."""

@@ -111,7 +111,7 @@ class _Sheet:
         self.disputed = np.zeros(count, bool)
         self._hits: dict[int, tuple[int, int]] = {}
 
-    def say(self, masks: NDArray[Any], code: int) -> bool:
+    def assign(self, masks: NDArray[Any], code: int) -> bool:
         """Note that masks are of a class; tells whether that is new to none of them."""
         other = (self.codes[masks] != UNMARKED) & (self.codes[masks] != code)
         self.disputed[masks[other]] = True
@@ -146,7 +146,7 @@ def _points(sheet: _Sheet, proposals: Proposals, points: NDArray[np.float64], co
         masks = np.flatnonzero(column)
         sheet.open[masks] = True
         best = masks[[proposals.quality[masks].argmax()]] if len(masks) else masks
-        sheet.count(code, bool(len(best)) and sheet.say(best, code))
+        sheet.count(code, bool(len(best)) and sheet.assign(best, code))
 
 
 def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
@@ -160,7 +160,7 @@ def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: in
         part = (inside[:, column] >= WITHIN) & (filled[:, column] >= FILLED)
         fit = np.maximum(fit, np.where(part, filled[:, column], 0.0))
         seen = fit.max(initial=0) > 0
-        sheet.count(code, seen and sheet.say(np.array([fit.argmax()]), code))
+        sheet.count(code, seen and sheet.assign(np.array([fit.argmax()]), code))
 
 
 def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
@@ -174,7 +174,7 @@ def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: 
         inside = _counts(masks, ellipse.astype(np.int64), 2)[:, 1] / np.maximum(masks.areas, 1)
         sheet.open[inside > 0] = True
         meant = np.flatnonzero(inside >= INSIDE)
-        sheet.count(code, bool(len(meant)) and sheet.say(meant, code))
+        sheet.count(code, bool(len(meant)) and sheet.assign(meant, code))
 
 
 def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str], int]) -> None:
@@ -195,7 +195,7 @@ def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str
             continue
         meant = np.flatnonzero(shares[:, column] >= MOSTLY)
         code = number(example.label_names[label])
-        clear = bool(len(meant)) and sheet.say(meant, code)
+        clear = bool(len(meant)) and sheet.assign(meant, code)
         # Masks may overlap, so that this share may be above 1.
         sheet.count(code, clear and counts[meant, column].sum() >= SAME * covered[column])
     if example.complete:
