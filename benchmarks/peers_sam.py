@@ -38,7 +38,7 @@ from plots import bars, keep_plot, new_figure, shown
 from tables import keep, measured_before
 
 from napari_kindred.classes.proposals import sam_grid
-from napari_kindred.classes.proposals.sam_grid import SamGrid, ask, grid_points
+from napari_kindred.classes.proposals.sam_grid import SamGrid, grid_points, predict_masks
 from napari_kindred.classes.sam.model import new_sam
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.sam import SamEncoder, open_sam
@@ -199,7 +199,7 @@ def equality(encoder: SamEncoder, pixels: np.ndarray, side: int) -> dict[str, fl
     points = grid_points((slice(0, shape[0]), slice(0, shape[1])), side)
     predictor = SamPredictor(sam)
     predictor.set_image(pixels)
-    answers = ask(sam, predictor.features, points, shape)
+    answers = predict_masks(sam, predictor.features, points, shape)
     coordinates = predictor.transform.apply_coords(points[:, ::-1].copy(), shape)
     logits, quality = [], []
     for some in np.array_split(coordinates, max(1, len(points) // 64)):

@@ -116,9 +116,9 @@ def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, 
 
 
 def test_a_disk_without_room_leaves_the_earlier_file(trained, files_up_to):
-    pupil, names, before = load_esc(trained)[0], {*trained.parent.iterdir()}, trained.read_bytes()
+    model, names, before = load_esc(trained)[0], {*trained.parent.iterdir()}, trained.read_bytes()
     with files_up_to(1000), pytest.raises(OutputError, match=r"Cannot write .* choose another"):
-        save_esc(pupil, trained, {})
+        save_esc(model, trained, {})
     assert {*trained.parent.iterdir()} == names
     assert trained.read_bytes() == before
 
@@ -154,7 +154,7 @@ def test_the_file_holds_what_was_learnt_and_nothing_else_of_clip(data, config, t
     assert all(
         tensors[k].dtype == torch.float16 for k in tensors if k.startswith("network.blocks.0.fuse")
     )
-    fresh = begin(config).pupil.state_dict()
+    fresh = begin(config).model.state_dict()
     loaded = load_esc(trained)[0].state_dict()
     changed = {k for k in fresh if not torch.equal(fresh[k], loaded[k].to(fresh[k].dtype))}
     assert {k for k in changed if k.startswith("clip.")} <= clip

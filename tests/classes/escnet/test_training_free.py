@@ -54,7 +54,7 @@ def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
     seen = training_free.ImageFeatures(odds, pseudo_prompts(odds[None], 2))
     monkeypatch.setattr(FreeEscPredictor, "see", lambda self, batch, names: seen)
     coarse = torch.nn.functional.interpolate(odds[None], (64, 64), mode="bilinear")[0].sigmoid()
-    monkeypatch.setattr(FreeEscPredictor, "_ask", know)
+    monkeypatch.setattr(FreeEscPredictor, "_predict_masks", know)
     found = finish(classifier.iter_class_map(pixels, names))
     for number, value in enumerate((2, 1)):
         own = labels == value
@@ -106,7 +106,7 @@ def test_the_answers_are_sam_s_own(classifier, sam):
     embedding = torch.randn(1, 32, 8, 8)
     with torch.inference_mode():
         points, masks, _ = classifier._asked(prompts, (64, 64), (32, 32), 32)
-        found, quality = classifier._ask(embedding, points, masks)
+        found, quality = classifier._predict_masks(embedding, points, masks)
         for i in range(len(points)):
             own = classifier._sam
             sparse, dense = own.prompt_encoder(

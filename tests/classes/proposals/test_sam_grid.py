@@ -88,13 +88,13 @@ def test_a_picture_is_encoded_once_and_points_go_in_batches(
 ) -> None:
     monkeypatch.setattr(sam_grid, "BATCH", 4)
     encoder = open_sam(path, "cpu")
-    pictures, batches, real = [], [], sam_grid.ask
+    pictures, batches, real = [], [], sam_grid.predict_masks
 
     def asked(sam: Any, embedding: Any, points: np.ndarray, shape: Any) -> Any:
         batches.append(len(points))
         return real(sam, embedding, points, shape)
 
-    monkeypatch.setattr(sam_grid, "ask", asked)
+    monkeypatch.setattr(sam_grid, "predict_masks", asked)
     encoder.sam.image_encoder.register_forward_hook(lambda *_: pictures.append(1))
     found = finish(SamGrid(encoder, points=9).iter_propose(pixels))
     assert pictures == [1]
@@ -115,7 +115,7 @@ def test_batches_do_not_change_what_is_found(
 def test_too_little_memory_means_fewer_points_at_a_time(
     pixels: np.ndarray, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = sam_grid.ask, []
+    real, sizes = sam_grid.predict_masks, []
 
     def narrow(sam: Any, embedding: Any, points: np.ndarray, shape: Any) -> Any:
         sizes.append(len(points))
@@ -123,7 +123,7 @@ def test_too_little_memory_means_fewer_points_at_a_time(
             raise RuntimeError("CUDA out of memory")
         return real(sam, embedding, points, shape)
 
-    monkeypatch.setattr(sam_grid, "ask", narrow)
+    monkeypatch.setattr(sam_grid, "predict_masks", narrow)
     monkeypatch.setattr(sam_grid, "BATCH", 8)
     events: list[Any] = []
     found = collect(open_proposer("sam", path, points=9).iter_propose(pixels), events)
@@ -138,7 +138,7 @@ def test_no_memory_at_all_is_one_sentence(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(sam_grid, "ask", fail)
+    monkeypatch.setattr(sam_grid, "predict_masks", fail)
     with pytest.raises(KindredError, match="smaller SAM"):
         finish(open_proposer("sam", path, points=4).iter_propose(pixels))
 

@@ -14,10 +14,10 @@ from napari_kindred.classes.sam.model import (
     FORMAT,
     Correction,
     Prompts,
-    ask,
     embed,
     load_sam,
     new_sam,
+    predict_masks,
     save_sam,
     shapes,
 )
@@ -118,7 +118,7 @@ def test_the_decoder_gives_what_asking_the_model_itself_gives(file):
     through = encoder.decoder.decode(values, torch.tensor([[20.0, 30.0]]), (64, 64))
     with torch.no_grad():
         embedding = embed(sam, sam.preprocess(picture * 255))
-        logits, _ = ask(sam, embedding, points((30, 20)))
+        logits, _ = predict_masks(sam, embedding, points((30, 20)))
     full = F.interpolate(logits[:, 1:], (64, 64), mode="bilinear", align_corners=False)
     torch.testing.assert_close(full[0], through, rtol=1e-3, atol=1e-4)
 
@@ -129,11 +129,11 @@ def test_points_and_boxes_asked_together_are_answered_as_one_by_one(sam):
     together = Prompts(
         torch.tensor([[10.0, 20.0], [40.0, 50.0]]), torch.tensor([[5.0, 6.0, 30.0, 40.0]])
     )
-    logits, quality = ask(sam, embedding, together)
+    logits, quality = predict_masks(sam, embedding, together)
     assert (logits.shape, quality.shape) == ((3, 4, 32, 32), (3, 4))
     alone = [points((10, 20)), points((40, 50)), boxes((5, 6, 30, 40))]
     for i, prompts in enumerate(alone):
-        one, value = ask(sam, embedding, prompts)
+        one, value = predict_masks(sam, embedding, prompts)
         torch.testing.assert_close(logits[i], one[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(quality[i], value[0], rtol=1e-4, atol=1e-4)
 
@@ -142,10 +142,12 @@ def test_points_and_boxes_asked_together_are_answered_as_one_by_one(sam):
 @pytest.mark.parametrize("prompts", [points((10, 20)), boxes((5, 6, 30, 40))])
 def test_a_correction_and_its_side_change_the_answer(sam, prompts):
     embedding = torch.randn(1, 256, 8, 8)
-    first, _ = ask(sam, embedding, prompts)
+    first, _ = predict_masks(sam, embedding, prompts)
     place = torch.tensor([[25.0, 25.0]])
     answers = [
-        ask(sam, embedding, prompts, Correction(place, torch.tensor([side]), first[:, 0]))[0]
+        predict_masks(
+            sam, embedding, prompts, Correction(place, torch.tensor([side]), first[:, 0])
+        )[0]
         for side in (True, False)
     ]
     assert answers[0].shape == first.shape
@@ -207,8 +209,8 @@ def test_moving_picture_and_prompt_together_asks_with_the_same_codes_of_places(s
     hook = sam.mask_decoder.transformer.register_forward_pre_hook(
         lambda module, inputs: sparse.append((inputs[1][0], inputs[2][0]))
     )
-    ask(sam, whole, points((40, 44)))
-    ask(sam, whole[..., :4, :4], points((8, 28)), corner=(2, 4))
+    predict_masks(sam, whole, points((40, 44)))
+    predict_masks(sam, whole[..., :4, :4], points((8, 28)), corner=(2, 4))
     hook.remove()
     (codes, tokens), (window_codes, window_tokens) = sparse
     assert torch.equal(codes[:, 2:6, 4:8], window_codes)

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from napari_kindred.classes.sam.model import Prompts
-from napari_kindred.classes.sam.prompts import SMALLEST, Questions, draw_corrections, draw_questions
+from napari_kindred.classes.sam.prompts import (
+    SMALLEST,
+    PromptBatch,
+    draw_corrections,
+    draw_prompt_batch,
+)
 from napari_kindred.models.augment import IGNORE
 
 SIDE = 64
@@ -25,29 +30,29 @@ def labels():
 
 
 def draw(labels, seed, boxes=0.0, count=8, complete=True):
-    return draw_questions(labels, complete, count, boxes, np.random.default_rng(seed), 32)
+    return draw_prompt_batch(labels, complete, count, boxes, np.random.default_rng(seed), 32)
 
 
 def test_points_lie_on_their_things_and_one_on_background(labels):
     seen = set()
     for seed in range(20):
-        questions = draw(labels, seed)
-        under = [int(labels[int(y), int(x)]) for x, y in questions.prompts.points]
+        prompt_batch = draw(labels, seed)
+        under = [int(labels[int(y), int(x)]) for x, y in prompt_batch.prompts.points]
         assert sorted(under) == [0, 5, 9], "the speck is too small, the rest is there"
-        assert questions.empty.tolist() == [n == 0 for n in under]
-        for number, target in zip(under, questions.targets, strict=True):
+        assert prompt_batch.empty.tolist() == [n == 0 for n in under]
+        for number, target in zip(under, prompt_batch.targets, strict=True):
             area = (labels == number).sum() if number else 0
             assert target.sum() * 4 == area
-        seen.update(map(tuple, questions.prompts.points.tolist()))
+        seen.update(map(tuple, prompt_batch.prompts.points.tolist()))
     assert len(seen) > 40, "anywhere on them"
 
 
 def test_boxes_are_rough_but_around_their_things(labels):
     for seed in range(20):
-        questions = draw(labels, seed, boxes=1.0)
-        assert len(questions.prompts.boxes) == 2
-        assert questions.single.tolist() == [False, True, True]
-        for box, target in zip(questions.prompts.boxes, questions.targets[1:], strict=True):
+        prompt_batch = draw(labels, seed, boxes=1.0)
+        assert len(prompt_batch.prompts.boxes) == 2
+        assert prompt_batch.single.tolist() == [False, True, True]
+        for box, target in zip(prompt_batch.prompts.boxes, prompt_batch.targets[1:], strict=True):
             rows, columns = torch.nonzero(target > 0.5, as_tuple=True)
             exact = 2 * np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             size = (exact[2:] - exact[:2]).min()
@@ -58,10 +63,10 @@ def test_boxes_are_rough_but_around_their_things(labels):
 
 def test_points_come_before_boxes_and_targets_in_the_same_order(labels):
     for seed in range(10):
-        questions = draw(labels, seed, boxes=0.5)
-        prompts = questions.prompts
-        assert len(prompts) == len(questions.targets) == len(questions.empty) == 3
-        for (x, y), target in zip(prompts.points.long(), questions.targets, strict=False):
+        prompt_batch = draw(labels, seed, boxes=0.5)
+        prompts = prompt_batch.prompts
+        assert len(prompts) == len(prompt_batch.targets) == len(prompt_batch.empty) == 3
+        for (x, y), target in zip(prompts.points.long(), prompt_batch.targets, strict=False):
             assert bool(target[y // 2, x // 2] > 0) == bool(labels[y, x] > 0)
 
 
@@ -92,13 +97,13 @@ def test_pixels_outside_the_picture_count_for_nothing(labels):
 
 def answered(logits, truth, valid=None):
     """One point prompt, its three equal candidates, and the truth, all (8, 8)."""
-    questions = Questions(
+    prompt_batch = PromptBatch(
         Prompts(torch.zeros(1, 2), torch.zeros(0, 4)),
         truth[None],
         torch.ones(8, 8) if valid is None else valid,
         torch.tensor([False]),
     )
-    return logits.expand(1, 4, 8, 8), torch.zeros(1, 4), questions
+    return logits.expand(1, 4, 8, 8), torch.zeros(1, 4), prompt_batch
 
 
 @pytest.fixture
@@ -148,10 +153,10 @@ def test_a_right_answer_is_confirmed_by_another_point_on_the_thing(truth):
 
 
 def test_the_candidate_that_is_trusted_most_is_the_one_corrected(truth):
-    logits, quality, questions = answered(truth * 2 - 1, truth)
+    logits, quality, prompt_batch = answered(truth * 2 - 1, truth)
     logits = logits.clone()
     logits[0, 2] = 1.0
     quality[0, 2] = 1.0
-    correction = draw_corrections(logits, quality, questions, 32, np.random.default_rng(0))
+    correction = draw_corrections(logits, quality, prompt_batch, 32, np.random.default_rng(0))
     assert correction.inside.tolist() == [False]
     assert torch.equal(correction.masks[0], logits[0, 2])

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from napari_kindred.classes.sam import validate as validate_sam
 from napari_kindred.classes.sam.losses import real_quality
-from napari_kindred.classes.sam.model import ask, embed, load_sam, new_sam
-from napari_kindred.classes.sam.prompts import draw_questions
+from napari_kindred.classes.sam.model import embed, load_sam, new_sam, predict_masks
+from napari_kindred.classes.sam.prompts import draw_prompt_batch
 from napari_kindred.classes.sam.train import SamTrainer, sizes, train_sam
 from napari_kindred.classes.sam.validate import clicks, middle, one_click
 from napari_kindred.cli import main as cli
@@ -85,11 +85,11 @@ def test_one_crop_is_learnt_by_heart_in_a_few_dozen_steps(data, tmp_path):
     for _ in range(config.max_steps):
         trainer.train_step()
     batch, sam = trainer.batch(), trainer.network.sam
-    questions = draw_questions(batch.labels[0], True, 5, 1.0, batch.random, 32)
+    prompt_batch = draw_prompt_batch(batch.labels[0], True, 5, 1.0, batch.random, 32)
     with torch.no_grad():
-        logits, quality = ask(sam, embed(sam, batch.images), questions.prompts)
-    overlap = real_quality(logits, questions.targets, questions.valid)
-    boxed = questions.single
+        logits, quality = predict_masks(sam, embed(sam, batch.images), prompt_batch.prompts)
+    overlap = real_quality(logits, prompt_batch.targets, prompt_batch.valid)
+    boxed = prompt_batch.single
     assert boxed.sum() >= 2
     assert overlap[boxed, 0].min() > 0.6
     assert (quality[boxed, 0] - overlap[boxed, 0]).abs().max() < 0.35
@@ -318,7 +318,7 @@ def test_a_click_is_scored_by_the_candidate_that_the_model_trusts(data, monkeypa
             logits[i, 3] = 1.0  # the whole picture
         return logits, torch.tensor([[0.0, 0.1, 0.2, 0.3]]).repeat(len(prompts), 1)
 
-    monkeypatch.setattr(validate_sam, "ask", answer)
+    monkeypatch.setattr(validate_sam, "predict_masks", answer)
     scores = one_click(sam, [example])
     shares = [(example.labels == n).mean() for n in range(1, 5)]
     assert scores["best_of_three"] == pytest.approx(1)

@@ -30,7 +30,7 @@ NETWORK, CLIP = "network.", "clip."
 """What the names of tensors begin with."""
 
 
-class Pupil(nn.Module):
+class TrainedModel(nn.Module):
     """ESC-Net and the picture side of its CLIP."""
 
     def __init__(self, network: EscNet, clip: DenseClip) -> None:
@@ -47,12 +47,12 @@ class Pupil(nn.Module):
         }
 
 
-def save_esc(pupil: Pupil, path: str | Path, info: dict[str, Any]) -> None:
+def save_esc(model: TrainedModel, path: str | Path, info: dict[str, Any]) -> None:
     """Write what was learnt, in one piece, with ``info`` in the file's header.
 
     Parameters
     ----------
-    pupil : Pupil
+    model : TrainedModel
     path : str or Path
         A ``.safetensors`` file.
     info : dict
@@ -66,12 +66,12 @@ def save_esc(pupil: Pupil, path: str | Path, info: dict[str, Any]) -> None:
     """
     path = Path(path)
     tensors = {}
-    for name, value in pupil.learnt().items():
+    for name, value in model.learnt().items():
         small = name.startswith(NETWORK) and value.is_floating_point()
         tensors[name] = (value.half() if small else value).contiguous().cpu()
     metadata = {
         "format": FORMAT,
-        "shape": json.dumps(dataclasses.asdict(pupil.network.shape)),
+        "shape": json.dumps(dataclasses.asdict(model.network.shape)),
         "info": json.dumps(info),
     }
     with replacing(path) as part:
@@ -84,7 +84,7 @@ def is_esc(path: Path) -> bool:
     return metadata.get("format") == FORMAT
 
 
-def load_esc(path: str | Path, clip: str = "") -> tuple[Pupil, Any, dict[str, Any]]:
+def load_esc(path: str | Path, clip: str = "") -> tuple[TrainedModel, Any, dict[str, Any]]:
     """Load an ESC-Net with its CLIP.
 
     Parameters
@@ -97,7 +97,7 @@ def load_esc(path: str | Path, clip: str = "") -> tuple[Pupil, Any, dict[str, An
 
     Returns
     -------
-    pupil : Pupil
+    model : TrainedModel
         In evaluation mode on the CPU, float32.
     opened : OpenedClip
         Whose texts belong to it.
@@ -131,16 +131,16 @@ def load_esc(path: str | Path, clip: str = "") -> tuple[Pupil, Any, dict[str, An
             f"{found.name} was trained with the CLIP whose sha256 is {expected}, not "
             f"{opened.sha256}; give that one."
         )
-    pupil = Pupil(network, DenseClip(opened))
-    wanted = pupil.learnt()
+    model = TrainedModel(network, DenseClip(opened))
+    wanted = model.learnt()
     try:
         if tensors.keys() != wanted.keys():
             raise KeyError("tensors of another network")
         # Shapes are compared here; names were compared above, and a CLIP has more of them.
-        pupil.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()}, strict=False)
+        model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()}, strict=False)
     except (KeyError, RuntimeError) as error:
         raise _misfit(found) from error
-    return pupil.eval(), opened, {**info, "sha256": file_sha256(found)}
+    return model.eval(), opened, {**info, "sha256": file_sha256(found)}
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

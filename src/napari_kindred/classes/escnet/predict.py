@@ -24,7 +24,7 @@ from .checkpoint import load_esc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .checkpoint import Pupil
+    from .checkpoint import TrainedModel
 
 LARGE = 1.5
 """Pictures whose longer side is this many times the network's input are looked at in tiles too."""
@@ -35,7 +35,7 @@ class EscPredictor:
 
     Parameters
     ----------
-    pupil : Pupil
+    model : TrainedModel
         In evaluation mode, on its device.
     texts : ClipTexts
         Of its CLIP.
@@ -49,13 +49,13 @@ class EscPredictor:
 
     def __init__(
         self,
-        pupil: Pupil,
+        model: TrainedModel,
         texts: ClipTexts,
         side: int,
         contrast: Sequence[str],
         identity: dict[str, Any],
     ) -> None:
-        self._pupil, self._texts, self._side = pupil, texts, side
+        self._model, self._texts, self._side = model, texts, side
         self._contrast, self._identity = tuple(contrast), dict(identity)
 
     def identity(self) -> dict[str, Any]:
@@ -114,8 +114,8 @@ class EscPredictor:
 
     def _look(self, picture: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
         """Return probabilities (C, H, W) for a picture (3, H, W), scaled to the input."""
-        pupil = self._pupil
-        device = pupil.network.sharpness.device
+        model = self._model
+        device = model.network.sharpness.device
         shape = picture.shape[1:]
         size = fitted_shape((shape[0], shape[1]), self._side)
         try:
@@ -126,8 +126,8 @@ class EscPredictor:
                 scaled = F.interpolate(
                     picture[None].to(device), size, mode="bilinear", antialias=True
                 )
-                padded = pad_to_multiple(scaled.clamp(0, 1), pupil.clip.patch)
-                logits = pupil.network(pupil.clip(padded), texts, contrast)
+                padded = pad_to_multiple(scaled.clamp(0, 1), model.clip.patch)
+                logits = model.network(model.clip(padded), texts, contrast)
                 full = F.interpolate(logits, padded.shape[2:], mode="bilinear")
                 own = full[:, :, : size[0], : size[1]]
                 found = F.interpolate(own, shape, mode="bilinear", antialias=True)
@@ -161,7 +161,7 @@ def open_esc(
         When the file is missing, damaged or of something else, or the CLIP is another one.
     """
     chosen = select(device)
-    pupil, opened, info = load_esc(path, clip)
+    model, opened, info = load_esc(path, clip)
     identity = {
         "network": "ESC-Net",
         "weights": {"name": str(path), "sha256": info["sha256"]},
@@ -171,7 +171,7 @@ def open_esc(
         "contrast": info["contrast"],
     }
     texts = ClipTexts(opened)
-    return EscPredictor(pupil.to(chosen), texts, info["side"], info["contrast"], identity)
+    return EscPredictor(model.to(chosen), texts, info["side"], info["contrast"], identity)
 
 
 def to_picture(pixels: NDArray[np.float32]) -> Tensor:

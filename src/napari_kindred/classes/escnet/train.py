@@ -24,7 +24,7 @@ from ...results.metrics import mean_iou
 from ..clip.matching import CONTRAST, contrast_beside
 from ..clip.text import ClipTexts
 from ..sam.model import load_sam, new_sam, shapes
-from .checkpoint import Pupil, save_esc
+from .checkpoint import TrainedModel, save_esc
 from .clip_dense import DenseClip
 from .dataset import IGNORE, NOTHING, ClassData, draw_crop, load_class_data
 from .loss import class_loss
@@ -48,13 +48,13 @@ class Start:
 
     Attributes
     ----------
-    pupil : Pupil
+    model : TrainedModel
     opened : OpenedClip
     sam : dict
         ``name`` and ``sha256`` of the SAM.
     """
 
-    pupil: Pupil
+    model: TrainedModel
     opened: OpenedClip
     sam: dict[str, str]
 
@@ -72,7 +72,7 @@ class EscTrainer(Run):
         Gets one line of text now and then.
     """
 
-    network: Pupil
+    network: TrainedModel
     config: EscTrainConfig
     examples: Sequence[Example]
     validation: Sequence[Example]
@@ -86,8 +86,8 @@ class EscTrainer(Run):
         words = contrast_beside(data.names, CONTRAST)
         known = self.texts.embed([*data.names, *words])
         super().__init__(
-            self.start.pupil,
-            lambda pupil: groups(pupil, config.pretrained_rate),
+            self.start.model,
+            lambda model: groups(model, config.pretrained_rate),
             data.train,
             data.validation,
             data.sha256,
@@ -124,11 +124,11 @@ class EscTrainer(Run):
 
     # -- keeping ----------------------------------------------------------------------------
 
-    def averaged(self) -> Pupil:
+    def averaged(self) -> TrainedModel:
         """Return the network with averaged weights, in evaluation mode."""
-        pupil = deepcopy(self.network)
-        pupil.load_state_dict(self.average, strict=False)
-        return pupil.eval()
+        model = deepcopy(self.network)
+        model.load_state_dict(self.average, strict=False)
+        return model.eval()
 
     def classifier(self) -> EscPredictor:
         """Return the averaged network as it will be used."""
@@ -229,25 +229,25 @@ def begin(config: EscTrainConfig) -> Start:
         torch.manual_seed(config.seed)
         sharpness = float(opened.network.logit_scale.detach().exp())
         network = EscNet(shape, sharpness, sam)
-    return Start(Pupil(network, clip), opened, source)
+    return Start(TrainedModel(network, clip), opened, source)
 
 
-def groups(pupil: Pupil, share: float) -> list[dict[str, Any]]:
+def groups(model: TrainedModel, share: float) -> list[dict[str, Any]]:
     """Divide what is trained: new layers, and those of CLIP and SAM, which learn slower.
 
     Parameters
     ----------
-    pupil : Pupil
+    model : TrainedModel
         CLIP's attention is set to learn, unless ``share`` is 0.
     share : float
         Of the learning rate, for what was trained before.
     """
-    before = pupil.network.pretrained()
+    before = model.network.pretrained()
     if share:
-        for parameter in pupil.clip.attention().values():
+        for parameter in model.clip.attention().values():
             before.append(parameter.requires_grad_())  # type: ignore[arg-type]
     known = {id(parameter) for parameter in before}
-    new: list[nn.Parameter] = [p for p in pupil.network.parameters() if id(p) not in known]
+    new: list[nn.Parameter] = [p for p in model.network.parameters() if id(p) not in known]
     parts = [
         {"params": _matrices(new), "share": 1.0},
         {"params": _others(new), "share": 1.0, "weight_decay": 0.0},

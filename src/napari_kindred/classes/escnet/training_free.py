@@ -219,7 +219,7 @@ class FreeEscPredictor:
         sure, kept = cover.clone(), torch.ones_like(chances)
         for start in range(0, len(kinds), CHUNK):
             some = slice(start, start + CHUNK)
-            inside, quality = self._ask(embedding, points[some], masks[some])
+            inside, quality = self._predict_masks(embedding, points[some], masks[some])
             inside, scores, trust = best_answers(
                 inside[..., :rows, :columns], quality, chances, kinds[some]
             )
@@ -272,7 +272,9 @@ class FreeEscPredictor:
         masks[..., : part[0], : part[1]] = own
         return points[:, None] * scale - 0.5, SURE * (2 * masks - 1), kinds
 
-    def _ask(self, embedding: Tensor, points: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def _predict_masks(
+        self, embedding: Tensor, points: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return three masks (N, 3, 4 h, 4 w), 0..1, of each prompt, and their quality (N, 3)."""
         sam = self._sam
         labels = torch.ones(points.shape[:2], device=points.device)

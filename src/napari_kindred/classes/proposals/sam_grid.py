@@ -170,7 +170,7 @@ class SamGrid:
             while start < len(points):
                 yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
                 some = points[start : start + size]
-                answers = ask(self._encoder.sam, embedding, some, shape)
+                answers = predict_masks(self._encoder.sam, embedding, some, shape)
                 found.append(self._choose(answers, some, enlarge))
                 start += len(some)
 
@@ -215,7 +215,7 @@ def grid_points(inner: tuple[slice, slice], side: int) -> NDArray[np.float32]:
     return grid.reshape(-1, 2).astype(np.float32)
 
 
-def ask(
+def predict_masks(
     sam: Any, embedding: Tensor, points: NDArray[np.float32], shape: tuple[int, int]
 ) -> Answers:
     """Decode points of one picture, each by itself.

@@ -248,7 +248,7 @@ def embed(sam: Any, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
     return window
 
 
-def ask(
+def predict_masks(
     sam: Any,
     embedding: Tensor,
     prompts: Prompts,

@@ -26,7 +26,7 @@ MOST_JITTER = 20.0
 
 
 @dataclass(frozen=True)
-class Questions:
+class PromptBatch:
     """Prompts of a crop and their right answers.
 
     Attributes
@@ -54,14 +54,14 @@ class Questions:
         return single
 
 
-def draw_questions(
+def draw_prompt_batch(
     labels: Tensor,
     complete: bool,
     count: int,
     boxes: float,
     random: np.random.Generator,
     side: int,
-) -> Questions | None:
+) -> PromptBatch | None:
     """Draw prompts for a crop.
 
     Parameters
@@ -109,7 +109,7 @@ def draw_questions(
     device = labels.device
     full = torch.from_numpy(masks).to(device, torch.float32)
     seen = (labels != IGNORE).float()
-    return Questions(
+    return PromptBatch(
         Prompts(
             torch.tensor(points, dtype=torch.float32, device=device).reshape(-1, 2),
             torch.tensor(rough, dtype=torch.float32, device=device).reshape(-1, 4),
@@ -137,7 +137,11 @@ def _box(places: np.ndarray, random: np.random.Generator) -> tuple[float, ...]:
 
 
 def draw_corrections(
-    logits: Tensor, quality: Tensor, questions: Questions, side: int, random: np.random.Generator
+    logits: Tensor,
+    quality: Tensor,
+    prompt_batch: PromptBatch,
+    side: int,
+    random: np.random.Generator,
 ) -> Correction:
     """Put a point where each answer is wrong, or on the thing where it is right.
 
@@ -147,15 +151,15 @@ def draw_corrections(
     quality : Tensor, (N, 4)
         The answers; of the candidates for a single point, the one of best predicted quality is
         corrected.
-    questions : Questions
+    prompt_batch : PromptBatch
     side : int
         Side of the input, in pixels.
     random : numpy Generator
     """
-    choice = torch.where(questions.single, 0, quality[:, 1:].argmax(1) + 1)
+    choice = torch.where(prompt_batch.single, 0, quality[:, 1:].argmax(1) + 1)
     masks = logits.detach()[torch.arange(len(logits), device=logits.device), choice]
-    truth = questions.targets > 0.5
-    wrong = ((masks > 0) != truth) & (questions.valid > 0.5)
+    truth = prompt_batch.targets > 0.5
+    wrong = ((masks > 0) != truth) & (prompt_batch.valid > 0.5)
     step = side / masks.shape[-1]
     places, inside = [], []
     for error, thing in zip(wrong.cpu().numpy(), truth.cpu().numpy(), strict=True):

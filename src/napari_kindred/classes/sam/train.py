@@ -23,8 +23,8 @@ from ...models.augment import IGNORE, draw_crop
 from ...models.trainer import Run, Say, prepared
 from ...models.training_data import Example, data_hash, group_weights, load_splits
 from .losses import DenseHead, answer_loss, dense_loss
-from .model import ask, embed, load_sam, new_sam, save_sam, shapes
-from .prompts import Questions, draw_corrections, draw_questions
+from .model import embed, load_sam, new_sam, predict_masks, save_sam, shapes
+from .prompts import PromptBatch, draw_corrections, draw_prompt_batch
 from .validate import one_click
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Batch:
     random: np.random.Generator
 
 
-class Pupil(nn.Module):
+class TrainedModel(nn.Module):
     """A SAM and its dense helper."""
 
     def __init__(self, sam: Any, channels: int, patch: int) -> None:
@@ -85,7 +85,7 @@ class SamTrainer(Run):
         Gets one line of text now and then.
     """
 
-    network: Pupil
+    network: TrainedModel
     examples: Sequence[Example]
     validation: Sequence[Example]
     config: SamTrainConfig
@@ -165,17 +165,19 @@ class SamTrainer(Run):
         side = 4 * embedding.shape[-1]
         # A window is a quarter of a crop, but a thing alone in it would teach no telling apart.
         count = -(-config.prompts // 2) if labels.shape[-1] < config.side else config.prompts
-        questions = draw_questions(labels, complete, count, config.boxes, random, side)
+        prompt_batch = draw_prompt_batch(labels, complete, count, config.boxes, random, side)
         corrected = random.random() < config.corrections
-        if questions is None:
+        if prompt_batch is None:
             return {}
-        logits, quality = ask(sam, embedding, questions.prompts, corner=batch.corner)
-        terms = _judge(logits, quality, questions, questions.single)
-        if corrected and not bool(questions.empty.all()):
-            correction = draw_corrections(logits, quality, questions, labels.shape[-1], random)
-            logits, quality = ask(sam, embedding, questions.prompts, correction, batch.corner)
+        logits, quality = predict_masks(sam, embedding, prompt_batch.prompts, corner=batch.corner)
+        terms = _judge(logits, quality, prompt_batch, prompt_batch.single)
+        if corrected and not bool(prompt_batch.empty.all()):
+            correction = draw_corrections(logits, quality, prompt_batch, labels.shape[-1], random)
+            logits, quality = predict_masks(
+                sam, embedding, prompt_batch.prompts, correction, batch.corner
+            )
             # Two prompts for one thing leave no doubt which is meant.
-            again = _judge(logits, quality, questions, torch.ones_like(questions.single))
+            again = _judge(logits, quality, prompt_batch, torch.ones_like(prompt_batch.single))
             terms.update({f"{name}_2": value for name, value in again.items()})
         return terms
 
@@ -212,7 +214,7 @@ def sizes(config: SamTrainConfig) -> SamShapes:
     )
 
 
-def _start(config: SamTrainConfig) -> Pupil:
+def _start(config: SamTrainConfig) -> TrainedModel:
     wanted = sizes(config)
     sam = new_sam(wanted, config.seed)
     if config.init != "random":
@@ -225,7 +227,7 @@ def _start(config: SamTrainConfig) -> Pupil:
             ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Pupil(sam, wanted.out_channels, wanted.patch)
+        return TrainedModel(sam, wanted.out_channels, wanted.patch)
 
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
@@ -246,11 +248,11 @@ def _cut(side: int, random: np.random.Generator) -> tuple[int, int]:
 
 
 def _judge(
-    logits: Tensor, quality: Tensor, questions: Questions, single: Tensor
+    logits: Tensor, quality: Tensor, prompt_batch: PromptBatch, single: Tensor
 ) -> dict[str, Tensor]:
     with torch.autocast(logits.device.type, enabled=False):
         return answer_loss(
-            logits, quality, questions.targets, questions.valid, single, questions.empty
+            logits, quality, prompt_batch.targets, prompt_batch.valid, single, prompt_batch.empty
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...compute.device import inference
-from .model import Prompts, ask
+from .model import Prompts, predict_masks
 from .prompts import SMALLEST
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def score_picture(sam: Any, image: Tensor, labels: NDArray[np.int32]) -> NDArray
         for start in range(0, len(numbers), CHUNK):
             some = numbers[start : start + CHUNK]
             points = torch.tensor([places[n] for n in some], dtype=torch.float32, device=device)
-            logits, quality = ask(sam, embedding, Prompts(points, points.new_zeros(0, 4)))
+            logits, quality = predict_masks(sam, embedding, Prompts(points, points.new_zeros(0, 4)))
             full = F.interpolate(logits[:, 1:], (side, side), mode="bilinear")
             masks = (full[..., :height, :width] > 0).cpu().numpy()
             answer = quality[:, 1:].argmax(1).cpu().numpy()

@@ -79,7 +79,7 @@ def one_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """All masks of all bags, one after the other, as a head is trained on them.
 
     Attributes
@@ -109,7 +109,7 @@ class Lesson:
     open: Tensor
 
 
-def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[Lesson, bool]:
+def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[TrainingSet, bool]:
     """Put bags together for training; tells too whether there is an output for no class.
 
     Raises
@@ -132,7 +132,7 @@ def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[Lesson,
     if not named and not (codes >= 0).any():
         raise InputError("The examples name no class; give each at least one name, or marks.")
     ends = np.cumsum([0, *(len(bag) for bag in bags)])
-    lesson = Lesson(
+    training_set = TrainingSet(
         embeddings=torch.from_numpy(embeddings),
         bags=[torch.arange(ends[i], ends[i + 1]) for i in named],
         present=_flags([bags[i].present for i in named], classes),
@@ -142,7 +142,7 @@ def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[Lesson,
         weights=torch.from_numpy(instance_weights(codes[marked], unmarked)),
         open=torch.from_numpy(codes == UNKNOWN),
     )
-    return lesson, nothing
+    return training_set, nothing
 
 
 def _flags(rows: Sequence[NDArray[np.bool_] | None], classes: int) -> Tensor:
@@ -242,19 +242,19 @@ def iter_train_head(
         When there is nothing to learn from.
     """
     with one_thread():
-        lesson, nothing = prepare(bags, classes, config.unmarked)
-    total = config.steps * (2 if config.distillation and len(lesson.bags) else 1)
+        training_set, nothing = prepare(bags, classes, config.unmarked)
+    total = config.steps * (2 if config.distillation and len(training_set.bags) else 1)
     shape = (classes, nothing)
-    none_bad = torch.zeros(len(lesson.embeddings), dtype=torch.bool)
-    teacher = yield from _fit(lesson, none_bad, shape, config, (0, total))
-    if not config.distillation or not lesson.bags:
+    none_bad = torch.zeros(len(training_set.embeddings), dtype=torch.bool)
+    teacher = yield from _fit(training_set, none_bad, shape, config, (0, total))
+    if not config.distillation or not training_set.bags:
         return teacher
     with one_thread(), torch.no_grad():
-        logits = torch.cat([teacher(part) for part in torch.split(lesson.embeddings, 4096)])
-    bad = lesson.open & bad_masks(logits, lesson.allowed, config.uncertain)
+        logits = torch.cat([teacher(part) for part in torch.split(training_set.embeddings, 4096)])
+    bad = training_set.open & bad_masks(logits, training_set.allowed, config.uncertain)
     if not bad.any():
         return teacher
-    return (yield from _fit(lesson, bad, shape, config, (config.steps, total)))
+    return (yield from _fit(training_set, bad, shape, config, (config.steps, total)))
 
 
 def train_head(bags: Sequence[Bag], classes: int, config: TeachConfig) -> Head:
@@ -263,7 +263,7 @@ def train_head(bags: Sequence[Bag], classes: int, config: TeachConfig) -> Head:
 
 
 def _fit(
-    lesson: Lesson,
+    training_set: TrainingSet,
     bad: Tensor,
     shape: tuple[int, bool],
     config: TeachConfig,
@@ -274,19 +274,19 @@ def _fit(
     chance = torch.Generator().manual_seed(config.seed + 1_000_003 * (done > 0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=chance)))
-        head = Head(lesson.embeddings.shape[1], *shape, config.hidden)
+        head = Head(training_set.embeddings.shape[1], *shape, config.hidden)
     with one_thread():
-        head.mean.copy_(lesson.embeddings.mean(0))
-        spread = lesson.embeddings.std(0, correction=0)
+        head.mean.copy_(training_set.embeddings.mean(0))
+        spread = training_set.embeddings.std(0, correction=0)
         head.scale.copy_(torch.where(spread > SMALLEST, spread, 1.0))
-        ready = head.standardise(lesson.embeddings)
+        ready = head.standardise(training_set.embeddings)
     optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
     for step in range(config.steps):
         if step % 10 == 0:
             yield Progress(done + step, total, "learning")
         with one_thread():
             optimiser.zero_grad(set_to_none=True)
-            loss = _loss(head, ready, lesson, bad, config, chance)
+            loss = _loss(head, ready, training_set, bad, config, chance)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     return head.eval()
@@ -295,15 +295,15 @@ def _fit(
 def _loss(
     head: Head,
     ready: Tensor,
-    lesson: Lesson,
+    training_set: TrainingSet,
     bad: Tensor,
     config: TeachConfig,
     chance: torch.Generator,
 ) -> Tensor:
     """Return one step's loss on bags and marked masks drawn at random."""
-    drawn = torch.randperm(len(lesson.bags), generator=chance)[:BATCH]
-    bags = [_some(lesson.bags[i], DRAWN, chance) for i in drawn.tolist()]
-    marked, weights = lesson.marked, lesson.weights
+    drawn = torch.randperm(len(training_set.bags), generator=chance)[:BATCH]
+    bags = [_some(training_set.bags[i], DRAWN, chance) for i in drawn.tolist()]
+    marked, weights = training_set.marked, training_set.weights
     if len(marked) > MARKED:
         picks = torch.multinomial(weights, MARKED, replacement=True, generator=chance)
         marked, weights = marked[picks], torch.ones(MARKED)
@@ -312,17 +312,22 @@ def _loss(
     values = values + NOISE * torch.randn(values.shape, generator=chance)
     logits = _with_gaps(head, values, chance)
     count = len(places) - len(marked)
-    loss: Tensor = instance_loss(logits[count:], lesson.allowed[marked], weights)
+    loss: Tensor = instance_loss(logits[count:], training_set.allowed[marked], weights)
     if bags:
         sizes = [len(bag) for bag in bags]
-        loss = loss + _named(head, logits[:count], sizes, config, lesson, drawn)
+        loss = loss + _named(head, logits[:count], sizes, config, training_set, drawn)
         unsure = bad[places[:count]]
         loss = loss + config.distillation * uncertainty_loss(logits[:count][unsure])
     return loss
 
 
 def _named(
-    head: Head, logits: Tensor, sizes: list[int], config: TeachConfig, lesson: Lesson, drawn: Tensor
+    head: Head,
+    logits: Tensor,
+    sizes: list[int],
+    config: TeachConfig,
+    training_set: TrainingSet,
+    drawn: Tensor,
 ) -> Tensor:
     """Return the loss of bags whose classes were named.
 
@@ -330,7 +335,7 @@ def _named(
     none itself is one more class of score 0 that no bag holds: most masks of a bag may be nothing,
     but those that speak for its classes may not.
     """
-    present, known = lesson.present[drawn], lesson.known[drawn]
+    present, known = training_set.present[drawn], training_set.known[drawn]
     if not head.nothing:
         return mil_loss(bag_scores(logits, sizes, config.share), present, known)
     above = bag_scores(logits[:, :-1] - logits[:, -1:], sizes, config.share)
