@@ -30,7 +30,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from tables import RESULTS, paste
 
-from napari_kindred import ConsistentConfig
+from napari_kindred import ClusterConfig
 from napari_kindred.clusters.labelling import Labeller
 from napari_kindred.clusters.predict import make_model
 from napari_kindred.clusters.refine import refine_edges, refine_none
@@ -101,7 +101,7 @@ class Movie:
 
 def ours(movie: Movie, tokens: list[np.ndarray], **options) -> tuple[np.ndarray, float]:
     """Cluster as the plugin does, from tokens that are there; returns labels and seconds."""
-    config = replace(ConsistentConfig(n_clusters=CLUSTERS), **options)
+    config = replace(ClusterConfig(n_clusters=CLUSTERS), **options)
     start = time.perf_counter()
     model = make_model(config).fit(tokens)
     # The paper's components are known last, so its tokens are kept as they are.
@@ -152,7 +152,7 @@ def per_frame(movie: Movie, tokens: list[np.ndarray]) -> tuple[np.ndarray, float
 
 def no_inter_batch(movie: Movie, tokens: list[np.ndarray]) -> tuple[np.ndarray, float]:
     """Local clusters of each batch, by number."""
-    config = ConsistentConfig(n_clusters=CLUSTERS, n_local=CLUSTERS, preset="paper")
+    config = ClusterConfig(n_clusters=CLUSTERS, n_local=CLUSTERS, preset="paper")
     start = time.perf_counter()
     model = make_model(config)
     for first in range(0, len(tokens), config.batch_size):

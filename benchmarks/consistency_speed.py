@@ -31,7 +31,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from tables import keep, measured_before
 
-from napari_kindred import ConsistentConfig, cluster_stack
+from napari_kindred import ClusterConfig, cluster_stack
 from napari_kindred.clusters.labelling import Labeller
 from napari_kindred.clusters.predict import make_model
 from napari_kindred.clusters.prepass import sample_places
@@ -84,7 +84,7 @@ def tokens_of(movie: LongMovie) -> list[np.ndarray]:
 
 def ours(tokens: list[np.ndarray]) -> float:
     """Seconds of both passes over the tokens, as the plugin makes them."""
-    config = ConsistentConfig(n_clusters=CLUSTERS)
+    config = ClusterConfig(n_clusters=CLUSTERS)
     start = time.perf_counter()
     model = make_model(config)
     model.reset()

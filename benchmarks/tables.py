@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.config import ClusterConfig, EntityConfig
 from napari_kindred.core.options import changed
 from napari_kindred.core.train_configs import EscTrainConfig, TrainConfig
 from napari_kindred.models.download import file_sha256
@@ -150,7 +150,7 @@ def tables() -> dict[str, str]:
     """Return every table by name: those measured, from their JSON files, and the options."""
     found = {
         "options": options(EntityConfig),
-        "cluster_options": options(ConsistentConfig),
+        "cluster_options": options(ClusterConfig),
         "class_options": options(ClassesConfig),
         "teach_options": options(TeachConfig),
         "esc_options": options(EscTrainConfig),

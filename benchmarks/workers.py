@@ -28,7 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 NAME = "workers"
-METHODS = ("entities", "consistent", "classes")
+METHODS = ("entities", "clusters", "classes")
 WAYS = ("one process", "threads", "two workers")
 SIDE = 256
 
@@ -41,7 +41,7 @@ def runner(method: str, movie: Any, count: int) -> Callable[[Any], Any]:
     frames, nothing = movie[:count], FeatureCache(limit=0)
     if method == "entities":
         return lambda scheduler: nk.segment_entities(frames, axes="TYX", scheduler=scheduler)
-    if method == "consistent":
+    if method == "clusters":
         return lambda scheduler: nk.cluster_stack(
             frames, axes="TYX", n_clusters=6, cache=nothing, scheduler=scheduler
         )

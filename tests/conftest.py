@@ -27,7 +27,7 @@ from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
     from napari_kindred.clusters.result import ClusterSegmentation
-    from napari_kindred.core.config import ConsistentConfig
+    from napari_kindred.core.config import ClusterConfig
     from napari_kindred.results.segmentation import Segmentation
 
 
@@ -161,7 +161,7 @@ class Greys:
         self,
         image: Any,
         *,
-        config: ConsistentConfig,
+        config: ClusterConfig,
         model: Any = None,
         metadata_axes: str | None = None,
         scheduler: Any = None,
@@ -191,7 +191,7 @@ class Greys:
             leaves = nearest(model.reduce(tokens[number]), model.leaves_)
             yield Partial(index, assembly.add(index, leaves, greys[number]), pd.DataFrame())
             yield Progress(step + 1, 2 * count, "labelling", number + 1, count)
-        facts = provenance(method="consistent", config=config, frames=frames, device="cpu")
+        facts = provenance(method="clusters", config=config, frames=frames, device="cpu")
         return assembly.segmentation(facts)
 
     def _wait(self, step: int, event: Progress) -> Generator[Event, None, None]:

@@ -326,7 +326,7 @@ def test_a_clock_that_goes_backwards_is_no_reason_to_stop(
     path, folder = as_tiff(Path("movie"), movie), Path("pictures")
     folder.mkdir()
     tifffile.imwrite(folder / "a.tif", movie[0])
-    for command, source in (("entities", path), ("entities", folder), ("consistent", path)):
+    for command, source in (("entities", path), ("entities", folder), ("clusters", path)):
         out = Path(f"{command} {source.name}")
         assert cli.main([command, str(source), "--out", str(out)]) == 0
         told = capsys.readouterr()

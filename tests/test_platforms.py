@@ -58,7 +58,7 @@ def test_every_text_file_is_opened_as_utf_8() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("command", ["classes", "consistent", "train"])
+@pytest.mark.parametrize("command", ["classes", "clusters", "train"])
 def test_help_is_shown_by_a_terminal_that_knows_few_letters(command: str) -> None:
     program = "import sys; from napari_kindred.cli.main import main; sys.exit(main())"
     more = ["entities"] if command == "train" else []

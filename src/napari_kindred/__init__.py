@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .clusters.model import HierarchicalClustering
     from .clusters.predict import cluster_stack, iter_cluster_stack
     from .core.class_configs import ClassesConfig, TeachConfig
-    from .core.config import ConsistentConfig, EntityConfig
+    from .core.config import ClusterConfig, EntityConfig
     from .core.errors import KindredError
     from .entities.predict import iter_segment_entities, segment_entities
     from .results.segmentation import Segmentation, load_segmentation
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ClassSegmentation": "classes.result",
     "ClassesConfig": "core.class_configs",
-    "ConsistentConfig": "core.config",
+    "ClusterConfig": "core.config",
     "EntityConfig": "core.config",
     "Example": "classes.vocabulary.examples",
     "HierarchicalClustering": "clusters.model",
@@ -51,7 +51,7 @@ _HOME = {
 __all__ = [
     "ClassSegmentation",
     "ClassesConfig",
-    "ConsistentConfig",
+    "ClusterConfig",
     "EntityConfig",
     "Example",
     "HierarchicalClustering",

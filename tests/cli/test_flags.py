@@ -12,10 +12,10 @@ import pytest
 
 from napari_kindred.cli.flags import add_flags, arguments, config_of, quoted
 from napari_kindred.core.class_configs import ClassesConfig
-from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.config import ClusterConfig, EntityConfig
 from napari_kindred.core.train_configs import SamTrainConfig, TrainConfig
 
-CONFIGS = [EntityConfig, ConsistentConfig, TrainConfig]
+CONFIGS = [EntityConfig, ClusterConfig, TrainConfig]
 
 
 def parse(config: type, *arguments: str) -> Any:
@@ -48,8 +48,8 @@ def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
     [
         EntityConfig(),
         EntityConfig(axes="TYX", channel=2, scale=0.1 + 0.2, fill_holes=False, weights="-my w"),
-        ConsistentConfig(n_clusters="auto", objects=False, reassign=False, memory=1.5),
-        ConsistentConfig(encoder="C:\\my models\\sam 'b'.pt", seed=7),
+        ClusterConfig(n_clusters="auto", objects=False, reassign=False, memory=1.5),
+        ClusterConfig(encoder="C:\\my models\\sam 'b'.pt", seed=7),
         ClassesConfig(threshold="auto", clip_mode="pixels", nms_box=1 / 3),
     ],
 )

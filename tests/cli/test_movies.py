@@ -10,12 +10,12 @@ import tifffile
 
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.movies import ProvisionalFrames, cluster_file, level_path
-from napari_kindred.core.config import ConsistentConfig
+from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.errors import InputError, OptionError, OutputError
 from napari_kindred.core.events import Partial, finish
 from napari_kindred.results.segmentation import load_segmentation
 
-THREE = ConsistentConfig(n_clusters=3)
+THREE = ClusterConfig(n_clusters=3)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_the_command_takes_flags_levels_and_models(
     tmp_path: Path, folder: Path, by_grey: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, kinds = tmp_path / "a.tif", tmp_path / "kinds.safetensors"
-    arguments = ["consistent", str(folder), "--out", str(out), "--n-clusters", "3"]
+    arguments = ["clusters", str(folder), "--out", str(out), "--n-clusters", "3"]
     assert cli.main([*arguments, "--levels", "2,6", "--save-model", str(kinds)]) == 0
     told = capsys.readouterr().out
     assert "3 clusters in 4 frames" in told
@@ -198,7 +198,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     filled = [text.format(folder=folder, tmp=tmp_path) for text in arguments]
-    assert cli.main(["consistent", *filled]) == 1
+    assert cli.main(["clusters", *filled]) == 1
     told = capsys.readouterr().err
     assert complaint in told
     assert told.count("\n") == 1
@@ -209,7 +209,7 @@ def test_levels_that_are_no_numbers_are_wrong_usage(
     levels: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["consistent", "a", "--out", "b", "--levels", levels])
+        cli.main(["clusters", "a", "--out", "b", "--levels", levels])
     assert caught.value.code == 2
     assert f"{levels!r} must be whole numbers separated by commas" in capsys.readouterr().err
 
@@ -219,7 +219,7 @@ def test_a_missing_frame_is_named_and_kept_in_mind(
 ) -> None:
     (folder / "t9.png").unlink()
     out = tmp_path / "a.tif"
-    assert cli.main(["consistent", str(folder), "--out", str(out), "--n-clusters", "3"]) == 0
+    assert cli.main(["clusters", str(folder), "--out", str(out), "--n-clusters", "3"]) == 0
     assert capsys.readouterr().err.count("between 't8.png' and 't10.png'") == 1
     result = load_segmentation(out)
     assert len(result.labels) == 3
@@ -229,7 +229,7 @@ def test_a_missing_frame_is_named_and_kept_in_mind(
 def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> None:
     """As on a cluster: a real process gets a real SIGTERM while it works."""
     result = terminated(
-        "consistent",
+        "clusters",
         """
 import time, numpy as np
 from napari_kindred.core.events import Partial, finish
@@ -253,7 +253,7 @@ def test_a_level_and_clusters_to_hide_are_those_of_the_library(
     movie: Path, tmp_path: Path, by_grey: Any, steps: np.ndarray
 ) -> None:
     out = tmp_path / "five.ome.zarr"
-    arguments = ["consistent", str(movie), "--out", str(out), "--n-clusters", "3"]
+    arguments = ["clusters", str(movie), "--out", str(out), "--n-clusters", "3"]
     assert cli.main([*arguments, "--at-level", "5", "--hide", "2,4"]) == 0
     result = finish(by_grey(steps, config=THREE, metadata_axes="TYX")).at_level(5)
     expected = np.where(np.isin(result.labels, (2, 4)), 0, result.labels)
@@ -272,7 +272,7 @@ def test_what_cannot_be_hidden_or_shown_is_said_and_the_result_kept_as_it_came(
         ("--hide", "77", "no cluster 77"),
     ):
         out = tmp_path / f"out{flag}.tif"
-        arguments = ["consistent", str(movie), "--out", str(out), "--n-clusters", "3"]
+        arguments = ["clusters", str(movie), "--out", str(out), "--n-clusters", "3"]
         assert cli.main([*arguments, flag, value]) == 1
         assert sentence in capsys.readouterr().err
         assert load_segmentation(out).labels.max() == 3

@@ -17,7 +17,7 @@ from napari_kindred.clusters import pipeline as run
 from napari_kindred.clusters.frame_features import Encoding, encode_frame
 from napari_kindred.clusters.kmeans import fit_basis
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
-from napari_kindred.core.config import ConsistentConfig
+from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.models.feature_cache import FeatureCache
@@ -261,7 +261,7 @@ def elsewhere(thing: Any) -> Any:
 
 
 def test_a_frame_can_be_encoded_elsewhere(noisy: np.ndarray, by_grey: Any) -> None:
-    how = elsewhere(Encoding.of(ConsistentConfig()))
+    how = elsewhere(Encoding.of(ClusterConfig()))
     encoder = run.open_encoder(how.encoder, stride=how.stride, device="cpu")
     pixels = noisy[0, ..., None] / np.float32(255)
     whole = finish(encode_frame(encoder, pixels, how, None))

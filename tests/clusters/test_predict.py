@@ -20,7 +20,7 @@ from napari_kindred.clusters import pipeline as run
 from napari_kindred.clusters import result as result_module
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
-from napari_kindred.core.config import ConsistentConfig
+from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import Event, Notice, Partial, Progress, finish
 from napari_kindred.results.spill import SpillFile
@@ -343,4 +343,4 @@ def test_every_other_option_decides_what_is_read_and_by_what(
 
 def test_no_option_is_left_out_here() -> None:
     elsewhere = {"axes", "channel", "encoder", "device", "tile", "large", "memory"}
-    assert {item.name for item in dataclasses.fields(ConsistentConfig)} == elsewhere | set(NOISY)
+    assert {item.name for item in dataclasses.fields(ClusterConfig)} == elsewhere | set(NOISY)

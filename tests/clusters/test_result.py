@@ -42,7 +42,7 @@ def make(planted: Callable[..., Any], pixels: np.ndarray) -> Callable[..., Clust
         for number, index in enumerate(frames.indices()):
             distances = np.square(model.reduce(movie.tokens[number])[..., None, :] - model.leaves_)
             assembly.add(index, distances.sum(-1).argmin(-1), pixels[number].astype(np.float32))
-        return assembly.segmentation({"method": "consistent"})
+        return assembly.segmentation({"method": "clusters"})
 
     return run
 

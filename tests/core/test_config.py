@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.config import ClusterConfig, EntityConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.options import changed, with_options
 from napari_kindred.core.train_configs import EscTrainConfig, RunConfig, SamTrainConfig, TrainConfig
 
-CONFIGS = [EntityConfig, ConsistentConfig, ClassesConfig, TeachConfig, TrainConfig]
+CONFIGS = [EntityConfig, ClusterConfig, ClassesConfig, TeachConfig, TrainConfig]
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, SamTrainConfig, EscTrainConfig])
@@ -68,7 +68,7 @@ def test_numbers_of_numpy_and_paths_become_python_s() -> None:
 
 
 def test_a_config_of_another_method_is_refused() -> None:
-    for config in (ConsistentConfig(), {"threshold": 0.5}, EntityConfig):
+    for config in (ClusterConfig(), {"threshold": 0.5}, EntityConfig):
         with pytest.raises(OptionError, match="is no EntityConfig"):
             with_options(EntityConfig, config, {})
 

@@ -18,13 +18,13 @@ from napari_kindred.classes.names import check_names, key
 from napari_kindred.classes.vocabulary.examples import check_marks, class_names
 from napari_kindred.cli import main as cli
 from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ConsistentConfig, EntityConfig
+from napari_kindred.core.config import ClusterConfig, EntityConfig
 from napari_kindred.core.errors import KindredError
 from napari_kindred.core.options import changed, with_options
 from napari_kindred.core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 from napari_kindred.results.atomic import plain
 
-CONFIGS = (EntityConfig, ConsistentConfig, ClassesConfig, TeachConfig, TrainConfig, SamTrainConfig,
+CONFIGS = (EntityConfig, ClusterConfig, ClassesConfig, TeachConfig, TrainConfig, SamTrainConfig,
            EscTrainConfig)  # fmt: skip
 FIELDS = [(config, item.name) for config in CONFIGS for item in dataclasses.fields(config)]
 
@@ -33,7 +33,7 @@ FIELDS = [(config, item.name) for config in CONFIGS for item in dataclasses.fiel
 @given(st.sampled_from(FIELDS), ANYTHING)
 @example((EntityConfig, "axes"), np.str_("YX"))  # written down as np.str_('YX')
 @example((EntityConfig, "axes"), 5)  # AttributeError in a later run
-@example((ConsistentConfig, "seed"), 2**40)  # ValueError of scikit-learn in a later run
+@example((ClusterConfig, "seed"), 2**40)  # ValueError of scikit-learn in a later run
 @example((EntityConfig, "min_area"), 10**30)  # OverflowError in a later run
 def test_an_option_is_kept_as_given_or_refused(field: tuple[Any, str], value: Any) -> None:
     kind, name = field
@@ -67,7 +67,7 @@ def test_names_are_made_tidy_or_refused(names: Any) -> None:
 
 
 WORDS = st.one_of(
-    st.sampled_from(["demo", "entities", "consistent", "classes", "teach", "train", "info", "sam"]),
+    st.sampled_from(["demo", "entities", "clusters", "classes", "teach", "train", "info", "sam"]),
     st.sampled_from(["--out", "--names", "--axes", "--levels", "--scheduler", "--vocabulary",
                      "--overwrite", "--resume", "--model", "--clear-cache", "--scale", "--seed"]),
     st.sampled_from(sorted({f"--{name.replace('_', '-')}" for _, name in FIELDS})),

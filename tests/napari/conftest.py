@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_kindred._napari.classes.widget import ClassesWidget
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
     from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
     from napari_kindred.core.config import EntityConfig
@@ -144,17 +144,17 @@ def entities_widget(viewer: Any, threshold: Threshold) -> EntitiesWidget:
 
 
 @pytest.fixture
-def consistent_widget(viewer: Any, greys: Any) -> ConsistentWidget:
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+def clusters_widget(viewer: Any, greys: Any) -> ClustersWidget:
+    from napari_kindred._napari.clusters.widget import ClustersWidget
 
-    widget = ConsistentWidget(viewer, segment=greys)
+    widget = ClustersWidget(viewer, segment=greys)
     viewer.window.add_dock_widget(widget, name="Consistent clusters")
     widget.form.inputs["n_clusters"].value = "3"
     return widget
 
 
 @pytest.fixture
-def changed_clusters(widget: ConsistentWidget) -> Callable[[Any], None]:
+def changed_clusters(widget: ClustersWidget) -> Callable[[Any], None]:
     """Show another number of clusters in a layer, and make one of them background."""
 
     def change(layer: Any) -> None:

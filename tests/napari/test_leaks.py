@@ -20,7 +20,7 @@ from qtpy.QtCore import QEvent, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_kindred._napari.classes.widget import ClassesWidget
-from napari_kindred._napari.clusters.widget import ConsistentWidget
+from napari_kindred._napari.clusters.widget import ClustersWidget
 from napari_kindred._napari.entities.widget import EntitiesWidget
 from napari_kindred._napari.results.compare_widget import CompareWidget
 
@@ -118,7 +118,7 @@ def image(viewer: Any, movie: np.ndarray) -> Any:
     return viewer.add_image(movie[:2], name="discs", axis_labels=("t", "y", "x"))
 
 
-@pytest.mark.parametrize("kind", [EntitiesWidget, ConsistentWidget, ClassesWidget, CompareWidget])
+@pytest.mark.parametrize("kind", [EntitiesWidget, ClustersWidget, ClassesWidget, CompareWidget])
 def test_a_widget_that_is_closed_leaves_nothing(
     viewer: Any,
     image: Any,
@@ -128,7 +128,7 @@ def test_a_widget_that_is_closed_leaves_nothing(
     until: Callable[..., None],
     kind: type,
 ) -> None:
-    jobs = {EntitiesWidget: threshold, ConsistentWidget: greys, ClassesWidget: brightness}
+    jobs = {EntitiesWidget: threshold, ClustersWidget: greys, ClassesWidget: brightness}
     job = {"segment": jobs[kind]} if kind in jobs else {}
 
     def open_and_close() -> ref[Any]:
@@ -142,7 +142,7 @@ def test_a_widget_that_is_closed_leaves_nothing(
     check_nothing_stays(viewer, open_and_close)
 
 
-@pytest.mark.parametrize("name", ["entities_widget", "consistent_widget", "classes_widget"])
+@pytest.mark.parametrize("name", ["entities_widget", "clusters_widget", "classes_widget"])
 def test_a_run_whose_result_is_removed_leaves_nothing(
     viewer: Any,
     image: Any,

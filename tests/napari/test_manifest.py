@@ -36,7 +36,7 @@ def test_every_widget_is_found_in_the_layers_menu(manifest: PluginManifest) -> N
     menus = manifest.contributions.menus
     found = {name: [entry.command for entry in entries] for name, entries in menus.items()}
     assert found == {
-        "napari/layers/segment": ["napari-kindred.entities", "napari-kindred.consistent"],
+        "napari/layers/segment": ["napari-kindred.entities", "napari-kindred.clusters"],
         "napari/layers/classify": ["napari-kindred.classes"],
         "napari/layers/measure": ["napari-kindred.compare"],
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_kindred.core.config import ConsistentConfig
+from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import finish
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure
@@ -78,7 +78,7 @@ def test_a_stack_of_planes_has_depths(cells: Segmentation, tmp_path: Path) -> No
 def test_clusters_have_a_row_per_cluster_and_one_for_each_in_each_frame(
     greys: Any, steps: np.ndarray, tmp_path: Path
 ) -> None:
-    result = finish(greys(steps, config=ConsistentConfig(n_clusters=3, axes="TYX")))
+    result = finish(greys(steps, config=ClusterConfig(n_clusters=3, axes="TYX")))
     assert result.table_per()["index"].tolist() == [1, 2, 3]
     rows = result.table_per("frame")
     assert rows[["frame", "index"]].to_numpy().tolist() == [
@@ -92,7 +92,7 @@ def test_clusters_have_a_row_per_cluster_and_one_for_each_in_each_frame(
 
 
 def test_what_was_edited_is_counted_anew(greys: Any, steps: np.ndarray) -> None:
-    result = finish(greys(steps, config=ConsistentConfig(n_clusters=3, axes="TYX")))
+    result = finish(greys(steps, config=ClusterConfig(n_clusters=3, axes="TYX")))
     result.provenance["edited"] = {"labels": [2], "frames": [0]}
     result.labels[0] = 2
     rows = result.table_per("frame")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.class_configs import ClassesConfig, TeachConfig
-from ..core.config import ConsistentConfig, EntityConfig
+from ..core.config import ClusterConfig, EntityConfig
 from ..core.errors import InputError, OutputError
 from ..core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 from .flags import Config, config_of
@@ -84,11 +84,11 @@ def _work(given: argparse.Namespace, task: Task[Any]) -> Outcome:
         return batch.process_folder(source, out, task, bar.report, given.overwrite, given.resume)
 
 
-def consistent(given: argparse.Namespace) -> int:
+def clusters(given: argparse.Namespace) -> int:
     """Cluster a movie."""
     from . import movies
 
-    config = config_of(given, ConsistentConfig)
+    config = config_of(given, ClusterConfig)
     for path in filter(None, (given.input, given.model)):
         _check_there(path)
     with Bar() as bar:

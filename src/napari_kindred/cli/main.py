@@ -13,7 +13,7 @@ from typing import Any
 
 from .._version import __version__
 from ..core.class_configs import ClassesConfig, TeachConfig
-from ..core.config import ConsistentConfig, EntityConfig
+from ..core.config import ClusterConfig, EntityConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
 from ..core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
 from . import commands as run
@@ -139,10 +139,10 @@ def _add_method(commands: Any, name: str, about: str, more: str) -> argparse.Arg
     return command
 
 
-def _add_consistent(commands: Any) -> None:
+def _add_clusters(commands: Any) -> None:
     command = _add_method(
         commands,
-        "consistent",
+        "clusters",
         "give the same kind of thing the same label in every frame of a movie",
         "A folder is one movie, its images taken in the order of their names.",
     )
@@ -175,8 +175,8 @@ def _add_consistent(commands: Any) -> None:
         metavar="LABEL,…",
         help="make these clusters background; labels as they are at the level that is written",
     )
-    add_flags(command, ConsistentConfig)
-    command.set_defaults(command=run.consistent)
+    add_flags(command, ClusterConfig)
+    command.set_defaults(command=run.clusters)
 
 
 def _add_classes(commands: Any) -> None:
@@ -293,7 +293,7 @@ def _add_info(commands: Any) -> None:
 COMMANDS = (
     _add_demo,
     _add_entities,
-    _add_consistent,
+    _add_clusters,
     _add_classes,
     _add_teach,
     _add_train,

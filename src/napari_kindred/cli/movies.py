@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..clusters.result import ClusterSegmentation
-    from ..core.config import ConsistentConfig
+    from ..core.config import ClusterConfig
     from ..core.events import Event, Partial
     from ..images.stack import ImageStack
 
@@ -155,22 +155,22 @@ class MovieSoFar:
 
 
 class ClusterTask(Task["ClusterSegmentation"]):
-    """The same kind, the same label, in all frames; takes a :class:`.ConsistentConfig`.
+    """The same kind, the same label, in all frames; takes a :class:`.ClusterConfig`.
 
     Parameters
     ----------
-    config : ConsistentConfig
+    config : ClusterConfig
     model : Path, optional
         A saved model that labels the frames, instead of clustering them.
     scheduler : optional
         Who encodes the frames; see :func:`.dask_cluster.open_workers`.
     """
 
-    method = "consistent"
-    config: ConsistentConfig
+    method = "clusters"
+    config: ClusterConfig
 
     def __init__(
-        self, config: ConsistentConfig, model: Path | None = None, scheduler: Any = None
+        self, config: ClusterConfig, model: Path | None = None, scheduler: Any = None
     ) -> None:
         super().__init__(config, scheduler)
         self.model = model
@@ -221,7 +221,7 @@ class MovieOutcome:
 def cluster_file(
     source: Path,
     out: Path,
-    config: ConsistentConfig,
+    config: ClusterConfig,
     report: Report,
     *,
     overwrite: bool = False,
@@ -241,7 +241,7 @@ def cluster_file(
         order of their names.
     out : Path
         ``NAME.ome.zarr`` or ``NAME.tif``; a folder gets a TIFF of the movie's name.
-    config : ConsistentConfig
+    config : ClusterConfig
     report : callable
         Told every event.
     overwrite : bool

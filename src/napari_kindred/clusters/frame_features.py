@@ -23,7 +23,7 @@ from ..models.feature_cache import content_of, key_of
 from .kmeans import Basis
 
 if TYPE_CHECKING:
-    from ..core.config import ConsistentConfig
+    from ..core.config import ClusterConfig
     from ..core.events import Notice, Progress
     from ..encoders.base import Encoder
     from ..models.feature_cache import FeatureCache
@@ -61,7 +61,7 @@ class Encoding:
     embedding: bool
 
     @classmethod
-    def of(cls, config: ConsistentConfig) -> Encoding:
+    def of(cls, config: ClusterConfig) -> Encoding:
         """Return what a config says of it; ``tile`` is smaller where memory is short."""
         budget = memory_budget(config.memory, select(config.device))
         smallest = min(SMALLEST_TILE, config.tile)

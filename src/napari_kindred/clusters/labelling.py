@@ -12,7 +12,7 @@ from .refine import refine_edges, refine_none
 from .refine_sam import refine_decoder
 
 if TYPE_CHECKING:
-    from ..core.config import ConsistentConfig
+    from ..core.config import ClusterConfig
     from ..encoders.base import MaskDecoder
     from .model import HierarchicalClustering
 
@@ -24,7 +24,7 @@ class Labeller:
     ----------
     model : HierarchicalClustering
         Fitted.
-    config : ConsistentConfig
+    config : ClusterConfig
     decoder : MaskDecoder or None
         Of the encoder, for ``refinement="decoder"``.
     fitted_here : bool
@@ -34,7 +34,7 @@ class Labeller:
     def __init__(
         self,
         model: HierarchicalClustering,
-        config: ConsistentConfig,
+        config: ClusterConfig,
         decoder: MaskDecoder | None = None,
         fitted_here: bool = True,
     ) -> None:

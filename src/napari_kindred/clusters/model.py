@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from ..core.config import ConsistentConfig
+from ..core.config import ClusterConfig
 from ..core.errors import InputError
 from ..results.atomic import plain
 from . import kmeans as latent
@@ -143,7 +143,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Forget everything, and check the parameters."""
-        ConsistentConfig(**plain(self.get_params()))  # whose names and limits are the same
+        ClusterConfig(**plain(self.get_params()))  # whose names and limits are the same
         self.basis_: Basis | None = None
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from ..compute.workers import Job, Workers
-    from ..core.config import ConsistentConfig
+    from ..core.config import ClusterConfig
     from ..encoders.base import Encoder
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
@@ -48,7 +48,7 @@ class Run:
     Parameters
     ----------
     frames : ImageStack
-    config : ConsistentConfig
+    config : ClusterConfig
     workers : Workers
         Who encodes.
 
@@ -64,7 +64,7 @@ class Run:
     encoder: Encoder
     lookup: FeatureLookup
 
-    def __init__(self, frames: ImageStack, config: ConsistentConfig, workers: Workers) -> None:
+    def __init__(self, frames: ImageStack, config: ClusterConfig, workers: Workers) -> None:
         self.frames, self.config, self.workers = frames, config, workers
         self.how = Encoding.of(config)
         self.indices = list(frames.indices())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
 from ..core.background import iter_in_background
-from ..core.config import ConsistentConfig
+from ..core.config import ClusterConfig
 from ..core.events import Event, finish
 from ..core.options import must_be, with_options
 from ..images.stack import ImageStack
@@ -34,7 +34,7 @@ _ESTIMATOR = (
 )  # fmt: skip
 
 
-def make_model(config: ConsistentConfig) -> HierarchicalClustering:
+def make_model(config: ClusterConfig) -> HierarchicalClustering:
     """Return the estimator, not fitted, that a config describes."""
     return HierarchicalClustering(**{name: getattr(config, name) for name in _ESTIMATOR})
 
@@ -42,7 +42,7 @@ def make_model(config: ConsistentConfig) -> HierarchicalClustering:
 def iter_cluster_stack(
     image: Any,
     *,
-    config: ConsistentConfig | None = None,
+    config: ClusterConfig | None = None,
     model: HierarchicalClustering | str | Path | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
@@ -67,7 +67,7 @@ def iter_cluster_stack(
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
     """
     start = time.perf_counter()
-    config = with_options(ConsistentConfig, config, options)
+    config = with_options(ClusterConfig, config, options)
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     with (
         open_workers(scheduler, config.device) as workers,
@@ -96,7 +96,7 @@ def iter_cluster_stack(
             yield from run.encode_all(fitted)
         assembly = yield from run.label(fitted, fitted_here=given is None)
     facts = provenance(
-        method="consistent",
+        method="clusters",
         config=config,
         frames=frames,
         weights={"name": config.encoder, "sha256": run.encoder.sha256},
@@ -114,7 +114,7 @@ def iter_cluster_stack(
 def cluster_stack(
     image: Any,
     *,
-    config: ConsistentConfig | None = None,
+    config: ClusterConfig | None = None,
     model: HierarchicalClustering | str | Path | None = None,
     cache: FeatureCache | None = None,
     metadata_axes: str | None = None,
@@ -131,7 +131,7 @@ def cluster_stack(
     image : array-like
         numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
         float; ``TYX``, ``TCYX``, ``ZYX``, ``YX`` or with RGB(A) samples.
-    config : ConsistentConfig, optional
+    config : ClusterConfig, optional
         All options at once.
     model : HierarchicalClustering or path, optional
         A fitted model: nothing is clustered, frames are labelled by its stored clusters.  For new
@@ -147,7 +147,7 @@ def cluster_stack(
         cluster, by the address of its scheduler, its scheduler file, or a client.  Clusters are
         found here, and the labels are the same.
     **options
-        Single fields of :class:`~napari_kindred.core.config.ConsistentConfig`, for example
+        Single fields of :class:`~napari_kindred.core.config.ClusterConfig`, for example
         ``axes="TYX"``, ``n_clusters=8``, ``encoder="efficientnet"``.
 
     Returns

@@ -111,7 +111,7 @@ class EntityConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsistentConfig:
+class ClusterConfig:
     """Options of :func:`napari_kindred.cluster_stack`; every default works untouched."""
 
     axes: str | None = inherited(EntityConfig, "axes", None)

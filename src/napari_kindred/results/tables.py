@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .segmentation import Segmentation
 
-THING = {"entities": "entity", "consistent": "cluster", "classes": "class"}
+THING = {"entities": "entity", "clusters": "cluster", "classes": "class"}
 """What a row of a method's own table stands for."""
 
 SHORT = {

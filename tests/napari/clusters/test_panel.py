@@ -10,15 +10,15 @@ import pytest
 from napari_kindred._napari.clusters.layer import clusters_of
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ClustersWidget
 
 
 @pytest.fixture
-def widget(consistent_widget: ConsistentWidget) -> ConsistentWidget:
-    return consistent_widget
+def widget(clusters_widget: ClustersWidget) -> ClustersWidget:
+    return clusters_widget
 
 
-def test_without_clusters_there_is_nothing_to_change(widget: ConsistentWidget) -> None:
+def test_without_clusters_there_is_nothing_to_change(widget: ClustersWidget) -> None:
     assert widget.panel.native.isHidden()
     assert widget.more.native.isHidden()
     widget.start_applying()
@@ -27,7 +27,7 @@ def test_without_clusters_there_is_nothing_to_change(widget: ConsistentWidget) -
 
 
 def test_the_slider_shows_the_movie_with_more_or_fewer_clusters(
-    viewer: Any, widget: ConsistentWidget, run: Any, until: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, until: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -45,7 +45,7 @@ def test_the_slider_shows_the_movie_with_more_or_fewer_clusters(
 
 
 def test_a_name_is_in_the_features_and_stays_where_its_cluster_stays(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -72,7 +72,7 @@ def test_a_name_is_in_the_features_and_stays_where_its_cluster_stays(
 
 
 def test_the_list_of_clusters_keeps_its_order_and_shows_their_colours(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -90,7 +90,7 @@ def test_the_list_of_clusters_keeps_its_order_and_shows_their_colours(
 
 
 def test_the_cluster_selected_in_the_picture_is_the_one_that_is_changed(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -104,7 +104,7 @@ def test_the_cluster_selected_in_the_picture_is_the_one_that_is_changed(
 
 
 def test_colours_stay_with_their_clusters_when_others_split(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -129,7 +129,7 @@ def test_colours_stay_with_their_clusters_when_others_split(
 
 
 def test_background_is_label_0_until_it_is_brought_back(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -149,7 +149,7 @@ def test_background_is_label_0_until_it_is_brought_back(
 
 
 def test_what_was_painted_is_kept_before_the_movie_is_labelled_anew(
-    viewer: Any, labels_layers: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, labels_layers: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
@@ -168,7 +168,7 @@ def test_what_was_painted_is_kept_before_the_movie_is_labelled_anew(
 
 
 def test_the_panel_follows_the_selected_layer(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, name="a", axis_labels=("t", "y", "x"))
     first = run()
@@ -184,7 +184,7 @@ def test_the_panel_follows_the_selected_layer(
 
 
 def test_a_copy_of_the_layer_is_changed_by_itself(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
@@ -198,7 +198,7 @@ def test_a_copy_of_the_layer_is_changed_by_itself(
 
 
 def test_a_movie_with_channels_gets_labels_that_lie_on_it_at_every_level(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     both = np.stack([np.zeros_like(steps), steps], axis=1)
     viewer.add_image(both, axis_labels=("t", "c", "y", "x"))

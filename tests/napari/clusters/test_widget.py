@@ -11,19 +11,19 @@ import pytest
 
 import napari_kindred
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred.core.config import ConsistentConfig
+from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.events import Progress, finish
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ClustersWidget
 
 
 @pytest.fixture
-def widget(consistent_widget: ConsistentWidget) -> ConsistentWidget:
-    return consistent_widget
+def widget(clusters_widget: ClustersWidget) -> ClustersWidget:
+    return clusters_widget
 
 
-def type_into(widget: ConsistentWidget, name: str) -> None:
+def type_into(widget: ClustersWidget, name: str) -> None:
     box = widget.encoder.choice.native
     box.setEditText(name)
     box.lineEdit().editingFinished.emit()
@@ -33,7 +33,7 @@ def type_into(widget: ConsistentWidget, name: str) -> None:
 
 
 def test_the_encoder_is_shown_with_licence_and_whereabouts(
-    viewer: Any, widget: ConsistentWidget, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     assert widget.encoder.choice.value == "kindred"
@@ -45,7 +45,7 @@ def test_the_encoder_is_shown_with_licence_and_whereabouts(
 
 
 def test_an_encoder_that_there_is_not_turns_red_and_run_is_off(
-    viewer: Any, widget: ConsistentWidget, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     for name in ("nonsense", "/nowhere/sam.pth"):
@@ -59,7 +59,7 @@ def test_an_encoder_that_there_is_not_turns_red_and_run_is_off(
 
 
 def test_a_name_that_a_large_library_knows_is_looked_up_beside_the_window(
-    viewer: Any, widget: ConsistentWidget, until: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, until: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     type_into(widget, "timm:no_such_model")
@@ -71,11 +71,11 @@ def test_a_name_that_a_large_library_knows_is_looked_up_beside_the_window(
 
 
 def test_clusters_are_a_number_or_auto(
-    viewer: Any, widget: ConsistentWidget, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     entry = widget.form.inputs["n_clusters"]
-    for text, value in (("7", 7), ("auto", "auto"), ("", ConsistentConfig().n_clusters)):
+    for text, value in (("7", 7), ("auto", "auto"), ("", ClusterConfig().n_clusters)):
         entry.value = text
         assert widget.check().n_clusters == value
     for text in ("1", "some", "2.5"):
@@ -88,7 +88,7 @@ def test_clusters_are_a_number_or_auto(
 
 
 def test_the_result_is_a_layer_on_the_image_with_a_row_per_cluster(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     image = viewer.add_image(
         steps, name="cells", scale=(1, 0.5, 0.25), translate=(0, 10, 20), axis_labels=tuple("tyx")
@@ -112,7 +112,7 @@ def test_the_result_is_a_layer_on_the_image_with_a_row_per_cluster(
 def test_frames_appear_while_it_works_and_again_with_their_final_labels(
     viewer: Any,
     labels_layers: Any,
-    widget: ConsistentWidget,
+    widget: ClustersWidget,
     greys: Any,
     until: Any,
     steps: np.ndarray,
@@ -142,7 +142,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def begun(viewer: Any, widget: ConsistentWidget, steps: np.ndarray, clock: list[float]) -> Any:
+def begun(viewer: Any, widget: ClustersWidget, steps: np.ndarray, clock: list[float]) -> Any:
     """A run that begins when the clock shows 0."""
     image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
     return widget.run_of(image, widget.known, widget.check())
@@ -166,7 +166,7 @@ def test_the_time_left_does_not_count_what_was_known(begun: Any, clock: list[flo
 def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
     viewer: Any,
     labels_layers: Any,
-    widget: ConsistentWidget,
+    widget: ClustersWidget,
     greys: Any,
     until: Any,
     steps: np.ndarray,
@@ -191,7 +191,7 @@ def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
 def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
     viewer: Any,
     labels_layers: Any,
-    widget: ConsistentWidget,
+    widget: ClustersWidget,
     greys: Any,
     until: Any,
     steps: np.ndarray,
@@ -209,7 +209,7 @@ def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
 
 
 def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
-    viewer: Any, widget: ConsistentWidget, greys: Any, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, greys: Any, run: Any, steps: np.ndarray
 ) -> None:
     greys.errors[3] = RuntimeError("CUDA out of memory")
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
@@ -222,7 +222,7 @@ def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
 
 
 def test_the_image_shows_through_and_an_earlier_result_gives_way(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     other = viewer.add_labels(np.ones(steps.shape, int), name="my own")
@@ -235,7 +235,7 @@ def test_the_image_shows_through_and_an_earlier_result_gives_way(
 def test_the_preview_has_the_colours_of_the_result(
     viewer: Any,
     labels_layers: Any,
-    widget: ConsistentWidget,
+    widget: ClustersWidget,
     greys: Any,
     until: Any,
     steps: np.ndarray,
@@ -253,7 +253,7 @@ def test_the_preview_has_the_colours_of_the_result(
 
 
 def test_all_of_it_fits_a_small_screen(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(
         steps, name="a movie with a rather long name of forty", axis_labels=tuple("tyx")
@@ -265,7 +265,7 @@ def test_all_of_it_fits_a_small_screen(
 
 
 def test_another_image_is_labelled_by_the_same_clusters_names_and_colours(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
 ) -> None:
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
@@ -287,7 +287,7 @@ def test_another_image_is_labelled_by_the_same_clusters_names_and_colours(
 
 
 def test_a_saved_model_labels_another_movie(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray, tmp_path: Path
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, tmp_path: Path
 ) -> None:
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
@@ -303,7 +303,7 @@ def test_a_saved_model_labels_another_movie(
 
 
 def test_a_place_where_nothing_can_be_saved_is_named(
-    viewer: Any, widget: ConsistentWidget, run: Any, steps: np.ndarray, tmp_path: Path
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, tmp_path: Path
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     run()
@@ -316,7 +316,7 @@ def test_a_place_where_nothing_can_be_saved_is_named(
 @pytest.mark.parametrize("what", ["as it came", "changed", "applied"])
 def test_the_copied_code_runs_and_computes_the_same_labels(
     viewer: Any,
-    widget: ConsistentWidget,
+    widget: ClustersWidget,
     greys: Any,
     run: Any,
     steps: np.ndarray,
@@ -325,7 +325,7 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     what: str,
 ) -> None:
     def cluster_stack(image: Any, model: Any = None, **options: Any) -> Any:
-        return finish(greys(image, config=ConsistentConfig(**options), model=model))
+        return finish(greys(image, config=ClusterConfig(**options), model=model))
 
     monkeypatch.setattr(napari_kindred, "cluster_stack", cluster_stack, raising=False)
     viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))

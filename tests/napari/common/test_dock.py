@@ -79,7 +79,7 @@ def test_keys_work_on_the_tab_in_front(
         dock.raise_()
         until(lambda: in_front(dock))  # noqa: B023 - asked at once
         qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert started == ["EntitiesWidget", "ConsistentWidget"]
+    assert started == ["EntitiesWidget", "ClustersWidget"]
 
 
 def test_a_widget_that_is_shown_before_it_has_a_dock_still_becomes_a_tab(

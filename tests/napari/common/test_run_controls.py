@@ -14,7 +14,7 @@ from napari_kindred._napari.common.layers import KEY
 from napari_kindred.core.events import Event, Notice
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
 
@@ -48,10 +48,10 @@ def halfway(
 
 
 @pytest.fixture
-def waiting(halfway: Any, consistent_widget: ConsistentWidget) -> ConsistentWidget:
+def waiting(halfway: Any, clusters_widget: ClustersWidget) -> ClustersWidget:
     """Another widget, in which Run was pressed meanwhile."""
-    consistent_widget.run.native.click()
-    return consistent_widget
+    clusters_widget.run.native.click()
+    return clusters_widget
 
 
 class Deaf:
@@ -80,7 +80,7 @@ def deaf(widget: EntitiesWidget) -> Generator[Deaf]:
 
 
 def test_a_second_run_waits_for_the_first_and_then_begins(
-    waiting: ConsistentWidget,
+    waiting: ClustersWidget,
     viewer: Any,
     widget: EntitiesWidget,
     gate: threading.Event,
@@ -99,7 +99,7 @@ def test_a_second_run_waits_for_the_first_and_then_begins(
 
 
 def test_a_run_that_waits_can_be_cancelled_and_the_first_goes_on(
-    waiting: ConsistentWidget, viewer: Any, widget: EntitiesWidget, gate: Any, until: Any
+    waiting: ClustersWidget, viewer: Any, widget: EntitiesWidget, gate: Any, until: Any
 ) -> None:
     waiting.cancel.native.click()
     assert waiting.run.enabled
@@ -111,7 +111,7 @@ def test_a_run_that_waits_can_be_cancelled_and_the_first_goes_on(
 
 
 def test_cancelling_the_first_lets_the_second_begin(
-    waiting: ConsistentWidget, widget: EntitiesWidget, until: Any
+    waiting: ClustersWidget, widget: EntitiesWidget, until: Any
 ) -> None:
     widget.cancel.native.click()
     until(lambda: waiting.run.enabled)

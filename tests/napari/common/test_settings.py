@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QDialog
 
 import napari_kindred
 from napari_kindred._napari.classes.widget import ClassesWidget
-from napari_kindred._napari.clusters.widget import ConsistentWidget
+from napari_kindred._napari.clusters.widget import ClustersWidget
 from napari_kindred._napari.common.saved_options import DAMAGED, load_options, place
 from napari_kindred._napari.common.settings import DAMAGED as DAMAGED_SETTINGS
 from napari_kindred._napari.common.settings import apply_settings
@@ -127,7 +127,7 @@ def test_options_are_remembered_for_each_method_by_itself(
     viewer: Any, options: Any, widget: EntitiesWidget, greys: Any
 ) -> None:
     options(json.dumps({"Clusters": {"encoder": "efficientnet", "seed": 5}}))
-    again = ConsistentWidget(viewer, segment=greys)
+    again = ClustersWidget(viewer, segment=greys)
     viewer.add_image(np.zeros((4, 32, 32), np.uint8), axis_labels=("t", "y", "x"))
     assert again.encoder.choice.value == "efficientnet"
     again.reset_choices()

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 if TYPE_CHECKING:
-    from napari_kindred._napari.clusters.widget import ConsistentWidget
+    from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
 CTRL, ALT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.AltModifier
@@ -54,7 +54,7 @@ def test_run_and_cancel_have_keys_that_their_tooltips_tell(
 def test_the_keys_work_on_the_widget_that_was_used_last(
     viewer: Any,
     widget: EntitiesWidget,
-    consistent_widget: ConsistentWidget,
+    clusters_widget: ClustersWidget,
     press: Any,
     until: Any,
     movie: np.ndarray,
@@ -62,9 +62,9 @@ def test_the_keys_work_on_the_widget_that_was_used_last(
 ) -> None:
     viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
     press(Qt.Key.Key_Return, CTRL)
-    until(lambda: bool(labels_layers()) and not consistent_widget.controls.busy)
+    until(lambda: bool(labels_layers()) and not clusters_widget.controls.busy)
     assert [layer.name for layer in labels_layers()] == ["cells clusters"]
-    consistent_widget.native.parent().destroyOnClose()
+    clusters_widget.native.parent().destroyOnClose()
     press(Qt.Key.Key_Return, CTRL)
     until(lambda: len(labels_layers()) == 2 and not widget.controls.busy)
     assert labels_layers()[1].name == "cells entities"

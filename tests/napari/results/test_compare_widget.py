@@ -153,7 +153,7 @@ def test_what_cannot_be_compared_is_said_before_it_is_tried(
     assert not widget.compare.enabled
 
 
-@pytest.mark.parametrize("kinds", ["consistent", "classes"])
+@pytest.mark.parametrize("kinds", ["clusters", "classes"])
 def test_a_number_per_thing_beside_a_number_per_kind_is_told_of_before_and_after(
     viewer: Any, widget: CompareWidget, until: Callable[..., None], kinds: str
 ) -> None:

@@ -109,7 +109,7 @@ def test_the_copied_command_computes_the_same_entities(
     assert seen == [EntityConfig(axes="TYX", min_area=33, fill_holes=False)]
 
 
-@pytest.mark.parametrize("widget", ["consistent_widget"], indirect=True)
+@pytest.mark.parametrize("widget", ["clusters_widget"], indirect=True)
 @pytest.mark.parametrize("what", ["as it came", "changed", "applied"])
 def test_the_copied_command_computes_the_same_clusters(
     viewer: Any,

@@ -65,7 +65,7 @@ def result(viewer: Any, widget: Any, run: Any, request: pytest.FixtureRequest) -
         "units": ("s", "um", "um"),
     }
     kind = type(widget).__name__
-    name = {"EntitiesWidget": "movie", "ConsistentWidget": "steps", "ClassesWidget": "shaded"}[kind]
+    name = {"EntitiesWidget": "movie", "ClustersWidget": "steps", "ClassesWidget": "shaded"}[kind]
     viewer.add_image(request.getfixturevalue(name), name="cells", **placed)
     if name == "shaded":
         widget.names.names = ("bright", "dim")
@@ -74,7 +74,7 @@ def result(viewer: Any, widget: Any, run: Any, request: pytest.FixtureRequest) -
     return layer
 
 
-ALL = ["entities_widget", "consistent_widget", "classes_widget"]
+ALL = ["entities_widget", "clusters_widget", "classes_widget"]
 
 
 @pytest.mark.parametrize("widget", ALL, indirect=True)
@@ -89,7 +89,7 @@ def test_a_saved_layer_comes_back_with_table_names_colours_and_place(
     assert {key: after[key] for key in before} == json.loads(json.dumps(before))
 
 
-@pytest.mark.parametrize("widget", ["consistent_widget"], indirect=True)
+@pytest.mark.parametrize("widget", ["clusters_widget"], indirect=True)
 def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
     viewer: Any, result: Labels, widget: Any, tmp_path: Path
 ) -> None:

@@ -187,7 +187,7 @@ def test_layers_of_others_are_left_alone(viewer_model: ViewerModel) -> None:
 # -- clusters and classes ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["consistent_widget", "classes_widget"])
+@pytest.mark.parametrize("name", ["clusters_widget", "classes_widget"])
 def test_the_rows_of_clusters_and_classes_follow_too(
     shades: Any,
     request: pytest.FixtureRequest,
@@ -196,7 +196,7 @@ def test_the_rows_of_clusters_and_classes_follow_too(
 ) -> None:
     widget = request.getfixturevalue(name)
     viewer = request.getfixturevalue("viewer")
-    image = request.getfixturevalue("steps" if name == "consistent_widget" else "shaded")
+    image = request.getfixturevalue("steps" if name == "clusters_widget" else "shaded")
     viewer.add_image(image, name="image", axis_labels=("t", "y", "x"))
     if name == "classes_widget":
         widget.names.names = ("bright", "dim")
@@ -212,7 +212,7 @@ def test_the_rows_of_clusters_and_classes_follow_too(
         label: int((data == label).sum()) for label in np.unique(data[data > 0])
     }
     np.testing.assert_allclose(rows["share"], rows["area"] / data.size)
-    if name == "consistent_widget":
+    if name == "clusters_widget":
         for label in rows.index:
             there = [frame for frame in range(len(data)) if (data[frame] == label).any()]
             found = rows.loc[label, ["first_frame", "last_frame", "frames"]].tolist()

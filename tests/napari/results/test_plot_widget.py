@@ -44,7 +44,7 @@ def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
     until(lambda: keep.plot.chart.curves[0].values.tolist() == [6, 5, 6, 5])
 
 
-@pytest.mark.parametrize("widget", ["consistent_widget"], indirect=True)
+@pytest.mark.parametrize("widget", ["clusters_widget"], indirect=True)
 def test_the_areas_of_clusters_are_plotted_in_their_colours(
     viewer: Any, widget: Any, run: Any, until: Any, steps: np.ndarray
 ) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ...clusters.result import ClusterSegmentation
-    from ...core.config import ConsistentConfig
+    from ...core.config import ClusterConfig
     from ...core.events import Partial
     from ...results.segmentation import Segmentation
     from ..common.layers import LayerImage
@@ -72,7 +72,7 @@ class ClusterRun(Run):
         Path of the saved model that labels the image, if there is one.
     """
 
-    method = "consistent"
+    method = "clusters"
     suffix = "clusters"
     stages: ClassVar[Mapping[str, str]] = {
         "looking": "Taking a first look at the movie",
@@ -85,7 +85,7 @@ class ClusterRun(Run):
         viewer: ViewerModel,
         layer: Image,
         image: LayerImage,
-        config: ConsistentConfig,
+        config: ClusterConfig,
         source: Clusters | None = None,
         model: str = "",
     ) -> None:

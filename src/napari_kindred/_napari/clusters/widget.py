@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FileEdit, PushButton
 from qtpy.QtWidgets import QFileDialog
 
-from ...core.config import ConsistentConfig
+from ...core.config import ClusterConfig
 from ...core.errors import KindredError, OptionError
 from ..common.encoder_input import EncoderInput
 from ..common.form import labelled, row
@@ -42,7 +42,7 @@ def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]
     return iter_cluster_stack(*args, **options)
 
 
-class ConsistentWidget(MethodWidget):
+class ClustersWidget(MethodWidget):
     """Clusters a movie, and lets the clusters be split, merged, named and used elsewhere.
 
     Parameters
@@ -53,7 +53,7 @@ class ConsistentWidget(MethodWidget):
         :func:`napari_kindred.iter_cluster_stack` when left out.
     """
 
-    config_class = ConsistentConfig
+    config_class = ClusterConfig
     left_out = ("axes", "channel", "encoder")
     title = "Clusters"
     run_tip = "Cluster the movie into a new Labels layer."
@@ -115,7 +115,7 @@ class ConsistentWidget(MethodWidget):
     def restore(self, options: Mapping[str, Any]) -> None:
         """Enter options of an earlier run; see :class:`MethodWidget`."""
         super().restore(options)
-        self.encoder.choose(str(options.get("encoder", ConsistentConfig().encoder)))
+        self.encoder.choose(str(options.get("encoder", ClusterConfig().encoder)))
 
     def check(self, *_: Any) -> Any:
         """Check every entry; see :class:`MethodWidget`."""
@@ -148,13 +148,13 @@ class ConsistentWidget(MethodWidget):
     # -- running ---------------------------------------------------------------------------
 
     def job_of(
-        self, data: Any, config: ConsistentConfig
+        self, data: Any, config: ClusterConfig
     ) -> Callable[[], Generator[Event, None, Segmentation]]:
         """Return what starts a job; see :class:`MethodWidget`."""
         segment, model = self._segment, self._model_path()
         return lambda: segment(data, config=config, **({"model": model} if model else {}))
 
-    def run_of(self, layer: Image, image: LayerImage, config: ConsistentConfig) -> ClusterRun:
+    def run_of(self, layer: Image, image: LayerImage, config: ClusterConfig) -> ClusterRun:
         """Return what shows a job; see :class:`MethodWidget`."""
         return ClusterRun(self._viewer, layer, image, config, model=self._model_path())
 
@@ -208,7 +208,7 @@ class ConsistentWidget(MethodWidget):
         self.controls.show_message(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
 
 
-def fitting(config: ConsistentConfig, model: HierarchicalClustering) -> ConsistentConfig:
+def fitting(config: ClusterConfig, model: HierarchicalClustering) -> ClusterConfig:
     """Return the config with the latent space that a model was made in."""
     made = {"encoder": model.encoder_.get("name"), "stride": model.encoder_.get("stride")}
     (stride,) = (item for item in fields(config) if item.name == "stride")

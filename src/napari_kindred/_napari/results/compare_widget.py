@@ -289,7 +289,7 @@ class CompareWidget(Container):
 def _unlike(first: Any, second: Any) -> str:
     """Return what to know of a result with a number per thing beside one with a number per kind."""
     methods = [layer.metadata.get(KEY, {}).get("method") for layer in (first, second)]
-    if "entities" not in methods or not set(methods) & {"consistent", "classes"}:
+    if "entities" not in methods or not set(methods) & {"clusters", "classes"}:
         return ""
     each, kinds = (first, second) if methods[0] == "entities" else (second, first)
     return (

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ...classes.result import ClassSegmentation
     from ...clusters.result import ClusterSegmentation
 
-SUFFIXES = {"entities": "entities", "consistent": "clusters", "classes": "classes"}
+SUFFIXES = {"entities": "entities", "clusters": "clusters", "classes": "classes"}
 """What the name of a layer adds to that of the image, by method."""
 
 PLACED = ("translate", "rotate", "shear", "affine", "opacity", "name")
@@ -214,7 +214,7 @@ def _load(path: Path) -> Segmentation:
     facts = read_about(path)
     method = None if "edited" in facts else facts.get("method")
     found: Segmentation | None = None
-    if method == "consistent":
+    if method == "clusters":
         from ...clusters.result import load_clusters
 
         found = load_clusters(path)
@@ -244,7 +244,7 @@ def _colormap(result: Segmentation, look: Mapping[str, Any], method: str) -> Any
         colours = dict(zip(result.table["index"], result.table["colour"], strict=True))
     if colours:
         return class_layers.colormap(colours)
-    return clusters.colormap() if method == "consistent" else None
+    return clusters.colormap() if method == "clusters" else None
 
 
 def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def command_for(
         Further arguments.
     """
     path = image.file.path
-    whole = path is not None and (is_image(path) or method == "consistent")
+    whole = path is not None and (is_image(path) or method == "clusters")
     if path is None or not whole:
         return Command(
             fault=f"{image.name!r} does not come from a file; save it with File ▸ Save Selected "
