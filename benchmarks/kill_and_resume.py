@@ -28,12 +28,12 @@ def one_run(out: str) -> None:
     """Cluster the movie in this process; print each frame that is encoded, keep the labels."""
     import numpy as np
 
-    from napari_kindred.clusters import pipeline as run
+    from napari_kindred.clusters import pipeline
     from napari_kindred.clusters.predict import iter_cluster_stack
     from napari_kindred.core.events import finish
     from napari_kindred.images.samples import open_sample
 
-    opened = run.open_encoder
+    opened = pipeline.open_encoder
 
     def counting(*arguments: Any, **options: Any) -> Any:
         encoder = opened(*arguments, **options)
@@ -48,7 +48,7 @@ def one_run(out: str) -> None:
         print("begun", flush=True)
         return encoder
 
-    run.open_encoder = counting
+    pipeline.open_encoder = counting
     result = finish(iter_cluster_stack(np.asarray(open_sample("nuclei").data), axes="TYX"))
     np.save(out, result.labels)
 

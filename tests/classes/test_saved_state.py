@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from cutting import from_dense
-from napari_kindred.classes import saved_state as seen_module
+from napari_kindred.classes import saved_state
 from napari_kindred.classes.classifiers import (
     Classifier,
     ClipMaskClassifier,
@@ -193,7 +193,7 @@ def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_
 ) -> None:
     fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     with monkeypatch.context() as patch:
-        patch.setattr(seen_module, "LARGEST", 2000)
+        patch.setattr(saved_state, "LARGEST", 2000)
         path = fresh.save(tmp_path / "much.ome.zarr")
     assert OBSERVATIONS not in zarr.open_group(path, mode="r")
     assert_changeless(load_classes(path), fresh, MUCH)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from napari_kindred.clusters import pipeline as run
+from napari_kindred.clusters import pipeline
 from napari_kindred.encoders.base import Tokens, projected
 
 
@@ -138,5 +138,5 @@ def by_grey(monkeypatch: pytest.MonkeyPatch) -> list[GreyEncoder]:
         opened.append(GreyEncoder(name, stride, device))
         return opened[-1]
 
-    monkeypatch.setattr(run, "open_encoder", open_grey)
+    monkeypatch.setattr(pipeline, "open_encoder", open_grey)
     return opened

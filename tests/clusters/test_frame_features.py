@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_kindred.clusters import pipeline as run
+from napari_kindred.clusters import pipeline
 from napari_kindred.clusters.frame_features import Encoding, encode_frame
 from napari_kindred.clusters.kmeans import fit_basis
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
@@ -212,7 +212,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 import torch
 from conftest import GreyEncoder
-from napari_kindred.clusters import pipeline as run
+from napari_kindred.clusters import pipeline
 from napari_kindred.clusters.predict import iter_cluster_stack
 from napari_kindred.core.events import Progress
 
@@ -262,7 +262,7 @@ def elsewhere(thing: Any) -> Any:
 
 def test_a_frame_can_be_encoded_elsewhere(noisy: np.ndarray, by_grey: Any) -> None:
     how = elsewhere(Encoding.of(ClusterConfig()))
-    encoder = run.open_encoder(how.encoder, stride=how.stride, device="cpu")
+    encoder = pipeline.open_encoder(how.encoder, stride=how.stride, device="cpu")
     pixels = noisy[0, ..., None] / np.float32(255)
     whole = finish(encode_frame(encoder, pixels, how, None))
     assert whole.tokens.shape == (24, 32, 6)

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
-from napari_kindred.clusters import kmeans as latent
+from napari_kindred.clusters import kmeans
 from napari_kindred.clusters.kmeans import (
     different,
     fit_basis,
@@ -58,8 +58,8 @@ def test_there_are_never_more_components_than_tokens_or_dimensions_allow(
 @pytest.mark.parametrize("count", [40, 4000])
 def test_a_basis_from_disk_gives_the_same_bits(count: int) -> None:
     tokens = np.random.default_rng(0).standard_normal((count, 96)).astype(np.float32)
-    basis = latent.fit_basis(tokens, 20)
-    again = latent.Basis(
+    basis = kmeans.fit_basis(tokens, 20)
+    again = kmeans.Basis(
         np.frombuffer(basis.mean.tobytes(), np.float32),
         np.frombuffer(basis.components.tobytes(), np.float32).reshape(basis.components.shape),
     )
@@ -198,7 +198,7 @@ def test_memberships_are_the_softmax_of_distances_over_the_temperature() -> None
 def test_means_are_those_of_each_label_over_all_frames(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(latent, "AT_ONCE", at_once)
+    monkeypatch.setattr(kmeans, "AT_ONCE", at_once)
     frames = [tokens_of(100, 6), tokens_of(37, 6)]
     labels = RANDOM.choice([0, 1, 3], 137)
     seen, sizes = means(frames, labels, 5)

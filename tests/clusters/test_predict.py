@@ -16,7 +16,7 @@ import torch
 import zarr
 from sklearn.metrics import adjusted_rand_score
 
-from napari_kindred.clusters import pipeline as run
+from napari_kindred.clusters import pipeline
 from napari_kindred.clusters import result as result_module
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
@@ -227,7 +227,7 @@ def spills(monkeypatch: pytest.MonkeyPatch) -> list[SpillFile]:
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(run, "SpillFile", Watched)
+    monkeypatch.setattr(pipeline, "SpillFile", Watched)
     return made
 
 

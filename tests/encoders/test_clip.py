@@ -14,8 +14,7 @@ from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
-from napari_kindred.models import download as downloads
-from napari_kindred.models import hub
+from napari_kindred.models import download, hub
 from napari_kindred.models.download import file_sha256
 
 TINY = {
@@ -45,7 +44,7 @@ def cache(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "urlopen", refuse)
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture

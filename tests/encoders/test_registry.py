@@ -9,11 +9,11 @@ import pytest
 
 from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.encoders.registry import describe_encoder, list_encoders, open_encoder
-from napari_kindred.models import download as downloads
+from napari_kindred.models import download
 
 
 def test_the_offline_ones_are_here_and_the_others_say_that_they_are_not(tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
     here = {info.name: info.here for info in list_encoders()}
     offline = ["kindred", "efficientnet", "kindred-sam"]
     assert [name for name, is_here in here.items() if is_here] == offline
@@ -28,7 +28,7 @@ def test_every_one_has_a_licence_and_says_what_it_is_for():
 
 
 def test_a_file_of_another_size_under_the_name_is_not_here(tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
     (tmp_path / "sam_vit_b_01ec64.pth").write_bytes(b"too short")
     assert not describe_encoder("sam_vit_b").here
 

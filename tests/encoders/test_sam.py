@@ -25,7 +25,7 @@ from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
-from napari_kindred.models import download as downloads
+from napari_kindred.models import download
 from napari_kindred.models.weights import WEIGHTS, Weights
 
 
@@ -245,10 +245,10 @@ def test_files_of_training_scripts_and_safetensors_are_read_too(sam, file, tmp_p
 
 
 def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
     entry = Weights(
         file.as_uri(),
-        downloads.file_sha256(file),
+        download.file_sha256(file),
         0,  # the publisher does not say how large it is
         "Apache-2.0",
         "a test",
@@ -264,8 +264,8 @@ def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monke
 
 @pytest.mark.parametrize("name", ["sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm"])
 def test_offline_it_says_which_file_to_put_where(name, tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(downloads, "urlopen", no_network)
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(download, "urlopen", no_network)
     with pytest.raises(WeightsError) as caught:
         open_encoder(name, device="cpu")
     assert WEIGHTS[name].source in str(caught.value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_kindred.core.events import finish
-from napari_kindred.entities import auto_scale as module
+from napari_kindred.entities import auto_scale
 from napari_kindred.entities.auto_scale import choose_scale, typical_diameter, window_slices
 
 
@@ -39,7 +39,7 @@ def honest(seen):
 def test_entities_come_to_the_size_that_the_network_likes(diameter, side):
     scale, seen = finish(choose_scale(discs(diameter, side), honest([])))
     assert seen == pytest.approx(diameter, rel=0.15)
-    assert scale == pytest.approx(min(module.TARGET / diameter, module.LARGEST), rel=0.15)
+    assert scale == pytest.approx(min(auto_scale.TARGET / diameter, auto_scale.LARGEST), rel=0.15)
 
 
 def test_a_good_size_is_left_alone_after_one_look():
@@ -68,7 +68,7 @@ def test_fragments_that_score_low_lose_against_whole_entities():
     scale, diameter = finish(choose_scale(np.ones((600, 600, 1), np.float32), segment))
     side = 2 * 30 / np.sqrt(np.pi)
     assert diameter == pytest.approx(side / 0.25)
-    assert scale == pytest.approx(module.TARGET / (side / 0.25), rel=0.01)
+    assert scale == pytest.approx(auto_scale.TARGET / (side / 0.25), rel=0.01)
 
 
 @pytest.mark.parametrize(("granules", "wanted"), [(False, 120), (True, 30)])
@@ -100,7 +100,7 @@ def test_the_window_lies_where_the_entities_are():
     mask = np.zeros((100, 100), bool)
     mask[80:95, 10:30] = True
     rows, columns = window_slices((4000, 4000), 1.0, mask)
-    assert rows.stop - rows.start == columns.stop - columns.start == module.LOOK
+    assert rows.stop - rows.start == columns.stop - columns.start == auto_scale.LOOK
     assert rows.start <= 80 * 40
     assert rows.stop >= 95 * 40
     assert columns.start <= 10 * 40 + 400

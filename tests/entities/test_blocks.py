@@ -15,9 +15,8 @@ from skimage.measure import label
 import napari_kindred as nk
 from napari_kindred.core.config import EntityConfig, NetworkConfig
 from napari_kindred.core.events import Notice, Partial, Progress, finish
-from napari_kindred.entities import blocks, frame
+from napari_kindred.entities import blocks, frame, stitching
 from napari_kindred.entities import segment as plane
-from napari_kindred.entities import stitching as joining
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.region_reader import PlaneSource
@@ -158,7 +157,7 @@ def test_blocks_may_come_in_any_order(bright):
     jobs = [finish(blocks.segment_block(source, p, bright[0], CONFIG, 1.0)) for p in places]
     results = []
     for order in (range(len(jobs)), np.random.default_rng(0).permutation(len(jobs))):
-        stitcher, plane = joining.BlockStitcher(places), np.zeros((200, 200), np.int32)
+        stitcher, plane = stitching.BlockStitcher(places), np.zeros((200, 200), np.int32)
         for number in order:
             plane[jobs[number].place.inner] = stitcher.add(jobs[number])
         lut, _ = stitcher.finish(ObjectFilter(None, 1.0, CONFIG))
@@ -171,11 +170,11 @@ def test_what_two_blocks_disagree_about_is_not_joined_beside_the_cut():
     first, second = np.zeros((2, 10, 16), np.int32)
     first[2:6, 2:6] = 1
     second[2:6, 5:8] = 7
-    overlap = joining.Overlap((slice(0, 10), slice(0, 16)), 1, 8)
-    assert joining.same_entities(first, second, overlap).tolist() == []
+    overlap = stitching.Overlap((slice(0, 10), slice(0, 16)), 1, 8)
+    assert stitching.same_entities(first, second, overlap).tolist() == []
     second[2:6, 3:6] = 7
     second[2:6, 6:8] = 0
-    assert joining.same_entities(first, second, overlap).tolist() == [[1, 7]]
+    assert stitching.same_entities(first, second, overlap).tolist() == [[1, 7]]
 
 
 def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_kindred.core.config import NetworkConfig
-from napari_kindred.entities import fused_layers as bands
+from napari_kindred.entities import fused_layers
 from napari_kindred.entities.fused_layers import Bands, in_bands, is_local, optimise_for_inference
 from napari_kindred.entities.network import EntityNetwork
 
@@ -18,7 +18,7 @@ from napari_kindred.entities.network import EntityNetwork
 @pytest.fixture(autouse=True)
 def narrow_bands(monkeypatch):
     """Let bands be narrow enough for small pictures to have several."""
-    monkeypatch.setattr(bands, "BAND", 1)
+    monkeypatch.setattr(fused_layers, "BAND", 1)
 
 
 def drawn(network, seed=0):
@@ -93,7 +93,7 @@ def test_the_entity_network_sees_the_same_in_bands(stride, rows, columns, monkey
     nn.init.normal_(network.head_out.weight, std=0.3)
     image, ready = picture(rows, columns), optimise_for_inference(network)
     found = maps_of(ready, image)
-    monkeypatch.setattr(bands, "BAND", 1 << 40)
+    monkeypatch.setattr(fused_layers, "BAND", 1 << 40)
     for one, two in zip(maps_of(network, image), found, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
 

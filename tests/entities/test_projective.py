@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_kindred.entities import projective as lines
+from napari_kindred.entities import projective
 
 
 def places(count, spread=30.0, seed=0):
@@ -20,7 +20,7 @@ def places(count, spread=30.0, seed=0):
 
 def test_cosine_of_equal_places_and_widths_is_one():
     where, widths = places(20)
-    cosines = lines.positional_cosines(where, widths, where, widths)
+    cosines = projective.positional_cosines(where, widths, where, widths)
     np.testing.assert_allclose(cosines.diagonal(), 1)
 
 
@@ -40,7 +40,7 @@ def test_cosines_are_those_of_gaussians_whose_feature_maps_are_integrated_numeri
     first, second = ((0.0, 1.0), 4.0), ((3.0, -2.0), 7.0)
     expected = (phi(*first) * phi(*second)).sum() * step**2
     (v, s), (u, r) = first, second
-    found = lines.positional_cosines(
+    found = projective.positional_cosines(
         torch.tensor([v]), torch.tensor([s]), torch.tensor([u]), torch.tensor([r])
     )
     assert found.item() == pytest.approx(expected, rel=1e-5)
@@ -50,7 +50,7 @@ def test_cosines_are_those_of_gaussians_whose_feature_maps_are_integrated_numeri
 def test_positional_cosines_are_those_of_vectors_in_some_space(spread):
     """That is, their matrix has no negative eigenvalue, whatever the places and widths."""
     where, widths = places(60, spread)
-    gram = lines.positional_cosines(where, widths, where, widths).numpy()
+    gram = projective.positional_cosines(where, widths, where, widths).numpy()
     np.testing.assert_allclose(gram, gram.T)
     assert np.linalg.eigvalsh(gram).min() > -1e-10
     assert gram.min() >= 0
@@ -60,26 +60,26 @@ def test_positional_cosines_are_those_of_vectors_in_some_space(spread):
 def test_cosines_fall_with_distance_and_with_unequal_widths():
     here, width = torch.zeros(1, 2), torch.tensor([5.0])
     there = torch.tensor([[0.0, 0.0], [0.0, 3.0], [4.0, 3.0], [30.0, 0.0]])
-    far = lines.positional_cosines(here, width, there, width.expand(4))[0]
+    far = projective.positional_cosines(here, width, there, width.expand(4))[0]
     assert (far.diff() < 0).all()
     assert far[-1] < 1e-6
-    unequal = lines.positional_cosines(here, width, here.expand(3, 2), torch.tensor([5.0, 10, 20]))[
-        0
-    ]
+    unequal = projective.positional_cosines(
+        here, width, here.expand(3, 2), torch.tensor([5.0, 10, 20])
+    )[0]
     assert (unequal.diff() < 0).all()
 
 
 def test_votes_at_45_degrees_are_where_the_constant_s_docstring_says():
     """A flat kernel of 45 degrees around an entity of diameter 40 reaches 0.29 diameters."""
-    width = torch.tensor([lines.WIDTH_PER_DIAMETER * 40])
+    width = torch.tensor([projective.WIDTH_PER_DIAMETER * 40])
     place = torch.tensor([[0.29 * 40, 0.0]])
-    cosine = lines.positional_cosines(place, width, torch.zeros(1, 2), width)
+    cosine = projective.positional_cosines(place, width, torch.zeros(1, 2), width)
     assert cosine.item() == pytest.approx(math.sqrt(0.5), abs=0.01)
 
 
 def test_kernel_width_doubles_with_the_diameter():
-    widths = lines.kernel_width(torch.tensor([0.0, 1.0, -1.0]))
-    expected = [lines.WIDTH_PER_DIAMETER * d for d in (24, 48, 12)]
+    widths = projective.kernel_width(torch.tensor([0.0, 1.0, -1.0]))
+    expected = [projective.WIDTH_PER_DIAMETER * d for d in (24, 48, 12)]
     np.testing.assert_allclose(widths, expected, rtol=1e-6)
 
 
@@ -87,9 +87,9 @@ def test_kernel_width_doubles_with_the_diameter():
 def test_fourier_lift_approximates_the_kernel_of_one_width_within_its_stated_error(frequencies):
     where = places(80, spread=10)[0].float()
     width = 8.0
-    lifted = lines.fourier_lift(where, torch.full((80,), -100.0), width, frequencies)
+    lifted = projective.fourier_lift(where, torch.full((80,), -100.0), width, frequencies)
     widths = torch.full((80,), width)
-    error = lifted @ lifted.T - lines.positional_cosines(where, widths, where, widths)
+    error = lifted @ lifted.T - projective.positional_cosines(where, widths, where, widths)
     assert lifted.shape == (80, 1 + 2 * frequencies)
     assert error.square().mean().sqrt() < frequencies**-0.5
     assert error.abs().max() < 5 * frequencies**-0.5
@@ -98,21 +98,21 @@ def test_fourier_lift_approximates_the_kernel_of_one_width_within_its_stated_err
 def test_lifted_features_have_unit_length_and_share_the_background_line():
     where = places(30)[0].float()
     logits = torch.linspace(-6, 6, 30)
-    lifted = lines.fourier_lift(where, logits, 5.0)
+    lifted = projective.fourier_lift(where, logits, 5.0)
     np.testing.assert_allclose(lifted.norm(dim=1), 1, rtol=1e-5)
     np.testing.assert_allclose(lifted[:, 0] ** 2, 1 / (1 + np.exp(-logits.numpy())), rtol=1e-5)
 
 
 def test_fourier_lift_is_the_same_for_the_same_seed_only():
     where, logits = places(5)[0].float(), torch.zeros(5)
-    first, again, other = (lines.fourier_lift(where, logits, 5.0, seed=s) for s in (1, 1, 2))
+    first, again, other = (projective.fourier_lift(where, logits, 5.0, seed=s) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 
 
 def test_squares_of_the_background_split_add_to_one_and_gradients_stay_finite():
     logit = torch.tensor([-200.0, -30, -1, 0, 0.7, 30, 200], requires_grad=True)
-    sine, cosine = lines.background_split(logit)
+    sine, cosine = projective.background_split(logit)
     np.testing.assert_allclose((sine**2 + cosine**2).detach(), 1, rtol=1e-6)
     expected = [math.sqrt(1 / (1 + math.exp(-x))) for x in logit.tolist()]
     np.testing.assert_allclose(sine.detach(), expected, rtol=1e-5, atol=1e-30)
@@ -131,7 +131,7 @@ def test_target_lines_do_not_depend_on_the_signs_of_features():
     features, ids, rng = entities()
     flipped = features * torch.from_numpy(rng.choice([-1.0, 1.0], (28, 1)))
     index = torch.from_numpy(ids)
-    one, two = (lines.target_lines(f, index, 3) for f in (features, flipped))
+    one, two = (projective.target_lines(f, index, 3) for f in (features, flipped))
     np.testing.assert_allclose((one * two).sum(1).abs(), 1, atol=1e-6)
     assert not torch.allclose(features, flipped)
 
@@ -139,17 +139,17 @@ def test_target_lines_do_not_depend_on_the_signs_of_features():
 def test_target_lines_do_not_depend_on_the_order_of_pixels():
     features, ids, rng = entities()
     order = rng.permutation(28)
-    one = lines.target_lines(features, torch.from_numpy(ids), 3)
-    two = lines.target_lines(features[order], torch.from_numpy(ids[order]), 3)
+    one = projective.target_lines(features, torch.from_numpy(ids), 3)
+    two = projective.target_lines(features[order], torch.from_numpy(ids[order]), 3)
     np.testing.assert_allclose((one * two).sum(1).abs(), 1, atol=1e-6)
 
 
 def test_means_by_id_are_the_means_and_zero_for_ids_without_a_pixel():
     values = torch.tensor([[1.0, 10], [3, 30], [5, 7]])
-    means = lines.means_by_id(values, torch.tensor([0, 0, 2]), 3)
+    means = projective.means_by_id(values, torch.tensor([0, 0, 2]), 3)
     assert means.tolist() == [[2, 20], [0, 0], [5, 7]]
 
 
 def test_unit_scales_to_length_one_and_leaves_zero_finite():
-    scaled = lines.unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    scaled = projective.unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(scaled, [[0.6, 0.8], [0, 0]], rtol=1e-6)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn import functional as F
 
-from napari_kindred.clusters import pipeline as run
+from napari_kindred.clusters import pipeline
 from napari_kindred.encoders.base import Tokens, projected
 from napari_kindred.entities.checkpoint import load_network
 
@@ -55,5 +55,7 @@ class Blurred:
 @pytest.fixture(scope="module")
 def blurred() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "open_encoder", lambda name, *, stride, device: Blurred(name, stride))
+        patch.setattr(
+            pipeline, "open_encoder", lambda name, *, stride, device: Blurred(name, stride)
+        )
         yield

@@ -21,7 +21,7 @@ from filelock import FileLock
 from safetensors.numpy import save
 
 from napari_kindred.core.errors import WeightsError
-from napari_kindred.models import download as downloads
+from napari_kindred.models import download
 from napari_kindred.models.weights import WEIGHTS, Weights, resolve
 
 CONTENT = save({"a": np.arange(5000, dtype="float32")})
@@ -119,7 +119,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Generator[Server]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -299,7 +299,7 @@ def test_a_full_disk_is_told_as_such_and_nothing_half_written_is_left(
     (cache / f"{NAME}.part").symlink_to("/dev/full")
     text = refusal(far)
     assert os.strerror(errno.ENOSPC) in text
-    assert downloads.CACHE_VARIABLE in text
+    assert download.CACHE_VARIABLE in text
     assert left(cache) == set()
     assert resolve(far).read_bytes() == CONTENT
 
@@ -308,7 +308,7 @@ def test_a_cache_that_cannot_be_made_is_told_with_the_way_to_another(
     far: str, cache: Path, server: Server
 ) -> None:
     cache.write_text("a file in the way")
-    assert downloads.CACHE_VARIABLE in refusal(far)
+    assert download.CACHE_VARIABLE in refusal(far)
     assert server.asked == []
 
 
@@ -323,7 +323,7 @@ def test_a_read_only_cache_is_told_with_the_way_to_another(
         patch.setattr(Path, call, refuse)
         text = refusal(far)
     assert "Read-only" in text
-    assert downloads.CACHE_VARIABLE in text
+    assert download.CACHE_VARIABLE in text
     assert resolve(far).read_bytes() == CONTENT
 
 

@@ -8,14 +8,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from napari_kindred.core.errors import WeightsError
-from napari_kindred.models import download as downloads
+from napari_kindred.models import download
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import WEIGHTS, Weights, cache_dir, read_header, resolve
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -130,7 +130,7 @@ def test_another_file_at_the_address_is_not_kept(
 
 def test_the_cache_folder_can_be_chosen(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir() == own_cache
-    monkeypatch.delenv(downloads.CACHE_VARIABLE)
+    monkeypatch.delenv(download.CACHE_VARIABLE)
     assert cache_dir().name == "napari-kindred"
 
 

@@ -14,7 +14,7 @@ import zarr
 
 from mute import MuteError
 from napari_kindred._napari.common import run as run_module
-from napari_kindred._napari.common import run_controls as run_bar
+from napari_kindred._napari.common import run_controls
 from napari_kindred._napari.common.layers import KEY
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_a_clock_that_jumps_shows_no_nonsense(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    show_message = run_bar.RunControls.show_message
+    show_message = run_controls.RunControls.show_message
     for step in (-3600.0, 1e12):
         clock = itertools.count(1e6, step)
         monkeypatch.setattr(run_module, "monotonic", lambda clock=clock: next(clock))
@@ -130,7 +130,7 @@ def test_a_clock_that_jumps_shows_no_nonsense(
             said.append(text)
             show_message(self, text, **more)
 
-        monkeypatch.setattr(run_bar.RunControls, "show_message", heard)
+        monkeypatch.setattr(run_controls.RunControls, "show_message", heard)
         viewer.add_image(movie, axis_labels=("t", "y", "x"))
         run()
         assert "Found" in widget.status.value

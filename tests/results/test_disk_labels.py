@@ -15,8 +15,7 @@ from ome_zarr_models.v05 import ImageLabel
 
 from napari_kindred.core.events import Partial
 from napari_kindred.images.stack import ImageStack, read_image
-from napari_kindred.results import disk_labels as growing
-from napari_kindred.results import segmentation as results
+from napari_kindred.results import disk_labels, segmentation
 from napari_kindred.results.segmentation import (
     Assembly,
     load_segmentation,
@@ -27,8 +26,8 @@ from napari_kindred.results.segmentation import (
 
 
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "IN_MEMORY", 1000)
-    monkeypatch.setattr(results, "room_for_labels", lambda *_: 1000)
+    monkeypatch.setattr(segmentation, "IN_MEMORY", 1000)
+    monkeypatch.setattr(segmentation, "room_for_labels", lambda *_: 1000)
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_where_nothing_can_be_written_labels_grow_in_the_temporary_folder(
     labels = make_labels((3, 40, 50), location=None)
     assert isinstance(labels, zarr.Array)
     assert tmp_path not in Path(labels.store.root).parents
-    assert growing.where(labels) == ""
+    assert disk_labels.where(labels) == ""
 
 
 def test_an_image_whose_place_is_unknown_has_its_labels_in_the_temporary_folder(

@@ -81,9 +81,9 @@ def iter_open_classifier(
 
 def _check_kinds(vocabulary: Any, clip: Any) -> None:
     """Refuse what is neither a vocabulary nor a CLIP, nor leads to one."""
-    from .vocabulary.vocabulary import Vocabulary as Kept
+    from .vocabulary.vocabulary import Vocabulary as VocabularyFile
 
-    if not isinstance(vocabulary, str | Path | Kept | None):
+    if not isinstance(vocabulary, str | Path | VocabularyFile | None):
         raise OptionError(
             f"vocabulary={shown(vocabulary)} must be a Vocabulary, the path of a file, or the name "
             "of a shipped one."
@@ -128,9 +128,9 @@ def _by_vocabulary(
     cache: FeatureCache | None,
 ) -> Classifier:
     if isinstance(vocabulary, str | Path):
-        from .vocabulary.vocabulary import Vocabulary as Kept
+        from .vocabulary.vocabulary import Vocabulary as VocabularyFile
 
-        vocabulary = Kept.load(vocabulary)
+        vocabulary = VocabularyFile.load(vocabulary)
     vocabulary.scores(np.zeros((0, vocabulary.head.dimension), np.float32), names)
     recipe = vocabulary.recipe
     if config.proposals not in ("auto", recipe.kind):

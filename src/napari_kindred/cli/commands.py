@@ -179,12 +179,12 @@ def train_classes(given: argparse.Namespace) -> int:
 
 def info(given: argparse.Namespace) -> int:
     """Print what is installed, or how a result came about; or empty the cache."""
-    from . import info as about
+    from . import info
 
     if given.clear_cache:
-        print(about.clear_cache())
+        print(info.clear_cache())
         return 0
-    for line in about.installed() if given.file is None else about.of_file(given.file):
+    for line in info.installed() if given.file is None else info.of_file(given.file):
         print(line)
     return 0
 

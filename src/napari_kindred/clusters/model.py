@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from ..core.config import ClusterConfig
 from ..core.errors import InputError
 from ..results.atomic import plain
-from . import kmeans as latent
+from . import kmeans
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .merge_tree import best_count, cut, grow_leaves, ward_merges
 from .prepass import as_tokens, fit_on_sample, flattened, halved, sample_places
@@ -163,7 +163,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Begin with components and reduced tokens (N, n) of :func:`.prepass.fit_on_sample`."""
         self.basis_, reduced = basis, tokens.astype(np.float32)
         fewest = 2 if self.n_clusters == "auto" else self.n_clusters
-        count = max(latent.different(reduced, self._local_count()), fewest)
+        count = max(kmeans.different(reduced, self._local_count()), fewest)
         self.first_ = fit_centres(reduced, count, self.seed)
         self.first_ = self.first_[np.argsort(-np.bincount(nearest(reduced, self.first_)))]
         self._carried = self.first_
@@ -185,7 +185,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         flat = [flattened(frame) for frame in frames]
         tokens = np.concatenate(flat)
         reduced = fit_basis(tokens, self.n_components).reduce(tokens)
-        count = latent.different(reduced, self._local_count())
+        count = kmeans.different(reduced, self._local_count())
         local = nearest(reduced, fit_centres(reduced, count, self.seed))
         self._take_in(flat, local, frames[0].shape[:2])
         return self
@@ -207,7 +207,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _take_in(self, flat: list[Floats], local: NDArray[np.intp], shape: tuple[int, ...]) -> None:
         """Keep what a batch's local clusters stand for."""
         # Black frames have fewer clusters; those that they lack have no tokens.
-        prototypes, sizes = latent.means(flat, local, self._local_count())
+        prototypes, sizes = kmeans.means(flat, local, self._local_count())
         self._prototypes.append(prototypes)
         self._sizes.append(sizes)
         if not self._reassigns():
@@ -216,10 +216,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def _local_centres(self, reduced: Floats, number: int) -> Floats:
         random = np.random.default_rng((self.seed, number))
-        seen = latent.sample(np.concatenate([*self._before, reduced]), latent.FITTED // 2, random)
+        seen = kmeans.sample(np.concatenate([*self._before, reduced]), kmeans.FITTED // 2, random)
         start = self._carried if self.carry_over else None
         count = self._local_count() if start is None else len(start)
-        there = latent.different(seen, count)
+        there = kmeans.different(seen, count)
         if start is not None and there < count:
             return start
         centres = fit_centres(seen, there, self.seed, start=start)
@@ -234,7 +234,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         random = np.random.default_rng((self.seed, number, 1))
         if number % self._every:
             return
-        self._sample.append(latent.sample(reduced, SAMPLED * frames, random))
+        self._sample.append(kmeans.sample(reduced, SAMPLED * frames, random))
         if sum(map(len, self._sample)) > LARGEST_SAMPLE:
             self._sample = self._sample[::2]
             self._every *= 2

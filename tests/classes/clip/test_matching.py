@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cutting import from_dense
-from napari_kindred.classes.clip import matching as clip_match
+from napari_kindred.classes.clip import matching
 from napari_kindred.classes.clip.matching import ClipMatcher, contrast_beside, cut_out
 from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.proposals.masks import Masks
@@ -126,7 +126,7 @@ def test_grey_pictures_do_and_a_picture_without_masks_gives_none(classifier):
 
 
 def test_progress_ends_at_all_masks(classifier, picture, monkeypatch):
-    monkeypatch.setattr(clip_match, "BATCH", 3)
+    monkeypatch.setattr(matching, "BATCH", 3)
     events = list(classifier.iter_embed(*picture))
     assert [(e.done, e.total) for e in events if isinstance(e, Progress)] == [(3, 4), (4, 4)]
 
@@ -152,7 +152,7 @@ def test_with_little_memory_it_goes_on_with_fewer_masks_and_gives_the_same(
     classifier = ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
     expected = classifier.embed(*picture)
     clip = classifier._clip
-    monkeypatch.setattr(clip_match, "BATCH", 4)
+    monkeypatch.setattr(matching, "BATCH", 4)
     object.__setattr__(clip, "network", Small(clip.network, 1))
     job = classifier.iter_embed(*picture)
     events = []
@@ -187,14 +187,13 @@ def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, pict
 
 
 def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_path, monkeypatch):
-    from napari_kindred.models import download as downloads
-    from napari_kindred.models import hub
+    from napari_kindred.models import download, hub
 
     def refuse(*args, **options):
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "urlopen", refuse)
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsError, match="on another machine and put it at") as caught:
         ClipMatcher("ViT-B-16/laion2b_s34b_b88k", device="cpu")
     assert "open_clip_model.safetensors" in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from napari_kindred.classes.sam import validate as validate_sam
+from napari_kindred.classes.sam import validate
 from napari_kindred.classes.sam.losses import real_quality
 from napari_kindred.classes.sam.model import embed, load_sam, new_sam, predict_masks
 from napari_kindred.classes.sam.prompts import draw_prompt_batch
@@ -318,7 +318,7 @@ def test_a_click_is_scored_by_the_candidate_that_the_model_trusts(data, monkeypa
             logits[i, 3] = 1.0  # the whole picture
         return logits, torch.tensor([[0.0, 0.1, 0.2, 0.3]]).repeat(len(prompts), 1)
 
-    monkeypatch.setattr(validate_sam, "predict_masks", answer)
+    monkeypatch.setattr(validate, "predict_masks", answer)
     scores = one_click(sam, [example])
     shares = [(example.labels == n).mean() for n in range(1, 5)]
     assert scores["best_of_three"] == pytest.approx(1)

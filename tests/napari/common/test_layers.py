@@ -13,7 +13,7 @@ import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_kindred._napari.common import multiscale_labels as lower
+from napari_kindred._napari.common import multiscale_labels
 from napari_kindred._napari.common.layers import (
     KEY,
     GrowingLabels,
@@ -237,7 +237,7 @@ def test_the_python_call_names_axes_and_only_the_options_that_were_changed() -> 
 def test_a_large_plane_is_shown_from_afar_without_being_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lower, "SIDE", 64)
+    monkeypatch.setattr(multiscale_labels, "SIDE", 64)
     picture = np.zeros((300, 500), np.uint8)
     layer = Image(picture, name="plane")
     viewer = ViewerModel()

@@ -16,7 +16,7 @@ from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_kindred._napari.common.layers import read_layer
-from napari_kindred._napari.results import export_panel as keep_box
+from napari_kindred._napari.results import export_panel
 from napari_kindred._napari.results.layer_storage import save_layer
 from napari_kindred._napari.results.reader import get_reader
 from napari_kindred._napari.results.replay import Command, command_for
@@ -315,7 +315,7 @@ def test_one_result_is_saved_at_a_time(
         gate.wait(60)
         return save_layer(layer, path, overwrite)
 
-    monkeypatch.setattr(keep_box, "save_layer", held)
+    monkeypatch.setattr(export_panel, "save_layer", held)
     keep = widget.more_tools.export_panel
     computed(movie)
     keep.save_result(tmp_path / "kept.ome.zarr")

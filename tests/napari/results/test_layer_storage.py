@@ -15,7 +15,7 @@ from napari.layers import Labels
 from napari_kindred._napari.classes import layer as class_layers
 from napari_kindred._napari.clusters import layer as clusters
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred._napari.results import layer_storage as saved
+from napari_kindred._napari.results import layer_storage
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
 from napari_kindred._napari.results.reader import get_reader, write
 from napari_kindred._napari.results.replay import Command
@@ -261,7 +261,7 @@ def test_large_labels_stay_on_disk_and_are_numbered_when_they_are_looked_at(
     stored = per_frame_result(movie)
     path = stored.save(tmp_path / "large.ome.zarr")
     monkeypatch.setattr("napari_kindred.results.storage.IN_MEMORY", 0)
-    monkeypatch.setattr(saved, "SIDE", 64)
+    monkeypatch.setattr(layer_storage, "SIDE", 64)
     lazy = lazily_unique(load_segmentation(path))
     expected = unique_ids(stored)
     pd.testing.assert_frame_equal(lazy.table, expected.table)

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred._napari.results import export_panel as keep_box
+from napari_kindred._napari.results import export_panel
 from napari_kindred._napari.results.charts import chart_of, iter_chart, ticks, written
 from napari_kindred.core.events import finish
 
@@ -85,7 +85,7 @@ def test_a_count_that_comes_late_is_not_shown_for_the_layer_that_was_chosen_mean
             left.set()
         return (yield from iter_chart(layer))
 
-    monkeypatch.setattr(keep_box, "iter_chart", counting)
+    monkeypatch.setattr(export_panel, "iter_chart", counting)
     plot, shown = widget.more_tools.export_panel.plot, []
     monkeypatch.setattr(plot, "show_chart", lambda chart: shown.append(chart))
     first, second = np.zeros((2, 2, 8, 8), np.int32)
