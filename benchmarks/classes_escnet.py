@@ -38,9 +38,9 @@ from torch.nn import functional as F
 
 from napari_kindred.classes.clip.matching import CONTRAST, contrast_beside
 from napari_kindred.classes.clip.text import TEMPLATES
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.dataset import NOTHING, crop_of, load_class_data
 from napari_kindred.classes.escnet.train import EscTrainer, score_classes
-from napari_kindred.core.train_configs import EscTrainConfig
 from napari_kindred.models.trainer import prepared
 
 if TYPE_CHECKING:

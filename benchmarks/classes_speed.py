@@ -30,8 +30,8 @@ from tables import keep
 from torch.nn.modules import module as hooks
 
 import napari_kindred as nk
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.train import train_escnet
-from napari_kindred.core.train_configs import EscTrainConfig
 from napari_kindred.models.feature_cache import FeatureCache
 
 if TYPE_CHECKING:

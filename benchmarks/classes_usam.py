@@ -29,6 +29,7 @@ from classes_data import BLOOD, WHITE_CELL, Sample, marked, matched, smears, whi
 from meanshift import hardware
 from tables import keep, measured_before
 
+from napari_kindred.classes.config import ClassesConfig, TeachConfig
 from napari_kindred.classes.open import iter_open_classifier
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, iter_propose, open_proposer
@@ -36,7 +37,6 @@ from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, Bag
 from napari_kindred.classes.vocabulary.teach import teach_classes
 from napari_kindred.classes.vocabulary.train_head import train_head
-from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
 from napari_kindred.core.errors import KindredError
 from napari_kindred.core.events import finish
 from napari_kindred.images.stack import ImageStack, normalise

@@ -36,7 +36,7 @@ from scipy import ndimage
 from tables import keep
 from torch.nn import functional as F
 
-from napari_kindred.core.train_configs import TrainConfig
+from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.projective import target_lines, unit
 from napari_kindred.entities.train import Trainer
 from napari_kindred.models.training_data import Example, load_examples

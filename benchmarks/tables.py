@@ -18,10 +18,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ClusterConfig, EntityConfig
+from napari_kindred.classes.config import ClassesConfig, TeachConfig
+from napari_kindred.classes.escnet.config import EscTrainConfig
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.options import changed
-from napari_kindred.core.train_configs import EscTrainConfig, TrainConfig
+from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import resolve
 

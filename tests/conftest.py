@@ -26,8 +26,8 @@ from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
+    from napari_kindred.clusters.config import ClusterConfig
     from napari_kindred.clusters.result import ClusterSegmentation
-    from napari_kindred.core.config import ClusterConfig
     from napari_kindred.results.segmentation import Segmentation
 
 

@@ -38,7 +38,6 @@ KNOWN = {
     "classes.proposals.base -> classes.proposals.entities",
     "classes.proposals.base -> classes.proposals.sam_grid",
     "classes.reopen -> classes.classifiers",
-    "classes.saved_state -> classes.classifiers",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
     "clusters.model_io -> clusters.model",

@@ -27,9 +27,9 @@ from mute import MuteError
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.batch import process_file, process_folder
 from napari_kindred.cli.tasks import EntityTask, run_task
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError, KindredError, as_sentence, reason_of
 from napari_kindred.core.events import Event, Partial
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.images.readers import ImageFile, read_image
 from napari_kindred.results.segmentation import Segmentation, load_segmentation

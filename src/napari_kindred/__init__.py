@@ -12,29 +12,30 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .classes.config import ClassesConfig, TeachConfig
     from .classes.predict import iter_segment_classes, segment_classes
     from .classes.result import ClassSegmentation
     from .classes.vocabulary.examples import Example, read_examples
     from .classes.vocabulary.teach import iter_teach_classes, teach_classes
     from .classes.vocabulary.vocabulary import Vocabulary
+    from .clusters.config import ClusterConfig
     from .clusters.model import HierarchicalClustering
     from .clusters.predict import cluster_stack, iter_cluster_stack
-    from .core.class_configs import ClassesConfig, TeachConfig
-    from .core.config import ClusterConfig, EntityConfig
     from .core.errors import KindredError
+    from .entities.config import EntityConfig
     from .entities.predict import iter_segment_entities, segment_entities
     from .results.segmentation import Segmentation, load_segmentation
 
 _HOME = {
     "ClassSegmentation": "classes.result",
-    "ClassesConfig": "core.class_configs",
-    "ClusterConfig": "core.config",
-    "EntityConfig": "core.config",
+    "ClassesConfig": "classes.config",
+    "ClusterConfig": "clusters.config",
+    "EntityConfig": "entities.config",
     "Example": "classes.vocabulary.examples",
     "HierarchicalClustering": "clusters.model",
     "KindredError": "core.errors",
     "Segmentation": "results.segmentation",
-    "TeachConfig": "core.class_configs",
+    "TeachConfig": "classes.config",
     "Vocabulary": "classes.vocabulary.vocabulary",
     "cluster_stack": "clusters.predict",
     "iter_cluster_stack": "clusters.predict",

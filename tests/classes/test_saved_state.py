@@ -20,6 +20,7 @@ from napari_kindred.classes.classifiers import (
     PixelClassifier,
     VocabularyClassifier,
 )
+from napari_kindred.classes.config import TeachConfig
 from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, Recipe
@@ -27,7 +28,6 @@ from napari_kindred.classes.result import ClassSegmentation, load_classes
 from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
-from napari_kindred.core.class_configs import TeachConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import finish
 

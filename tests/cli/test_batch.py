@@ -15,9 +15,9 @@ from skimage.measure import label
 
 from napari_kindred.cli.batch import PROVENANCE, process_file, process_folder
 from napari_kindred.cli.tasks import EntityTask
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
 from napari_kindred.core.events import Event, Partial, Progress
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import (
     Assembly,

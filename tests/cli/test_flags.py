@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from napari_kindred.classes.config import ClassesConfig
+from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.cli.flags import add_flags, arguments, config_of, quoted
-from napari_kindred.core.class_configs import ClassesConfig
-from napari_kindred.core.config import ClusterConfig, EntityConfig
-from napari_kindred.core.train_configs import SamTrainConfig, TrainConfig
+from napari_kindred.clusters.config import ClusterConfig
+from napari_kindred.entities.config import EntityConfig, TrainConfig
 
 CONFIGS = [EntityConfig, ClusterConfig, TrainConfig]
 

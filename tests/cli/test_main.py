@@ -18,9 +18,9 @@ from skimage.measure import label
 from napari_kindred import __version__
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.tasks import EntityTask
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.events import Partial
 from napari_kindred.encoders.registry import list_encoders
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.models.feature_cache import FeatureCache

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from napari_kindred.clusters import pipeline
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.clusters.frame_features import Encoding, encode_frame
 from napari_kindred.clusters.kmeans import fit_basis
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
-from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.models.feature_cache import FeatureCache

@@ -18,9 +18,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.clusters import pipeline
 from napari_kindred.clusters import result as result_module
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
-from napari_kindred.core.config import ClusterConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import Event, Notice, Partial, Progress, finish
 from napari_kindred.results.spill import SpillFile

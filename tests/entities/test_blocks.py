@@ -13,11 +13,11 @@ import zarr
 from skimage.measure import label
 
 import napari_kindred as nk
-from napari_kindred.core.config import EntityConfig, NetworkConfig
 from napari_kindred.core.events import Notice, Partial, Progress, finish
 from napari_kindred.entities import blocks, frame, stitching
 from napari_kindred.entities import segment as plane
 from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.config import EntityConfig, NetworkConfig
 from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.region_reader import PlaneSource
 from napari_kindred.entities.scoring import ObjectFilter, ScoreModel

@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_kindred.core.config import NetworkConfig
 from napari_kindred.core.errors import OutputError, WeightsError
 from napari_kindred.entities.checkpoint import FORMAT, load_network, save_weights
+from napari_kindred.entities.config import NetworkConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.entities.scoring import ScoreModel
 

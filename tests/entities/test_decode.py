@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.entities import decode
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
 from napari_kindred.entities.scoring import ObjectFilter
 

@@ -9,8 +9,8 @@ import timm
 import torch
 from torch import nn
 
-from napari_kindred.core.config import NetworkConfig
 from napari_kindred.entities import fused_layers
+from napari_kindred.entities.config import NetworkConfig
 from napari_kindred.entities.fused_layers import Bands, in_bands, is_local, optimise_for_inference
 from napari_kindred.entities.network import EntityNetwork
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_kindred.core.config import NetworkConfig
 from napari_kindred.core.errors import OptionError
+from napari_kindred.entities.config import NetworkConfig
 from napari_kindred.entities.network import EntityNetwork, load_imagenet
 
 TINY = "test_resnet"

@@ -9,8 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_kindred.core.config import NetworkConfig
-from napari_kindred.core.train_configs import TrainConfig
+from napari_kindred.entities.config import NetworkConfig, TrainConfig
 from napari_kindred.entities.network import DenseMaps, EntityNetwork
 from napari_kindred.entities.objective import BACKGROUND, RING, crop_loss, grid_places, make_targets
 from napari_kindred.entities.train import picture

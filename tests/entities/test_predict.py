@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import napari_kindred as nk
-from napari_kindred.core.config import EntityConfig, NetworkConfig
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Partial, Progress, finish
 from napari_kindred.entities import segment as plane
 from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.config import EntityConfig, NetworkConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.entities.resampling import GridMapping, scaled_shape
 from napari_kindred.images.samples import open_sample

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_kindred.core.config import EntityConfig
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
 from napari_kindred.entities.scoring import (

@@ -12,12 +12,11 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError, OptionError, OutputError, WeightsError
-from napari_kindred.core.train_configs import TrainConfig
 from napari_kindred.entities import scoring
 from napari_kindred.entities import train as train_module
 from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.entities.segment import segment_plane
 from napari_kindred.entities.train import Trainer, train
 from napari_kindred.entities.validate import learn_scoring, score_examples

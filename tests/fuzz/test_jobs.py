@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 import napari_kindred as nk
 from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
 from fuzz.test_methods import CLUSTER_OPTIONS, ENTITY_OPTIONS
+from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.classes.open import iter_open_classifier
 from napari_kindred.classes.proposals import entities as pooled
-from napari_kindred.core.class_configs import ClassesConfig
 from napari_kindred.core.events import Event, Partial, finish
 from napari_kindred.models.feature_cache import FeatureCache
 

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 import napari_kindred as nk
 from fuzz.made import ANYTHING, cases, of_interest
+from napari_kindred.classes.config import ClassesConfig, TeachConfig
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.names import check_names, key
+from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.classes.vocabulary.examples import check_marks, class_names
 from napari_kindred.cli import main as cli
-from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ClusterConfig, EntityConfig
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import KindredError
 from napari_kindred.core.options import changed, with_options
-from napari_kindred.core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.results.atomic import plain
 
 CONFIGS = (EntityConfig, ClusterConfig, ClassesConfig, TeachConfig, TrainConfig, SamTrainConfig,

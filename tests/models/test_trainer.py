@@ -13,11 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.train import train_escnet
+from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.classes.sam.train import train_sam
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
-from napari_kindred.core.train_configs import EscTrainConfig, RunConfig, SamTrainConfig, TrainConfig
+from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.train import train
+from napari_kindred.models.config import RunConfig
 from napari_kindred.models.trainer import Run, prepared
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
     from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
-    from napari_kindred.core.config import EntityConfig
+    from napari_kindred.entities.config import EntityConfig
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -178,10 +178,10 @@ def tuned(brightness: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="session")
 def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
+    from napari_kindred.classes.config import TeachConfig
     from napari_kindred.classes.proposals.base import Recipe
     from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
     from napari_kindred.classes.vocabulary.vocabulary import Entry, iter_fit
-    from napari_kindred.core.class_configs import TeachConfig
     from napari_kindred.core.events import finish
 
     kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 30)

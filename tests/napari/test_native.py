@@ -8,7 +8,8 @@ import napari, numpy as np
 viewer = napari.Viewer()
 viewer.add_image(np.zeros((64, 64)))
 viewer.screenshot(canvas_only=True, flash=False)  # OpenGL's driver is loaded by now
-import napari_kindred.entities.predict
+from napari_kindred.entities.checkpoint import load_network
+load_network("kindred-entities", "cpu")
 import timm, torchvision
 viewer.screenshot(canvas_only=True, flash=False)
 viewer.close()

@@ -13,9 +13,9 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import ImageLabel
 from skimage.measure import regionprops_table
 
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import OutputError
 from napari_kindred.core.events import Partial
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images import arrays
 from napari_kindred.images.stack import ImageStack, read_image
 from napari_kindred.results import label_tiff, storage

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_kindred.core.config import ClusterConfig
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import finish
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure

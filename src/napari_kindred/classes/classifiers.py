@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..models.feature_cache import FeatureCache
     from ..results.spill import Arrays
     from .clip.matching import ClipMatcher
+    from .config import Threshold
     from .lazy import ClosedClip
-    from .result import Threshold
     from .vocabulary.vocabulary import Vocabulary
 
 CONFIDENCE = 0.7

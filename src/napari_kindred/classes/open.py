@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.background import iter_in_background
-from ..core.class_configs import ClassesConfig, TeachConfig
 from ..core.errors import OptionError
 from ..core.options import shown
 from .classifiers import ClipMaskClassifier, PixelClassifier, VocabularyClassifier
+from .config import ClassesConfig, TeachConfig
 from .names import key
 from .proposals.base import DEFAULT_ENCODER, open_proposer, reopen_proposer
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
-from ..core.class_configs import ClassesConfig
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
 from ..images.stack import ImageStack, is_constant, normalise
@@ -18,6 +17,7 @@ from ..models.feature_cache import FeatureCache
 from ..results.segmentation import location_for, provenance
 from ..results.spill import SpillStore
 from .classifiers import Classifier
+from .config import ClassesConfig
 from .names import check_names
 from .open import iter_open_classifier
 from .reopen import opener_of
@@ -216,7 +216,7 @@ def segment_classes(
         cluster, by the address of its scheduler, its scheduler file, or a client.  The labels are
         the same.
     **options
-        Single fields of :class:`~napari_kindred.core.config.ClassesConfig`, for example
+        Single fields of :class:`~napari_kindred.classes.config.ClassesConfig`, for example
         ``threshold=0.5``.
 
     Returns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from .config import Threshold
     from .resolve import Resolved
-
-Threshold = float | Literal["auto"]
 
 
 @dataclass(slots=True, eq=False)

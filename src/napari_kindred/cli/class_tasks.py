@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..classes.classifiers import Classifier
+    from ..classes.config import ClassesConfig
     from ..classes.result import ClassSegmentation
-    from ..core.class_configs import ClassesConfig
     from ..core.events import Event, Partial
     from ..images.stack import ImageStack
     from ..results.segmentation import Segmentation

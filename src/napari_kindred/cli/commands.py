@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.class_configs import ClassesConfig, TeachConfig
-from ..core.config import ClusterConfig, EntityConfig
+from ..classes.config import ClassesConfig, TeachConfig
+from ..classes.escnet.config import EscTrainConfig
+from ..classes.sam.config import SamTrainConfig
+from ..clusters.config import ClusterConfig
 from ..core.errors import InputError, OutputError
-from ..core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from ..entities.config import EntityConfig, TrainConfig
 from .flags import Config, config_of
 from .progress_bar import Bar
 

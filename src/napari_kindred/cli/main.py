@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..core.class_configs import ClassesConfig, TeachConfig
-from ..core.config import ClusterConfig, EntityConfig
+from ..classes.config import ClassesConfig, TeachConfig
+from ..classes.escnet.config import EscTrainConfig
+from ..classes.sam.config import SamTrainConfig
+from ..clusters.config import ClusterConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
-from ..core.train_configs import EscTrainConfig, SamTrainConfig, TrainConfig
+from ..entities.config import EntityConfig, TrainConfig
 from . import commands as run
 from .flags import add_flags
 from .progress_bar import terminate_like_interrupt

@@ -24,8 +24,8 @@ from .tasks import Report, Task, run_task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..clusters.config import ClusterConfig
     from ..clusters.result import ClusterSegmentation
-    from ..core.config import ClusterConfig
     from ..core.events import Event, Partial
     from ..images.stack import ImageStack
 

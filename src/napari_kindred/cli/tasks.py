@@ -24,7 +24,7 @@ from ..results.storage import check_output
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..core.config import EntityConfig
+    from ..entities.config import EntityConfig
     from ..images.readers import ImageFile
 
 Result = TypeVar("Result")

@@ -23,10 +23,10 @@ from ..models.feature_cache import content_of, key_of
 from .kmeans import Basis
 
 if TYPE_CHECKING:
-    from ..core.config import ClusterConfig
     from ..core.events import Notice, Progress
     from ..encoders.base import Encoder
     from ..models.feature_cache import FeatureCache
+    from .config import ClusterConfig
 
 Halves = NDArray[np.float16]
 

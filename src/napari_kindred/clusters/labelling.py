@@ -12,8 +12,8 @@ from .refine import refine_edges, refine_none
 from .refine_sam import refine_decoder
 
 if TYPE_CHECKING:
-    from ..core.config import ClusterConfig
     from ..encoders.base import MaskDecoder
+    from .config import ClusterConfig
     from .model import HierarchicalClustering
 
 

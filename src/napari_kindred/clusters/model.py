@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from ..core.config import ClusterConfig
 from ..core.errors import InputError
 from ..results.atomic import plain
 from . import kmeans
+from .config import ClusterConfig
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .merge_tree import best_count, cut, grow_leaves, ward_merges
 from .prepass import as_tokens, fit_on_sample, flattened, halved, sample_places

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from ..compute.workers import Job, Workers
-    from ..core.config import ClusterConfig
     from ..encoders.base import Encoder
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
+    from .config import ClusterConfig
     from .kmeans import Basis
     from .model import HierarchicalClustering
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
 from ..core.background import iter_in_background
-from ..core.config import ClusterConfig
 from ..core.events import Event, finish
 from ..core.options import must_be, with_options
 from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.segmentation import provenance
+from .config import ClusterConfig
 from .model import HierarchicalClustering
 from .pipeline import Run
 
@@ -147,7 +147,7 @@ def cluster_stack(
         cluster, by the address of its scheduler, its scheduler file, or a client.  Clusters are
         found here, and the labels are the same.
     **options
-        Single fields of :class:`~napari_kindred.core.config.ClusterConfig`, for example
+        Single fields of :class:`~napari_kindred.clusters.config.ClusterConfig`, for example
         ``axes="TYX"``, ``n_clusters=8``, ``encoder="efficientnet"``.
 
     Returns

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..compute.device import select
+from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
 from ..models import hub
 from ..models.download import file_sha256
@@ -166,6 +166,7 @@ def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
     WeightsError
         When the file does not fit the model.
     """
+    load_triton_apart()
     import open_clip
 
     try:
@@ -180,6 +181,7 @@ def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
 
 def _split(name: str, patches: bool = True) -> tuple[str, str]:
     """Split ``clip:<model>/<pretrained>``; check for a token per patch where it is wanted."""
+    load_triton_apart()
     try:
         import open_clip
     except ImportError as error:

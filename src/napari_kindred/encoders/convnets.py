@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..compute.device import inference, select
+from ..compute.device import inference, load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
 from ..entities.fused_layers import optimise_for_inference
 from ..entities.segment import pad_to_multiple
@@ -197,6 +197,7 @@ def open_efficientnet(stride: int, device: str | torch.device) -> Encoder:
     WeightsError
         When the package with the weights is not installed.
     """
+    load_triton_apart()
     import timm
 
     from ..entities.network import imagenet_file, load_efficientnet

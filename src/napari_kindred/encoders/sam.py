@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..compute.device import inference, select
+from ..compute.device import inference, load_triton_apart, select
 from ..core.errors import InputError, WeightsError
 from ..models.checkpoints import read_tensors
 from ..models.download import file_sha256
@@ -148,6 +148,7 @@ def open_sam(
 def check_installed() -> None:
     """Raise WeightsError, naming the cure, when ``segment_anything`` is not installed."""
     try:
+        load_triton_apart()
         import segment_anything  # noqa: F401
     except ImportError as error:
         raise WeightsError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..compute.device import select
+from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
 from ..models import hub
 from ..models.download import file_sha256
@@ -93,6 +93,7 @@ def open_timm(
 
 def _config(name: str) -> Any:
     """Return timm's description of a model's weights."""
+    load_triton_apart()
     from timm.models import get_pretrained_cfg, is_model
 
     model = name.removeprefix("timm:")

@@ -26,8 +26,8 @@ from .segment import HALO, instances_of, iter_dense_bounded, merge, object_filte
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..core.config import EntityConfig
     from ..core.events import Notice, Progress
+    from .config import EntityConfig
     from .network import EntityNetwork
     from .region_reader import Source
 

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..core.config import NetworkConfig
 from ..core.errors import KindredError, WeightsError
 from ..models.download import file_sha256
 from ..models.weights import resolve
 from ..results.atomic import replacing
+from .config import NetworkConfig
 from .fused_layers import optimise_for_inference
 from .network import EntityNetwork
 from .scoring import ScoreModel

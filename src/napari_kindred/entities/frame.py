@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..compute.tasks import Task
     from ..compute.workers import Job, Workers
-    from ..core.config import EntityConfig
+    from .config import EntityConfig
 
 Made = TypeVar("Made")
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..compute.tasks import FrameAt
-    from ..core.config import EntityConfig
     from ..core.events import Notice, Progress
     from ..images.stack import FrameStats, ImageStack
     from ..images.tiling import Tile
+    from .config import EntityConfig
     from .network import EntityNetwork
     from .region_reader import Source
 

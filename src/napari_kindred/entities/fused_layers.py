@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from ..compute.device import inference
@@ -110,6 +109,8 @@ class Bands(nn.Module):
 
 def is_local(block: nn.Module) -> bool:
     """Tell whether a block is made of convolutions that keep the size, but for their stride."""
+    from timm.layers import Conv2dSame  # type: ignore[attr-defined]
+
     for layer in block.modules():
         if isinstance(layer, nn.Conv2d):
             sizes = zip(layer.kernel_size, layer.dilation, strict=True)

@@ -1,8 +1,8 @@
 """The entity network: a timm encoder, four chained RefineNet fusion blocks and a dense head.
 
 Paper section 3.6 uses a ConvNeXt-B encoder and 128 content channels; both are one
-:class:`~napari_kindred.core.config.NetworkConfig` away.  The shipped network is a small one that
-predicts *positional* features: where each pixel's entity has its centre, and how large it is.
+:class:`~napari_kindred.entities.config.NetworkConfig` away.  The shipped network is a small one
+that predicts *positional* features: where each pixel's entity has its centre, and how large it is.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compute.device import load_triton_apart
 from ..core.errors import OptionError, WeightsError
 from .fused_layers import band_size, in_bands
 
 if TYPE_CHECKING:
-    from ..core.config import NetworkConfig
+    from .config import NetworkConfig
     from .scoring import ScoreModel
 
 OFFSET_UNIT = 16.0
@@ -104,6 +104,9 @@ class EntityNetwork(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        load_triton_apart()
+        import timm
+
         self.config = config
         self.scoring: ScoreModel | None = None
         try:

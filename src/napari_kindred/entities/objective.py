@@ -24,7 +24,7 @@ from .projective import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..core.train_configs import TrainConfig
+    from .config import TrainConfig
 
 NEIGHBOURS = 24
 """At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""

@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
-from ..core.config import EntityConfig
 from ..core.errors import OptionError
 from ..core.events import Event, Notice, Partial, Progress, finish, within_stack
 from ..core.options import shown, with_options
@@ -15,6 +14,7 @@ from ..images.stack import ImageStack
 from ..results.segmentation import Assembly, Segmentation, provenance
 from .auto_scale import choose_scale
 from .checkpoint import load_network
+from .config import EntityConfig
 from .frame import Crew, Frame, fits, put_frame, within_budget
 from .frame_tasks import TaskContext, image_at_scale, iter_whole, opener_of
 from .segment import quick_segmenter
@@ -195,7 +195,7 @@ def segment_entities(
         threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
         file, or a client.  The labels are the same.
     **options
-        Single fields of :class:`~napari_kindred.core.config.EntityConfig`, for example
+        Single fields of :class:`~napari_kindred.entities.config.EntityConfig`, for example
         ``axes="TYX"``, ``channel=0``, ``scale=0.5``.
 
     Returns

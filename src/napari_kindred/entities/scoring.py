@@ -20,7 +20,7 @@ from . import decode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..core.config import EntityConfig
+    from .config import EntityConfig
 
 LEAST = 30
 """From fewer right or fewer wrong entities than this nothing is learnt."""

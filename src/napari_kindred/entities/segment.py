@@ -25,7 +25,7 @@ from .scoring import ObjectFilter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..core.config import EntityConfig
+    from .config import EntityConfig
     from .network import EntityNetwork
 
 HALO = 96

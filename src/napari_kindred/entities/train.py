@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import OptionError, WeightsError
-from ..core.train_configs import TrainConfig
 from ..models.augment import draw_crop
 from ..models.trainer import Run, Say, prepared
 from ..models.training_data import (
@@ -28,6 +27,7 @@ from ..models.training_data import (
     spread,
 )
 from .checkpoint import load_network, save_weights
+from .config import TrainConfig
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .validate import learn_scoring, score_examples

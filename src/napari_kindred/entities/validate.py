@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.config import EntityConfig
 from ..core.events import finish
 from ..results.metrics import average_precision, overlaps
+from .config import EntityConfig
 from .resampling import GridMapping, scaled_shape
 from .scoring import ScoreModel, object_stats
 from .segment import chosen_scale, instances_of, iter_dense_bounded, resize_to, segment_plane

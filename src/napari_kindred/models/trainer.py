@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..compute.device import select
+from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
 from ..results.atomic import check_folder, raise_output_errors, replacing
 
 if TYPE_CHECKING:
-    from ..core.train_configs import RunConfig
+    from .config import RunConfig
 
 WARM_UP = 0.02
 """Share of a run during which the learning rate rises."""
@@ -85,6 +85,7 @@ class Run(ABC):
     ) -> None:
         self.device = select(config.device)
         self.network = network.to(self.device).train()
+        load_triton_apart()  # torch's optimisers bring it along
         self.optimiser = torch.optim.AdamW(
             groups(self.network), lr=config.learning_rate, weight_decay=config.weight_decay
         )

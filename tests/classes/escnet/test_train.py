@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_kindred.classes.escnet.checkpoint import is_esc, load_esc, save_esc
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.dataset import load_class_data
 from napari_kindred.classes.escnet.predict import open_esc
 from napari_kindred.classes.escnet.train import EscTrainer, begin, score_classes
 from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
 from napari_kindred.core.events import Progress, finish
-from napari_kindred.core.train_configs import EscTrainConfig
 
 
 @pytest.fixture

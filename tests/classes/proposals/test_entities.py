@@ -17,11 +17,11 @@ from napari_kindred.classes.proposals.pooling import (
     shapes,
     touching,
 )
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import FrameTokens
 from napari_kindred.encoders.registry import open_encoder
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.images.stack import normalise
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from napari_kindred.classes.sam import validate
+from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.classes.sam.losses import real_quality
 from napari_kindred.classes.sam.model import embed, load_sam, new_sam, predict_masks
 from napari_kindred.classes.sam.prompts import draw_prompt_batch
@@ -19,7 +20,6 @@ from napari_kindred.classes.sam.train import SamTrainer, sizes, train_sam
 from napari_kindred.classes.sam.validate import clicks, middle, one_click
 from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import InputError, OptionError, OutputError, WeightsError
-from napari_kindred.core.train_configs import SamTrainConfig
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.models.augment import IGNORE
 from napari_kindred.models.training_data import data_hash, load_examples

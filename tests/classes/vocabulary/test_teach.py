@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
+from napari_kindred.classes.config import TeachConfig
 from napari_kindred.classes.proposals.base import Proposals, Recipe
 from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.classes.vocabulary import teach
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.teach import iter_teach_classes, teach_classes
-from napari_kindred.core.class_configs import TeachConfig
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.images.stack import normalise

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_kindred.classes.config import TeachConfig
 from napari_kindred.classes.vocabulary import train_head as train_head_module
 from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, UNMARKED, Bag
 from napari_kindred.classes.vocabulary.train_head import (
@@ -15,7 +16,6 @@ from napari_kindred.classes.vocabulary.train_head import (
     iter_train_head,
     train_head,
 )
-from napari_kindred.core.class_configs import TeachConfig
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Progress
 

@@ -13,7 +13,7 @@ import napari_kindred
 from napari_kindred._napari.classes import layer as class_layers
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
-from napari_kindred.core.class_configs import ClassesConfig
+from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.core.events import finish
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 import napari_kindred
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred.core.config import ClusterConfig
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.events import Progress, finish
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from magicgui.widgets import Container, PushButton
 from qtpy.QtWidgets import QScrollArea
 
 from napari_kindred._napari.common.form import Form, scrolled
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.options import check, option
+from napari_kindred.entities.config import EntityConfig
 
 
 @dataclass(frozen=True, slots=True)

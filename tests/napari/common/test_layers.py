@@ -23,9 +23,9 @@ from napari_kindred._napari.common.layers import (
     read_layer,
 )
 from napari_kindred._napari.common.run import EntityRun
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Partial
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.label_ids import unique_ids
 from napari_kindred.results.segmentation import Segmentation, make_labels, measure

@@ -11,8 +11,8 @@ import zarr
 
 import napari_kindred
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred.core.config import EntityConfig
 from napari_kindred.core.events import finish
+from napari_kindred.entities.config import EntityConfig
 
 if TYPE_CHECKING:
     from napari_kindred._napari.entities.widget import EntitiesWidget

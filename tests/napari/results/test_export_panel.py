@@ -21,7 +21,7 @@ from napari_kindred._napari.results.layer_storage import save_layer
 from napari_kindred._napari.results.reader import get_reader
 from napari_kindred._napari.results.replay import Command, command_for
 from napari_kindred.cli import main as cli
-from napari_kindred.core.config import EntityConfig
+from napari_kindred.entities.config import EntityConfig
 from napari_kindred.results.segmentation import load_segmentation
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from napari_kindred._napari.results import layer_storage
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
 from napari_kindred._napari.results.reader import get_reader, write
 from napari_kindred._napari.results.replay import Command
-from napari_kindred.core.class_configs import ClassesConfig
+from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.core.errors import KindredError, OutputError
 from napari_kindred.results.label_ids import lazily_unique, unique_ids
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure, provenance

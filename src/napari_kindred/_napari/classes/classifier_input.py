@@ -20,7 +20,7 @@ from .vocabulary_input import SHIPPED, VocabularyInput
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
 
-    from ...core.class_configs import ClassesConfig
+    from ...classes.config import ClassesConfig
     from .annotations import Target
 
 CLIPS = (

@@ -21,8 +21,8 @@ from .name_source import OF_TEACHING, ClassNameSource
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
 
+    from ...classes.config import ClassesConfig
     from ...classes.vocabulary.vocabulary import Vocabulary
-    from ...core.class_configs import ClassesConfig
     from ...core.events import Event
 
 ROWS = 3
@@ -187,9 +187,9 @@ def iter_learn(
     annotations: tuple[Annotation, ...], config: ClassesConfig
 ) -> Generator[Event, None, Vocabulary]:
     """Learn from examples, and measure how well; called beside the window."""
+    from ...classes.config import TeachConfig
     from ...classes.open import teaching_config
     from ...classes.vocabulary.teach import iter_teach_classes
-    from ...core.class_configs import TeachConfig
 
     folds = TeachConfig().folds
     return iter_teach_classes(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
+    from ...classes.config import ClassesConfig
     from ...classes.result import ClassSegmentation
     from ...classes.vocabulary.vocabulary import Vocabulary
-    from ...core.class_configs import ClassesConfig
     from ...core.events import Progress
 
 STATE = "napari-kindred classes"

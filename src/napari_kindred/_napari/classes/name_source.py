@@ -10,8 +10,8 @@ from .annotations_to_code import example_lines, examples_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ...classes.config import ClassesConfig
     from ...classes.vocabulary.vocabulary import Vocabulary
-    from ...core.class_configs import ClassesConfig
     from .annotations import Annotation
 
 Kind = Literal["vocabulary", "examples", "clip"]

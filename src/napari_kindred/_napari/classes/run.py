@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
+    from ...classes.config import ClassesConfig
     from ...classes.result import ClassSegmentation
     from ...classes.vocabulary.vocabulary import Vocabulary
-    from ...core.class_configs import ClassesConfig
     from ...core.events import Partial, Progress
     from ..common.layers import LayerImage
     from ..results.replay import Command

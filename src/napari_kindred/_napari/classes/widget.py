@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QFileDialog
 
+from ...classes.config import ClassesConfig
 from ...classes.names import check_names, key
 from ...classes.vocabulary.examples import is_background
-from ...core.class_configs import ClassesConfig
 from ...core.errors import InputError, KindredError, OptionError
 from ..common.form import native_row
 from ..common.layers import LayerImage, keep_copy

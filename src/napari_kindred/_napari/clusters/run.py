@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
+    from ...clusters.config import ClusterConfig
     from ...clusters.result import ClusterSegmentation
-    from ...core.config import ClusterConfig
     from ...core.events import Partial
     from ...results.segmentation import Segmentation
     from ..common.layers import LayerImage

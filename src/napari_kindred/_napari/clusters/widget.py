@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FileEdit, PushButton
 from qtpy.QtWidgets import QFileDialog
 
-from ...core.config import ClusterConfig
+from ...clusters.config import ClusterConfig
 from ...core.errors import KindredError, OptionError
 from ..common.encoder_input import EncoderInput
 from ..common.form import labelled, row

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from ...core.config import EntityConfig
     from ...core.events import Partial
+    from ...entities.config import EntityConfig
     from ...images.stack import ImageStack
 
 KEY = "napari-kindred"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from ...core.config import EntityConfig
+from ...entities.config import EntityConfig
 from ..common.run import EntityRun, Run
 from ..method_widget import MethodWidget, Segment
 

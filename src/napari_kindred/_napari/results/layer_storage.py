@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...classes.config import ClassesConfig
 from ...classes.names import key
-from ...core.class_configs import ClassesConfig
 from ...core.colors import as_hex
 from ...core.errors import OptionError, OutputError
 from ...images.axes import fault_in_axes

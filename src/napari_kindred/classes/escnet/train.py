@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ...core.errors import OptionError
 from ...core.events import finish
-from ...core.train_configs import EscTrainConfig
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import read_shapes
 from ...models.download import file_sha256
@@ -26,6 +25,7 @@ from ..clip.text import ClipTexts
 from ..sam.model import load_sam, new_sam, shapes
 from .checkpoint import TrainedModel, save_esc
 from .clip_dense import DenseClip
+from .config import EscTrainConfig
 from .dataset import IGNORE, NOTHING, ClassData, draw_crop, load_class_data
 from .loss import class_loss
 from .network import EscNet, EscShape

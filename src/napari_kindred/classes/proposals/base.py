@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
-    from ...core.config import EntityConfig
+    from ...entities.config import EntityConfig
     from ...models.feature_cache import FeatureCache
 
 Kind = Literal["entities", "regions", "sam"]
@@ -267,7 +267,7 @@ def reopen_proposer(
     WeightsError
         When the weights of that name are others by now, or are not here.
     """
-    from ...core.config import EntityConfig
+    from ...entities.config import EntityConfig
 
     options = dict(recipe.options)
     entities = options.pop("entities", None)

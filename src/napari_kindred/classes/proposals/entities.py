@@ -11,7 +11,6 @@ import numpy as np
 from skimage.segmentation import relabel_sequential, slic
 
 from ...compute.device import select
-from ...core.config import EntityConfig
 from ...core.errors import InputError, OptionError
 from ...core.events import Notice, Progress
 from ...encoders.convnets import PyramidEncoder
@@ -19,6 +18,7 @@ from ...encoders.encode import FrameTokens, iter_encode
 from ...encoders.registry import DEFAULT, open_encoder
 from ...entities.auto_scale import choose_scale
 from ...entities.checkpoint import load_network
+from ...entities.config import EntityConfig
 from ...entities.segment import iter_plane, quick_segmenter, resize
 from .base import SPACE, Proposals, Recipe
 from .masks import Masks

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import WeightsError
-from ...core.train_configs import SamTrainConfig
 from ...models.augment import IGNORE, draw_crop
 from ...models.trainer import Run, Say, prepared
 from ...models.training_data import Example, data_hash, group_weights, load_splits
+from .config import SamTrainConfig
 from .losses import DenseHead, answer_loss, dense_loss
 from .model import embed, load_sam, new_sam, predict_masks, save_sam, shapes
 from .prompts import PromptBatch, draw_corrections, draw_prompt_batch

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from ...core.class_configs import TeachConfig
 from ...core.errors import KindredError, OutputError, WeightsError
 from ...models.weights import read_header, there
 from ...results.atomic import check_folder, plain, refuse_existing, replacing
+from ..config import TeachConfig
 from ..names import check_names
 from ..proposals.base import Recipe
 from .mil import UNKNOWN, Bag, Head

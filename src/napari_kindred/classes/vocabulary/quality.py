@@ -17,7 +17,7 @@ from .train_head import iter_train_head
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...core.class_configs import TeachConfig
+    from ..config import TeachConfig
 
 
 def iter_quality(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.background import iter_in_background
-from ...core.class_configs import TeachConfig
 from ...core.colors import hexadecimal
 from ...core.errors import InputError
 from ...core.events import Event, Notice, Progress, finish, within_stack
 from ...core.options import with_options
 from ...images.stack import ImageStack, is_constant, normalise
 from ...models.feature_cache import FeatureCache
+from ..config import TeachConfig
 from ..names import key
 from ..proposals.base import Kind, Proposals, iter_propose, open_proposer
 from .examples import Example, as_examples, check_marks, class_names, is_background
@@ -103,7 +103,7 @@ def teach_classes(
         Where proposals are kept, so that teaching again takes seconds; the shared one when left
         out.
     **options
-        Single fields of :class:`~napari_kindred.core.config.TeachConfig`, for example
+        Single fields of :class:`~napari_kindred.classes.config.TeachConfig`, for example
         ``proposals="regions"``.
 
     Returns

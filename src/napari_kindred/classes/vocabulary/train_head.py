@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...compute.native import load_triton_apart
+from ...compute.device import load_triton_apart
 from ...core.errors import InputError
 from ...core.events import Progress, finish
 from .mil import (
@@ -33,9 +33,7 @@ from .mil import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...core.class_configs import TeachConfig
-
-load_triton_apart()  # torch's optimizers bring it along
+    from ..config import TeachConfig
 
 SMALLEST = 1e-6
 """Values of embeddings that deviate by less than this are all the same."""
@@ -280,6 +278,7 @@ def _fit(
         spread = training_set.embeddings.std(0, correction=0)
         head.scale.copy_(torch.where(spread > SMALLEST, spread, 1.0))
         ready = head.standardise(training_set.embeddings)
+    load_triton_apart()  # torch's optimisers bring it along
     optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
     for step in range(config.steps):
         if step % 10 == 0:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.class_configs import TeachConfig
 from ...core.colors import hexadecimal
 from ...core.errors import OptionError
 from ...core.events import Progress, finish
+from ..config import TeachConfig
 from ..names import check_names, key, tidy
 from .quality import iter_quality
 from .train_head import iter_train_head

@@ -1,15 +1,15 @@
-"""Options of classes by name: asking for them, and teaching them.
-
-See :mod:`napari_kindred.core.config`.
-"""
+"""Options of classes by name: asking for them, and teaching them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from .config import EntityConfig
-from .options import check, inherited, option
+from ..core.options import check, inherited, option
+from ..entities.config import EntityConfig
+
+Threshold = float | Literal["auto"]
+"""Least confidence of a class; ``"auto"`` is each class's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_kindred.core.class_configs import ClassesConfig, TeachConfig
-from napari_kindred.core.config import ClusterConfig, EntityConfig
+from napari_kindred.classes.config import ClassesConfig, TeachConfig
+from napari_kindred.classes.escnet.config import EscTrainConfig
+from napari_kindred.classes.sam.config import SamTrainConfig
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.options import changed, with_options
-from napari_kindred.core.train_configs import EscTrainConfig, RunConfig, SamTrainConfig, TrainConfig
+from napari_kindred.entities.config import EntityConfig, TrainConfig
+from napari_kindred.models.config import RunConfig
 
 CONFIGS = [EntityConfig, ClusterConfig, ClassesConfig, TeachConfig, TrainConfig]
 

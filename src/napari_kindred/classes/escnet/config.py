@@ -1,0 +1,68 @@
+"""Options of training ESC-Net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core.errors import OptionError
+from ...core.options import check, inherited, option
+from ...models.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EscTrainConfig(RunConfig):
+    """Options of :func:`napari_kindred.classes.escnet.train.train_escnet`."""
+
+    minutes: float = inherited(RunConfig, "minutes", 600.0)
+    batch: int = inherited(RunConfig, "batch", 4)
+    learning_rate: float = inherited(RunConfig, "learning_rate", 2e-4)
+    weight_decay: float = inherited(RunConfig, "weight_decay", 1e-4)
+    clip: str = option(
+        "ViT-B-16/openai",
+        "CLIP",
+        "A model and a tag of open_clip, MODEL/TAG, or a model and the path of a checkpoint.",
+    )
+    sam: str = option(
+        "kindred-sam",
+        "SAM",
+        "The SAM whose blocks are taken: a name, the path of a file, or random for blocks that "
+        "know nothing yet.",
+    )
+    side: int = option(
+        336, "Input side", "Side of the crops in pixels, a multiple of CLIP's patch.", minimum=32
+    )
+    pretrained_rate: float = option(
+        0.01,
+        "Pre-trained rate",
+        "Learning rate of CLIP's attention and of SAM's blocks, as a share of the peak; 0 leaves "
+        "them as they are.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    blocks: int = option(4, "Blocks", "How often the correlation is refined.", minimum=1)
+    hidden: int = option(128, "Hidden", "Channels of the fusion.", minimum=16)
+    heads: int = option(4, "Heads", "Attention heads of the fusion.", minimum=1)
+    window: int = option(
+        7, "Window", "Side of the fusion's attention windows in patches.", minimum=2
+    )
+    regions: int = option(
+        5, "Regions", "Points and masks that are asked of the SAM for each class.", minimum=1
+    )
+    above: float = option(
+        1.1,
+        "Above",
+        "A patch may belong to a class when its share of the class's probability is this many "
+        "times the even one.",
+        minimum=1.0,
+    )
+    sam_block: bool = option(
+        True, "SAM block", "Whether pseudo-prompts and SAM's blocks take part."
+    )
+    fusion: bool = option(True, "Fusion", "Whether fusion and decoder take part.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.hidden % (4 * self.heads):
+            raise OptionError(
+                f"hidden={self.hidden} must be a multiple of four times heads={self.heads}."
+            )

