@@ -16,7 +16,7 @@ from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Partial, finish
 from napari_kindred.images.samples import open_sample
-from napari_kindred.models import download, hub
+from napari_kindred.models import download
 from napari_kindred.results.metrics import consistency
 
 SIX: dict[str, Any] = {"axes": "TYX", "n_clusters": 6}
@@ -288,7 +288,7 @@ def test_an_encoder_that_is_not_on_this_machine_is_named(
         raise OSError("no network")
 
     monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(hub, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
     monkeypatch.setattr(download, "urlopen", refuse)
     assert complaint in said(kind, movie.pixels, encoder=encoder, **SIX)
 

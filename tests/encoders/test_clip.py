@@ -14,7 +14,7 @@ from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
-from napari_kindred.models import download, hub
+from napari_kindred.models import download
 from napari_kindred.models.download import file_sha256
 
 TINY = {
@@ -43,7 +43,7 @@ def cache(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(hub, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
     monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
 
 
@@ -120,7 +120,7 @@ def test_weights_of_a_known_tag_are_found_where_they_were_put(network, monkeypat
     assert not describe_encoder(name).here
     with pytest.raises(WeightsError) as caught:
         open_encoder(name, device="cpu")
-    path = hub.place_of("owner/tiny", "open_clip_model.safetensors")
+    path = download.hub_place("owner/tiny", "open_clip_model.safetensors")
     assert str(path) in str(caught.value)
     assert "https://huggingface.co/owner/tiny/resolve/main/open_clip_model" in str(caught.value)
     path.parent.mkdir(parents=True)

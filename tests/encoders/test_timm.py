@@ -16,8 +16,7 @@ from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
-from napari_kindred.models import download as downloads
-from napari_kindred.models import hub
+from napari_kindred.models import download
 from napari_kindred.models.download import file_sha256
 
 TRANSFORMERS = ["test_vit.r160_in1k", "test_vit3.r160_in1k"]
@@ -26,7 +25,7 @@ CONVOLUTIONAL = ["test_convnext.r160_in1k", "test_resnet.r160_in1k"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -35,7 +34,7 @@ def no_network(monkeypatch):
     def refuse(*args, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(hub, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
 
 
 def give_weights(model):
@@ -43,7 +42,7 @@ def give_weights(model):
     torch.manual_seed(0)
     network = timm.create_model(model, pretrained=False).eval()
     config = timm.get_pretrained_cfg(model)
-    path = hub.place_of(config.hf_hub_id, "model.safetensors")
+    path = download.hub_place(config.hf_hub_id, "model.safetensors")
     path.parent.mkdir(parents=True)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path)
     return network, path
@@ -112,7 +111,7 @@ def test_dino_is_known_with_its_licence_and_where_to_put_its_weights(model, cach
         open_encoder(f"timm:{model}", device="cpu")
     repository = timm.get_pretrained_cfg(model).hf_hub_id
     assert f"huggingface.co/{repository}/resolve/main/model.safetensors" in str(caught.value)
-    assert str(hub.place_of(repository, "model.safetensors")) in str(caught.value)
+    assert str(download.hub_place(repository, "model.safetensors")) in str(caught.value)
 
 
 @pytest.mark.slow
@@ -142,7 +141,7 @@ def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
     elsewhere = tmp_path / "downloaded.safetensors"
     path.rename(elsewhere)
 
-    def download(repository, file, *, tqdm_class):
+    def fetched(repository, file, *, tqdm_class):
         assert (repository, file) == ("timm/test_vit.r160_in1k", "model.safetensors")
         size = elsewhere.stat().st_size
         with tqdm_class(total=size, initial=0, desc=file, unit="B", name="hub") as bar:
@@ -150,8 +149,8 @@ def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
             bar.update(size - size // 2)
         return str(elsewhere)
 
-    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(download, "urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
     told = []
     open_encoder(f"timm:{TRANSFORMERS[0]}", device="cpu", progress=lambda *done: told.append(done))
     size = elsewhere.stat().st_size
@@ -161,14 +160,14 @@ def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
 def test_weights_under_their_other_name_are_taken_where_the_first_is_missing(monkeypatch, tmp_path):
     from huggingface_hub.errors import EntryNotFoundError
 
-    def download(repository, file, *, tqdm_class):
+    def fetched(repository, file, *, tqdm_class):
         if file == "a.safetensors":
             raise EntryNotFoundError("not there")
         return str(tmp_path / file)
 
-    monkeypatch.setattr(hub, "urlopen", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert hub.fetch("x", "owner/x", ("a.safetensors", "a.bin")) == tmp_path / "a.bin"
+    monkeypatch.setattr(download, "urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
+    assert download.fetch_from_hub("x", "owner/x", ("a.safetensors", "a.bin")) == tmp_path / "a.bin"
 
 
 def test_damaged_weights_are_one_sentence():
@@ -201,4 +200,4 @@ def test_a_file_in_the_hub_s_own_cache_is_found(monkeypatch, tmp_path):
     kept = tmp_path / "kept.safetensors"
     kept.write_bytes(b"")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(kept))
-    assert hub.find("timm/any", ("model.safetensors",)) == Path(kept)
+    assert download.find_on_hub("timm/any", ("model.safetensors",)) == Path(kept)

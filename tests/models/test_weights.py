@@ -8,9 +8,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from napari_kindred.core.errors import WeightsError
+from napari_kindred.core.settings import cache_dir
 from napari_kindred.models import download
 from napari_kindred.models.download import file_sha256
-from napari_kindred.models.weights import WEIGHTS, Weights, cache_dir, read_header, resolve
+from napari_kindred.models.weights import WEIGHTS, Weights, read_header, resolve
 
 
 @pytest.fixture(autouse=True)

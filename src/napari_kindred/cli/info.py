@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def installed() -> Iterator[str]:
     """Tell versions, device, weights, encoders, and what is kept in the cache."""
     from ..compute.device import describe
+    from ..core.settings import cache_dir
     from ..encoders.registry import list_encoders
     from ..models.feature_cache import LIMIT_VARIABLE, FeatureCache
-    from ..models.weights import cache_dir
 
     yield f"napari-kindred {__version__}, Python {platform.python_version()}, {sys.platform}"
     for name in ("numpy", "torch", "timm", "zarr", "napari"):
@@ -59,8 +59,9 @@ def clear_cache() -> str:
 
 
 def _weights(told_later: set[str]) -> Iterator[str]:
+    from ..core.settings import cache_dir
     from ..models.download import file_sha256
-    from ..models.weights import WEIGHTS, cache_dir, resolve
+    from ..models.weights import WEIGHTS, resolve
 
     for name, entry in WEIGHTS.items():
         if name in told_later:

@@ -5,7 +5,13 @@ The window sets it from napari's settings; scripts and the command line leave it
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
+"""Environment variable that names another folder for downloaded weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +48,17 @@ def prefer(chosen: Preferences) -> None:
     """Prefer something else from now on, in this process."""
     global _now
     _now = chosen
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloaded weights, which need not exist yet."""
+    chosen = os.environ.get(CACHE_VARIABLE) or preferences().cache_folder
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "napari-kindred"

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
-from ..models import hub
-from ..models.download import file_sha256
+from ..models.download import fetch_from_hub, file_sha256, find_on_hub
 from ..models.weights import there
 from .vit import PatchEncoder
 
@@ -82,7 +81,7 @@ def open_whole_clip(
     model, pretrained = _split(name, patches=patches)
     path, entry = _local(model, pretrained)
     if path is None:
-        path = hub.fetch(name, *_source(name, entry), progress)
+        path = fetch_from_hub(name, *_source(name, entry), progress)
     network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu"))).eval()
     statistics = {**network.visual.preprocess_cfg, **entry}
     side = network.visual.image_size
@@ -111,7 +110,7 @@ def describe_clip(name: str) -> tuple[str, bool, int, str]:
     model, pretrained = _split(name)
     path, entry = _local(model, pretrained)
     if path is None:
-        path = hub.find(*_source(name, entry))
+        path = find_on_hub(*_source(name, entry))
     size = path.stat().st_size if path else 0
     return _licence(entry), path is not None, size, ABOUT
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
-from ..models import hub
-from ..models.download import file_sha256
+from ..models.download import fetch_from_hub, file_sha256, find_on_hub
 from .convnets import Level, PyramidEncoder, check_stride, named_by_stride, ready
 from .vit import PatchEncoder
 
@@ -32,7 +31,7 @@ def describe_timm(name: str) -> tuple[str, bool, int, str]:
         When timm has no such model, or no weights of it.
     """
     config = _config(name)
-    path = hub.find(config.hf_hub_id, FILES)
+    path = find_on_hub(config.hf_hub_id, FILES)
     size = path.stat().st_size if path else 0
     return _licence(config), path is not None, size, f"timm's {name.removeprefix('timm:')}"
 
@@ -67,7 +66,7 @@ def open_timm(
     outline = _outline(name)
     if not _is_transformer(outline):
         check_stride(stride)
-    path = hub.fetch(name, config.hf_hub_id, FILES, progress)
+    path = fetch_from_hub(name, config.hf_hub_id, FILES, progress)
     licence, sha256 = _licence(config), file_sha256(path)
     mean, deviation = tuple(config.mean), tuple(config.std)
     network = _load(name, path, _is_transformer(outline))

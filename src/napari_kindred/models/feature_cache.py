@@ -23,8 +23,7 @@ import numpy as np
 
 from ..core.errors import OptionError
 from ..core.options import must_be
-from ..core.settings import preferences
-from .weights import cache_dir
+from ..core.settings import cache_dir, preferences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

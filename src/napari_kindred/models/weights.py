@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..core.errors import WeightsError
-from ..core.settings import preferences
-from .download import CACHE_VARIABLE, Wanted, download, file_sha256, reading
+from ..core.settings import cache_dir
+from .download import Wanted, download, file_sha256, reading
 
 if TYPE_CHECKING:
     from ..core.background import Report
@@ -102,20 +101,6 @@ WEIGHTS: dict[str, Weights] = {
     ),
 }
 """Every set of weights that has a name."""
-
-
-def cache_dir() -> Path:
-    """Return the folder of downloaded weights, which need not exist yet."""
-    chosen = os.environ.get(CACHE_VARIABLE) or preferences().cache_folder
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "napari-kindred"
 
 
 def resolve(

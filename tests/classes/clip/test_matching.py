@@ -187,12 +187,12 @@ def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, pict
 
 
 def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_path, monkeypatch):
-    from napari_kindred.models import download, hub
+    from napari_kindred.models import download
 
     def refuse(*args, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(hub, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
     monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(WeightsError, match="on another machine and put it at") as caught:
         ClipMatcher("ViT-B-16/laion2b_s34b_b88k", device="cpu")

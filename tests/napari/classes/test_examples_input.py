@@ -11,7 +11,7 @@ from napari_kindred._napari.classes.annotations_to_code import example_lines, ex
 from napari_kindred._napari.classes.layer import classes_of
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred.images.samples import open_sample
-from napari_kindred.models import hub
+from napari_kindred.models import download
 from napari_kindred.models.download import CACHE_VARIABLE
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def test_a_clip_that_is_not_on_this_machine_is_one_sentence_and_no_layer(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(hub, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
     widget.classifier.kind.value = "clip"
     widget.names.names = ("nucleus",)
     until(lambda: widget.run.enabled, timeout=SLOW)
