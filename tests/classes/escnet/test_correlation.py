@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_kindred.classes.escnet.correlation import correlate, log_odds
+from napari_kindred.classes.escnet.network import correlate, log_odds
 
 
 def test_it_is_the_cosine_whatever_the_lengths():

@@ -13,7 +13,7 @@ from napari_kindred.classes.escnet.dataset import (
     load_class_data,
     read_table,
 )
-from napari_kindred.classes.escnet.loss import class_loss
+from napari_kindred.classes.escnet.network import class_loss
 from napari_kindred.core.errors import InputError
 
 

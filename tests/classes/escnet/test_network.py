@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_kindred.classes.escnet.correlation import correlate, log_odds
 from napari_kindred.classes.escnet.decoder import Decoder
-from napari_kindred.classes.escnet.network import EscNet
+from napari_kindred.classes.escnet.network import EscNet, correlate, log_odds
 from napari_kindred.core.errors import OptionError
 
 PARTS = [{}, {"sam_block": False}, {"fusion": False}, {"sam_block": False, "fusion": False}]

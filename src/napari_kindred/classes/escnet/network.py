@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...core.errors import OptionError
 from ...encoders.sam import check_installed
-from .correlation import correlate, log_odds
+from .dataset import IGNORE
 from .decoder import Decoder, silence
 from .fusion import FusionBlock
 from .pseudo_prompts import ABOVE, REGIONS, pseudo_prompts
@@ -21,6 +21,49 @@ from .sam_block import SamBlock
 if TYPE_CHECKING:
     from ...encoders.sam_shapes import SamShapes
     from .clip_dense import DenseFeatures
+
+
+def correlate(visual: Tensor, texts: Tensor) -> Tensor:
+    """Cosine of every patch with every name (eq. 1).
+
+    Parameters
+    ----------
+    visual : Tensor, (B, D, h, w)
+        ``F_v``.
+    texts : Tensor, (C, D)
+        ``F_l``.
+
+    Returns
+    -------
+    Tensor, (B, C, h, w)
+        -1..1.
+    """
+    return torch.einsum("bdhw,cd->bchw", F.normalize(visual, dim=1), F.normalize(texts, dim=1))
+
+
+def log_odds(correlation: Tensor, others: Tensor, sharpness: Tensor | float) -> Tensor:
+    """Return the logits whose sigmoids are CLIP's own probabilities.
+
+    The softmax of the cosines over the names and what is no name, as CLIP was trained to compare
+    them, written so that a binary cross-entropy per class can go on from it.
+
+    Parameters
+    ----------
+    correlation : Tensor, (B, C, h, w)
+        Of the names.
+    others : Tensor, (B, K, h, w)
+        Of words that stand for none of the names; K may be 0.
+    sharpness : Tensor or float
+        Factor of the cosines.
+
+    Returns
+    -------
+    Tensor, (B, C, h, w)
+        -13.8..13.8.
+    """
+    every = sharpness * torch.cat([correlation, others], 1)
+    return torch.logit(every.softmax(1)[:, : correlation.shape[1]], eps=1e-6)
+
 
 FINER = 4
 """Logits are this many times as fine as CLIP's patches."""
@@ -180,3 +223,26 @@ class EscNet(nn.Module):
         """Return the parameters that come from a SAM."""
         blocks = [part for part in self.modules() if isinstance(part, SamBlock)]
         return [parameter for block in blocks for parameter in block.pretrained()]
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of every class, the mean over known pixels and classes.
+
+    Parameters
+    ----------
+    logits : Tensor, (B, C, h, w)
+        Scaled to the labels' size first.
+    labels : Tensor, (B, H, W) int64
+        Number of the class, ``NOTHING`` for none of them, ``IGNORE`` where it is not known.
+
+    Returns
+    -------
+    Tensor, ()
+        Zero where nothing is known.
+    """
+    full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear")
+    known = labels != IGNORE
+    numbers = torch.arange(logits.shape[1], device=labels.device)
+    truth = (labels[:, None] == numbers[:, None, None]).float()
+    losses = F.binary_cross_entropy_with_logits(full, truth, reduction="none").mean(1)
+    return (losses * known).sum() / known.sum().clamp_min(1)

@@ -27,8 +27,7 @@ from .checkpoint import TrainedModel, save_esc
 from .clip_dense import DenseClip
 from .config import EscTrainConfig
 from .dataset import IGNORE, NOTHING, ClassData, draw_crop, load_class_data
-from .loss import class_loss
-from .network import EscNet, EscShape
+from .network import EscNet, EscShape, class_loss
 from .predict import EscPredictor
 
 if TYPE_CHECKING:

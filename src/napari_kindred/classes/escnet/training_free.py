@@ -30,7 +30,7 @@ from ..clip.matching import CONTRAST, contrast_beside
 from ..clip.text import TEMPLATES, ClipTexts
 from ..sam.model import load_sam
 from .clip_dense import DenseClip
-from .correlation import correlate, log_odds
+from .network import correlate, log_odds
 from .predict import LARGE, to_picture
 from .pseudo_prompts import ABOVE, REGIONS, PseudoPrompts, pseudo_prompts
 from .sam_block import SURE
