@@ -13,8 +13,12 @@ import pytest
 import tifffile
 
 from napari_kindred.classes.resolve import Resolved
-from napari_kindred.classes.result import ClassAssembly, ClassSegmentation, PartialClasses
-from napari_kindred.classes.tables import sum_classes
+from napari_kindred.classes.result import (
+    ClassAssembly,
+    ClassSegmentation,
+    PartialClasses,
+    sum_classes,
+)
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.class_tasks import ClassTask

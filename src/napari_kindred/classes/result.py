@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +20,53 @@ from ..results.segmentation import Segmentation, make_labels, measure
 from ..results.zarr_tables import read_columns, write_columns
 from .names import check_names
 from .saved_state import NOT_KEPT, Observations, read_observations, write_observations
-from .tables import sum_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     import zarr
     from numpy.typing import NDArray
 
     from .config import Threshold
     from .resolve import Resolved
+
+
+def sum_classes(
+    frames: Sequence[pd.DataFrame], colours: Sequence[str], pixels: int
+) -> pd.DataFrame:
+    """Sum up what frames hold of each class.
+
+    Parameters
+    ----------
+    frames : sequence of DataFrame
+        At least one, with a row per class and frame: ``index``, ``name``, ``area``, ``count`` and
+        ``mean_score``.
+    colours : sequence of str
+        ``#rrggbb`` of each class, in the order of ``index``.
+    pixels : int
+        Of all frames together.
+
+    Returns
+    -------
+    DataFrame
+        A row per class: ``index``, ``name``, ``colour``, ``area`` in pixels, ``share`` of the
+        pixels, ``count`` of things, ``mean_score`` over things, NaN where there is
+        none.
+    """
+    rows = pd.concat(frames, ignore_index=True)
+    rows["total"] = rows["mean_score"].fillna(0.0) * rows["count"]
+    sums = rows.groupby(["index", "name"], as_index=False)[["area", "count", "total"]].sum()
+    return pd.DataFrame(
+        {
+            "index": sums["index"],
+            "name": sums["name"],
+            "colour": list(colours),
+            "area": sums["area"],
+            "share": sums["area"] / pixels,
+            "count": sums["count"],
+            "mean_score": sums["total"] / sums["count"].replace(0, np.nan),
+        }
+    )
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ...classes.tables import sum_classes
+from ...classes.result import sum_classes
 from ..common.layers import KEY, GrowingLabels, Placement, place_labels
 from ..common.run import MOST_NOTICES, Clock, Run, duration
 from .layer import OPACITY, Call, Classes, colormap, features, show
