@@ -17,8 +17,15 @@ from ..encoders.registry import open_encoder
 from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
-from .frame_features import Encoding, FeatureLookup, FrameFeatures, Halves
-from .frame_tasks import TaskContext, iter_features, opener_of
+from .frame_features import (
+    Encoding,
+    FeatureLookup,
+    FrameFeatures,
+    Halves,
+    TaskContext,
+    iter_features,
+    opener_of,
+)
 from .labelling import Labeller, provisional
 from .prefetch import Reader
 from .prepass import fit_on_sample, sample_places
