@@ -16,7 +16,7 @@ from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
 from ..models.download import fetch_from_hub, file_sha256, find_on_hub
 from ..models.weights import there
-from .vit import PatchEncoder
+from .timm import PatchEncoder
 
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of a model's weights on the hub, where its entry names none."""
