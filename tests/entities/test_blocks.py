@@ -14,7 +14,7 @@ from skimage.measure import label
 
 import napari_kindred as nk
 from napari_kindred.core.events import Notice, Partial, Progress, finish
-from napari_kindred.entities import blocks, frame, stitching
+from napari_kindred.entities import blocks, frame_tasks, stitching
 from napari_kindred.entities import segment as plane
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.config import EntityConfig, NetworkConfig
@@ -59,7 +59,7 @@ def bright(monkeypatch):
 
 
 def in_blocks(picture, model, monkeypatch, side, **options):
-    monkeypatch.setattr(frame, "BLOCK", side)
+    monkeypatch.setattr(frame_tasks, "BLOCK", side)
     options = {"scale": 1.0, "min_area": 0, "min_score": 0.0, **options}
     return nk.iter_segment_entities(picture, axes="YX", model=model, **options)
 
@@ -296,16 +296,18 @@ def test_too_little_memory_for_the_plane_means_blocks(bright, monkeypatch):
 
 def test_a_small_budget_makes_tiles_and_blocks_smaller_and_says_so():
     cpu = torch.device("cpu")
-    config, side, note = frame.within_budget(EntityConfig(memory=0.25), cpu, (9000, 9000))
+    config, side, note = frame_tasks.within_budget(EntityConfig(memory=0.25), cpu, (9000, 9000))
     assert config.tile < 1024
     assert side < blocks.BLOCK
-    assert frame.TILE_BYTES * config.tile**2 + frame.BLOCK_BYTES * side**2 <= 0.25 * 2**30
+    assert (
+        frame_tasks.TILE_BYTES * config.tile**2 + frame_tasks.BLOCK_BYTES * side**2 <= 0.25 * 2**30
+    )
     assert all(size & (size - 1) == 0 for size in (config.tile, side))
     assert f"{config.tile} pixels" in note
     assert f"{side} pixels" in note
-    assert frame.within_budget(EntityConfig(memory=0.25), cpu, (80, 60)) == (config, side, "")
+    assert frame_tasks.within_budget(EntityConfig(memory=0.25), cpu, (80, 60)) == (config, side, "")
     plenty = EntityConfig(memory=64)
-    assert frame.within_budget(plenty, cpu, (9000, 9000)) == (plenty, blocks.BLOCK, "")
+    assert frame_tasks.within_budget(plenty, cpu, (9000, 9000)) == (plenty, blocks.BLOCK, "")
 
 
 def test_a_real_picture_in_blocks_is_as_it_is_whole(monkeypatch):
@@ -327,7 +329,7 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
     movie = np.stack([scattered(150, seed=6), scattered(150, seed=7)])
     to_disk = functools.partial(make_labels, in_memory=1 << 10)
     monkeypatch.setattr("napari_kindred.results.segmentation.make_labels", to_disk)
-    monkeypatch.setattr(frame, "BLOCK", 64)
+    monkeypatch.setattr(frame_tasks, "BLOCK", 64)
     job = nk.iter_segment_entities(
         movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0
     )

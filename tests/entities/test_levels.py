@@ -8,7 +8,7 @@ import pytest
 import napari_kindred as nk
 from counting import Counting
 from napari_kindred.core.events import Partial, finish
-from napari_kindred.entities import frame
+from napari_kindred.entities import frame_tasks
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.images.samples import open_sample
 from napari_kindred.results.metrics import average_precision
@@ -30,7 +30,7 @@ def levels() -> list[Counting]:
 def test_a_lower_resolution_gives_the_same_entities_at_full_size(
     network, levels, block, monkeypatch
 ):
-    monkeypatch.setattr(frame, "BLOCK", block)
+    monkeypatch.setattr(frame_tasks, "BLOCK", block)
     full = levels[0].data
     known = nk.segment_entities(full, axes="TYX", model=network, scale=0.25)
     found = nk.segment_entities(levels, axes="TYX", model=network, scale=0.25)
@@ -47,7 +47,7 @@ def test_a_lower_resolution_gives_the_same_entities_at_full_size(
 
 def test_blocks_of_a_lower_resolution_are_those_of_it_whole(network, levels, monkeypatch):
     whole = nk.segment_entities(levels, axes="TYX", model=network, scale=0.25)
-    monkeypatch.setattr(frame, "BLOCK", 512)
+    monkeypatch.setattr(frame_tasks, "BLOCK", 512)
     job = nk.iter_segment_entities(levels, axes="TYX", model=network, scale=0.25)
     seen = []
     found = finish(job, seen.append)

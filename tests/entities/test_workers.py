@@ -15,7 +15,7 @@ import zarr
 import napari_kindred as nk
 from napari_kindred.core.errors import KindredError
 from napari_kindred.core.events import Partial, finish
-from napari_kindred.entities import frame
+from napari_kindred.entities import frame_tasks
 from napari_kindred.images.samples import open_sample
 
 
@@ -66,7 +66,7 @@ def test_frames_on_workers_one_of_which_dies(movie: np.ndarray, alone: Any, clie
 def test_blocks_of_a_large_plane_on_workers_one_of_which_dies(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bool
 ) -> None:
-    monkeypatch.setattr(frame, "BLOCK", 160)
+    monkeypatch.setattr(frame_tasks, "BLOCK", 160)
     pixels = np.asarray(open_sample("nuclei").data)[0, :230, :250]
     plane = zarr.create_array(tmp_path / "plane.zarr", data=pixels, chunks=(64, 64))
     alone = nk.segment_entities(pixels, axes="YX", scale=1.0)

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..compute.device import select
+from ..compute.device import fitting_side, halving, memory_budget, select
 from ..compute.tasks import absolute, check_same
 from ..core.errors import InputError
-from ..images.stack import is_constant, normalise
-from ..results.segmentation import empty_table, measure
-from .blocks import BlockLabels, nearest, region_of, segment_block
+from ..core.events import Event, Partial, within_stack
+from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise
+from ..results.segmentation import Assembly, empty_table, measure
+from .auto_scale import LARGEST
+from .blocks import (
+    BLOCK,
+    SMALLEST_BLOCK,
+    BlockLabels,
+    cut,
+    finest,
+    nearest,
+    region_of,
+    segment_block,
+)
 from .checkpoint import load_network
 from .region_reader import PlaneSource
-from .segment import iter_plane
+from .segment import SMALLEST_TILE, iter_plane, object_filter_of
+from .stitching import BlockStitcher, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
     from numpy.typing import NDArray
 
-    from ..compute.tasks import FrameAt
+    from ..compute.tasks import FrameAt, Task
+    from ..compute.workers import Job, Workers
     from ..core.events import Notice, Progress
-    from ..images.stack import FrameStats, ImageStack
     from ..images.tiling import Tile
     from .config import EntityConfig
     from .network import EntityNetwork
@@ -189,3 +203,216 @@ def iter_block(
     if image is not None and block.pixels is None:
         source = PlaneSource(image, block.index, block.stats, block.shape)
     return (yield from segment_block(source, block.place, context.network, context.config, scale))
+
+
+Made = TypeVar("Made")
+
+TILE_BYTES = 160
+"""Memory that the network needs per pixel of a tile.  Measured: by how much a process's peak rose
+above what it held before, on a CPU with the shipped network; 126 bytes for a tile of 512 pixels,
+146 for one of 1,024."""
+
+BLOCK_BYTES = 110
+"""Memory that a block needs per pixel of its window beside the network's, from reading it to its
+labels.  Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of
+800 to 2,400 pixels."""
+
+
+def within_budget(
+    config: EntityConfig, device: torch.device, shape: tuple[int, int]
+) -> tuple[EntityConfig, int, str]:
+    """Fit tiles and blocks for planes of a shape into the memory that may be used.
+
+    Returns
+    -------
+    config : EntityConfig
+        With a smaller ``tile`` where that is needed.
+    block : int
+        Side of a block; larger planes are cut.
+    note : str
+        What became smaller, one sentence; empty where that makes no difference to planes of this
+        shape.
+    """
+    ram = memory_budget(config.memory)
+    own = memory_budget(config.memory, device) if device.type == "cuda" else ram // 2
+    tile = fitting_side(config.tile, own, TILE_BYTES, min(SMALLEST_TILE, config.tile))
+    rest = ram if device.type == "cuda" else ram - TILE_BYTES * tile**2
+    side = fitting_side(BLOCK, max(rest, 1), BLOCK_BYTES, SMALLEST_BLOCK)
+    longest = max(shape) * finest(LARGEST if config.scale == "auto" else config.scale, config)
+    smaller = [f"tiles of {tile} pixels"] * (tile < min(config.tile, longest))
+    smaller += [f"blocks of {side} pixels"] * (side < min(BLOCK, longest))
+    note = f"Memory is short ({ram / 2**30:.1f} GB may be used): working in {{}}."
+    return replace(config, tile=tile), side, note.format(" and ".join(smaller)) if smaller else ""
+
+
+class Frame:
+    """One frame of an image; read when it is first asked for, whole if it is not too large.
+
+    Parameters
+    ----------
+    frames : ImageStack
+    index : tuple of int
+        Of the frame.
+    block : int
+        Side of a plane above which it is not read whole.
+    image : ImageStack, optional
+        The image at a lower resolution, to be read in its place.
+    """
+
+    def __init__(
+        self,
+        frames: ImageStack,
+        index: tuple[int, ...],
+        block: int,
+        image: ImageStack | None = None,
+    ) -> None:
+        self.frames, self.index, self.block = frames, index, block
+        self.image = image or frames
+        self.large = max(frames.plane_shape) > block
+
+    def at_scale(self, scale: float, config: EntityConfig) -> Frame:
+        """Return the frame at the lowest resolution that is stored and enough for a scale."""
+        image = image_at_scale(self.frames, scale, config)
+        return self if image is self.image else Frame(self.frames, self.index, self.block, image)
+
+    @cached_property
+    def raw(self) -> FrameData:
+        """The whole frame."""
+        return self.image.read(self.index)
+
+    @cached_property
+    def stats(self) -> FrameStats:
+        """What its regions have in common."""
+        return self.image.frame_stats(self.index)
+
+    @property
+    def source(self) -> PlaneSource:
+        """What reads its regions."""
+        return PlaneSource(self.image, self.index, self.stats, self.frames.plane_shape)
+
+    @property
+    def pixels(self) -> NDArray[np.float32] | PlaneSource:
+        """Its normalised pixels; those of a large frame are read window by window."""
+        return self.source if self.large else normalise(self.raw.pixels)
+
+    @property
+    def shrunk(self) -> Callable[[int], NDArray[np.float32]] | None:
+        """What shrinks a large frame to a longest side."""
+        return self.source.overview if self.large else None
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether it has the same value everywhere."""
+        return self.stats.constant if self.large else is_constant(self.raw.pixels)
+
+    @property
+    def note(self) -> str:
+        """What had to be done to its values."""
+        return self.stats.note if self.large else self.raw.note
+
+    @property
+    def number(self) -> int | None:
+        """Its place in the stack, from 0; None for a single picture."""
+        shape = self.frames.leading_shape
+        return int(np.ravel_multi_index(self.index, shape)) if self.index else None
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who segments the frames of a run, with what, and where they are put.
+
+    Attributes
+    ----------
+    workers : Workers
+    context : TaskContext
+    opener : callable
+        Opens the context elsewhere.
+    assembly : Assembly
+    """
+
+    workers: Workers
+    context: TaskContext
+    opener: Callable[[], TaskContext]
+    assembly: Assembly
+
+    def jobs(self, task: Task[Made], calls: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
+        """Yield a job for each call; see :meth:`.workers.Workers.jobs`."""
+        return self.workers.jobs(task, self.context, self.opener, calls)
+
+
+def fits(frames: ImageStack, scale: float, config: EntityConfig, block: int) -> bool:
+    """Tell whether frames are segmented in one go, not in blocks."""
+    shape = frames.plane_shape
+    return len(cut(shape, scale, config, _first_side(shape, scale, config, block))) == 1
+
+
+def _first_side(shape: tuple[int, int], scale: float, config: EntityConfig, block: int) -> int:
+    """Return the side of blocks that is tried first."""
+    longest = math.ceil(max(shape) * finest(scale, config))
+    return min(block, 1 << (longest - 1).bit_length())
+
+
+def put_frame(
+    frame: Frame, crew: Crew, scale: float, whole: Job[Whole] | None
+) -> Generator[Event, None, Partial]:
+    """Put a frame into the assembly, segmented in one go or block by block.
+
+    Parameters
+    ----------
+    frame : Frame
+    crew : Crew
+    scale : float
+        At which the network looks at it first.
+    whole : generator or None
+        The job that segments it in one go; None where it is too large for that.
+    """
+    if whole is None and frame.constant:
+        table = empty_table(stack=frame.number is not None)
+        labels = yield from crew.assembly.settle(frame.index, np.zeros(1, np.int32), table)
+        return Partial(frame.index, labels, table, frame.note)
+    first = _first_side(frame.frames.plane_shape, scale, crew.context.config, frame.block)
+
+    def attempt(side: int) -> Generator[Event, None, Partial]:
+        if whole is None or side < first:
+            return (yield from _in_blocks(frame, side, crew, scale))
+        made = yield from whole
+        frame.image.add_digest(frame.index, made.digest)
+        partial = Partial(frame.index, made.labels, made.table, made.note)
+        crew.assembly.add(partial)
+        return partial
+
+    return (
+        yield from halving(
+            attempt,
+            first,
+            smallest=SMALLEST_BLOCK,
+            device=crew.workers.device,
+            unit="blocks of {} pixels",
+        )
+    )
+
+
+def _in_blocks(
+    frame: Frame, side: int, crew: Crew, scale: float
+) -> Generator[Event, None, Partial]:
+    """Segment a large frame block by block, then make one of the entities that cuts go through."""
+    config, source = crew.context.config, frame.source
+    places = cut(source.shape, scale, config, side)
+    stitcher, object_filter = (
+        BlockStitcher(places),
+        object_filter_of(crew.context.network, scale, config),
+    )
+    blocks = (BlockAt.of(source, place) for place in places)
+    if crew.workers.sends(frame.image):
+        blocks = (block.carrying(source, scale, config) for block in blocks)
+    jobs = crew.jobs(iter_block, ((block, scale) for block in blocks))
+    for number, (place, job) in enumerate(zip(places, jobs, strict=True)):
+        block = yield from within_stack(job, number, len(places))
+        rows = table_of(block.stats, object_filter, frame.number, stitcher.count)
+        partial = Partial(frame.index, stitcher.add(block), rows, block=place.inner)
+        crew.assembly.add(partial)
+        yield partial
+    lut, total = stitcher.finish(object_filter)
+    table = table_of(total, object_filter, frame.number)
+    labels = yield from crew.assembly.settle(frame.index, lut, table)
+    return Partial(frame.index, labels, table, frame.note)

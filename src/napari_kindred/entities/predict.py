@@ -15,8 +15,17 @@ from ..results.segmentation import Assembly, Segmentation, provenance
 from .auto_scale import choose_scale
 from .checkpoint import load_network
 from .config import EntityConfig
-from .frame import Crew, Frame, fits, put_frame, within_budget
-from .frame_tasks import TaskContext, image_at_scale, iter_whole, opener_of
+from .frame_tasks import (
+    Crew,
+    Frame,
+    TaskContext,
+    fits,
+    image_at_scale,
+    iter_whole,
+    opener_of,
+    put_frame,
+    within_budget,
+)
 from .segment import quick_segmenter
 
 if TYPE_CHECKING:
