@@ -14,7 +14,7 @@ from ...models.weights import there
 from ..common.encoder_input import EncoderInput
 from ..common.form import labelled
 from .examples_input import ExamplesInput
-from .name_source import ClassNameSource
+from .layer import ClassNameSource
 from .vocabulary_input import SHIPPED, VocabularyInput
 
 if TYPE_CHECKING:

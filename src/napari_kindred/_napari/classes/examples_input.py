@@ -16,7 +16,7 @@ from ..common.form import labelled, native_row, row, sentence, show_message
 from ..common.proxies import unwrap_proxy
 from .annotations import Annotation, Target, collect, together
 from .annotations_to_code import examples_of
-from .name_source import OF_TEACHING, ClassNameSource
+from .layer import OF_TEACHING, ClassNameSource
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget

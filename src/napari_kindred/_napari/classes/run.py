@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...core.events import Partial, Progress
     from ..common.layers import LayerImage
     from ..results.replay import Command
-    from .name_source import ClassNameSource
+    from .layer import ClassNameSource
 
 MOST_TOLD = 6
 """Classes whose counts are told; the table has them all."""

@@ -15,7 +15,7 @@ from ...core.errors import KindredError, OptionError
 from ...core.events import Event, Progress
 from ..common.form import labelled, mark, sentence
 from ..common.worker import Job
-from .name_source import ClassNameSource
+from .layer import ClassNameSource
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
