@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_kindred._napari.common.frame_changes import differ, ids_of, iter_next_jump
+from napari_kindred._napari.common.shortcuts import differ, ids_of, iter_next_jump
 from napari_kindred.core.events import finish
 
 
