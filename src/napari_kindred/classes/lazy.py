@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.events import Notice, Progress
 from .clip.matching import chances, contrast_beside
+from .open import reopen_clip, reopen_map
 from .proposals.base import reopen_proposer
-from .reopen import reopen_clip, reopen_map
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,8 +19,7 @@ from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .config import ClassesConfig
 from .names import check_names
-from .open import iter_open_classifier
-from .reopen import opener_of
+from .open import iter_open_classifier, opener_of
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
 from .saved_state import Observations
 

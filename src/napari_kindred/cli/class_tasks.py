@@ -79,7 +79,7 @@ class ClassTask(Task["ClassSegmentation"]):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if self._classifier is not None:  # opened as it was, without learning once more
-            from ..classes.reopen import opener_of
+            from ..classes.open import opener_of
 
             opener = opener_of(self._classifier, self.config.device)
             state |= {"_meaning": None, "_source": {}, "_opener": opener}
