@@ -37,7 +37,7 @@ KNOWN = {
     "_napari.results.replay -> cli.flags",
     "classes.proposals.base -> classes.proposals.entities",
     "classes.proposals.base -> classes.proposals.sam_grid",
-    "classes.reopen -> classes.classifiers",
+    "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
     "clusters.model_io -> clusters.model",

@@ -21,11 +21,10 @@ from napari_kindred.classes.classifiers import (
     VocabularyClassifier,
 )
 from napari_kindred.classes.config import TeachConfig
-from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, Recipe
 from napari_kindred.classes.result import ClassSegmentation, load_classes
-from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
+from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS, ClosedClip
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError
@@ -173,7 +172,7 @@ def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
     texts = np.random.default_rng(4).normal(size=(2, DIMENSION)).astype(np.float32)
     known = clip()
     opened = ClosedClip(known.known, ("three", "background"), texts, 3.7)
-    monkeypatch.setattr("napari_kindred.classes.lazy.reopen_clip", lambda *_: opened)
+    monkeypatch.setattr("napari_kindred.classes.saved_state.reopen_clip", lambda *_: opened)
     assert (again.at_threshold(0.1).with_names(["three"]).labels > 0).any()
 
 

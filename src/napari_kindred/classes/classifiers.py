@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..results.spill import Arrays
     from .clip.matching import ClipMatcher
     from .config import Threshold
-    from .lazy import ClosedClip
+    from .saved_state import ClosedClip
     from .vocabulary.vocabulary import Vocabulary
 
 CONFIDENCE = 0.7

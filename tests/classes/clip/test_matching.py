@@ -12,8 +12,8 @@ import torch
 from cutting import from_dense
 from napari_kindred.classes.clip import matching
 from napari_kindred.classes.clip.matching import ClipMatcher, contrast_beside, cut_out
-from napari_kindred.classes.lazy import ClosedClip
 from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.saved_state import ClosedClip
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.clip import load_clip
