@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from entities_accuracy import KINDS, kind_of
@@ -13,6 +13,9 @@ from scipy.ndimage import distance_transform_edt
 
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.images.stack import list_images, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WHITE_CELL = {1: "cytoplasm", 2: "nucleus"}
 """Pixel classes of wbc_blood."""

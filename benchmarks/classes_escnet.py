@@ -24,7 +24,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +43,8 @@ from napari_kindred.classes.escnet.train import EscTrainer, score_classes
 from napari_kindred.models.trainer import prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_kindred.models.training_data import Example
 
 NAME = Path(__file__).stem

@@ -17,7 +17,6 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ from napari_kindred.classes.escnet.train import train_escnet
 from napari_kindred.models.feature_cache import FeatureCache
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from napari_kindred.classes.result import ClassSegmentation
 
 NAME = "classes_speed"

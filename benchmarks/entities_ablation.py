@@ -23,7 +23,6 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +41,8 @@ from napari_kindred.entities.train import Trainer
 from napari_kindred.models.training_data import Example, load_examples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_kindred.entities.network import EntityNetwork
 
 NAME = "entities_ablation"

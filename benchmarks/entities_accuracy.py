@@ -26,8 +26,8 @@ import argparse
 import csv
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from meanshift import hardware
@@ -43,6 +43,9 @@ from napari_kindred.models.download import file_sha256
 from napari_kindred.models.training_data import median_diameter
 from napari_kindred.models.weights import resolve
 from napari_kindred.results.metrics import THRESHOLDS, average_precision, instance_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME = "entities_accuracy"
 

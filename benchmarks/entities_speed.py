@@ -20,10 +20,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
@@ -38,6 +37,9 @@ from napari_kindred.entities import segment as planes
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME = "entities_speed"
 SIDE = 1024

@@ -18,13 +18,16 @@ from __future__ import annotations
 import argparse
 import csv
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 from scipy import ndimage as ndi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FINE = 3
 """Sub-pixels per pixel; odd, so that one of them sits at the pixel's centre."""

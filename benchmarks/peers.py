@@ -12,20 +12,22 @@ threads on the same processors, and what is quoted is the ratio within each roun
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
 
 SCRIPTS = Path(__file__).parent / "peer_scripts"
 DONE = "installed.json"

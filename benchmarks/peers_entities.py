@@ -29,10 +29,9 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,6 +45,9 @@ from napari_kindred.compute.device import select
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME = "peers_entities"
 GRID = 2

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +44,8 @@ from napari_kindred.encoders.sam import SamEncoder, open_sam
 from napari_kindred.encoders.sam_shapes import SamShapes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from napari_kindred.classes.proposals.base import Proposals
     from napari_kindred.classes.proposals.masks import Masks
 

@@ -14,9 +14,8 @@ import dataclasses
 import importlib
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_kindred.classes.config import ClassesConfig, TeachConfig
 from napari_kindred.classes.escnet.config import EscTrainConfig
@@ -25,6 +24,9 @@ from napari_kindred.core.options import changed
 from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

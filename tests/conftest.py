@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,9 @@ from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator
+
     from napari_kindred.clusters.config import ClusterConfig
     from napari_kindred.clusters.result import ClusterSegmentation
     from napari_kindred.results.segmentation import Segmentation

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Notice, Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Steps = Generator[Progress | Notice, None, Any]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import napari_kindred
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(napari_kindred.__file__).parent
 
@@ -41,7 +44,6 @@ KNOWN = {
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
     "clusters.model_io -> clusters.model",
-    "entities.projective -> entities.network",
     "images.intensity -> images.stack",
     "results.storage -> results.segmentation",
     "results.tables -> results.segmentation",

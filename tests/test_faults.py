@@ -9,11 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -33,6 +32,9 @@ from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.images.readers import ImageFile, read_image
 from napari_kindred.results.segmentation import Segmentation, load_segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 METHODS: dict[str, Callable[[Any], Segmentation]] = {
     "entities": lambda image: nk.segment_entities(image, scale=1.0, axes="YX"),

@@ -6,9 +6,8 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,6 +24,9 @@ from napari_kindred.images.readers import read_image
 from napari_kindred.models.checkpoints import read_tensors
 from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.models.weights import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Door:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tifffile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def discs(seed: int, side: int = 64) -> tuple[np.ndarray, np.ndarray]:

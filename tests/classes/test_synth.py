@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from napari_kindred.classes import synth
 from napari_kindred.classes.synth import open_pipeline, synthetic_examples
 from napari_kindred.classes.vocabulary.examples import class_names
 from napari_kindred.core.errors import OptionError, WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -17,6 +15,10 @@ from napari_kindred.cli.batch import process_folder
 from napari_kindred.cli.class_tasks import ClassTask
 from napari_kindred.cli.tasks import EntityTask, Task
 from napari_kindred.images.samples import open_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -25,6 +24,9 @@ from napari_kindred.cli.class_tasks import ClassTask
 from napari_kindred.core.events import Progress
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import load_segmentation, provenance
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CENTRES = ((20, 22, "red"), (22, 70, "green"), (68, 24, "green"), (72, 74, "red"))
 

@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -27,6 +26,9 @@ from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.models.weights import WEIGHTS
 from napari_kindred.results.metrics import average_precision
 from napari_kindred.results.segmentation import Assembly, load_segmentation, measure, provenance
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -14,6 +13,9 @@ from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import InputError, OptionError, OutputError
 from napari_kindred.core.events import Partial, finish
 from napari_kindred.results.segmentation import load_segmentation
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 THREE = ClusterConfig(n_clusters=3)
 

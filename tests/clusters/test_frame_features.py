@@ -5,9 +5,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,9 @@ from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.models.feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIX: dict[str, Any] = {"axes": "TYX", "n_clusters": 6}
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -16,6 +14,10 @@ from napari_kindred.clusters import levels
 from napari_kindred.clusters.levels import lut, relabel
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture

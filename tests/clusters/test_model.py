@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ from napari_kindred.clusters import model as hierarchy
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.prepass import sample_places
 from napari_kindred.core.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PRESETS = [{}, {"reassign": False}, {"carry_over": False, "overlap": 1}, {"preset": "paper"}]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ from safetensors.numpy import load_file, save_file
 from napari_kindred.clusters.levels import lut
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture

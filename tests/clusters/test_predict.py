@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -26,6 +24,9 @@ from napari_kindred.core.events import Event, Notice, Partial, Progress, finish
 from napari_kindred.results.spill import SpillFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from napari_kindred.clusters.result import ClusterSegmentation
 
 SIX: dict[str, Any] = {"axes": "TYX", "n_clusters": 6}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -18,6 +16,10 @@ from napari_kindred.core.events import Notice, Partial, finish
 from napari_kindred.images.samples import open_sample
 from napari_kindred.models import download
 from napari_kindred.results.metrics import consistency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 SIX: dict[str, Any] = {"axes": "TYX", "n_clusters": 6}
 

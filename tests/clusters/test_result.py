@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -19,6 +17,10 @@ from napari_kindred.clusters.result import ClusterAssembly, ClusterSegmentation
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import load_segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 COLUMNS = ["index", "area", "share", "first_frame", "last_frame", "frames", "mean_intensity"]
 

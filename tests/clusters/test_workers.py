@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -15,6 +13,10 @@ import pytest
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.core.events import Partial, Progress, finish
 from napari_kindred.models.feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 OPTIONS: dict[str, Any] = {"axes": "TYX", "n_clusters": 5, "batch_size": 3}
 

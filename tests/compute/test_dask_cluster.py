@@ -7,9 +7,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -22,6 +21,9 @@ from napari_kindred.compute.tasks import FrameAt, RunSettings, Tool, work
 from napari_kindred.core.errors import InputError, KindredError, OptionError
 from napari_kindred.core.events import Notice, finish
 from napari_kindred.images.stack import ImageStack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(params=[None, "threads", "cluster"])

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -12,6 +10,10 @@ import torch
 from napari_kindred.compute import device
 from napari_kindred.core.errors import KindredError, OptionError
 from napari_kindred.core.events import Notice, Progress, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
 
 
 def test_auto_takes_the_fastest_kind_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from napari_kindred.clusters.predict import iter_cluster_stack
 from napari_kindred.core.background import Left, iter_in_background, listener
 from napari_kindred.core.events import Progress, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 
 @pytest.fixture

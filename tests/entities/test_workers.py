@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,9 @@ from napari_kindred.core.errors import KindredError
 from napari_kindred.core.events import Partial, finish
 from napari_kindred.entities import frame_tasks
 from napari_kindred.images.samples import open_sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

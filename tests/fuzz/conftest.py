@@ -6,9 +6,8 @@ Encoders and networks with which they are tried.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,6 +17,9 @@ from torch.nn import functional as F
 from napari_kindred.clusters import pipeline
 from napari_kindred.encoders.base import Tokens, projected
 from napari_kindred.entities.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SHARED = {
     "deadline": None,  # the machine may be busy; nothing here asserts a time

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -13,6 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from napari_kindred.core.errors import KindredError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Made = TypeVar("Made")
 

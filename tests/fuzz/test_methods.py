@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from fuzz.made import ANYTHING, Recipe, cases, of_interest, recipes
 from napari_kindred.images.readers import ImageFile
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.models.feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check(recipe: Recipe, image: Any, result: Any) -> list[np.ndarray]:

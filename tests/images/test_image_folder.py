@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -10,6 +10,9 @@ import tifffile
 from napari_kindred.core.errors import InputError
 from napari_kindred.images.image_folder import read_folder
 from napari_kindred.images.stack import ImageStack
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def write(folder: Path, names: list[str], size: tuple[int, ...] = (8, 9)) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -12,6 +12,9 @@ from ome_zarr_models import open_ome_zarr
 from napari_kindred.core.errors import InputError
 from napari_kindred.images.ome import label_attributes
 from napari_kindred.images.readers import list_images, read_image, stem_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOVIE = np.random.default_rng(0).integers(0, 255, (5, 20, 30)).astype("uint8")
 

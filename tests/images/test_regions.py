@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -15,6 +14,9 @@ from counting import Counting
 from napari_kindred.images import arrays, intensity
 from napari_kindred.images.image_folder import read_folder
 from napari_kindred.images.stack import ImageStack, normalise, normalise_to, read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RANDOM = np.random.default_rng(0)
 

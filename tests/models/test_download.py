@@ -10,10 +10,10 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +23,9 @@ from safetensors.numpy import save
 from napari_kindred.core.errors import WeightsError
 from napari_kindred.models import download
 from napari_kindred.models.weights import WEIGHTS, Weights, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 CONTENT = save({"a": np.arange(5000, dtype="float32")})
 NAME = "net.safetensors"

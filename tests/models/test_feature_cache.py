@@ -6,9 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from zarr.storage import ZipStore
 
 from napari_kindred.core.errors import OptionError
 from napari_kindred.models.feature_cache import FeatureCache, content_of, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KILOBYTE = {"values": np.arange(250, dtype=np.float32)}
 

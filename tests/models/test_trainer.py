@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
@@ -22,6 +20,10 @@ from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.train import train
 from napari_kindred.models.config import RunConfig
 from napari_kindred.models.trainer import Run, prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)

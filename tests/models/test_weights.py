@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from napari_kindred.core.settings import cache_dir
 from napari_kindred.models import download
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import WEIGHTS, Weights, read_header, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ A file of tests says which widget it is about: its fixture ``widget`` is the one
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import napari._qt.qt_main_window  # noqa: F401 - here, so that it is among what was imported first
@@ -20,6 +19,7 @@ from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from napari_kindred._napari.classes.widget import ClassesWidget

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from napari_kindred._napari.common import run_controls
 from napari_kindred._napari.common.layers import KEY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +10,8 @@ from qtpy.QtCore import QPoint, QRect
 from qtpy.QtGui import QColor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_kindred._napari.common.form import Form
 
 WIDGETS = ("Entities", "Consistent clusters", "Classes by name")

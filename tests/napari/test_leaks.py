@@ -8,9 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -23,6 +22,9 @@ from napari_kindred._napari.classes.widget import ClassesWidget
 from napari_kindred._napari.clusters.widget import ClustersWidget
 from napari_kindred._napari.entities.widget import EntitiesWidget
 from napari_kindred._napari.results.compare_widget import CompareWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROUNDS = 50 if os.environ.get("KINDRED_FUZZ") == "nightly" else 2
 

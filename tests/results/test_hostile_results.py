@@ -7,11 +7,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,9 @@ from napari_kindred.core.errors import OutputError
 from napari_kindred.results import label_tiff
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure
 from napari_kindred.results.storage import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 SUFFIXES = [".tif", ".ome.tif", ".ome.zarr"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from napari_kindred.results.segmentation import (
     measure,
     provenance,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUFFIXES = [".tif", ".ome.tif", ".ome.zarr"]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from napari_kindred.core.errors import OutputError
 from napari_kindred.results.spill import SpillFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def frame(number: int) -> np.ndarray:

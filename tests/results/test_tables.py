@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,9 @@ from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import finish
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

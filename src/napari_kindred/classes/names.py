@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..core.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LONGEST = 100
 """Characters that a name may have."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,8 @@ from .names import key
 from .proposals.base import DEFAULT_ENCODER, Recipe, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from ..core.events import Event
     from ..models.feature_cache import FeatureCache
     from .classifiers import Classifier

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
@@ -24,6 +22,9 @@ from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds
 from .saved_state import Observations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
     from ..compute.tasks import FrameAt
     from ..results.spill import Arrays
     from .vocabulary.examples import Example

@@ -5,7 +5,6 @@ Needs the package's extra ``synth`` and a model on this machine; nothing is down
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,8 @@ from .names import check_names
 from .vocabulary.examples import Example
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     import torch
 
 PROMPT = "a photo of a {}"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
 from ..core.errors import InputError, OutputError
@@ -19,6 +17,10 @@ from ..results.atomic import as_csv, as_json, check_folder, plain, refuse_existi
 from ..results.segmentation import Segmentation, provenance
 from ..results.storage import as_tiff
 from .tasks import Report, Task, iter_image, run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 PROVENANCE = "provenance.json"
 """Name of the file that tells how the results of a folder came about."""

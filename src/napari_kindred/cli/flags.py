@@ -7,11 +7,13 @@ import dataclasses
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.options import changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Config = TypeVar("Config")
 

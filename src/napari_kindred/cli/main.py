@@ -7,9 +7,8 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..classes.config import ClassesConfig, TeachConfig
@@ -21,6 +20,9 @@ from ..entities.config import EntityConfig, TrainConfig
 from . import commands as run
 from .flags import add_flags
 from .progress_bar import terminate_like_interrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CANCELLED = 130
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..core.events import Event, Partial, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Bar:

@@ -7,7 +7,6 @@ run was killed, so has the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ from ..models.feature_cache import content_of, key_of
 from .kmeans import Basis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from ..encoders.base import Encoder
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache

@@ -8,7 +8,6 @@ whatever the movie.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,8 @@ from .model import HierarchicalClustering
 from .pipeline import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from .result import ClusterSegmentation
 
 _ESTIMATOR = (

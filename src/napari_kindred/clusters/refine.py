@@ -15,7 +15,6 @@ membership, and would only make outlines shallower.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,8 @@ from torch.nn import functional as F
 from ..core.errors import InputError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 RADIUS = 2

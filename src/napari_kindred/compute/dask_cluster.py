@@ -10,16 +10,18 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..core.errors import KindredError, OptionError, as_sentence, reason_of, says_no_memory
 from ..core.events import Event, Notice
 from .tasks import Done, Opened, Result, RunSettings, Task, Tool, work
 from .workers import ExecutorWorkers, SerialWorkers, Threads, Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 5.0
 """Seconds until a scheduler that does not answer, or has no worker, is spoken of."""

@@ -6,10 +6,9 @@ import functools
 import os
 import platform
 import sys
-from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import torch
@@ -17,6 +16,9 @@ import torch
 from ..core.errors import KindredError, OptionError, says_no_memory
 from ..core.events import Notice
 from ..core.settings import preferences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
 
 Result = TypeVar("Result")
 

@@ -6,11 +6,12 @@ result.  Closing the generator cancels the job; what was yielded as ``Partial`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     import numpy as np
     import pandas as pd
 

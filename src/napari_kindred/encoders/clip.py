@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,9 @@ from ..core.errors import OptionError, WeightsError
 from ..models.download import fetch_from_hub, file_sha256, find_on_hub
 from ..models.weights import there
 from .timm import PatchEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of a model's weights on the hub, where its entry names none."""

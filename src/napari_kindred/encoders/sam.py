@@ -6,7 +6,6 @@ sizes, whose shapes tell how it was built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +21,8 @@ from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .sam_shapes import SamShapes, read_shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +16,9 @@ from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .convnets import Level, PyramidEncoder, check_stride, named_by_stride, ready
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from .base import Encoder
 
 

@@ -8,7 +8,6 @@ which of their entities are one (:mod:`napari_kindred.entities.stitching`).
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ from .scoring import ObjectFilter, ObjectStats, object_stats
 from .segment import HALO, instances_of, iter_dense_bounded, merge, object_filter_of, resize
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
     from ..core.events import Notice, Progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +32,8 @@ from .segment import SMALLEST_TILE, iter_plane, object_filter_of
 from .stitching import BlockStitcher, table_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+
     import pandas as pd
     import torch
     from numpy.typing import NDArray

@@ -10,13 +10,15 @@ system each time, which zeroes them page by page when they are asked for anew.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..compute.device import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 BAND = 8 << 20
 """Bytes that the widest map of a band takes, about."""

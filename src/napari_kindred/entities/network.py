@@ -8,7 +8,6 @@ that predicts *positional* features: where each pixel's entity has its centre, a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,16 +18,13 @@ from torch.nn import functional as F
 from ..compute.device import load_triton_apart
 from ..core.errors import OptionError, WeightsError
 from .fused_layers import band_size, in_bands
+from .projective import OFFSET_UNIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import NetworkConfig
     from .scoring import ScoreModel
-
-OFFSET_UNIT = 16.0
-"""Pixels that one unit of the offset channels stands for."""
-
-SIZE_UNIT = 24.0
-"""Diameter in pixels at which the size channel is 0; one unit is a factor of two."""
 
 MULTIPLE = 32
 """Heights and widths given to the network are multiples of this (the coarsest stride)."""

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ..models.augment import IGNORE
 from . import losses
-from .network import OFFSET_UNIT, SIZE_UNIT, DenseMaps
 from .projective import (
+    OFFSET_UNIT,
+    SIZE_UNIT,
     WIDTH_PER_DIAMETER,
     background_split,
     means_by_id,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .config import TrainConfig
+    from .network import DenseMaps
 
 NEIGHBOURS = 24
 """At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""

@@ -23,7 +23,12 @@ import math
 import torch
 from torch import Tensor
 
-from .network import SIZE_UNIT
+OFFSET_UNIT = 16.0
+"""Pixels that one unit of the offset channels stands for."""
+
+SIZE_UNIT = 24.0
+"""Diameter in pixels at which the size channel is 0; one unit is a factor of two."""
+
 
 WIDTH_PER_DIAMETER = 0.35
 """Kernel width of an entity over its equivalent diameter.

@@ -6,10 +6,8 @@ from it when started again, and keeps the best validated weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +29,10 @@ from .config import TrainConfig
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .validate import learn_scoring, score_examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 FOUND = {"name", "sha256", "network"}
 """What opening a weights file adds to what training wrote into it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 AXES = "TCZYXS"
 """Letters an image's axes may have; ``S`` are the samples of RGB(A), always last."""

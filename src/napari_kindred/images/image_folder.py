@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError
 from .axes import guess_axes
 from .readers import ImageFile, list_images, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DIGITS = re.compile(r"(\d+)")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError, reason_of
 from .ome import known_axes, ome_attributes, read_multiscale, size_of, sizes_of_xml, unit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 """Names under which training scripts store the network's tensors beside other things."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ..core.background import Report, listener
 from ..core.errors import WeightsError, reason_of
 from ..core.settings import CACHE_VARIABLE, cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _BLOCK = 1 << 20
 _LARGEST_FILE = 8 << 30

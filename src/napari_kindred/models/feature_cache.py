@@ -14,7 +14,6 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ from ..core.options import must_be
 from ..core.settings import cache_dir, preferences
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
 LIMIT = 10.0

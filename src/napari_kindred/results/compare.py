@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from ..core.events import Progress, finish
 from .metrics import Overlaps, match, overlaps
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
 CHANGED, ONLY_A, ONLY_B = "changed", "only in A", "only in B"

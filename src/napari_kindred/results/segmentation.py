@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,8 @@ from .atomic import plain
 from .disk_labels import OutputLocation, create_on_disk, tell, where
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
     from ..images.stack import ImageStack
 
 IN_MEMORY = 1 << 26

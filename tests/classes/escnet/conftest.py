@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ import torch
 from napari_kindred.classes.escnet.clip_dense import DenseFeatures
 from napari_kindred.classes.escnet.network import EscNet, EscShape
 from napari_kindred.classes.sam.model import new_sam, save_sam, shapes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TINY_SAM = shapes(side=64, patch=8, width=16, depth=2, heads=2, window=2, channels=32)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,10 @@ from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import Progress, finish
 from napari_kindred.models.feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
 
 RECIPE = Recipe("regions", "kindred", "ab" * 32, {"embedding": "mean", "region_size": 9.0})
 

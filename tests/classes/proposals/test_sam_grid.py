@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,9 @@ from napari_kindred.core.errors import InputError, KindredError, OptionError, We
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import to_batch
 from napari_kindred.encoders.sam import open_sam
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIZES = shapes(side=64, width=32, depth=2, heads=2, window=4, channels=32)
 

@@ -13,7 +13,7 @@ from napari_kindred.classes.sam.losses import (
     mask_loss,
     real_quality,
 )
-from napari_kindred.entities.network import OFFSET_UNIT
+from napari_kindred.entities.projective import OFFSET_UNIT
 from napari_kindred.models.augment import IGNORE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -15,6 +15,9 @@ from napari_kindred.classes.vocabulary.examples import (
     read_examples,
 )
 from napari_kindred.core.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PICTURE = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
 

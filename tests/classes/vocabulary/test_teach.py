@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -20,6 +18,10 @@ from napari_kindred.classes.vocabulary.teach import iter_teach_classes, teach_cl
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.images.stack import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 QUICK = TeachConfig(hidden=64, folds=0)
 

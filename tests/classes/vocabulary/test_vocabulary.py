@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +20,9 @@ from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.models.weights import read_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RECIPE = Recipe("entities", "kindred", "ab" * 32, {"embedding": "x"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.events import Progress, finish
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_kindred._napari.clusters.widget import ClustersWidget
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -29,6 +28,9 @@ from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.label_ids import unique_ids
 from napari_kindred.results.segmentation import Segmentation, make_labels, measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def part(index: tuple[int, ...], labels: Any, frame: int | None = None) -> Partial:

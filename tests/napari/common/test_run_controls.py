@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from napari_kindred._napari.common.layers import KEY
 from napari_kindred.core.events import Event, Notice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from napari_kindred._napari.common.worker import Job, as_kindred
 from napari_kindred.core.errors import InputError, KindredError
 from napari_kindred.core.events import Event, Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 
 class Ear:

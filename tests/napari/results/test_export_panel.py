@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from napari_kindred.results.segmentation import load_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture

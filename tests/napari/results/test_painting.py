@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,9 @@ from napari_kindred._napari.common.layers import KEY, layer_features
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer, table_of
 from napari_kindred._napari.results.painting import watch
 from napari_kindred.results.segmentation import measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

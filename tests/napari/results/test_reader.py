@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from napari.layers import Labels
 from napari.settings import get_settings
 
 from napari_kindred._napari.results.reader import write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_with_the_pattern_that_the_pages_name_napari_does_not_ask_which_plugin_opens_a_result(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +9,9 @@ from napari.components import ViewerModel
 
 from napari_kindred._napari.results.view import show
 from napari_kindred.results.segmentation import Segmentation, measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("YX", (30, 40)), ("TYX", (3, 30, 40))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from .layer import ClassNameSource
 from .vocabulary_input import SHIPPED, VocabularyInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from magicgui.widgets.bases import Widget
 
     from ...classes.config import ClassesConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,6 +18,8 @@ from .annotations_to_code import examples_of
 from .layer import OF_TEACHING, ClassNameSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from magicgui.widgets.bases import Widget
 
     from ...classes.config import ClassesConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +13,8 @@ from ..results.replay import Command, command_for
 from .annotations_to_code import example_lines, examples_of
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
     import pandas as pd
     from napari.layers import Labels
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
@@ -12,6 +11,9 @@ from qtpy.QtWidgets import QColorDialog, QPlainTextEdit, QWidget
 from ...classes.names import key, split_names
 from ...core.colors import hexadecimal
 from ..common.form import WRONG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 SWATCH = 12
 """Side, in pixels, of the square before a name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,8 @@ from ..common.worker import Job
 from .layer import ClassNameSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from magicgui.widgets.bases import Widget
 
     from ...classes.vocabulary.vocabulary import Vocabulary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ from .panel import ClassPanel
 from .run import ClassRun, Learning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
     import napari.viewer
     from magicgui.widgets.bases import Widget
     from napari.layers import Image

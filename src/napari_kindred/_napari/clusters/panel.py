@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, Slider
 from qtpy.QtCore import QTimer
@@ -12,6 +11,9 @@ from qtpy.QtWidgets import QColorDialog
 
 from ..common.form import labelled, row, sentence
 from .layer import Clusters, at_level, background_toggled, clusters_of, coloured, named, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SWATCH = 12
 """Side, in pixels, of the coloured square before a cluster in the list."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,8 @@ from .panel import ClusterPanel
 from .run import ClusterRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
     import napari.viewer
     from magicgui.widgets.bases import Widget
     from napari.layers import Image

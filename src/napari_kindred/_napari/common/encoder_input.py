@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label
 from qtpy.QtWidgets import QComboBox
@@ -14,6 +13,9 @@ from ...core.events import Event, Progress
 from ...encoders.registry import DEFAULT, EncoderInfo, describe_encoder, list_encoders
 from .form import labelled, mark, sentence
 from .worker import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
 
 TOOLTIP = (
     "The network whose features tell kinds apart. Choose one, or type timm:MODEL, "

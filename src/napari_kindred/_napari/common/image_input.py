@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from .form import labelled, mark, sentence
 from .layers import LayerImage, describe, read_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from magicgui.widgets.bases import Widget
 
 PLUGIN = "napari-kindred"

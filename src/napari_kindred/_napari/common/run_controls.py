@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from .shortcuts import CANCEL, RUN, shortcut_hint
 from .worker import Job, as_kindred
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from ...core.errors import KindredError
     from .run import JobView
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,8 @@ from qtpy.QtCore import QThreadPool, QTimer
 from ...core.errors import KindredError, as_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from ...core.events import Event
 
 logger = logging.getLogger(__name__)

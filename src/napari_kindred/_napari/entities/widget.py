@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ...entities.config import EntityConfig
@@ -10,6 +9,8 @@ from ..common.run import EntityRun, Run
 from ..method_widget import MethodWidget, Segment
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import napari.viewer
     from napari.layers import Image
 

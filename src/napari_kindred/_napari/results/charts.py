@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from ..common.proxies import level_0
 from .layer_storage import table_of
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import pandas as pd
     from napari.layers import Labels
 

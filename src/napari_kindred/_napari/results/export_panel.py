@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,8 @@ from .plot_widget import PlotWidget
 from .replay import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from magicgui.widgets import Container
     from napari.layers import Labels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -12,6 +11,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from .charts import Chart, stretches, ticks, written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .charts import Curve
 
 HEIGHT = 130

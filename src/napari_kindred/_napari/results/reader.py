@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LayerData = tuple[Any, dict[str, Any], str]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import PushButton
@@ -14,6 +13,8 @@ from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
 from .export_panel import ExportPanel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from magicgui.widgets import Container
     from napari.layers import Labels
 

@@ -6,7 +6,6 @@ mask, and CLIP tells how well every name fits what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from ..names import key
 from .text import TEMPLATES, ClipTexts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from numpy.typing import NDArray
 
     from ..proposals.masks import Masks

@@ -7,7 +7,6 @@ better than one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,8 @@ from ...compute.device import inference
 from ...core.errors import OptionError, WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...encoders.clip import OpenedClip
 
 TEMPLATES: tuple[str, ...] = (

@@ -7,7 +7,6 @@ answers is named by the correlation under it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,8 @@ from .pseudo_prompts import ABOVE, REGIONS, PseudoPrompts, pseudo_prompts
 from .sam_block import SURE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from numpy.typing import NDArray
 
 CHUNK = 32

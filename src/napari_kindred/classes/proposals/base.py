@@ -7,7 +7,6 @@ a SAM (U-SAM, section on mask embeddings).  :func:`open_proposer` opens any of t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,6 +17,8 @@ from ...core.events import Notice, Progress
 from .masks import Masks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
     import torch
     from numpy.typing import ArrayLike, NDArray
 

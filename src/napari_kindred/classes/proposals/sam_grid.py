@@ -6,7 +6,6 @@ numbers, one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +26,8 @@ from .base import SPACE, Proposals, Recipe
 from .masks import Masks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from numpy.typing import ArrayLike, NDArray
 
     from ...encoders.sam import SamEncoder

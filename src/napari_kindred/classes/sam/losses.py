@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...entities.network import OFFSET_UNIT
 from ...entities.objective import BACKGROUND, RING, grid_places, make_targets
+from ...entities.projective import OFFSET_UNIT
 from ...models.augment import IGNORE
 
 FOCAL_WEIGHT = 20.0

@@ -8,9 +8,7 @@ windows of half the side stand for whole crops, four for one, since they are ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +26,9 @@ from .prompts import PromptBatch, draw_corrections, draw_prompt_batch
 from .validate import one_click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from ...encoders.sam_shapes import SamShapes
 
 PADDED = 0.15

@@ -5,7 +5,6 @@ U-SAM, section 3.5 and 4.  Seconds on a CPU, since masks were turned into vector
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +30,8 @@ from .mil import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from ..config import TeachConfig

@@ -8,7 +8,6 @@ on changed granularity).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,8 @@ from .quality import iter_quality
 from .train_head import iter_train_head
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from ..proposals.base import Recipe
