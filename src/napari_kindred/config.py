@@ -237,6 +237,8 @@ class NetworkConfig:
     content_dim: int = 128
     output_stride: Literal[1, 2] = 2
     freeze_norm: bool = True
+    foreground: int = 0
+    """Channels of the foreground's own branch; 0 lets it share the head of offsets and size."""
 
     def __post_init__(self) -> None:
         for name, allowed in (

@@ -13,11 +13,29 @@ from .options import check, inherited, option
 class RunConfig:
     """Options that every training run has; see :class:`napari_kindred.training.Run`."""
 
-    minutes: float = option(
-        60.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
+    minutes: float | None = option(
+        60.0,
+        "Minutes",
+        "Training time, at the end of which the learning rate reaches zero; without it the number "
+        "of steps decides.",
+        minimum=0.01,
     )
     max_steps: int = option(
-        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
+        1_000_000, "Steps", "Stop after this many steps even if time is left.", minimum=1
+    )
+    hold: float = option(
+        0.0,
+        "Hold",
+        "Share of the run during which the learning rate stays at its peak before it falls.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    precision: str = option(
+        "auto",
+        "Precision",
+        "Of the forward pass: auto takes bfloat16 on CPUs that have it (depthwise convolutions "
+        "stay in float32) and float16 on a GPU.",
+        choices=("auto", "float32", "bfloat16"),
     )
     batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
     learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)
@@ -48,6 +66,12 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """Options of :func:`napari_kindred.entities.train.train`."""
 
+    recipe: str = option(
+        "",
+        "Recipe",
+        "Name of shipped weights to train again: data, shares, schedule and all other options are "
+        "then the recipe's.",
+    )
     crop: int = option(
         192, "Crop", "Side of the square crops in pixels, a multiple of 32.", minimum=64
     )
@@ -62,6 +86,21 @@ class TrainConfig(RunConfig):
     )
     encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
     width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
+    foreground: int = option(
+        24,
+        "Foreground",
+        "Channels of the foreground's own branch, which also learns the distance to the edge; 0 "
+        "lets it share the head of offsets and size.",
+        minimum=0,
+    )
+    freeze_after: float = option(
+        1.0,
+        "Freeze after",
+        "Share of the run after which the encoder's stem and first two stages no longer change, "
+        "which saves a fifth of the time.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     features: str = option(
         "positional",
         "Features",
@@ -70,7 +109,7 @@ class TrainConfig(RunConfig):
     )
     content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
     diameter_low: float = option(
-        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+        6.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
     paste: float = option(
@@ -124,6 +163,7 @@ class TrainConfig(RunConfig):
             width=self.width,
             features=self.features,  # type: ignore[arg-type]
             content_dim=self.content_dim,
+            foreground=self.foreground,
         )
 
 
@@ -131,7 +171,7 @@ class TrainConfig(RunConfig):
 class SamTrainConfig(RunConfig):
     """Options of :func:`napari_kindred.classes.train_sam.train_sam`."""
 
-    minutes: float = inherited(RunConfig, "minutes", 600.0)
+    minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 2)
     learning_rate: float = inherited(RunConfig, "learning_rate", 4e-4)
     weight_decay: float = inherited(RunConfig, "weight_decay", 0.05)
@@ -211,7 +251,7 @@ class SamTrainConfig(RunConfig):
 class EscTrainConfig(RunConfig):
     """Options of :func:`napari_kindred.classes.escnet.train_escnet.train_escnet`."""
 
-    minutes: float = inherited(RunConfig, "minutes", 600.0)
+    minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 4)
     learning_rate: float = inherited(RunConfig, "learning_rate", 2e-4)
     weight_decay: float = inherited(RunConfig, "weight_decay", 1e-4)
