@@ -379,3 +379,20 @@ def test_attraction_pulls_a_pixel_towards_its_line_and_repulsion_away_from_other
     )
     assert pull == pytest.approx(math.sin(0.6))
     assert push == pytest.approx(math.cos(0.6) / 2)
+
+
+def test_the_lovasz_hinge_of_sure_answers_is_one_minus_the_iou():
+    """At logits of +-1 each wrong pixel has a hinge of 2, and the right ones none."""
+    truth = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0], dtype=torch.bool)
+    for said in ([1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0, 0, 0]):
+        positive = torch.tensor(said, dtype=torch.bool)
+        iou = (truth & positive).sum() / (truth | positive).sum()
+        loss = losses.lovasz_hinge(positive.float() * 2 - 1, truth)
+        torch.testing.assert_close(loss, 2 * (1 - iou))
+
+
+def test_the_lovasz_hinge_of_nothing_to_find_falls_with_the_logits():
+    empty = torch.zeros(5, dtype=torch.bool)
+    high, low = (losses.lovasz_hinge(torch.full((5,), x), empty) for x in (1.0, -0.5))
+    assert high > low > 0
+    assert losses.lovasz_hinge(torch.full((5,), -1.0), empty) == 0

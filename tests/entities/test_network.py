@@ -30,7 +30,7 @@ def test_maps_have_the_channels_of_their_features_at_the_output_stride(features,
     )
     maps = EntityNetwork(config).eval()(torch.rand(2, 3, 64, 96))
     side = (64 // stride, 96 // stride)
-    assert shapes(maps) == tuple(None if c is None else (2, c, *side) for c in expected)
+    assert shapes(maps[:4]) == tuple(None if c is None else (2, c, *side) for c in expected)
 
 
 @pytest.mark.parametrize("encoder", ["convnext_atto", "resnet18", "tf_efficientnet_lite0"])
@@ -40,7 +40,7 @@ def test_any_convolutional_timm_encoder_will_do(encoder):
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         first, second = network(image), network(image.flip(3))
-    assert shapes(first) == ((1, 1, 32, 32), (1, 2, 32, 32), (1, 1, 32, 32), None)
+    assert shapes(first[:4]) == ((1, 1, 32, 32), (1, 2, 32, 32), (1, 1, 32, 32), None)
     assert not torch.equal(first.background, second.background), "the picture has no influence"
 
 
@@ -98,13 +98,43 @@ def test_a_picture_s_maps_do_not_depend_on_its_neighbours_in_the_batch():
     torch.testing.assert_close(network(image).offset[:1], together)
 
 
-def test_gradients_reach_every_parameter_that_has_a_part_in_the_maps():
-    config = NetworkConfig(encoder="test_efficientnet", width=8, features="both", content_dim=3)
+@pytest.mark.parametrize("foreground", [0, 4])
+def test_gradients_reach_every_parameter_that_has_a_part_in_the_maps(foreground):
+    config = NetworkConfig(
+        encoder="test_efficientnet",
+        width=8,
+        features="both",
+        content_dim=3,
+        foreground=foreground,
+    )
     network = EntityNetwork(config)
     maps = network(torch.rand(1, 3, 64, 64))
-    sum(m.square().sum() for m in maps).backward()
+    sum(m.square().sum() for m in maps if m is not None).backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
+
+
+def test_a_foreground_of_its_own_shares_no_head_with_offsets_and_size():
+    network = EntityNetwork(NetworkConfig(encoder=TINY, width=8, foreground=4)).eval()
+    image = torch.rand(1, 3, 64, 64)
+    before = network(image)
+    with torch.no_grad():
+        network.head_full.weight.zero_()
+        network.head_out.weight.add_(1)
+    after = network(image)
+    assert torch.equal(after.background, before.background)
+    assert torch.equal(after.distance, before.distance)
+    assert not torch.equal(after.offset, before.offset)
+
+
+@pytest.mark.parametrize("features", ["positional", "both"])
+def test_a_foreground_branch_adds_the_distance_and_moves_no_other_channel(features):
+    config = NetworkConfig(encoder=TINY, width=8, features=features, content_dim=5, foreground=4)
+    maps = EntityNetwork(config).eval()(torch.rand(1, 3, 64, 96))
+    content = None if features == "positional" else (1, 5, 32, 48)
+    assert shapes(maps) == (
+        (1, 1, 32, 48), (1, 2, 32, 48), (1, 1, 32, 48), content, (1, 1, 32, 48)
+    )  # fmt: skip
 
 
 def test_the_start_from_imagenet_takes_over_every_tensor_of_the_encoder():

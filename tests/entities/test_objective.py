@@ -11,7 +11,16 @@ from scipy import ndimage
 
 from napari_kindred.entities.config import NetworkConfig, TrainConfig
 from napari_kindred.entities.network import DenseMaps, EntityNetwork
-from napari_kindred.entities.objective import BACKGROUND, RING, crop_loss, grid_places, make_targets
+from napari_kindred.entities.objective import (
+    BACKGROUND,
+    RING,
+    between_close,
+    crop_loss,
+    edge_distance,
+    grid_places,
+    highest_within,
+    make_targets,
+)
 from napari_kindred.entities.train import picture
 from napari_kindred.models.augment import IGNORE
 
@@ -319,3 +328,76 @@ def test_a_network_that_sees_one_crop_again_and_again_learns_it(features):
         optimiser.step()
         history.append(total.item())
     assert np.mean(history[-3:]) < 0.5 * np.mean(history[:3])
+
+
+def test_pixels_between_close_entities_are_those_that_see_two():
+    labels = blobs(48)
+    ids = labels.numpy()
+    expected = np.zeros(ids.shape, bool)
+    for row in range(48):
+        for column in range(48):
+            window = ids[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4]
+            expected[row, column] = len(np.unique(window[window > 0])) > 1
+    assert expected.any()
+    np.testing.assert_array_equal(between_close(labels).numpy(), expected)
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_the_highest_nearby_is_that_of_a_maximum_filter(reach):
+    values = torch.randint(-5, 9, (17, 23), generator=torch.Generator().manual_seed(0))
+    expected = ndimage.maximum_filter(values.numpy(), 2 * reach + 1, mode="constant", cval=-99)
+    np.testing.assert_array_equal(highest_within(values, reach).numpy(), expected)
+
+
+def test_the_distance_to_the_edge_is_one_in_a_discs_middle_and_small_at_its_rim():
+    labels = discs()
+    distance = edge_distance(labels).numpy()
+    ids = labels.numpy()
+    assert (distance[ids == 0] == 0).all()
+    for number in np.unique(ids[ids > 0]):
+        inside = ids == number
+        radius = math.sqrt(inside.sum() / math.pi)
+        true = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        np.testing.assert_allclose(
+            distance[inside], (true[inside] / radius).clip(0, 1), atol=1.1 / radius
+        )
+
+
+def test_the_picture_s_end_is_no_edge_of_an_entity():
+    labels = from_drawing("1111.... 1111.... 1111.... ####....")
+    distance = edge_distance(labels)
+    assert distance[0, 0] > distance[0, 3]
+    assert distance[2, 0] == distance[0, 0], "outside the picture nothing is known"
+
+
+def with_branch(maps, labels, stride):
+    distance = edge_distance(labels)[::stride, ::stride]
+    return maps._replace(distance=distance[None].clone())
+
+
+def test_a_branch_of_its_own_costs_nothing_when_right_and_learns_from_its_own_losses_only():
+    labels = discs()
+    right = loss(with_branch(perfect(labels, 1), labels, 1), labels)
+    assert right["lovasz"].item() == 0
+    assert right["distance"].item() == 0
+    maps = with_branch(leaves(labels, stride=1), labels, 1)
+    terms = loss(maps, labels)
+    lines = terms["attraction"] + terms["repulsion"] + terms["segment"] + terms["gradient"]
+    (grad,) = torch.autograd.grad(lines, [maps.background], allow_unused=True)
+    assert grad is None or not grad.any()
+    own = terms["background"] + terms["lovasz"]
+    (grad,) = torch.autograd.grad(own, [maps.background])
+    assert grad.any()
+
+
+def test_errors_between_close_entities_cost_three_times_as_much():
+    labels = from_drawing(" ".join(["11111.22222"] * 11))
+    flat = with_branch(perfect(labels, 1), labels, 1)
+    logit = torch.where(labels > 0, -30.0, 30.0)
+    between = between_close(labels)
+    wrong = logit.clone()
+    wrong[:, 5] = -2.0
+    cost = loss(flat._replace(background=wrong[None]), labels)["background"].item()
+    weight = torch.where(between, 3.0, 1.0)
+    one = math.log1p(math.exp(2))  # cross-entropy of a logit of -2 that should be positive
+    assert cost == pytest.approx(one * float(weight[:, 5].sum() / weight.sum()), rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -226,6 +227,72 @@ def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, 
     ):
         assert one.keys() == two.keys()
         assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_a_run_without_its_checkpoint_resumes_from_the_weights_at_their_step(data, tmp_path):
+    first = steps(data, tmp_path / "run", dataclasses.replace(SHORT, max_steps=4))
+    first.run()
+    (tmp_path / "run" / "last.pt").unlink()
+    second = steps(data, tmp_path / "run", dataclasses.replace(SHORT, max_steps=8))
+    assert second.resume()
+    assert second.step == 4
+    for name, value in second.network.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, first.average[name], rtol=2e-3, atol=1e-4)
+    rate = second.learning_rate()
+    assert rate < 0.05 * SHORT.learning_rate, "the optimiser is new, so its rate rises again"
+    second.run()
+    assert second.step == 8
+
+
+def test_weights_of_other_data_are_not_resumed_from(data, tmp_path):
+    first = steps(data, tmp_path / "run")
+    first.run()
+    (tmp_path / "run" / "last.pt").unlink()
+    other = write(tmp_path / "other", ["train_7"])
+    with pytest.raises(OptionError, match="other data"):
+        steps(other, tmp_path / "run").resume()
+
+
+def test_early_layers_stand_still_late_in_a_run(data, tmp_path):
+    config = dataclasses.replace(
+        SHORT, encoder="test_efficientnet", max_steps=4, freeze_after=0.5, weight_decay=0.1
+    )
+    trainer = steps(data, tmp_path / "run", config)
+
+    def layer(name):
+        return trainer.network.encoder.get_parameter(name).detach().clone()
+
+    early = [layer("conv_stem.weight")]
+    late = [layer("blocks.3.0.conv_pw.weight")]
+    for _ in range(4):
+        trainer.train_step()
+        early.append(layer("conv_stem.weight"))
+        late.append(layer("blocks.3.0.conv_pw.weight"))
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(early)]
+    assert moved == [True, True, False, False]
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(late))
+
+
+def test_losses_in_bfloat16_agree_with_those_in_float32(data, tmp_path):
+    """Depthwise convolutions stay in float32; what differs is rounding."""
+    totals = {}
+    for precision in ("float32", "bfloat16"):
+        config = dataclasses.replace(SHORT, encoder="test_efficientnet", precision=precision)
+        trainer = steps(data, tmp_path / precision, config)
+        totals[precision] = [trainer.train_step()["loss"] for _ in range(3)]
+        kinds: set[torch.dtype] = set()
+
+        def note(_layer, _inputs, out, kinds=kinds):
+            kinds.add(out.dtype)
+
+        for layer in trainer.network.modules():
+            if isinstance(layer, torch.nn.Conv2d) and layer.groups > 1:
+                layer.register_forward_hook(note)
+        trainer.train_step()
+        assert kinds == {torch.float32}
+    np.testing.assert_allclose(totals["bfloat16"], totals["float32"], rtol=0.03)
+    assert totals["bfloat16"] != totals["float32"], "bfloat16 took no part"
 
 
 def test_a_finished_run_started_again_trains_no_further(data, tmp_path):

@@ -122,8 +122,8 @@ def test_a_picture_without_entities_is_scaled_a_little():
     assert 1.3 < max(scales) <= 1.5
 
 
-def test_small_entities_are_enlarged_three_times_at_most():
-    assert draw_scale(example(disc(), diameter=2), 64, 40, 40, np.random.default_rng(0)) == 3
+def test_small_entities_are_enlarged_five_times_at_most():
+    assert draw_scale(example(disc(), diameter=2), 64, 40, 40, np.random.default_rng(0)) == 5
 
 
 def test_crops_are_mostly_laid_on_entities():

@@ -225,3 +225,21 @@ def test_a_refused_training_leaves_the_process_as_it_was(
     with pytest.raises(OutputError):
         method(tmp_path / "no data", tmp_path / "file", config(threads=before[1] + 2))
     assert process() == before
+
+
+def test_a_held_rate_stays_at_its_peak_and_falls_after(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, max_steps=10_000, hold=0.6, learning_rate=1.0)
+    rates = []
+    for step in (2000, 5999, 8000, 9999):
+        run.step = step
+        rates.append(run.learning_rate())
+    assert rates[:2] == [1.0, 1.0]
+    assert rates[2] == pytest.approx(0.5, abs=1e-3)
+    assert rates[3] < 1e-6
+
+
+def test_without_minutes_the_clock_has_no_say(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, max_steps=100)
+    run.config = dataclasses.replace(run.config, minutes=None)
+    run.step, run.seconds = 25, 1e9
+    assert run.share_done() == 0.25

@@ -237,3 +237,39 @@ def test_the_hash_tells_a_changed_label_pixel_or_name_and_nothing_else(tmp_path)
     assert same[0] == same[1]
     others = [hashed("l", labels=labels), hashed("i", image=image), hashed("n", name="b")]
     assert len({same[0], *others}) == 4
+
+
+def test_a_stack_gives_slices_along_all_three_axes_where_there_are_objects(tmp_path):
+    stack = np.zeros((12, 16, 20), np.uint16)
+    stack[4:9, 5:12, 6:15] = 3
+    image = (stack * 40 + 5).astype(np.uint8)
+    data = tmp_path / "stack"
+    for part, values in (("images", image), ("labels", stack)):
+        (data / part).mkdir(parents=True)
+        tifffile.imwrite(data / part / "train_a.tif", values)
+    examples = load_examples([data], "train")
+    shapes = {(e.name.split()[1][0], e.labels.shape) for e in examples}
+    assert shapes == {("z", (16, 20)), ("y", (12, 20)), ("x", (12, 16))}
+    for example in examples:
+        axis, place = example.name.split()[1].split("=")
+        np.testing.assert_array_equal(example.labels, stack.take(int(place), "zyx".index(axis)))
+
+
+def test_boxes_without_labels_give_their_ellipses_and_no_certain_background(tmp_path):
+    data = tmp_path / "boxes"
+    (data / "images").mkdir(parents=True)
+    tifffile.imwrite(data / "images" / "train_a.tif", picture((60, 80)))
+    rows = ["name,class,xmin,ymin,xmax,ymax", "train_a,RBC,10,20,40,50", "train_a,RBC,60,5,61,9"]
+    (data / "boxes.csv").write_text("\n".join(rows))
+    (example,) = load_examples([data], "train")
+    assert not example.complete
+    assert np.unique(example.labels).tolist() == [0, 1], "a box without width is a mistake"
+    inside = example.labels > 0
+    assert inside.sum() == pytest.approx(np.pi * 15 * 15, rel=0.05)
+    assert np.argwhere(inside).mean(0) == pytest.approx([35, 25], abs=0.6)
+
+
+def test_images_that_may_only_be_measured_on_are_never_trained_on(tmp_path):
+    index = "name,split,use\na,train,measure\nb,train,train\n"
+    data = write(tmp_path / "d", {n: (picture(), square()) for n in "ab"}, index)
+    assert names(load_examples([data], "train")) == ["b"]

@@ -117,6 +117,8 @@ class NetworkConfig:
     content_dim: int = 128
     output_stride: Literal[1, 2] = 2
     freeze_norm: bool = True
+    foreground: int = 0
+    """Channels of the foreground's own branch; 0 lets it share the head of offsets and size."""
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -133,6 +135,12 @@ class NetworkConfig:
 class TrainConfig(RunConfig):
     """Options of :func:`napari_kindred.entities.train.train`."""
 
+    recipe: str = option(
+        "",
+        "Recipe",
+        "Name of shipped weights to train again: data, shares, schedule and all other options are "
+        "then the recipe's.",
+    )
     crop: int = option(
         192, "Crop", "Side of the square crops in pixels, a multiple of 32.", minimum=64
     )
@@ -147,6 +155,21 @@ class TrainConfig(RunConfig):
     )
     encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
     width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
+    foreground: int = option(
+        24,
+        "Foreground",
+        "Channels of the foreground's own branch, which also learns the distance to the edge; 0 "
+        "lets it share the head of offsets and size.",
+        minimum=0,
+    )
+    freeze_after: float = option(
+        1.0,
+        "Freeze after",
+        "Share of the run after which the encoder's stem and first two stages no longer change, "
+        "which saves a fifth of the time.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     features: str = option(
         "positional",
         "Features",
@@ -155,7 +178,7 @@ class TrainConfig(RunConfig):
     )
     content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
     diameter_low: float = option(
-        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+        6.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
     paste: float = option(
@@ -209,4 +232,5 @@ class TrainConfig(RunConfig):
             width=self.width,
             features=self.features,  # type: ignore[arg-type]
             content_dim=self.content_dim,
+            foreground=self.foreground,
         )

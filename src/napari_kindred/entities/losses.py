@@ -215,3 +215,24 @@ def background_error(logit: Tensor, is_background: Tensor, weight: Tensor | None
     if weight is None:
         return loss.mean()
     return (loss * weight).sum() / weight.sum().clamp_min(1)
+
+
+def lovasz_hinge(logit: Tensor, positive: Tensor) -> Tensor:
+    """Lovasz hinge of a binary mask: a convex surrogate of 1 - IoU (Berman et al. 2018).
+
+    Parameters
+    ----------
+    logit : Tensor, (P,)
+        Above 0 where positive.
+    positive : Tensor, (P,) bool
+    """
+    if not bool(positive.any()):
+        return F.relu(1 + logit).mean()
+    sign = positive.to(logit) * 2 - 1
+    errors, order = torch.sort(1 - logit * sign, descending=True)
+    truth = positive[order].to(logit)
+    intersection = truth.sum() - truth.cumsum(0)
+    union = truth.sum() + (1 - truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    return torch.dot(F.relu(errors), steps)

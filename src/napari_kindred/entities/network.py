@@ -43,12 +43,15 @@ class DenseMaps(NamedTuple):
         log2 of the entity's equivalent diameter over ``SIZE_UNIT``.
     content : Tensor, (B, D, h, w), or None
         tanh features, not yet of unit length.
+    distance : Tensor, (B, 1, h, w), or None
+        Distance to the entity's edge over its equivalent radius, 0 in the background.
     """
 
     background: Tensor
     offset: Tensor | None
     size: Tensor | None
     content: Tensor | None
+    distance: Tensor | None = None
 
 
 class ResidualUnit(nn.Module):
@@ -81,6 +84,34 @@ class FusionBlock(nn.Module):
         if coarse is not None:
             x = x + F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)
         out: Tensor = self.leave(x)
+        return out
+
+
+class SplitHead(nn.Module):
+    """Features at half the resolution for two branches that share nothing: offsets, foreground.
+
+    The coarse maps are convolved before they are enlarged, at a quarter of the cost.
+    """
+
+    def __init__(self, coarse: int, fine: int, offsets: int, foreground: int) -> None:
+        super().__init__()
+        self.offsets = offsets
+        self.coarse = nn.Conv2d(coarse, offsets + foreground, 3, padding=1)
+        self.fine = nn.Conv2d(fine, offsets + foreground, 3, padding=1) if fine else None
+        self.middle = nn.Conv2d(foreground, foreground, 3, padding=1)
+        self.out = nn.Conv2d(foreground, 2, 1)
+        nn.init.normal_(self.out.weight, std=0.01)
+
+    def forward(self, coarse: Tensor, *fine: Tensor) -> Tensor:
+        """Join (B, W, h, w) and (B, C, 2h, 2w) to both branches' features, (B, O + F, 2h, 2w)."""
+        x = _doubled(self.coarse(coarse))
+        if self.fine is not None:
+            x = x + self.fine(fine[0])
+        return F.relu_(x)
+
+    def foreground(self, x: Tensor) -> Tensor:
+        """Return the background's logit and the distance to the edge, (B, 2, h, w)."""
+        out: Tensor = self.out(F.relu_(self.middle(x)))
         return out
 
 
@@ -127,7 +158,10 @@ class EntityNetwork(nn.Module):
         )
         fine = channels[self._fine] if self._fine is not None else 0
         half = max(config.width // 2, 16)
-        self.head_half = nn.Conv2d(config.width + fine, half, 3, padding=1)
+        if config.foreground:
+            self.split = SplitHead(config.width, fine, half, config.foreground)
+        else:
+            self.head_half = nn.Conv2d(config.width + fine, half, 3, padding=1)
         self.head_full = nn.Conv2d(half, half, 3, padding=1)
         self._positional = config.features in ("positional", "both")
         self._content = config.features in ("content", "both")
@@ -162,7 +196,8 @@ class EntityNetwork(nn.Module):
         -------
         dict of Tensor
             ``"fusion32"`` to ``"fusion4"``, (B, width, H/n, W/n), from the fusion blocks, and
-            ``"half"``, (B, C, H/2, W/2), the half-resolution head's rectified features.
+            ``"half"``, (B, C, H/2, W/2), the half-resolution head's rectified features;
+            ``"foreground"``, (B, F, H/2, W/2), those of the foreground branch if there is one.
         """
         levels = self.encoder((image - 0.5) * 2.0)
         coarse_to_fine = zip(
@@ -173,7 +208,13 @@ class EntityNetwork(nn.Module):
         for stride, block, level in coarse_to_fine:
             x = maps[f"fusion{stride}"] = block(levels[level], x)
         joined = [maps["fusion4"]] if self._fine is None else [maps["fusion4"], levels[self._fine]]
-        maps["half"] = self._in_bands(self._join, joined, self.head_half.in_channels)
+        widest = sum(one.shape[1] for one in joined)
+        if self.config.foreground:
+            both = self._in_bands(self.split, joined, widest)
+            maps["half"] = both[:, : self.split.offsets]
+            maps["foreground"] = both[:, self.split.offsets :]
+        else:
+            maps["half"] = self._in_bands(self._join, joined, widest)
         return maps
 
     def _join(self, coarse: Tensor, *fine: Tensor) -> Tensor:
@@ -195,8 +236,9 @@ class EntityNetwork(nn.Module):
         image : Tensor, (B, 3, H, W) float32
             Normalised to about 0..1; H and W multiples of 32.
         """
-        half = self.features(image)["half"]
-        return self._split(self._in_bands(self._predict, [half], self.head_full.in_channels))
+        maps = self.features(image)
+        halves = [maps[name] for name in ("half", "foreground") if name in maps]
+        return self._split(self._in_bands(self._predict, halves, self.head_full.in_channels))
 
     def remembering(self) -> EntityNetwork:
         """Return the same network, which looks once at a picture that it is given twice in a row.
@@ -207,21 +249,27 @@ class EntityNetwork(nn.Module):
         other.features = _Last(self.features)  # type: ignore[method-assign]
         return other
 
-    def _predict(self, x: Tensor) -> Tensor:
+    def _predict(self, x: Tensor, foreground: Tensor | None = None) -> Tensor:
         """Make raw maps of the features at half the resolution."""
         if self.config.output_stride == 1:
             x = _doubled(x)
+            foreground = _doubled(foreground) if foreground is not None else None
         out: Tensor = self.head_out(F.relu_(self.head_full(x)))
-        return out
+        if foreground is None:
+            return out
+        own = self.split.foreground(foreground)
+        return torch.cat([own[:, :1], out[:, 1:], own[:, 1:]], 1)
 
     def _split(self, out: Tensor) -> DenseMaps:
         background, rest = out[:, :1], out[:, 1:]
-        offset = size = content = None
+        offset = size = content = distance = None
+        if self.config.foreground:
+            rest, distance = rest[:, :-1], rest[:, -1:]
         if self._positional:
             offset, size, rest = rest[:, :2] * OFFSET_UNIT, rest[:, 2:3], rest[:, 3:]
         if self._content:
             content = torch.tanh(rest)
-        return DenseMaps(background, offset, size, content)
+        return DenseMaps(background, offset, size, content, distance)
 
 
 class _Last:

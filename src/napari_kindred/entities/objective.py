@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,16 +25,27 @@ from .projective import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .config import TrainConfig
     from .network import DenseMaps
 
-NEIGHBOURS = 24
+NEIGHBOURS = 12
 """At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""
 
 SAMPLES = 3000
 """At most so many background pixels enter the repulsion loss."""
+
+
+CLOSE = 3
+"""Pixels between two entities count more when both are at most so far away."""
+
+CLOSE_WEIGHT = 3.0
+"""Weight of such pixels in the background's loss."""
+
+LOVASZ = 0.3
+"""Weight of the Lovasz term of a foreground with a branch of its own."""
+
+DISTANCE = 0.2
+"""Weight of the L1 of its distance to the edge."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +82,7 @@ def make_targets(labels: Tensor, stride: int) -> Targets:
     count = len(values) - low
     ids = ids - low  # entities 0 … count - 1, background and outside negative
     ids = torch.where(labels == IGNORE, RING, torch.where(labels == 0, BACKGROUND, ids))
-    neighbours = F.pad(ids[None, None].float(), (1, 1, 1, 1), mode="replicate")
-    highest = F.max_pool2d(neighbours, 3, stride=1)[0, 0]
-    lowest = -F.max_pool2d(-neighbours, 3, stride=1)[0, 0]
-    ring = (ids >= 0) & (highest != lowest)
+    ring = (ids >= 0) & (highest_within(ids, 1) != -highest_within(-ids, 1))
     inside = ids >= 0
     flat = ids[inside]
     area = torch.bincount(flat, minlength=count)
@@ -118,9 +128,15 @@ def crop_loss(
         maps.background[None], size=labels.shape, mode="bilinear", align_corners=False
     )[0, 0]
     known = (labels != IGNORE) if complete else (labels > 0)
-    terms["background"] = config.weight_background * losses.background_error(
-        full.flatten(), (labels <= 0).flatten(), known.flatten().to(full)
-    )
+    weight = known.to(full)
+    if maps.distance is not None:
+        weight = torch.where(between_close(labels), CLOSE_WEIGHT, 1.0) * weight
+    background = losses.background_error(full.flatten(), (labels <= 0).flatten(), weight.flatten())
+    terms["background"] = config.weight_background * background
+    if maps.distance is not None:
+        terms.update(_branch_terms(maps, labels, known, stride))
+        # The branch learns from its own losses only.
+        maps = maps._replace(background=maps.background.detach())
     entity = targets.ids >= 0
     count = len(targets.centres)
     if count == 0 or not bool(entity.any()):
@@ -139,6 +155,61 @@ def crop_loss(
     chosen = _neighbourhood(targets.centres, seen, random)
     terms.update(_line_terms(features, targets, chosen, config, complete, random))
     return terms
+
+
+def between_close(labels: Tensor) -> Tensor:
+    """Whether each pixel of labels (H, W) has two entities at most ``CLOSE`` pixels away."""
+    highest = highest_within(labels, CLOSE)
+    none = torch.iinfo(labels.dtype).min
+    lowest = -highest_within(torch.where(labels > 0, -labels, none), CLOSE)
+    return (highest > 0) & (highest != lowest)
+
+
+def highest_within(values: Tensor, reach: int) -> Tensor:
+    """Highest of the integers (H, W) at most ``reach`` pixels away along both axes."""
+    for axis in (0, 1):
+        length = values.shape[axis]
+        padding = (reach, reach) if axis else (0, 0, reach, reach)
+        padded = F.pad(values, padding, value=torch.iinfo(values.dtype).min)
+        values = padded.narrow(axis, 0, length)
+        for start in range(1, 2 * reach + 1):
+            values = torch.maximum(values, padded.narrow(axis, start, length))
+    return values
+
+
+def edge_distance(labels: Tensor) -> Tensor:
+    """Distance (H, W) of each entity's pixels to its edge over its equivalent radius.
+
+    What lies outside the picture is no edge; 0 outside entities.
+    """
+    ids = labels.cpu().numpy()
+    padded = np.pad(ids, 1, mode="edge")
+    rows, columns = ids.shape
+    edge = np.zeros(ids.shape, bool)
+    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        other = padded[down : down + rows, right : right + columns]
+        edge |= (ids != other) & (other != IGNORE)
+    inside = ids > 0
+    if not inside.any() or not (edge & inside).any():
+        return torch.zeros_like(labels, dtype=torch.float32)
+    distance = ndimage.distance_transform_edt(~(edge & inside)) + 1
+    area = np.bincount(ids[inside])
+    radius = np.sqrt(np.maximum(area, 1) / np.pi)
+    relative = np.where(inside, distance / radius[np.where(inside, ids, 0)], 0)
+    return torch.from_numpy(relative.clip(0, 1).astype(np.float32)).to(labels.device)
+
+
+def _branch_terms(maps: DenseMaps, labels: Tensor, known: Tensor, stride: int) -> dict[str, Tensor]:
+    """Losses that only a foreground with a branch of its own has."""
+    where = known[::stride, ::stride]
+    if maps.distance is None or not bool(where.any()):
+        return {}
+    foreground = (labels > 0)[::stride, ::stride][where]
+    distance = edge_distance(labels)[::stride, ::stride][where]
+    return {
+        "lovasz": LOVASZ * losses.lovasz_hinge(-maps.background[0][where], foreground),
+        "distance": DISTANCE * (maps.distance[0][where] - distance).abs().mean(),
+    }
 
 
 def _neighbourhood(centres: Tensor, seen: Tensor, random: np.random.Generator) -> Tensor:

@@ -115,7 +115,8 @@ def _seen(network: EntityNetwork, window: torch.Tensor, mirrors: tuple[int, ...]
         sign = [-1.0 if axis in mirrors else 1.0 for axis in (-2, -1)]
         offset = maps.offset * maps.offset.new_tensor(sign)[:, None, None]
         maps = maps._replace(offset=offset)
-    dense = torch.cat([one for one in maps if one is not None], 1)[0]
+    wanted = (maps.background, maps.offset, maps.size, maps.content)
+    dense = torch.cat([one for one in wanted if one is not None], 1)[0]
     return dense.flip(mirrors) if mirrors else dense
 
 

@@ -6,7 +6,9 @@ from it when started again, and keeps the best validated weights.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import OptionError, WeightsError
-from ..models.augment import draw_crop
+from ..models.augment import Crop, draw_crop, draw_synthetic_crop
 from ..models.trainer import Run, Say, prepared
 from ..models.training_data import (
     Example,
@@ -28,14 +30,17 @@ from .checkpoint import load_network, save_weights
 from .config import TrainConfig
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
+from .recipe import find_recipe
 from .validate import learn_scoring, score_examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 FOUND = {"name", "sha256", "network"}
 """What opening a weights file adds to what training wrote into it."""
+
+EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks_0", "blocks_1", "stem", "stages_0")
+"""Beginnings of the names of an encoder's early layers, in timm's families."""
 
 CLIP = 2.0
 """Longest gradient that is not shortened."""
@@ -67,7 +72,14 @@ class Trainer(Run):
         config: TrainConfig,
         say: Say = print,
     ) -> None:
-        self.chances = group_weights(train, read_emphasis(config.emphasis, train))
+        self.recipe = find_recipe(config.recipe) if config.recipe else None
+        if self.recipe is None:
+            self.chances = group_weights(train, read_emphasis(config.emphasis, train))
+            self.synthetic: dict[str, float] = {}
+        else:
+            self.chances = self.recipe.chances(train)
+            self.synthetic = dict(self.recipe.synthetic)
+        self.frozen = False
         self.partners: dict[str, list[Example]] = {}
         for example in train:
             if example.diameter > 0:
@@ -79,26 +91,35 @@ class Trainer(Run):
 
     # -- one step ---------------------------------------------------------------------------
 
+    def train_step(self) -> dict[str, float]:
+        """Do one optimiser step, the encoder's early stages left alone late in the run."""
+        if not self.frozen and self.share_done() >= self.config.freeze_after:
+            self.frozen = True
+            for name, parameter in self.network.encoder.named_parameters():
+                if name.startswith(EARLY):
+                    parameter.requires_grad = False
+        return super().train_step()
+
     def batch(self) -> tuple[Tensor, list[Tensor], list[bool], np.random.Generator]:
         """Draw a step's crops: the same for the same seed and step."""
         config = self.config
         random = np.random.default_rng((config.seed, self.step))
-        picks = random.choice(len(self.examples), size=config.batch, p=self.chances)
-        crops = [
-            draw_crop(
-                self.examples[int(i)],
-                config.crop,
-                config.diameter_low,
-                config.diameter_high,
-                random,
-                self.partner(self.examples[int(i)], random),
-            )
-            for i in picks
-        ]
+        crops = [self.crop(random) for _ in range(config.batch)]
         images = torch.stack([c.image for c in crops]).to(self.device)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = [c.labels.to(self.device) for c in crops]
         return images, labels, [c.complete for c in crops], random
+
+    def crop(self, random: np.random.Generator) -> Crop:
+        """Draw one crop, synthetic with the recipe's chance of each kind."""
+        config, draw = self.config, random.random()
+        for kind, share in self.synthetic.items():
+            draw -= share
+            if draw < 0:
+                return draw_synthetic_crop(kind, config.crop, random)
+        example = self.examples[int(random.choice(len(self.examples), p=self.chances))]
+        low, high = config.diameter_low, config.diameter_high
+        return draw_crop(example, config.crop, low, high, random, self.partner(example, random))
 
     def partner(self, example: Example, random: np.random.Generator) -> Example | None:
         """Draw the picture of the same group that entities are pasted from, if any."""
@@ -110,7 +131,7 @@ class Trainer(Run):
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a step and its terms, each a mean over crops."""
         images, labels, complete, random = self.batch()
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.amp):
+        with self.autocast():
             maps = self.network(images)
         total = images.new_zeros(())
         sums: dict[str, float] = {}
@@ -148,6 +169,21 @@ class Trainer(Run):
             network.scoring = learn_scoring(network, spread(self.examples)[:count])
             save_weights(network, path, {key: info[key] for key in info.keys() - FOUND})
         return path
+
+    def resume_weights(self, path: Path) -> bool:
+        """Resume from averaged weights if they are of this run's options and data."""
+        if not path.exists():
+            return False
+        network, info = load_network(path, self.device, for_training=True)
+        if network.config != self.network.config:
+            raise WeightsError(f"{path} is from other options; remove it or choose another --out.")
+        if info["data_sha256"] != self.data:
+            raise OptionError(f"{path} was trained on other data; choose another --out.")
+        self.network.load_state_dict(network.state_dict())
+        self.average = {k: v.detach().clone() for k, v in self.tensors().items()}
+        self.step = self.first_step = int(info["steps"])
+        self.seconds = 60 * float(info["minutes"])
+        return True
 
     def score(self) -> dict[str, float]:
         """Score the averaged network on the validation pictures; mSA decides."""
@@ -226,5 +262,11 @@ def train(
     InputError, OptionError, OutputError, WeightsError
     """
     config = config or TrainConfig()
+    if config.recipe:
+        recipe = find_recipe(config.recipe)
+        config = dataclasses.replace(recipe.config, recipe=config.recipe, device=config.device)
+        if not isinstance(data, str | Path) and len(data) > 1:
+            raise OptionError("A recipe takes one folder, in which all its data folders lie.")
+        data = recipe.folders(data if isinstance(data, str | Path) else data[0])
     with prepared(out, config.threads) as folder:
         return Trainer(*load_splits(data), folder, config, say).go()

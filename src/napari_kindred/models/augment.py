@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .synthetic import draw_synthetic
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,13 +36,13 @@ def draw_scale(
 ) -> float:
     """Draw how much to enlarge a picture: its median diameter becomes log-uniform in low..high.
 
-    Enlarged at most 3 times, and never shrunk so far that the crop is mostly outside.
+    Enlarged at most 5 times, and never shrunk so far that the crop is mostly outside.
     """
     if example.diameter <= 0:
         return float(np.exp(random.uniform(math.log(0.5), math.log(1.5))))
     wanted = float(np.exp(random.uniform(math.log(low), math.log(high))))
     smallest = 0.75 * crop / min(example.labels.shape)
-    return float(np.clip(wanted / example.diameter, smallest, 3.0))
+    return float(np.clip(wanted / example.diameter, smallest, 5.0))
 
 
 def draw_crop(
@@ -65,6 +67,13 @@ def draw_crop(
         torch.from_numpy(labels.astype(np.int64)),
         example.complete,
     )
+
+
+def draw_synthetic_crop(kind: str, crop: int, random: np.random.Generator) -> Crop:
+    """Draw a synthetic image of a kind, its intensities augmented like those of real ones."""
+    drawn = draw_synthetic(kind, crop, random)
+    image = _intensity(torch.from_numpy(drawn.image), drawn.grey, random)
+    return Crop(image, torch.from_numpy(drawn.labels.astype(np.int64)), complete=True)
 
 
 def _cut(
@@ -183,13 +192,17 @@ def _intensity(image: Tensor, grey: bool, random: np.random.Generator) -> Tensor
 
 def _colour(image: Tensor, random: np.random.Generator) -> Tensor:
     draw = random.random()
-    if draw < 0.3:
+    if draw < 0.25:
         return image.mean(0, keepdim=True).expand(3, -1, -1)
     if draw < 0.4:
         keep = int(random.integers(3))
         return image[keep : keep + 1].expand(3, -1, -1)
     if draw < 0.5:
-        return image[torch.from_numpy(random.permutation(3))]
+        image = image[torch.from_numpy(random.permutation(3))]
+        if random.random() < 0.4:  # fewer channels than three: the others are empty
+            image = image.clone()
+            image[int(random.integers(3))] = 0
+        return image
     if draw < 0.8:
         gain = torch.from_numpy(random.uniform(0.75, 1.25, (3, 1, 1)).astype(np.float32))
         return image * gain

@@ -11,11 +11,29 @@ from ..core.options import check, option
 class RunConfig:
     """Options that every training run has; see :class:`napari_kindred.models.trainer.Run`."""
 
-    minutes: float = option(
-        60.0, "Minutes", "How long to train; the learning rate reaches zero then.", minimum=0.01
+    minutes: float | None = option(
+        60.0,
+        "Minutes",
+        "Training time, at the end of which the learning rate reaches zero; without it the number "
+        "of steps decides.",
+        minimum=0.01,
     )
     max_steps: int = option(
-        1_000_000, "Steps", "Stop after this many steps even when time is left.", minimum=1
+        1_000_000, "Steps", "Stop after this many steps even if time is left.", minimum=1
+    )
+    hold: float = option(
+        0.0,
+        "Hold",
+        "Share of the run during which the learning rate stays at its peak before it falls.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    precision: str = option(
+        "auto",
+        "Precision",
+        "Of the forward pass: auto takes bfloat16 on CPUs that have it (depthwise convolutions "
+        "stay in float32) and float16 on a GPU.",
+        choices=("auto", "float32", "bfloat16"),
     )
     batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
     learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -87,16 +88,22 @@ class Run(ABC):
         self.network = network.to(self.device).train()
         load_triton_apart()  # torch's optimisers bring it along
         self.optimiser = torch.optim.AdamW(
-            groups(self.network), lr=config.learning_rate, weight_decay=config.weight_decay
+            groups(self.network),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
         )
         self.average = {k: v.detach().clone() for k, v in self.tensors().items()}
         self.examples, self.validation, self.data = examples, validation, data
         self.out, self.config, self.say, self.clip = out, config, say, clip
-        self.step = 0
+        self.step = self.first_step = 0  # where the optimiser began, for its rise
         self.seconds = 0.0
         self.best = -1.0
-        self.amp = self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
+        self.precision = chosen_precision(config.precision, self.device)
+        half = self.precision == torch.float16
+        self.scaler = torch.amp.GradScaler("cuda", enabled=half)
+        if self.precision == torch.bfloat16 and self.device.type == "cpu":
+            keep_depthwise(self.network)
 
     # -- what a method brings ---------------------------------------------------------------
 
@@ -121,16 +128,29 @@ class Run(ABC):
 
     # -- one step ---------------------------------------------------------------------------
 
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network's forward pass is computed."""
+        return torch.autocast(
+            self.device.type, dtype=self.precision, enabled=self.precision != torch.float32
+        )
+
     def share_done(self) -> float:
-        """How much of the run is over, 0 … 1, by time or by steps, whichever is further."""
+        """Share of the run that is over, 0 … 1, by time or by steps, the larger of the two."""
         config = self.config
-        return min(1.0, max(self.seconds / (60 * config.minutes), self.step / config.max_steps))
+        by_steps = self.step / config.max_steps
+        if config.minutes is None:
+            return min(1.0, by_steps)
+        return min(1.0, max(self.seconds / (60 * config.minutes), by_steps))
 
     def learning_rate(self) -> float:
-        """Cosine to zero after a short linear rise."""
-        done = self.share_done()
-        rate = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        risen = max(done / WARM_UP, (self.step + 1) / WARM_UP_STEPS)
+        """Short linear rise, constant for ``hold`` of the run, then a cosine to zero."""
+        done, hold = self.share_done(), self.config.hold
+        falling = max(0.0, done - hold) / max(1.0 - hold, 1e-9)
+        rate = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * falling))
+        steps = self.step - self.first_step + 1
+        risen = steps / WARM_UP_STEPS
+        if not self.first_step:
+            risen = max(done / WARM_UP, risen)
         return rate * min(1.0, max(risen, 0.02))
 
     def train_step(self) -> dict[str, float]:
@@ -153,9 +173,8 @@ class Run(ABC):
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.tensors().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+        floats = {k: v for k, v in self.tensors().items() if v.is_floating_point()}
+        torch._foreach_lerp_([self.average[k] for k in floats], list(floats.values()), 1 - decay)
 
     # -- keeping ----------------------------------------------------------------------------
 
@@ -185,6 +204,7 @@ class Run(ABC):
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "first_step": self.first_step,
             "seconds": self.seconds,
             "best": self.best,
             "data": self.data,
@@ -200,7 +220,10 @@ class Run(ABC):
         self.write(self.out / "last.safetensors", self.describe())
 
     def resume(self) -> bool:
-        """Go on from ``last.pt`` when there is one; returns whether there was.
+        """Resume from ``last.pt``, or from the averaged weights alone; returns whether it did.
+
+        Without ``last.pt``, ``last.safetensors`` gives the weights and the step; the optimiser
+        starts anew, with a rise of the learning rate.
 
         Raises
         ------
@@ -211,7 +234,7 @@ class Run(ABC):
         """
         path = self.out / "last.pt"
         if not path.exists():
-            return False
+            return self.resume_weights(self.out / "last.safetensors")
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             if state["network"].keys() != self.average.keys():
@@ -230,7 +253,13 @@ class Run(ABC):
             )
         self.average = state["average"]
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.first_step = state["first_step"]
         return True
+
+    def resume_weights(self, path: Path) -> bool:
+        """Resume from averaged weights if the heir can; returns whether it did."""
+        del path
+        return False
 
     def validate(self) -> dict[str, float]:
         """Score the averaged network; keep it when it is the best."""
@@ -299,6 +328,30 @@ class Run(ABC):
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])
+
+
+def chosen_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type of the forward pass: ``auto`` is the fastest that the device does well."""
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.float16
+        has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        fast = device.type == "cpu" and has_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def keep_depthwise(network: nn.Module) -> None:
+    """Compute depthwise convolutions in float32 under autocast: CPUs are slow at them otherwise."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            layer.forward = functools.partial(_in_float32, layer)  # type: ignore[method-assign]
+
+
+def _in_float32(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        out: Tensor = type(layer).forward(layer, x.float())
+        return out
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 A data folder holds ``images/`` and ``labels/`` (integer, 0 = background) with equal stems, and
 optionally ``index.csv`` with columns ``id`` or ``name``, ``split`` (``train`` / ``val``),
-``modality`` or ``modality_guess`` (pictures of one modality are one group) and ``complete``
-(0 where objects were left un-annotated: background then takes part in repulsion only).
+``modality`` or ``modality_guess`` (pictures of one modality are one group), ``complete`` (0 where
+objects were left un-annotated: background then takes part in repulsion only) and ``use``
+(``measure``: never trained on).  A stack (Z, Y, X) whose labels are a stack too gives slices along
+all three axes.  Without ``labels/``, a ``boxes.csv`` with columns ``name, xmin, ymin, xmax, ymax``
+gives an ellipse for each box, un-annotated objects being possible everywhere else.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from skimage.draw import ellipse as draw_ellipse
 from skimage.transform import downscale_local_mean
 
 from ..core.errors import InputError, OptionError
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+SLICE_STEP = 4
+"""A stack gives one slice in so many."""
+
+SMALLEST_BOX = 4
+"""Sides of boxes, in pixels, below which they are mistakes."""
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -100,16 +110,67 @@ def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
     InputError
         When a folder is not laid out as described above, or a picture and its labels differ.
     """
-    examples = []
+    examples: list[Example] = []
     for folder in map(Path, folders):
-        images, labels, index = _files(folder / "images"), _files(folder / "labels"), _index(folder)
-        missing = sorted(set(images) - set(labels))
+        images, index = _files(folder / "images"), _index(folder)
+        boxes = _boxes(folder / "boxes.csv") if not (folder / "labels").is_dir() else {}
+        labels = {} if boxes else _files(folder / "labels")
+        missing = sorted(set(images) - set(labels)) if not boxes else []
         if missing:
             raise InputError(f"{folder.name}/labels has no label image named {missing[0]}.")
         for position, (name, path) in enumerate(images.items()):
             row = index.get(name, {})
-            if split_of(name, row, position) == split:
-                examples.append(_read(name, path, labels[name], folder.name, row))
+            if row.get("use") == "measure" or split_of(name, row, position) != split:
+                continue
+            pixels = np.asarray(read_image(path).data)
+            if boxes:
+                truth = ellipses(boxes.get(name, []), pixels.shape[:2])
+                row = {**row, "complete": "0"}
+            else:
+                truth = np.asarray(read_image(labels[name]).data)
+            examples += _examples(name, pixels, truth.astype(np.int32), folder.name, row)
+    return examples
+
+
+def _boxes(path: Path) -> dict[str, list[tuple[float, ...]]]:
+    """Return the boxes (ymin, xmin, ymax, xmax) of each image; empty without the file."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    if path.exists():
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                box = tuple(float(row[key]) for key in ("ymin", "xmin", "ymax", "xmax"))
+                found.setdefault(row["name"], []).append(box)
+    return found
+
+
+def ellipses(boxes: Sequence[tuple[float, ...]], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Labels (H, W) with the ellipse inscribed in each box; the smaller box wins an overlap."""
+    labels = np.zeros(shape[:2], np.int32)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes]
+    for number in sorted(range(len(boxes)), key=lambda i: -areas[i]):
+        top, left, bottom, right = boxes[number]
+        if min(bottom - top, right - left) < SMALLEST_BOX:
+            continue
+        rows, columns = draw_ellipse(
+            (top + bottom) / 2, (left + right) / 2, (bottom - top) / 2, (right - left) / 2, shape
+        )
+        labels[rows, columns] = number + 1
+    return labels
+
+
+def _examples(
+    name: str, pixels: NDArray[Any], truth: NDArray[np.int32], folder: str, row: dict[str, str]
+) -> list[Example]:
+    """Return an image as one example, or every few slices of a stack along its three axes."""
+    if truth.ndim != 3 or pixels.shape != truth.shape:
+        return [_example(name, pixels, truth, folder, row)]
+    examples = []
+    for axis in range(3):
+        for place in range(SLICE_STEP // 2, truth.shape[axis], SLICE_STEP):
+            part = np.take(truth, [place], axis).squeeze(axis)
+            if part.any():
+                title = f"{name} {'zyx'[axis]}={place}"
+                examples.append(_example(title, np.take(pixels, place, axis), part, folder, row))
     return examples
 
 
@@ -146,9 +207,9 @@ def spread(examples: Sequence[Example]) -> list[Example]:
     return ordered
 
 
-def _read(name: str, image: Path, labels: Path, folder: str, row: dict[str, str]) -> Example:
-    pixels = np.asarray(read_image(image).data)
-    truth = np.asarray(read_image(labels).data).astype(np.int32)
+def _example(
+    name: str, pixels: NDArray[Any], truth: NDArray[np.int32], folder: str, row: dict[str, str]
+) -> Example:
     grey = pixels.ndim == 2
     pixels = pixels[..., None] if grey else pixels[..., :3]
     if pixels.shape[:2] != truth.shape:

@@ -13,7 +13,7 @@ from ...models.config import RunConfig
 class EscTrainConfig(RunConfig):
     """Options of :func:`napari_kindred.classes.escnet.train.train_escnet`."""
 
-    minutes: float = inherited(RunConfig, "minutes", 600.0)
+    minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 4)
     learning_rate: float = inherited(RunConfig, "learning_rate", 2e-4)
     weight_decay: float = inherited(RunConfig, "weight_decay", 1e-4)

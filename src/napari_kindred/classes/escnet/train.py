@@ -116,7 +116,7 @@ class EscTrainer(Run):
         """Return the loss of a step."""
         pictures, labels = self.batch()
         count = len(self.names)
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.amp):
+        with self.autocast():
             features = self.network.clip(pictures)
             logits = self.network.network(features, self.known[:count], self.known[count:])
         loss = class_loss(logits, labels)

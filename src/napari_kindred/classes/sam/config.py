@@ -13,7 +13,7 @@ from ...models.config import RunConfig
 class SamTrainConfig(RunConfig):
     """Options of :func:`napari_kindred.classes.sam.train.train_sam`."""
 
-    minutes: float = inherited(RunConfig, "minutes", 600.0)
+    minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 2)
     learning_rate: float = inherited(RunConfig, "learning_rate", 4e-4)
     weight_decay: float = inherited(RunConfig, "weight_decay", 0.05)

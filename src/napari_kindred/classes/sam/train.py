@@ -134,7 +134,7 @@ class SamTrainer(Run):
         batch = self.batch()
         help_weight = self.help_weight()
         rows: list[dict[str, Tensor]] = []
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.amp):
+        with self.autocast():
             embeddings = embed(self.network.sam, batch.images, batch.corner)
             maps = self.network.dense(embeddings) if help_weight else None
             for i, truth in enumerate(batch.labels):

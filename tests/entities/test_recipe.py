@@ -1,0 +1,103 @@
+"""A recipe draws its sources in the shares that it names, and trains with its own options."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_kindred.core.errors import InputError, OptionError
+from napari_kindred.entities import recipe as recipe_module
+from napari_kindred.entities.checkpoint import load_network
+from napari_kindred.entities.config import TrainConfig
+from napari_kindred.entities.recipe import RECIPES, Recipe, find_recipe
+from napari_kindred.entities.train import Trainer, train
+from napari_kindred.models.synthetic import KINDS
+from napari_kindred.models.training_data import load_examples
+
+SMALL = Recipe(
+    config=TrainConfig(
+        minutes=None,
+        max_steps=2,
+        batch=2,
+        crop=64,
+        init="random",
+        encoder="test_resnet",
+        width=16,
+        score_images=0,
+        device="cpu",
+    ),
+    sources={"many": 0.3, "few": 0.5},
+    synthetic={"bacteria": 0.2},
+)
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Six images of one source and one of another, each with a square."""
+    for folder, count in (("many", 6), ("few", 1)):
+        for part in ("images", "labels"):
+            (tmp_path / folder / part).mkdir(parents=True)
+        for number in range(count):
+            labels = np.zeros((96, 96), np.uint16)
+            labels[20 + number : 50, 30:60] = 1
+            image = (labels * 150 + 30).astype(np.uint8)
+            tifffile.imwrite(tmp_path / folder / "images" / f"train_{number}.tif", image)
+            tifffile.imwrite(tmp_path / folder / "labels" / f"train_{number}.tif", labels)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_name_kinds_there_are_and_leave_most_crops_to_real_images(name):
+    recipe = RECIPES[name]
+    assert 0 < sum(recipe.synthetic.values()) < 0.5
+    assert set(recipe.synthetic) <= set(KINDS)
+
+
+def test_a_source_is_drawn_as_often_as_its_share_however_many_images_it_has(sources):
+    examples = load_examples(SMALL.folders(sources), "train")
+    chances = SMALL.chances(examples)
+    few = np.array([example.group == "few" for example in examples])
+    assert few.sum() == 1
+    assert chances[few].sum() == pytest.approx(0.5 / 0.8)
+
+
+def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
+    config = dataclasses.replace(SMALL.config, recipe="small")
+    examples = load_examples(SMALL.folders(sources), "train")
+    trainer = Trainer(examples, [], tmp_path / "out", config, lambda _: None)
+    drawn = []
+    monkeypatch.setattr(
+        "napari_kindred.entities.train.draw_synthetic_crop", lambda kind, *_: drawn.append(kind)
+    )
+    monkeypatch.setattr("napari_kindred.entities.train.draw_crop", lambda *_: None)
+    random = np.random.default_rng(0)
+    for _ in range(1000):
+        trainer.crop(random)
+    assert set(drawn) == {"bacteria"}
+    assert len(drawn) == pytest.approx(200, abs=40)
+
+
+def test_a_run_by_recipe_takes_the_recipes_options(sources, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
+    said = []
+    asked = TrainConfig(recipe="small", max_steps=500, device="cpu")
+    weights = train(sources, tmp_path / "out", asked, said.append)
+    assert weights.exists()
+    assert "7 pictures" in said[0]
+    _, info = load_network(weights, for_training=True)
+    assert info["steps"] == 2
+    assert info["train_config"]["recipe"] == "small"
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(InputError, match="many, few"):
+        SMALL.folders(tmp_path)
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are():
+    with pytest.raises(OptionError, match="kindred-entities"):
+        find_recipe("no_such_recipe")
