@@ -44,7 +44,6 @@ KNOWN = {
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
     "clusters.model_io -> clusters.model",
-    "images.intensity -> images.stack",
     "results.storage -> results.segmentation",
     "results.tables -> results.segmentation",
 }
