@@ -37,8 +37,6 @@ KNOWN = {
     "_napari.clusters.run -> cli.movies",
     "_napari.common.multiscale_labels -> _napari.common.layers",
     "_napari.common.shortcuts -> _napari.method_widget",
-    "classes.proposals.base -> classes.proposals.entities",
-    "classes.proposals.base -> classes.proposals.sam_grid",
     "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
