@@ -35,7 +35,6 @@ ORDER = [
 # Imports that are still to be cut: upward, or part of a circle.
 KNOWN = {
     "_napari.clusters.run -> cli.movies",
-    "_napari.common.multiscale_labels -> _napari.common.layers",
     "_napari.common.shortcuts -> _napari.method_widget",
     "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
