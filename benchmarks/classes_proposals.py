@@ -13,17 +13,20 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from entities_accuracy import held_out
 from meanshift import hardware
 from tables import keep
 
-from napari_kindred.classes.proposals.base import Proposer, open_proposer
 from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.core.events import finish
 from napari_kindred.images.stack import normalise, read_image
+
+if TYPE_CHECKING:
+    from napari_kindred.classes.proposals.base import Proposer
 
 NAME = "classes_proposals"
 

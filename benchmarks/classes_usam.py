@@ -32,7 +32,8 @@ from tables import keep, measured_before
 from napari_kindred.classes.config import ClassesConfig, TeachConfig
 from napari_kindred.classes.open import iter_open_classifier
 from napari_kindred.classes.predict import segment_classes
-from napari_kindred.classes.proposals.base import Proposals, iter_propose, open_proposer
+from napari_kindred.classes.proposals.base import Proposals, iter_propose
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, Bag
 from napari_kindred.classes.vocabulary.teach import teach_classes

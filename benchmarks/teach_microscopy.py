@@ -24,8 +24,8 @@ from classes_usam import TAUGHT, propose, type_scores
 from meanshift import hardware
 from tables import ROOT, keep
 
-from napari_kindred.classes.proposals.base import reopen_proposer
 from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.proposals.open import reopen_proposer
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.teach import teach_classes
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary

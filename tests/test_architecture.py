@@ -35,16 +35,11 @@ ORDER = [
 # Imports that are still to be cut: upward, or part of a circle.
 KNOWN = {
     "_napari.clusters.run -> cli.movies",
-    "_napari.common.multiscale_labels -> _napari.common.layers",
     "_napari.common.shortcuts -> _napari.method_widget",
-    "_napari.results.replay -> cli.flags",
-    "classes.proposals.base -> classes.proposals.entities",
-    "classes.proposals.base -> classes.proposals.sam_grid",
     "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "clusters.levels -> clusters.model",
     "clusters.model_io -> clusters.model",
-    "images.intensity -> images.stack",
     "results.storage -> results.segmentation",
     "results.tables -> results.segmentation",
 }

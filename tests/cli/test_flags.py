@@ -12,8 +12,9 @@ import pytest
 
 from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.classes.sam.config import SamTrainConfig
-from napari_kindred.cli.flags import add_flags, arguments, config_of, quoted
+from napari_kindred.cli.flags import add_flags, config_of
 from napari_kindred.clusters.config import ClusterConfig
+from napari_kindred.core.options import arguments, quoted
 from napari_kindred.entities.config import EntityConfig, TrainConfig
 
 CONFIGS = [EntityConfig, ClusterConfig, TrainConfig]

@@ -230,7 +230,7 @@ class Waiting(GreyEncoder):
             wait()
         return super().encode(*arguments)
 
-run.open_encoder = lambda name, *, stride, device: Waiting(name, stride, device)
+pipeline.open_encoder = lambda name, *, stride, device: Waiting(name, stride, device)
 for event in iter_cluster_stack(np.load(sys.argv[2]), axes="TYX", n_clusters=6):
     if isinstance(event, Progress) and event.what == "labelling" and event.frame:
         wait()

@@ -16,7 +16,8 @@ from ..core.options import shown
 from .classifiers import ClipMaskClassifier, MaskClassifier, PixelClassifier, VocabularyClassifier
 from .config import ClassesConfig, TeachConfig
 from .names import key
-from .proposals.base import DEFAULT_ENCODER, Recipe, open_proposer, reopen_proposer
+from .proposals.base import Recipe
+from .proposals.open import DEFAULT_ENCODER, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

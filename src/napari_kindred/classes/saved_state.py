@@ -21,7 +21,7 @@ from ..results.atomic import plain
 from ..results.spill import SpillStore
 from .clip.matching import chances, contrast_beside
 from .open import reopen_clip, reopen_map
-from .proposals.base import reopen_proposer
+from .proposals.open import reopen_proposer
 
 if TYPE_CHECKING:
     import zarr

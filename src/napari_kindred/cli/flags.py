@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.options import changed
+from ..core.options import flag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 Config = TypeVar("Config")
 
@@ -35,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
         else:
             more["type"] = _parser(str(item.type))
             more["metavar"] = _metavar(item)
-        group.add_argument(_flag(item.name), dest=item.name, **more)
+        group.add_argument(flag_of(item.name), dest=item.name, **more)
 
 
 def config_of(given: argparse.Namespace, config: type[Config]) -> Config:
@@ -48,10 +45,6 @@ def config_of(given: argparse.Namespace, config: type[Config]) -> Config:
     """
     names = {item.name for item in dataclasses.fields(config)}  # type: ignore[arg-type]
     return config(**{name: value for name, value in vars(given).items() if name in names})
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _help(item: dataclasses.Field[Any]) -> str:
@@ -81,37 +74,3 @@ def _number_or_word(number: Callable[[str], Any], text: str) -> Any:
         return number(text)
     except ValueError:
         return text
-
-
-def arguments(config: Any) -> list[str]:
-    """Return the flags that make a config again; fields at their defaults are left out.
-
-    Parameters
-    ----------
-    config : dataclass
-        See :func:`add_flags`.
-    """
-    words: list[str] = []
-    for name, value in changed(config).items():
-        flag = _flag(name)
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        elif str(value).startswith("-"):  # by itself it would pass for a flag
-            words.append(f"{flag}={value}")
-        else:
-            words += [flag, str(value)]
-    return words
-
-
-def quoted(words: Sequence[str], *, windows: bool = sys.platform == "win32") -> str:
-    """Return a command as it is typed into a shell.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The program and its arguments.
-    windows : bool
-        Whether it is for ``cmd`` and PowerShell rather than a POSIX shell; as this machine has it
-        when left out.
-    """
-    return subprocess.list2cmdline(words) if windows else shlex.join(words)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .stack import ImageStack
 
 _LARGEST = 1e30
 """Larger values would overflow float32 as soon as two of them are multiplied or subtracted."""
@@ -166,39 +163,3 @@ def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
         return np.zeros(pixels.shape, np.float32)
     scaled = (pixels - np.float32(low)) * np.float32(1.0 / (high - low))
     return np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
-
-
-def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float]:
-    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
-
-    One range for all frames: a range per frame would turn a change of one thing's brightness into
-    a change of everything's.
-
-    Parameters
-    ----------
-    frames : ImageStack
-    sampled : int
-        At most so many frames are read, and of each a regular sample.
-
-    Returns
-    -------
-    low, high : float
-        Equal where the sample has the same value everywhere.  Frames of one value count only
-        where there are no others.
-    """
-    indices = list(frames.indices())
-    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
-    values, constants = [], []
-    for place in places:
-        pixels = frames.read(indices[place]).pixels
-        if is_constant(pixels):
-            # A frame without anything, all NaN for example, says nothing of the others.
-            constants.append(float(pixels.flat[0]))
-            continue
-        step = sampling_step(pixels.size * len(places))
-        values.append(pixels[::step, ::step].ravel())
-    if not values:
-        return min(constants), max(constants)
-    pooled = np.concatenate(values)
-    low, high = percentiles(pooled)
-    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))

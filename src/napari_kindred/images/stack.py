@@ -26,11 +26,12 @@ from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, gu
 from .frame import FrameData, FrameStats, digest_of, look_through, note_on_frame
 from .intensity import (
     ValueRange,
-    intensity_range,
     is_constant,
     is_exact,
     normalise,
     normalise_to,
+    percentiles,
+    sampling_step,
     to_float32,
     value_range_of,
 )
@@ -390,3 +391,39 @@ class ImageStack:
             return "The image"
         pairs = zip(self.leading_axes, index, strict=True)
         return "Frame " + ", ".join(f"{letter}={place}" for letter, place in pairs)
+
+
+def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float]:
+    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
+
+    One range for all frames: a range per frame would turn a change of one thing's brightness into
+    a change of everything's.
+
+    Parameters
+    ----------
+    frames : ImageStack
+    sampled : int
+        At most so many frames are read, and of each a regular sample.
+
+    Returns
+    -------
+    low, high : float
+        Equal where the sample has the same value everywhere.  Frames of one value count only
+        where there are no others.
+    """
+    indices = list(frames.indices())
+    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
+    values, constants = [], []
+    for place in places:
+        pixels = frames.read(indices[place]).pixels
+        if is_constant(pixels):
+            # A frame without anything, all NaN for example, says nothing of the others.
+            constants.append(float(pixels.flat[0]))
+            continue
+        step = sampling_step(pixels.size * len(places))
+        values.append(pixels[::step, ::step].ravel())
+    if not values:
+        return min(constants), max(constants)
+    pooled = np.concatenate(values)
+    low, high = percentiles(pooled)
+    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))

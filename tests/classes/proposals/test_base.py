@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_kindred.classes.proposals.base import Proposals, Recipe, iter_propose, open_proposer
+from napari_kindred.classes.proposals.base import Proposals, Recipe, iter_propose
 from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import Progress, finish
 from napari_kindred.models.feature_cache import FeatureCache

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_kindred.classes.proposals import entities as pooled
-from napari_kindred.classes.proposals.base import open_proposer, reopen_proposer
 from napari_kindred.classes.proposals.entities import regions
+from napari_kindred.classes.proposals.open import open_proposer, reopen_proposer
 from napari_kindred.classes.proposals.pooling import (
     cell_shares,
     describe,

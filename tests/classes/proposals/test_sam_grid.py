@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_kindred.classes.proposals import sam_grid
-from napari_kindred.classes.proposals.base import Proposals, open_proposer, reopen_proposer
+from napari_kindred.classes.proposals.open import open_proposer, reopen_proposer
 from napari_kindred.classes.proposals.sam_grid import SamGrid, grid_points
 from napari_kindred.classes.sam.model import new_sam, save_sam, shapes
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
@@ -20,6 +20,8 @@ from napari_kindred.encoders.sam import open_sam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from napari_kindred.classes.proposals.base import Proposals
 
 SIZES = shapes(side=64, width=32, depth=2, heads=2, window=4, channels=32)
 

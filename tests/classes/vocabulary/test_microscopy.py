@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import napari_kindred
-from napari_kindred.classes.proposals.base import open_proposer
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
 from napari_kindred.core.errors import OptionError
 from napari_kindred.models.download import file_sha256

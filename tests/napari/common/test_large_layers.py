@@ -6,7 +6,8 @@ import dask.array as da
 import numpy as np
 from napari.layers import Image
 
-from napari_kindred._napari.common.layers import GrowingLabels, place_labels
+from napari_kindred._napari.common.layers import GrowingLabels
+from napari_kindred._napari.common.placement import place_labels
 from napari_kindred.core.events import Partial
 from napari_kindred.results.segmentation import measure
 

@@ -17,10 +17,10 @@ from napari_kindred._napari.common.layers import (
     KEY,
     GrowingLabels,
     layer_options,
-    place_labels,
     python_call,
     read_layer,
 )
+from napari_kindred._napari.common.placement import place_labels
 from napari_kindred._napari.common.run import EntityRun
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Partial

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ...classes.result import sum_classes
-from ..common.layers import KEY, GrowingLabels, Placement, place_labels
+from ..common.layers import KEY, GrowingLabels
+from ..common.placement import Placement, place_labels
 from ..common.run import MOST_NOTICES, Clock, Run, duration
 from .layer import OPACITY, Call, Classes, colormap, features, show
 

@@ -6,7 +6,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...cli.movies import ProvisionalFrames
-from ..common.layers import GrowingLabels, Placement, call_lines, layer_features, place_labels
+from ..common.layers import GrowingLabels, call_lines, layer_features
+from ..common.placement import Placement, place_labels
 from ..common.run import Run
 from ..results.replay import Command, command_for
 from .layer import OPACITY, Clusters, begin, carried_over, colormap, show

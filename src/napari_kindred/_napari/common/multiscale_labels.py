@@ -10,7 +10,7 @@ from ...images.arrays import blocks, regular
 from ...results.segmentation import make_labels, within
 
 if TYPE_CHECKING:
-    from .layers import Placement
+    from .placement import Placement
 
 SIDE = 4096
 """Planes up to this side are shown as they are; larger ones at a lower resolution as well."""

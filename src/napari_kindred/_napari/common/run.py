@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ...results.segmentation import provenance
 from ..results.replay import Command, command_for
-from .layers import KEY, GrowingLabels, LayerImage, layer_options, place_labels, python_call
+from .layers import KEY, GrowingLabels, LayerImage, layer_options, python_call
+from .placement import place_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

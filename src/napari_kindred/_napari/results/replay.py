@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...cli.flags import arguments, quoted
 from ...core.errors import KindredError
+from ...core.options import arguments, quoted
 from ...images.image_folder import read_folder
 from ...images.readers import is_image, read_image, stem_of
 

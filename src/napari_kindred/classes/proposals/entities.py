@@ -88,7 +88,7 @@ class EntityProposer:
         device: str | torch.device = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> EntityProposer:
-        """Load the weights; see :func:`.base.open_proposer`."""
+        """Load the weights; see :func:`.open_proposer`."""
         return cls(*_opened(encoder, config, device, progress))
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
@@ -158,7 +158,7 @@ class RegionProposer:
         device: str | torch.device = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> RegionProposer:
-        """Load the weights; see :func:`.base.open_proposer`."""
+        """Load the weights; see :func:`.open_proposer`."""
         return cls(*_opened(encoder, config, device, progress), region_size)
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:

@@ -118,7 +118,7 @@ class SamGrid:
         device: str | torch.device = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> SamGrid:
-        """Load a SAM by name or path; see :func:`.base.open_proposer`."""
+        """Load a SAM by name or path; see :func:`.open_proposer`."""
         return cls(open_sam(name, device, progress), points, masks, large)
 
     def iter_propose(

@@ -17,7 +17,8 @@ from ...images.stack import ImageStack, is_constant, normalise
 from ...models.feature_cache import FeatureCache
 from ..config import TeachConfig
 from ..names import key
-from ..proposals.base import Kind, Proposals, iter_propose, open_proposer
+from ..proposals.base import Kind, Proposals, iter_propose
+from ..proposals.open import open_proposer
 from .examples import Example, as_examples, check_marks, class_names, is_background
 from .marks import Placed, place
 from .mil import Bag
