@@ -34,7 +34,6 @@ ORDER = [
 
 # Imports that are still to be cut: upward, or part of a circle.
 KNOWN = {
-    "_napari.clusters.run -> cli.movies",
     "_napari.common.shortcuts -> _napari.method_widget",
     "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",

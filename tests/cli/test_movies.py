@@ -8,8 +8,9 @@ import pytest
 import tifffile
 
 from napari_kindred.cli import main as cli
-from napari_kindred.cli.movies import ProvisionalFrames, cluster_file, level_path
+from napari_kindred.cli.movies import cluster_file, level_path
 from napari_kindred.clusters.config import ClusterConfig
+from napari_kindred.clusters.provisional import ProvisionalFrames
 from napari_kindred.core.errors import InputError, OptionError, OutputError
 from napari_kindred.core.events import Partial, finish
 from napari_kindred.results.segmentation import load_segmentation

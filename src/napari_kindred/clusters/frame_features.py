@@ -266,7 +266,7 @@ class TaskContext:
 
 
 def opener_of(context: TaskContext, cache: FeatureCache) -> Callable[[], TaskContext]:
-    """Return what opens a kit in another process, with the same weights."""
+    """Return what opens a context in another process, with the same weights."""
     how = replace(context.how, encoder=absolute(context.how.encoder))
     return partial(_open, how, context.encoder.sha256, cache, context.frames, context.range)
 

@@ -77,14 +77,14 @@ def image_at_scale(frames: ImageStack, scale: float, config: EntityConfig) -> Im
 def opener_of(
     info: Mapping[str, Any], config: EntityConfig, frames: ImageStack | None, device: str
 ) -> Callable[[], TaskContext]:
-    """Return what opens a kit in another process, from the file of its weights.
+    """Return what opens a context in another process, from the file of its weights.
 
     Parameters
     ----------
     info : mapping
         ``sha256`` of the weights, and their ``name`` if it is not ``config.weights``.
     config, frames
-        Of the kit.
+        Of the context.
     device : str
         As in the run's options.
     """

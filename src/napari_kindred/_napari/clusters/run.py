@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...cli.movies import ProvisionalFrames
+from ...clusters.provisional import ProvisionalFrames
 from ..common.layers import GrowingLabels, call_lines, layer_features
 from ..common.placement import Placement, place_labels
 from ..common.run import Run
