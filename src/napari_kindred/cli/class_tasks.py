@@ -83,7 +83,7 @@ class ClassTask(Task["ClassSegmentation"]):
             from ..classes.open import opener_of
 
             opener = opener_of(self._classifier, self.config.device)
-            state |= {"_meaning": None, "_source": {}, "_opener": opener}
+            state |= {"_classifier": None, "_source": {}, "_opener": opener}
         return state
 
     def sendable(self, result: ClassSegmentation) -> ClassSegmentation:
