@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 PACKAGE = Path(napari_kindred.__file__).parent
 
 # Each folder may import those before it; the last two know nothing of each other.
+# ``methods`` imports none of them before a part of a method is asked for.
 ORDER = [
+    "methods",
     "core",
     "images",
     "compute",
@@ -98,6 +100,11 @@ def test_folders_import_one_way() -> None:
     assert sorted(set(wrong) - KNOWN) == []
 
 
+def test_only_those_who_serve_every_method_know_the_list_of_methods() -> None:
+    readers = {here.split(".")[0] for here, there in edges() if there == "methods"}
+    assert readers == {"results", "cli", "_napari"}
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     left = {edge for edge in edges() if " -> ".join(edge) not in KNOWN}
     while ends := {there for _, there in left} - {here for here, _ in left}:
@@ -131,7 +138,8 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_importing_the_package_loads_neither_torch_nor_napari_nor_qt() -> None:
-    statement = "import napari_kindred; napari_kindred.EntityConfig(); dir(napari_kindred)"
+    statement = "import napari_kindred, napari_kindred.methods; dir(napari_kindred)"
+    statement += "; napari_kindred.EntityConfig()"
     assert not loaded_after(statement) & {*GUI, "torch", "skimage", "pandas"}
 
 

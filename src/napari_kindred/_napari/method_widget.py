@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ..images.stack import ImageStack
+    from ..methods import Method
     from ..results.segmentation import Segmentation
     from .common.layers import LayerImage
     from .common.run import JobView, Run
@@ -42,27 +43,28 @@ Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 class MethodWidget(Container):
     """Asks for image and options, runs a job and shows its result as it grows.
 
-    A method's own widget says which config its form is built from, what else it asks for
+    A method's own widget says which method it is for, what else it asks for
     (:meth:`own_inputs`, :meth:`entered`), how a job is started (:meth:`job_of`) and shown
     (:meth:`run_of`), and what there is to do with a result (:meth:`own_outputs`, :meth:`ended`).
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-    segment : callable
-        Takes an array and ``config=``, and returns the generator that does the work.
+    segment : callable, optional
+        Takes an array and ``config=``, and returns the generator that does the work; that of the
+        method when left out.
     """
 
-    config_class: ClassVar[type]
+    method: ClassVar[Method]
     left_out: ClassVar[tuple[str, ...]] = ("axes", "channel")
     title: ClassVar[str]
     """What napari's activity window calls a job, before the image's name."""
     run_tip: ClassVar[str]
 
-    def __init__(self, viewer: napari.viewer.Viewer, segment: Segment) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         super().__init__(labels=False)
         self._viewer = viewer
-        self._segment = segment
+        self._segment = segment or self._iterate
         self.chosen = ImageInput(viewer, self.check)
         self.defaults = PushButton(text="Defaults", tooltip="Take back what you changed above.")
         self.settings = PushButton(
@@ -70,7 +72,7 @@ class MethodWidget(Container):
             tooltip="Device, memory and the place of kept files, for all widgets and sessions.",
         )
         folded = [*self.own_options(), row(self.defaults, self.settings)]
-        self.form = Form(self.config_class, self.left_out, folded)
+        self.form = Form(self.method.config, self.left_out, folded)
         self.controls = RunControls(viewer, self.title, self.run_tip, self.ended)
         self.more_tools = ResultTools(
             viewer, lambda: self.result, self._code_of_entries, self.controls.show_message
@@ -117,6 +119,10 @@ class MethodWidget(Container):
         self.run.changed.connect(self.start)
         self.defaults.changed.connect(self.take_defaults)
         self.settings.changed.connect(lambda: self.controls.show_message(open_settings()))
+
+    def _iterate(self, *args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
+        """Import and start the real job; called beside the window, because torch comes along."""
+        return self.method.iterator(*args, **options)
 
     # -- what a method's widget says -------------------------------------------------------
 

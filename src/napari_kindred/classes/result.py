@@ -142,6 +142,11 @@ class ClassSegmentation(Segmentation):
         result = assembly.segmentation(facts, observations)
         return replace(result, scale=self.scale, units=self.units)
 
+    def further_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables beside the result's own, by what a row stands for."""
+        tables = {"entity": self.entity_table, "frame": self.per_frame}
+        return {name: table for name, table in tables.items() if len(table)}
+
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 

@@ -250,7 +250,7 @@ class _Log:
 
     def __init__(self, path: Path, task: Task[Any]) -> None:
         self.path = path
-        facts = provenance(method=task.method, config=task.config, **task.identity())
+        facts = provenance(method=task.method.name, config=task.config, **task.identity())
         self._same = ("method", "config", *task.identity())
         self.content: dict[str, Any] = {
             key: facts[key] for key in ("software", "version", *self._same)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..methods import CLASSES
 from ..results.atomic import refuse_existing
 from .tasks import Task
 
@@ -42,7 +43,7 @@ class ClassTask(Task["ClassSegmentation"]):
         When the vocabulary or the examples cannot be read, or a name is not known.
     """
 
-    method = "classes"
+    method = CLASSES
     ends = ("csv", "entities.csv")
     config: ClassesConfig
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..classes.config import ClassesConfig, TeachConfig
+from ..classes.config import TeachConfig
 from ..classes.escnet.config import EscTrainConfig
 from ..classes.sam.config import SamTrainConfig
-from ..clusters.config import ClusterConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
-from ..entities.config import EntityConfig, TrainConfig
+from ..entities.config import TrainConfig
+from ..methods import METHODS
 from . import commands as run
 from .flags import add_flags
 from .progress_bar import terminate_like_interrupt
@@ -103,114 +103,35 @@ def _add_demo(commands: Any) -> None:
     command.set_defaults(command=run.demo)
 
 
-def _add_entities(commands: Any) -> None:
-    command = _add_method(
-        commands,
-        "entities",
-        "give every cell or nucleus its own label",
-        "A stack is segmented frame by frame; of a folder, every image is taken by itself.",
-    )
-    _add_resume(command)
-    add_flags(command, EntityConfig)
-    command.set_defaults(command=run.entities)
-
-
-def _add_resume(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--resume", action="store_true", help="of a folder, leave out images already done"
-    )
-
-
-def _add_method(commands: Any, name: str, about: str, more: str) -> argparse.ArgumentParser:
-    """Add a command that makes labels of an image."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}"
-    )
-    command.add_argument("input", type=Path, help="image file, OME-Zarr, or folder of images")
-    command.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="NAME.ome.zarr, NAME.tif (with NAME.csv and NAME.json), or a folder",
-    )
-    command.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    command.add_argument(
-        "--scheduler",
-        metavar="WHERE",
-        help="work on a Dask cluster: its address, tcp://HOST:PORT, or its scheduler file; or in "
-        "'threads' of this process",
-    )
-    return command
-
-
-def _add_clusters(commands: Any) -> None:
-    command = _add_method(
-        commands,
-        "clusters",
-        "give the same kind of thing the same label in every frame of a movie",
-        "A folder is one movie, its images taken in the order of their names.",
-    )
-    command.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help="label the frames by this saved model instead of clustering them",
-    )
-    command.add_argument(
-        "--save-model", type=Path, metavar="FILE", help="save the model, NAME.safetensors"
-    )
-    command.add_argument(
-        "--levels",
-        type=_numbers,
-        default=(),
-        metavar="N,N,…",
-        help="write labels at these numbers of clusters as well, NAME.levelN",
-    )
-    command.add_argument(
-        "--at-level",
-        type=int,
-        metavar="N",
-        help="write labels at this number of clusters instead of that of the clustering",
-    )
-    command.add_argument(
-        "--hide",
-        type=_numbers,
-        default=(),
-        metavar="LABEL,…",
-        help="make these clusters background; labels as they are at the level that is written",
-    )
-    add_flags(command, ClusterConfig)
-    command.set_defaults(command=run.clusters)
-
-
-def _add_classes(commands: Any) -> None:
-    command = _add_method(
-        commands,
-        "classes",
-        "find the pixels and things of the classes that you name",
-        "A stack is looked at frame by frame; of a folder, every image is taken by itself.",
-    )
-    command.add_argument(
-        "--names",
-        required=True,
-        metavar="NAME,NAME,…",
-        help="the classes; the first becomes label 1, and so on",
-    )
-    classifier = command.add_mutually_exclusive_group()
-    classifier.add_argument(
-        "--vocabulary", help="what the names mean: a .kindred file, or a shipped one [microscopy]"
-    )
-    classifier.add_argument(
-        "--examples", type=Path, metavar="FOLDER", help="or: examples to learn them from now"
-    )
-    classifier.add_argument(
-        "--clip",
-        metavar="MODEL",
-        help="or: what CLIP takes them for, MODEL/TAG of open_clip or a trained file",
-    )
-    _add_resume(command)
-    add_flags(command, ClassesConfig)
-    command.set_defaults(command=run.classes)
+def _add_methods(commands: Any) -> None:
+    for method in METHODS.values():
+        module = method.command
+        command = commands.add_parser(
+            method.name,
+            help=module.ABOUT,
+            description=f"{module.ABOUT[0].upper()}{module.ABOUT[1:]}. {module.MORE}",
+        )
+        command.add_argument("input", type=Path, help="image file, OME-Zarr, or folder of images")
+        command.add_argument(
+            "--out",
+            type=Path,
+            required=True,
+            help="NAME.ome.zarr, NAME.tif (with NAME.csv and NAME.json), or a folder",
+        )
+        command.add_argument("--overwrite", action="store_true", help="replace existing results")
+        command.add_argument(
+            "--scheduler",
+            metavar="WHERE",
+            help="work on a Dask cluster: its address, tcp://HOST:PORT, or its scheduler file; or "
+            "in 'threads' of this process",
+        )
+        if not method.folder_is_movie:
+            command.add_argument(
+                "--resume", action="store_true", help="of a folder, leave out images already done"
+            )
+        module.add_arguments(command)
+        add_flags(command, method.config)
+        command.set_defaults(command=module.run)
 
 
 def _add_teach(commands: Any) -> None:
@@ -228,16 +149,6 @@ def _add_teach(commands: Any) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace one that is there")
     add_flags(command, TeachConfig)
     command.set_defaults(command=run.teach)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Read whole numbers separated by commas."""
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be whole numbers separated by commas, for example 2,6."
-        ) from None
 
 
 def _add_train(commands: Any) -> None:
@@ -296,9 +207,7 @@ def _add_info(commands: Any) -> None:
 
 COMMANDS = (
     _add_demo,
-    _add_entities,
-    _add_clusters,
-    _add_classes,
+    _add_methods,
     _add_teach,
     _add_train,
     _add_info,

@@ -11,6 +11,7 @@ from ..clusters.provisional import ProvisionalFrames
 from ..core.errors import OptionError, OutputError
 from ..images.image_folder import read_folder
 from ..images.readers import is_image, read_image
+from ..methods import CLUSTERS
 from ..results.atomic import check_folder, refuse_existing
 from ..results.segmentation import Segmentation, make_labels
 from ..results.storage import check_output
@@ -79,7 +80,7 @@ class ClusterTask(Task["ClusterSegmentation"]):
         Who encodes the frames; see :func:`.dask_cluster.open_workers`.
     """
 
-    method = "clusters"
+    method = CLUSTERS
     config: ClusterConfig
 
     def __init__(

@@ -15,6 +15,7 @@ from ..core.errors import reason_of
 from ..core.events import Event, Notice, Partial, Progress, finish
 from ..images.readers import read_image
 from ..images.stack import ImageStack
+from ..methods import ENTITIES
 from ..models.download import file_sha256
 from ..models.weights import resolve
 from ..results.segmentation import Assembly, Segmentation, provenance
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..entities.config import EntityConfig
     from ..images.readers import ImageFile
+    from ..methods import Method
 
 Result = TypeVar("Result")
 Made = TypeVar("Made", bound=Segmentation)
@@ -64,13 +66,12 @@ class Task(ABC, Generic[Made]):
 
     Attributes
     ----------
-    method : str
-        For provenance.
+    method : Method
     ends : tuple of str
         How the names of an image's tables in a folder end, the first being the result's own.
     """
 
-    method: ClassVar[str]
+    method: ClassVar[Method]
     ends: ClassVar[tuple[str, ...]] = ("csv",)
 
     def __init__(self, config: Any, scheduler: Any = None) -> None:
@@ -158,7 +159,7 @@ def run_task(
             cancelled = isinstance(error, KeyboardInterrupt)
             why = "cancelled" if cancelled else reason_of(error)
             facts = provenance(
-                method=task.method,
+                method=task.method.name,
                 config=task.config,
                 frames=frames,
                 seconds=time.perf_counter() - start,
@@ -216,7 +217,7 @@ class EntityTask(Task[Segmentation]):
     The parameters are those of :class:`Task`.
     """
 
-    method = "entities"
+    method = ENTITIES
     config: EntityConfig
 
     def __init__(self, config: EntityConfig, scheduler: Any = None) -> None:
@@ -250,7 +251,7 @@ class EntityTask(Task[Segmentation]):
 
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the entities."""
-        return {"entities": (len(result.table), int(result.table["area"].sum()))}
+        return {ENTITIES.plural: (len(result.table), int(result.table["area"].sum()))}
 
     def facts(self) -> dict[str, Any]:
         """Return the weights' name and hash."""

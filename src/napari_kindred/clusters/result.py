@@ -115,6 +115,10 @@ class ClusterSegmentation(Segmentation):
             per_frame=_rows_without(self.per_frame, hidden),
         )
 
+    def further_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables beside the result's own, by what a row stands for."""
+        return {"frame": self.per_frame} if len(self.per_frame) else {}
+
     def save(self, path: str | Path, overwrite: bool = False, *, levels: bool = False) -> Path:
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 

@@ -89,6 +89,10 @@ class Segmentation:
         """
         return storage.save(self, Path(path), overwrite=overwrite)
 
+    def further_tables(self) -> dict[str, pd.DataFrame]:
+        """Tables beside the result's own that are not empty, by what a row stands for."""
+        return {}
+
     def table_per(self, per: str | None = None) -> pd.DataFrame:
         """Return a row per entity, cluster, class or frame; see :func:`.tables.table_per`."""
         return tabulate.table_per(self, per)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import OptionError
+from ..methods import method_of
 from .atomic import refuse_existing, replacing
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .segmentation import Segmentation
-
-THING = {"entities": "entity", "clusters": "cluster", "classes": "class"}
-"""What a row of a method's own table stands for."""
 
 SHORT = {
     "micrometer": "µm",
@@ -39,11 +37,9 @@ UNCALIBRATED = ("", "pixel", "px")
 
 def kinds_of(result: Segmentation) -> tuple[str, ...]:
     """Return what there can be a table per, that of the result itself first."""
-    thing = THING.get(str(result.provenance.get("method")), "label")
-    kinds = [thing]
-    if thing != "entity" and len(getattr(result, "entity_table", ())):
-        kinds.append("entity")
-    return (*kinds, "frame")
+    method = method_of(result.provenance)
+    own = "label" if method is None else method.noun
+    return tuple(dict.fromkeys([own, *result.further_tables(), "frame"]))
 
 
 def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
@@ -72,10 +68,7 @@ def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
         raise OptionError(f"This result has no table per {per!r}; it has one per {_listed(kinds)}.")
     if per == "frame":
         return _per_frame(result)
-    things: pd.DataFrame = result.table
-    if per == "entity" and kinds[0] != "entity":
-        things = getattr(result, "entity_table")  # noqa: B009 - of classes alone
-    return things.copy()
+    return (result.table if per == kinds[0] else result.further_tables()[per]).copy()
 
 
 def save_table(
@@ -116,11 +109,12 @@ def _listed(words: Sequence[str]) -> str:
 def _per_frame(result: Segmentation) -> pd.DataFrame:
     frames = int(np.prod(result.labels.shape[:-2]))
     pixels = int(np.prod(result.labels.shape[-2:]))
-    if THING.get(str(result.provenance.get("method"))) == "entity":
+    method = method_of(result.provenance)
+    if method is not None and method.counts_objects:
         return entities_per_frame(result.table, frames, pixels)
-    known = getattr(result, "per_frame", None)
+    known = result.further_tables().get("frame")
     rows: pd.DataFrame
-    if known is not None and len(known) and "edited" not in result.provenance:
+    if known is not None and "edited" not in result.provenance:
         rows = known if "frame" in known else known.assign(frame=0)
     else:
         rows = areas_per_frame(result.labels)

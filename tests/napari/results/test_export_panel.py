@@ -21,6 +21,7 @@ from napari_kindred._napari.results.reader import get_reader
 from napari_kindred._napari.results.replay import Command, command_for
 from napari_kindred.cli import main as cli
 from napari_kindred.entities.config import EntityConfig
+from napari_kindred.methods import ENTITIES
 from napari_kindred.results.segmentation import load_segmentation
 
 if TYPE_CHECKING:
@@ -197,9 +198,9 @@ def test_a_layer_that_shows_other_pixels_than_its_file_has_no_command(
 ) -> None:
     layer = opened(movie)
     config = EntityConfig(axes="TYX")
-    assert command_for(read_layer(layer), config, "entities", "entities").lines
+    assert command_for(read_layer(layer), config, ENTITIES).lines
     layer.data = movie[:, ::-1].copy()
-    fault = command_for(read_layer(layer), config, "entities", "entities").fault
+    fault = command_for(read_layer(layer), config, ENTITIES).fault
     assert "does not hold what" in fault
 
 
@@ -211,7 +212,7 @@ def test_one_channel_of_a_file_is_found_again(
     tifffile.imwrite(path, both, metadata={"axes": "TCYX"}, photometric="minisblack")
     layer = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     layer._source = layer.source.model_copy(update={"path": str(path)})
-    command = command_for(read_layer(layer), EntityConfig(axes="TYX"), "entities", "entities")
+    command = command_for(read_layer(layer), EntityConfig(axes="TYX"), ENTITIES)
     (line,) = command.lines
     assert line[line.index("--axes") + 1] == "TCYX"
     assert line[line.index("--channel") + 1] == "1"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ...classes.names import key
+from ...methods import CLASSES
 from ..common.layers import KEY, LayerImage, call_lines, in_shape, layer_features
 from ..results.replay import Command, command_for
 from .annotations_to_code import example_lines, examples_of
@@ -133,7 +134,7 @@ class Call:
         if fault:
             return Command(fault=fault)
         words = ["--names", ",".join(names), f"--{self.name_source.kind}", self.name_source.name]
-        return command_for(self.image, self.config, "classes", "classes", words)
+        return command_for(self.image, self.config, CLASSES, words)
 
     def entry(self) -> dict[str, Any]:
         """Return it as plain data, for a :class:`SavedCall`."""

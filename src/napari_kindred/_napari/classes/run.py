@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ...classes.result import sum_classes
+from ...methods import CLASSES
 from ..common.layers import KEY, GrowingLabels
 from ..common.placement import Placement, place_labels
 from ..common.run import MOST_NOTICES, Clock, Run, duration
@@ -81,8 +82,7 @@ class ClassRun(Run):
         What the names mean.
     """
 
-    method = "classes"
-    suffix = "classes"
+    method = CLASSES
 
     def __init__(
         self,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QFileDialog
 
-from ...classes.config import ClassesConfig
 from ...classes.names import check_names, key
 from ...classes.vocabulary.examples import is_background
 from ...core.errors import InputError, KindredError, OptionError
+from ...methods import CLASSES
 from ..common.form import native_row
 from ..common.layers import LayerImage, keep_copy
 from ..method_widget import MethodWidget, Segment
@@ -31,19 +31,13 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
     from napari.layers import Image
 
+    from ...classes.config import ClassesConfig
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.events import Event
     from ...results.segmentation import Segmentation
 
 WIDTH = 350
 """Pixels that the dock's title needs, and that buttons need to show what is on them."""
-
-
-def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
-    """Import and start the real thing; called beside the window, for it brings torch along."""
-    from ...classes.predict import iter_segment_classes
-
-    return iter_segment_classes(*args, **options)
 
 
 class ClassesWidget(MethodWidget):
@@ -57,14 +51,14 @@ class ClassesWidget(MethodWidget):
         generator that does the work; :func:`napari_kindred.iter_segment_classes` when left out.
     """
 
-    config_class = ClassesConfig
+    method = CLASSES
     left_out = ("axes", "channel", "threshold")
     title = "Classes"
     run_tip = "Look for the named classes, into a new Labels layer."
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         self._ready = False
-        super().__init__(viewer, segment or _segment)
+        super().__init__(viewer, segment)
         self.min_width = WIDTH
         self._ready = True
         self.classifier.turn()

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...clusters.provisional import ProvisionalFrames
+from ...methods import CLUSTERS
 from ..common.layers import GrowingLabels, call_lines, layer_features
 from ..common.placement import Placement, place_labels
 from ..common.run import Run
@@ -73,8 +74,7 @@ class ClusterRun(Run):
         Path of the saved model that labels the image, if there is one.
     """
 
-    method = "clusters"
-    suffix = "clusters"
+    method = CLUSTERS
     stages: ClassVar[Mapping[str, str]] = {
         "looking": "Taking a first look at the movie",
         "known": "Taking what earlier runs encoded",
@@ -120,7 +120,7 @@ class ClusterRun(Run):
         source = self._source.command if self._source is not None else Command()
         model = f"{source.out.removesuffix('.ome.zarr')}.safetensors" if source.out else self._model
         words = ["--model", model] if model else []
-        command = command_for(self._image, self._config, self.method, self.suffix, words)
+        command = command_for(self._image, self._config, self.method, words)
         if self._source is None:
             return command
         return command.after(source.adding("--save-model", model))

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from ...clusters.config import ClusterConfig
 from ...core.errors import KindredError, OptionError
+from ...methods import CLUSTERS
 from ..common.encoder_input import EncoderInput
 from ..common.form import labelled, row
 from ..common.layers import KEY, LayerImage, keep_copy
@@ -36,13 +37,6 @@ WIDTH = 350
 """Pixels that the dock's title needs, and that buttons need to show what is on them."""
 
 
-def _segment(*args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
-    """Import and start the real thing; called beside the window, for it brings torch along."""
-    from ...clusters.predict import iter_cluster_stack
-
-    return iter_cluster_stack(*args, **options)
-
-
 class ClustersWidget(MethodWidget):
     """Clusters a movie, and lets the clusters be split, merged, named and used elsewhere.
 
@@ -54,13 +48,13 @@ class ClustersWidget(MethodWidget):
         :func:`napari_kindred.iter_cluster_stack` when left out.
     """
 
-    config_class = ClusterConfig
+    method = CLUSTERS
     left_out = ("axes", "channel", "encoder")
     title = "Clusters"
     run_tip = "Cluster the movie into a new Labels layer."
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
-        super().__init__(viewer, segment or _segment)
+        super().__init__(viewer, segment)
         self.min_width = WIDTH
         viewer.layers.selection.events.active.connect(self._take_result)
         viewer.layers.events.removed.connect(self._take_result)

@@ -7,6 +7,7 @@ from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ...methods import ENTITIES, method_of
 from ...results.segmentation import provenance
 from ..results.replay import Command, command_for
 from .layers import KEY, GrowingLabels, LayerImage, layer_options, python_call
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ...core.events import Partial, Progress
+    from ...methods import Method
     from ...results.segmentation import Segmentation
 
 MOST_NOTICES = 3
@@ -133,9 +135,7 @@ class Run(ABC):
     """
 
     stages: ClassVar[Mapping[str, str]] = STAGES
-    method: str
-    suffix: str
-    """What the result's name adds to that of the image."""
+    method: ClassVar[Method]
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class Run(ABC):
 
     def make_command(self) -> Command:
         """Work out :attr:`command`."""
-        return command_for(self._image, self._config, self.method, self.suffix)
+        return command_for(self._image, self._config, self.method)
 
     def progress(self, event: Progress) -> str:
         """Return what the job is at, how far it is and how long it may still take."""
@@ -234,7 +234,7 @@ class Run(ABC):
         if not (growing.done or growing.begun):
             return "No frame was done yet, so there is nothing to keep."
         facts = provenance(
-            method=self.method,
+            method=self.method.name,
             config=self._config,
             seconds=self._clock.seconds(),
             axes=self._config.axes,
@@ -254,7 +254,7 @@ class Run(ABC):
         return {**facts, **notes, "python": self.code(), **self.command.entry()}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
-        options = layer_options(self._growing, self._image.name, entry, self.suffix)
+        options = layer_options(self._growing, self._image.name, entry, self.method.suffix)
         layer = self.layer
         if layer is None or layer not in self._viewer.layers:
             layer = self.layer = self._viewer.add_labels(self.shown, **options)
@@ -274,14 +274,14 @@ class Run(ABC):
         for other in self._viewer.layers:
             facts = other.metadata.get(KEY, {})
             same = facts.get("source_layer") == self.source
-            if same and facts.get("method") == self.method and other is not layer:
+            if same and method_of(facts) is self.method and other is not layer:
                 other.visible = False
 
 
 class EntityRun(Run):
     """A run that gives every entity its own label."""
 
-    method = suffix = "entities"
+    method = ENTITIES
 
     @property
     def shown(self) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.events import Progress
+from ...methods import method_of
 from ...results.tables import SHORT, UNCALIBRATED, areas_per_frame, entities_per_frame
 from ..classes import layer as class_layers
 from ..clusters import layer as clusters
@@ -118,16 +119,19 @@ def chart_of(layer: Labels) -> Chart | None:
     entry, frames = layer.metadata.get(KEY, {}), frames_of(layer)
     if frames < 2:
         return None
-    if entry.get("method") == "entities":
-        rows = table_of(layer.features)
-        if not {"frame", "area"} <= set(rows):
+    method = method_of(entry)
+    if method is not None and method.counts_objects:
+        objects = table_of(layer.features)
+        if not {"frame", "area"} <= set(objects):
             return None
-        counts = entities_per_frame(rows.dropna(subset=["frame"]), frames, 1)["count"]
-        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), "Entities")
+        counts = entities_per_frame(objects.dropna(subset=["frame"]), frames, 1)["count"]
+        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), method.plural.capitalize())
     state = clusters.clusters_of(layer) or class_layers.classes_of(layer)
-    if state is None or "edited" in entry or not len(state.result.per_frame):
+    if state is None:
         return None
-    rows = state.result.per_frame
+    rows = state.result.further_tables().get("frame")
+    if rows is None or "edited" in entry:
+        return None
     hidden = state.hidden_labels() if isinstance(state, clusters.Clusters) else []
     return _of_areas(layer, rows[~rows["index"].isin(hidden)])
 

@@ -12,6 +12,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from ...core.events import Progress
+from ...methods import method_of
 from ...results.compare import CHANGED, KINDS, ONLY_A, SAME, iter_compare
 from ..common.dock import Dock
 from ..common.form import labelled, native_row, row, scrolled, sentence, show_message
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ...core.errors import KindredError
     from ...core.events import Event
-    from ...results.compare import Changes
+from ...results.compare import Changes
 
 NEXT, PREVIOUS = "Alt-Down", "Alt-Up"
 LISTED = 1000
@@ -288,13 +289,14 @@ class CompareWidget(Container):
 
 def _unlike(first: Any, second: Any) -> str:
     """Return what to know of a result with a number per thing beside one with a number per kind."""
-    methods = [layer.metadata.get(KEY, {}).get("method") for layer in (first, second)]
-    if "entities" not in methods or not set(methods) & {"clusters", "classes"}:
+    methods = [method_of(layer.metadata.get(KEY, {})) for layer in (first, second)]
+    counting = [method.counts_objects for method in methods if method is not None]
+    if sorted(counting) != [False, True]:
         return ""
-    each, kinds = (first, second) if methods[0] == "entities" else (second, first)
+    each, kinds = (first, second) if counting[0] else (second, first)
     return (
-        f"{each.name!r} has a number for each thing, {kinds.name!r} one for all things of a kind, "
-        "so only a thing that is alone of its kind in a frame can be the same in both."
+        f"{each.name!r} has a number for each object, {kinds.name!r} one for all objects of a "
+        "kind, so only an object that is alone of its kind in a frame can be the same in both."
     )
 
 

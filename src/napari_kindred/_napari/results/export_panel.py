@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from ...core.errors import KindredError
 from ...core.events import Progress
+from ...methods import method_of
 from ...results.tables import kinds_of
 from ..common.form import native_row
 from ..common.layers import KEY
@@ -326,7 +327,9 @@ class ExportPanel:
 def _is_countable(layer: Any) -> bool:
     """Tell whether a result has frames that can be counted anew in no time."""
     entry = layer.metadata[KEY]
-    if layer.multiscale or frames_of(layer) < 2 or entry.get("method") == "entities":
+    method = method_of(entry)
+    counts_objects = method is not None and method.counts_objects
+    if layer.multiscale or frames_of(layer) < 2 or counts_objects:
         return False
     if not entry.get("complete"):  # it is still growing
         return False

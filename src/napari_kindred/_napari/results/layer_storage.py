@@ -13,6 +13,7 @@ from ...classes.names import key
 from ...core.colors import as_hex
 from ...core.errors import OptionError, OutputError
 from ...images.axes import fault_in_axes
+from ...methods import CLASSES, CLUSTERS, method_of
 from ...results.atomic import plain
 from ...results.label_ids import lazily_unique, unique_ids
 from ...results.segmentation import Segmentation, load_segmentation, provenance
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
     from ...classes.result import ClassSegmentation
     from ...clusters.result import ClusterSegmentation
-
-SUFFIXES = {"entities": "entities", "clusters": "clusters", "classes": "classes"}
-"""What the name of a layer adds to that of the image, by method."""
+    from ...methods import Method
 
 PLACED = ("translate", "rotate", "shear", "affine", "opacity", "name")
 """What is kept of a layer beside scale, units, axes, table and colours."""
@@ -176,15 +175,15 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     """
     result = _load(path)
     facts = dict(result.provenance)
-    look, method = facts.pop(SHOWN, {}), str(facts.get("method"))
+    look, method = facts.pop(SHOWN, {}), method_of(facts)
     replay = facts.pop(REPLAY, {})
-    if method == "entities" and not look:  # a layer's ids are unique already
+    if method is not None and method.ids == "frame" and not look:  # a layer's are unique already
         numbered = unique_ids if isinstance(result.labels, np.ndarray) else lazily_unique
         result = numbered(result)
     image = facts.get("source_layer") or facts.get("image") or path.name.split(".")[0]
     facts["source_layer"] = image
     options = {
-        "name": f"{image} {SUFFIXES.get(method, 'labels')}",
+        "name": f"{image} {'labels' if method is None else method.suffix}",
         **{name: value for name, value in look.items() if name in PLACED},
         "features": _features(result.table),
         "scale": result.scale,
@@ -212,13 +211,13 @@ def _features(table: pd.DataFrame) -> pd.DataFrame | None:
 def _load(path: Path) -> Segmentation:
     """Read a result with all that was saved of it."""
     facts = read_about(path)
-    method = None if "edited" in facts else facts.get("method")
+    method = None if "edited" in facts else method_of(facts)
     found: Segmentation | None = None
-    if method == "clusters":
+    if method is CLUSTERS:
         from ...clusters.result import load_clusters
 
         found = load_clusters(path)
-    elif method == "classes":
+    elif method is CLASSES:
         from ...classes.result import load_classes
 
         with suppress(OutputError):  # a folder's image has no more than labels and table
@@ -238,13 +237,13 @@ def levels_of(labels: Any) -> Any:
     return levels
 
 
-def _colormap(result: Segmentation, look: Mapping[str, Any], method: str) -> Any:
+def _colormap(result: Segmentation, look: Mapping[str, Any], method: Method | None) -> Any:
     colours = {int(label): colour for label, colour in look.get("colours", {}).items()}
     if not colours and "colour" in result.table:
         colours = dict(zip(result.table["index"], result.table["colour"], strict=True))
     if colours:
         return class_layers.colormap(colours)
-    return clusters.colormap() if method == "clusters" else None
+    return clusters.colormap() if method is CLUSTERS else None
 
 
 def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:

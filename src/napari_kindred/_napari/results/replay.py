@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...images.readers import ImageFile
+    from ...methods import Method
     from ..common.layers import LayerImage
 
 ROWS = 16
@@ -67,7 +68,7 @@ def text_of(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def command_for(
-    image: LayerImage, config: Any, method: str, suffix: str, more: Sequence[str] = ()
+    image: LayerImage, config: Any, method: Method, more: Sequence[str] = ()
 ) -> Command:
     """Return the command that does once more what was done with a layer.
 
@@ -77,15 +78,12 @@ def command_for(
         The layer; it has to come from a file that holds the same pixels.
     config : dataclass
         Options, axes included.
-    method : str
-        The command's name.
-    suffix : str
-        What the name of the output adds to that of the file.
+    method : Method
     more : sequence of str
         Further arguments.
     """
     path = image.file.path
-    whole = path is not None and (is_image(path) or method == "clusters")
+    whole = path is not None and (is_image(path) or method.folder_is_movie)
     if path is None or not whole:
         return Command(
             fault=f"{image.name!r} does not come from a file; save it with File ▸ Save Selected "
@@ -101,8 +99,9 @@ def command_for(
             fault=f"{path.name!r} does not hold what {image.name!r} shows; save the layer with "
             "File ▸ Save Selected Layers, open that file and run again, and there is a command."
         )
-    out = f"{stem_of(path)} {suffix}.ome.zarr"
-    return Command((("napari-kindred", method, str(path), "--out", out, *more, *arguments(found)),))
+    out = f"{stem_of(path)} {method.suffix}.ome.zarr"
+    words = ("napari-kindred", method.name, str(path), "--out", out, *more, *arguments(found))
+    return Command((words,))
 
 
 def as_in_file(image: LayerImage, file: ImageFile, config: Any) -> Any:

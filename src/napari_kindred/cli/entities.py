@@ -1,0 +1,38 @@
+"""The command ``entities``: every cell or nucleus its own label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..methods import ENTITIES
+from .flags import config_of
+from .report import check_source, print_failures, print_outcome, process
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .batch import Outcome
+
+ABOUT = "give every cell or nucleus its own label"
+MORE = "A stack is segmented frame by frame; of a folder, every image is taken by itself."
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what the command takes beside the options."""
+
+
+def run(given: argparse.Namespace) -> int:
+    """Segment a file or folder."""
+    config = config_of(given, ENTITIES.config)
+    check_source(given.input)
+    from .tasks import EntityTask
+
+    outcome = process(given, EntityTask(config, given.scheduler))
+    print_entities(outcome)
+    return print_failures(outcome)
+
+
+def print_entities(outcome: Outcome) -> None:
+    """Print how many entities were found."""
+    found, _ = outcome.object_counts.get(ENTITIES.plural, (0, 0))
+    print_outcome(outcome, f"{found} {ENTITIES.plural}")
