@@ -39,8 +39,6 @@ KNOWN = {
     "_napari.common.shortcuts -> _napari.method_widget",
     "classes.classifiers -> classes.saved_state",
     "classes.vocabulary.files -> classes.vocabulary.vocabulary",
-    "clusters.levels -> clusters.model",
-    "clusters.model_io -> clusters.model",
     "results.storage -> results.segmentation",
     "results.tables -> results.segmentation",
 }

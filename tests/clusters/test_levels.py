@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 from napari_kindred.clusters import levels
-from napari_kindred.clusters.levels import lut, relabel
+from napari_kindred.clusters.levels import relabel
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.core.errors import OptionError
 
@@ -35,7 +35,7 @@ def all_levels(model: HierarchicalClustering) -> range:
 def test_every_level_numbers_its_clusters_from_1_by_area(model: HierarchicalClustering) -> None:
     assert len(all_levels(model)) > 5
     for n in all_levels(model):
-        table = lut(model, n)
+        table = model.lut(n)
         assert (table.dtype, table.shape) == (np.int32, model.leaf_areas_.shape)
         assert set(table) == set(range(1, n + 1))
         assert (np.diff(np.bincount(table, model.leaf_areas_)[1:]) <= 0).all()
@@ -43,7 +43,7 @@ def test_every_level_numbers_its_clusters_from_1_by_area(model: HierarchicalClus
 
 def test_a_finer_level_splits_one_cluster_of_the_coarser_one(model: HierarchicalClustering) -> None:
     for coarse, fine in pairwise(all_levels(model)):
-        pairs = set(zip(lut(model, fine).tolist(), lut(model, coarse).tolist(), strict=True))
+        pairs = set(zip(model.lut(fine).tolist(), model.lut(coarse).tolist(), strict=True))
         assert len(pairs) == fine
 
 
@@ -51,7 +51,7 @@ def test_the_level_of_the_clusters_themselves_is_what_is_predicted(
     model: HierarchicalClustering, planted: Callable[..., Any]
 ) -> None:
     movie = planted(frames=8)
-    parents = lut(model, model.n_labels_)
+    parents = model.lut(model.n_labels_)
     for cluster in range(model.n_labels_):
         assert len(set(parents[model.leaf_parents_ == cluster])) == 1
     np.testing.assert_array_equal(model.predict(movie.tokens), movie.truth + 1)
@@ -59,16 +59,16 @@ def test_the_level_of_the_clusters_themselves_is_what_is_predicted(
 
 
 def test_the_background_is_0_and_the_others_go_on_from_1(model: HierarchicalClustering) -> None:
-    tables = [lut(model, n) for n in all_levels(model)]
+    tables = [model.lut(n) for n in all_levels(model)]
     model.background = "largest"
     for n, table in zip(all_levels(model), tables, strict=True):
-        np.testing.assert_array_equal(lut(model, n), table - 1)
+        np.testing.assert_array_equal(model.lut(n), table - 1)
 
 
 def test_clusters_of_equal_area_are_numbered_in_their_order(model: HierarchicalClustering) -> None:
     model.leaf_areas_ = np.ones_like(model.leaf_areas_)
     finest = len(model.leaf_areas_)
-    np.testing.assert_array_equal(lut(model, finest), np.arange(1, finest + 1))
+    np.testing.assert_array_equal(model.lut(finest), np.arange(1, finest + 1))
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, "one too many", 1000])
@@ -78,7 +78,7 @@ def test_a_level_that_there_is_not_is_refused_naming_those_that_there_are(
     most = len(model.leaf_areas_)
     n = most + 1 if n == "one too many" else n
     with pytest.raises(OptionError, match=f"no level of {n} clusters; choose one from 2 to {most}"):
-        lut(model, n)
+        model.lut(n)
 
 
 # -- looking up ------------------------------------------------------------------------------

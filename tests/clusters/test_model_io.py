@@ -12,7 +12,6 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from napari_kindred.clusters.levels import lut
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
 
@@ -66,7 +65,7 @@ def test_a_model_that_was_saved_labels_as_the_one_in_memory(
     np.testing.assert_array_equal(read.predict(other), model.predict(other))
     assert read.get_params() == model.get_params()
     for level in range(2, len(model.leaf_areas_) + 1):
-        np.testing.assert_array_equal(lut(read, level), lut(model, level))
+        np.testing.assert_array_equal(read.lut(level), model.lut(level))
     np.testing.assert_array_equal(read.kinds_, model.kinds_)
     assert read.temperature_ == model.temperature_
 

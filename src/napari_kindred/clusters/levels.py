@@ -12,41 +12,45 @@ from .merge_tree import cut
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .model import HierarchicalClustering
-
 LAZY = 1 << 28
 """Labels of more bytes than this are looked up when they are read, frame by frame."""
 
 
-def lut(model: HierarchicalClustering, n: int) -> NDArray[np.int32]:
+def lut(
+    merges: NDArray[np.int32], areas: NDArray[np.float64], background: str, n: int
+) -> NDArray[np.int32]:
     """Return the label of each leaf when there are ``n`` clusters.
 
     Parameters
     ----------
-    model : HierarchicalClustering
-        Fitted.
+    merges : ndarray, (n_leaves - 1, 2)
+        The hierarchy; see :func:`.merge_tree.ward_merges`.
+    areas : ndarray, (n_leaves,)
+        Area of each leaf, in tokens.
+    background : {"none", "largest"}
+        Whether the largest cluster is label 0.
     n : int
         2 … number of leaves.
 
     Returns
     -------
     ndarray of int32, shape (n_leaves,)
-        1 … n, 1 being the cluster with the largest area in the movie that the model was fitted
-        to; with ``background="largest"`` that one is 0 and the others are 1 … n - 1.
+        1 … n by falling area; with ``background="largest"`` the largest cluster is 0 and the
+        others are 1 … n - 1.
 
     Raises
     ------
     OptionError
         When the hierarchy has no such level.
     """
-    leaves = len(model.leaf_areas_)
+    leaves = len(areas)
     if not 2 <= n <= leaves:
         raise OptionError(f"There is no level of {n} clusters; choose one from 2 to {leaves}.")
-    owner = cut(model.merges_, n)
-    areas = np.bincount(owner, model.leaf_areas_, minlength=n)
+    owner = cut(merges, n)
+    totals = np.bincount(owner, areas, minlength=n)
     rank = np.empty(n, np.int32)
-    rank[np.argsort(-areas, kind="stable")] = np.arange(n, dtype=np.int32)
-    labels: NDArray[np.int32] = rank[owner] + np.int32(model.background != "largest")
+    rank[np.argsort(-totals, kind="stable")] = np.arange(n, dtype=np.int32)
+    labels: NDArray[np.int32] = rank[owner] + np.int32(background != "largest")
     return labels
 
 

@@ -17,9 +17,10 @@ from sklearn.base import BaseEstimator, ClusterMixin
 
 from ..core.errors import InputError
 from ..results.atomic import plain
-from . import kmeans
+from . import kmeans, model_io
 from .config import ClusterConfig
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
+from .levels import lut
 from .merge_tree import best_count, cut, grow_leaves, ward_merges
 from .prepass import as_tokens, fit_on_sample, flattened, halved, sample_places
 
@@ -350,18 +351,18 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def numbers_(self) -> NDArray[np.int32]:
         """Label of each cluster 0 … K - 1; see :func:`.levels.lut`."""
-        from .levels import lut
-
         first = np.searchsorted(self.leaf_parents_, np.arange(self.n_labels_))
-        return lut(self, self.n_labels_)[first]
+        return self.lut(self.n_labels_)[first]
+
+    def lut(self, n: int) -> NDArray[np.int32]:
+        """Return the label of each leaf when there are ``n`` clusters; see :func:`.levels.lut`."""
+        return lut(self.merges_, self.leaf_areas_, self.background, n)
 
     # -- to disk and back -------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a safetensors file: prototypes, clusters, hierarchy, options."""
-        from .model_io import save_model
-
-        return save_model(self, Path(path))
+        return model_io.save_model(self.packed(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> HierarchicalClustering:
@@ -372,9 +373,37 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         WeightsError
             When the file is missing, damaged or no model.
         """
-        from .model_io import load_model
+        return model_io.load_model(Path(path), cls.unpacked)
 
-        return load_model(cls, Path(path))
+    def packed(self) -> bytes:
+        """Return the fitted model as the content of its file."""
+        if not hasattr(self, "centres_") or self.basis_ is None:
+            raise InputError("The model is not fitted; cluster a movie first.")
+        tensors = {name: getattr(self, name) for name in model_io.ARRAYS}
+        tensors |= {"mean": self.basis_.mean, "components": self.basis_.components}
+        facts = {
+            "options": self.get_params(),
+            "temperature": self.temperature_,
+            "intensity": self.intensity_,
+            "encoder": self.encoder_,
+        }
+        return model_io.pack(tensors, facts)
+
+    @classmethod
+    def unpacked(
+        cls, tensors: dict[str, NDArray[Any]], facts: dict[str, Any]
+    ) -> HierarchicalClustering:
+        """Build a model from what :meth:`packed` put into a file; what does not fit raises."""
+        model = cls(**facts["options"])
+        model.reset()
+        model.basis_ = Basis(tensors["mean"], tensors["components"])
+        for name in model_io.ARRAYS:
+            setattr(model, name, tensors[name])
+        model.temperature_ = float(facts["temperature"])
+        low_high = facts["intensity"]
+        model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        model.encoder_ = dict(facts["encoder"])
+        return model
 
 
 def _movie(frames: Any) -> Any:

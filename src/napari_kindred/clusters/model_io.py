@@ -11,27 +11,26 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from ..core.errors import InputError, OptionError, OutputError, WeightsError
+from ..core.errors import OptionError, OutputError, WeightsError
 from ..models.weights import read_header, there
 from ..results.atomic import check_folder, plain, replacing
 from ..results.storage import IN_MEMORY, copy_labels, create_labels
 from ..results.zarr_tables import read_columns, write_columns
-from .kmeans import Basis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     import zarr
 
-    from .model import HierarchicalClustering
-
-Model = TypeVar("Model", bound="HierarchicalClustering")
+Model = TypeVar("Model")
 
 KIND = "napari-kindred consistent clusters"
 
 LEAVES, LEAVES_PER_FRAME, MODEL = "leaves", "leaves_per_frame", "model"
 """What a result's group calls that from which any level can be shown."""
 
-_ARRAYS = {
+ARRAYS = {
     "prototypes_": np.float32,
     "sizes_": np.int64,
     "prototype_labels_": np.int64,
@@ -43,17 +42,14 @@ _ARRAYS = {
 }
 
 
-def save_model(model: HierarchicalClustering, path: Path) -> Path:
-    """Write a fitted model.
+def save_model(content: bytes, path: Path) -> Path:
+    """Write a packed model.
 
     Raises
     ------
-    InputError
-        When it is not fitted.
     OutputError
         When the file cannot be written, or is not named ``.safetensors``.
     """
-    content = _packed(model)
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
     check_folder(path.parent)
@@ -63,26 +59,20 @@ def save_model(model: HierarchicalClustering, path: Path) -> Path:
     return path
 
 
-def _packed(model: HierarchicalClustering) -> bytes:
-    """Return a fitted model as the content of its file."""
-    if not hasattr(model, "centres_") or model.basis_ is None:
-        raise InputError("The model is not fitted; cluster a movie first.")
-    tensors = {
-        name: np.ascontiguousarray(getattr(model, name), dtype) for name, dtype in _ARRAYS.items()
-    }
-    tensors |= {"mean": model.basis_.mean, "components": model.basis_.components}
-    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    facts = {
-        "options": plain(model.get_params()),
-        "temperature": model.temperature_,
-        "intensity": model.intensity_,
-        "encoder": model.encoder_,
-    }
-    return bytes(save(tensors, {"kind": KIND, "facts": json.dumps(plain(facts))}))
+def pack(tensors: dict[str, Any], facts: dict[str, Any]) -> bytes:
+    """Return a model's arrays and facts as the content of its file."""
+    ready = {name: np.ascontiguousarray(value, ARRAYS.get(name)) for name, value in tensors.items()}
+    return bytes(save(ready, {"kind": KIND, "facts": json.dumps(plain(facts))}))
 
 
-def load_model(cls: type[Model], path: Path) -> Model:
-    """Read a model; see :meth:`.HierarchicalClustering.load`."""
+def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:
+    """Read a model's arrays and facts, of which ``build`` makes the model.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged or no model.
+    """
     if there(path) is None:
         raise WeightsError(f"There is no model {str(path)!r}; check the path.")
     about = read_header(path).get("__metadata__", {})
@@ -94,24 +84,12 @@ def load_model(cls: type[Model], path: Path) -> Model:
     try:
         tensors = load_file(path)
         _check_shapes(tensors)
-        facts: dict[str, Any] = json.loads(about["facts"])
-        model = cls(**facts["options"])
-        model.reset()
-        model.basis_ = Basis(tensors["mean"], tensors["components"])
-        for name in _ARRAYS:
-            setattr(model, name, tensors[name])
-        model.temperature_ = float(facts["temperature"])
-        low_high = facts["intensity"]
-        model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
-        model.encoder_ = dict(facts["encoder"])
+        return build(tensors, json.loads(about["facts"]))
     except (SafetensorError, OptionError, LookupError, ValueError, TypeError) as error:
         raise wrong from error
-    return model
 
 
-def write_leaves(
-    root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: HierarchicalClustering
-) -> None:
+def write_leaves(root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: bytes) -> None:
     """Add to a result's group what it takes to show it at any level.
 
     Parameters
@@ -122,21 +100,25 @@ def write_leaves(
         The finest cluster of every pixel.
     rows : DataFrame
         A row per leaf and frame.
-    model : HierarchicalClustering
+    model : bytes
+        Packed.
     """
     copy_labels(leaves, create_labels(root.create_group(LEAVES), leaves.shape, np.uint8))
     write_columns(root, rows, LEAVES_PER_FRAME)
-    root.create_array(MODEL, data=np.frombuffer(_packed(model), np.uint8))
+    root.create_array(MODEL, data=np.frombuffer(model, np.uint8))
 
 
-def read_leaves(root: zarr.Group, cls: type[Model]) -> tuple[Any, pd.DataFrame, Model] | None:
+def read_leaves(
+    root: zarr.Group, build: Callable[[dict[str, Any], dict[str, Any]], Model]
+) -> tuple[Any, pd.DataFrame, Model] | None:
     """Read what :func:`write_leaves` wrote; None where there is nothing of it.
 
     Returns
     -------
     leaves : ndarray of uint8, or zarr array where they are large
     rows : DataFrame
-    model : HierarchicalClustering
+    model
+        What ``build`` made of it.
     """
     if MODEL not in root:
         return None
@@ -146,7 +128,7 @@ def read_leaves(root: zarr.Group, cls: type[Model]) -> tuple[Any, pd.DataFrame, 
     with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
         path = Path(folder, "model.safetensors")
         path.write_bytes(packed[:].tobytes())
-        model = load_model(cls, path)
+        model = load_model(path, build)
     return leaves, read_columns(root, LEAVES_PER_FRAME), model
 
 

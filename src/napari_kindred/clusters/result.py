@@ -15,7 +15,7 @@ from ..results.atomic import as_csv
 from ..results.disk_labels import tell, where
 from ..results.segmentation import Segmentation, location_for, make_labels
 from ..results.zarr_tables import read_columns, write_columns
-from .levels import lut, relabel
+from .levels import relabel
 from .model_io import read_leaves, write_leaves
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ClusterSegmentation(Segmentation):
         OptionError
             When the hierarchy has no such level.
         """
-        table = lut(self.model, n)
+        table = self.model.lut(n)
         per_frame = summed(self.leaves_per_frame, table, self._pixels())
         return ClusterSegmentation(
             relabel(self.leaves, table),
@@ -100,7 +100,7 @@ class ClusterSegmentation(Segmentation):
         OptionError
             When there is no cluster of such a label.
         """
-        table = lut(self.model, self.level)
+        table = self.model.lut(self.level)
         unknown = sorted(set(hidden) - set(table.tolist()) | ({0} & set(hidden)))
         if unknown:
             raise OptionError(
@@ -139,7 +139,7 @@ class ClusterSegmentation(Segmentation):
             def more(root: zarr.Group) -> None:
                 write_columns(root, self.per_frame, "per_frame")
                 if levels:
-                    write_leaves(root, self.leaves, self.leaves_per_frame, self.model)
+                    write_leaves(root, self.leaves, self.leaves_per_frame, self.model.packed())
 
             return storage.save(self, path, overwrite, more)
         beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
@@ -167,7 +167,7 @@ def load_clusters(path: Path) -> ClusterSegmentation | None:
     parts = storage.load(path)
     with storage.reading(path):
         root = zarr.open_group(path, mode="r")
-        found = read_leaves(root, HierarchicalClustering)
+        found = read_leaves(root, HierarchicalClustering.unpacked)
         if found is None:
             return None
         leaves, rows, model = found
@@ -242,7 +242,7 @@ class ClusterAssembly:
 
     def __init__(self, frames: ImageStack, model: HierarchicalClustering) -> None:
         self._frames, self._model = frames, model
-        self.table = lut(model, model.n_labels_)
+        self.table = model.lut(model.n_labels_)
         location = location_for(frames, "clusters")
         self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, location)
         self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)

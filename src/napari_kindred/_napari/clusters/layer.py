@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...clusters.levels import lut, relabel
+from ...clusters.levels import relabel
 from ...core.colors import as_hex, palette
 from ..common.layers import KEY, in_shape, layer_features
 
@@ -132,10 +132,10 @@ def begin(
         The command line that does.
     """
     level = result.level
-    labels = lut(result.model, level)
+    labels = result.model.lut(level)
     # Leaves by size, as the finest level numbers them; clusters of this level keep the colours
     # that they were previewed in.
-    finest = lut(result.model, result.levels[-1])
+    finest = result.model.lut(result.levels[-1])
     order = sorted(range(len(finest)), key=lambda leaf: int(finest[leaf]))
     palette = np.zeros(len(finest), int)
     free = int(labels.max()) + 1
@@ -155,7 +155,7 @@ def at_level(clusters: Clusters, level: int) -> Clusters:
 
     Background stays as far as its clusters do not merge with others.
     """
-    labels = lut(clusters.model, level)
+    labels = clusters.model.lut(level)
     kept: set[int] = set()
     for label in np.unique(labels):
         leaves = frozenset(np.flatnonzero(labels == label).tolist())
