@@ -1,4 +1,4 @@
-"""Put measured tables into README.md and docs, between ``<!-- table: NAME -->`` markers.
+"""Write measured tables into README.md and docs, between ``<!-- table: NAME -->`` markers.
 
     python benchmarks/tables.py            # all tables, from benchmarks/results/*.json
     python benchmarks/tables.py --check    # fails when a page shows something else
@@ -149,6 +149,37 @@ def sam_weights(name: str) -> str:
 _SHAPE = ("side", "patch", "width", "depth", "heads", "window")
 
 
+def comparison() -> str:
+    """Return the table of this package next to Cellpose, StarDist and micro-sam."""
+    accuracy = measured_before("entities_accuracy")["accuracy"]
+    peers = measured_before("peers_entities")
+    ways = peers["pictures"]["DSB 2018, held out"]["ways"]
+    seconds = {name: f"{way['total']:.1f}" for name, way in ways.items()}
+    scores = ", ".join(f"{kind} {row['AP50']:.2f}" for kind, row in accuracy["rows"].items())
+    size = resolve("kindred-entities").stat().st_size / 1e6
+    rows = [
+        ("", "napari-kindred", "Cellpose", "StarDist", "micro-sam"),
+        ("---",) * 5,
+        ("AP50 on held-out images", scores, *("not measured here",) * 3),
+        ("weights", f"{size:.1f} MB, in the package", *("downloaded when first used",) * 3),
+        (
+            f"CPU seconds, {peers['side']}² pixels, {peers['threads']} thread",
+            f"{seconds['ours']}; {seconds['ours, scale 1']} with `scale=1`",
+            f"{seconds['Cellpose 3']} (version 3)",
+            seconds["StarDist"],
+            "not measured",
+        ),
+        (
+            "what it has and we have not",
+            "",
+            "models trained on many kinds of images, 3-D, image restoration, retraining in a GUI",
+            "3-D, models for H&E, plugins for Fiji and QuPath",
+            "interactive prompts in 2-D, 3-D and time, models for electron microscopy",
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def tables() -> dict[str, str]:
     """Return every table by name: those measured, from their JSON files, and the options."""
     found = {
@@ -162,6 +193,7 @@ def tables() -> dict[str, str]:
     if (ROOT / "src/napari_kindred/models/weights_data/kindred-entities.safetensors").exists():
         found["weights"] = weights("kindred-entities")
         found["sam_weights"] = sam_weights("kindred-sam")
+        found["comparison"] = comparison()
     for path in sorted(RESULTS.glob("*.json")):
         module = importlib.import_module(path.stem)
         result = json.loads(path.read_text("utf-8"))

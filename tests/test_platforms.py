@@ -84,6 +84,13 @@ def test_the_tests_run_on_every_system_and_python_that_is_promised() -> None:
     }
 
 
+def test_the_lowest_versions_are_tried_on_the_oldest_python() -> None:
+    steps = workflow("tests")["jobs"]["lowest"]["steps"]
+    assert any(step.get("run") == ".ci/lowest" for step in steps)
+    (python,) = [step["with"]["python-version"] for step in steps if "with" in step]
+    assert project()["requires-python"] == f">={python}"
+
+
 def test_the_tests_of_napari_s_main_branch_may_fail() -> None:
     job = workflow("tests")["jobs"]["napari-main"]
     assert job["continue-on-error"]

