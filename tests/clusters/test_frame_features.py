@@ -264,7 +264,7 @@ def elsewhere(thing: Any) -> Any:
 
 def test_a_frame_can_be_encoded_elsewhere(noisy: np.ndarray, by_grey: Any) -> None:
     how = elsewhere(Encoding.of(ClusterConfig()))
-    encoder = pipeline.open_encoder(how.encoder, stride=how.stride, device="cpu")
+    encoder = pipeline.open_encoder("kindred", stride=4, device="cpu")
     pixels = noisy[0, ..., None] / np.float32(255)
     whole = finish(encode_frame(encoder, pixels, how, None))
     assert whole.tokens.shape == (24, 32, 6)

@@ -8,7 +8,6 @@ run was killed, so has the same bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +16,18 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..compute.device import describe, fitting_side, memory_budget, select
-from ..compute.tasks import absolute, check_same
 from ..core.errors import InputError, OptionError
 from ..core.events import Notice, Progress
 from ..encoders.encode import SMALLEST_TILE, Large, iter_encode
-from ..encoders.registry import open_encoder
 from ..images.stack import normalise_to
 from ..models.feature_cache import content_of, key_of
 from .kmeans import Basis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
     from ..encoders.base import Encoder
+    from ..encoders.registry import EncoderSpec
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .config import ClusterConfig
@@ -46,13 +44,10 @@ kindred at stride 2."""
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are encoded; all that another process has to know.
+    """How frames are encoded.
 
     Attributes
     ----------
-    encoder : str
-        As :func:`~napari_kindred.encoders.registry.open_encoder` takes it.
-    stride : int
     device : str
     large : {"tiles", "resize"}
     tile : int
@@ -60,8 +55,6 @@ class Encoding:
         Whether a mask decoder wants whole frames in the end.
     """
 
-    encoder: str
-    stride: int
     device: str
     large: Large
     tile: int
@@ -73,8 +66,6 @@ class Encoding:
         budget = memory_budget(config.memory, select(config.device))
         smallest = min(SMALLEST_TILE, config.tile)
         return cls(
-            config.encoder,
-            config.stride,
             config.device,
             config.large,
             fitting_side(config.tile, budget, TILE_BYTES, smallest),
@@ -126,7 +117,6 @@ def encode_frame(
     Parameters
     ----------
     encoder : Encoder
-        Open; the one that ``how`` names.
     pixels : ndarray of float32, (H, W, C)
         Normalised as all frames of the movie are.
     how : Encoding
@@ -162,17 +152,17 @@ class FeatureLookup:
     Parameters
     ----------
     cache : FeatureCache
-    encoder : Encoder
+    spec : EncoderSpec
     how : Encoding
     """
 
-    def __init__(self, cache: FeatureCache, encoder: Encoder, how: Encoding) -> None:
+    def __init__(self, cache: FeatureCache, spec: EncoderSpec, how: Encoding) -> None:
         self._cache, self._embedding = cache, how.embedding
         self._about = {
             "version": __version__,
             "torch": torch.__version__,
             "device": describe(select(how.device)),
-            "encoder": [encoder.name, encoder.sha256, encoder.stride],
+            "encoder": spec.as_dict(),
             "large": how.large,
             "tile": how.tile,
         }
@@ -264,23 +254,18 @@ class TaskContext:
     frames: ImageStack | None
     range: tuple[float, float]
 
-
-def opener_of(context: TaskContext, cache: FeatureCache) -> Callable[[], TaskContext]:
-    """Return what opens a context in another process, with the same weights."""
-    how = replace(context.how, encoder=absolute(context.how.encoder))
-    return partial(_open, how, context.encoder.sha256, cache, context.frames, context.range)
-
-
-def _open(
-    how: Encoding,
-    sha256: str,
-    cache: FeatureCache,
-    frames: ImageStack | None,
-    span: tuple[float, float],
-) -> TaskContext:
-    encoder = open_encoder(how.encoder, stride=how.stride, device=select(how.device))
-    check_same(how.encoder, encoder.sha256, sha256)
-    return TaskContext(encoder, FeatureLookup(cache, encoder, how), how, frames, span)
+    @classmethod
+    def open(
+        cls,
+        spec: EncoderSpec,
+        cache: FeatureCache,
+        how: Encoding,
+        frames: ImageStack | None,
+        span: tuple[float, float],
+    ) -> TaskContext:
+        """Open the encoder in another thread or process."""
+        encoder = spec.open(how.device)
+        return cls(encoder, FeatureLookup(cache, spec, how), how, frames, span)
 
 
 def iter_features(

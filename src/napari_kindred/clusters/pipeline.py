@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..compute.device import trim
 from ..core.errors import InputError, OptionError
 from ..core.events import Event, Notice, Partial, Progress
-from ..encoders.registry import open_encoder
+from ..encoders.registry import EncoderSpec, open_encoder
 from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
@@ -24,7 +25,6 @@ from .frame_features import (
     Halves,
     TaskContext,
     iter_features,
-    opener_of,
 )
 from .labelling import Labeller, provisional
 from .prefetch import Reader
@@ -61,7 +61,7 @@ class Run:
 
     Attributes
     ----------
-    encoder : Encoder
+    encoder, spec : Encoder, EncoderSpec
         Open; after :meth:`open`.
     notes : list of str
         What the user was told.
@@ -69,6 +69,7 @@ class Run:
     """
 
     encoder: Encoder
+    spec: EncoderSpec
     lookup: FeatureLookup
 
     def __init__(self, frames: ImageStack, config: ClusterConfig, workers: Workers) -> None:
@@ -101,7 +102,8 @@ class Run:
                 f"refinement='decoder' needs an encoder with a mask decoder, which "
                 f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
             )
-        self.lookup, self._cache = FeatureLookup(cache, self.encoder, self.how), cache
+        self.spec, self._cache = EncoderSpec.of(self.encoder), cache
+        self.lookup = FeatureLookup(cache, self.spec, self.how)
 
     # -- telling ----------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class Run:
         read_there = self.workers.remote and not self.workers.sends(self.frames)
         movie = self.frames if read_there else None
         self._context = TaskContext(self.encoder, self.lookup, self.how, movie, span)
-        self._opener = opener_of(self._context, self._cache)
+        self._opener = partial(TaskContext.open, self.spec, self._cache, self.how, movie, span)
 
     def features(
         self, numbers: Sequence[int], basis: Basis | None
@@ -210,12 +212,7 @@ class Run:
         count, size = len(self.indices), self.config.batch_size
         model.reset()
         model.intensity_ = self.reader.range
-        model.encoder_ = {
-            "name": self.encoder.name,
-            "sha256": self.encoder.sha256,
-            "stride": self.encoder.stride,
-            "dimension": self.encoder.dimension,
-        }
+        model.encoder_ = {**self.spec.as_dict(), "dimension": self.encoder.dimension}
         reduces = model.preset == "default"
         if reduces:
             yield from self._fit_on_sample(model)
@@ -290,7 +287,7 @@ class Run:
         if not hasattr(model, "centres_") or model.basis_ is None:
             raise InputError("The model is not fitted; call fit first, or load one.")
         made, here = model.encoder_, self.encoder
-        for what, value in (("name", here.name), ("sha256", here.sha256), ("stride", here.stride)):
+        for what, value in self.spec.as_dict().items():
             if made and made.get(what) != value:
                 raise OptionError(
                     f"The model was made with the encoder {made.get('name')!r} at stride "

@@ -100,7 +100,7 @@ def iter_cluster_stack(
         method="clusters",
         config=config,
         frames=frames,
-        weights={"name": config.encoder, "sha256": run.encoder.sha256},
+        weights={"name": run.spec.name, "sha256": run.spec.sha256},
         seconds=time.perf_counter() - start,
         device=workers.describe(),
         notes=run.notes,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import OptionError, WeightsError
+from ..models.spec import Spec, absolute, check_hash
 from ..models.weights import PYTORCH_SUFFIXES, WEIGHTS, is_here, there
 
 if TYPE_CHECKING:
@@ -50,6 +51,34 @@ class EncoderInfo:
     size: int
     about: str
     package: str = ""
+
+
+@dataclass(frozen=True)
+class EncoderSpec(Spec["Encoder"]):
+    """Weights of a latent space, and at which stride they are used.
+
+    Attributes
+    ----------
+    name : str
+        As :func:`open_encoder` takes it.
+    sha256 : str
+    stride : int
+    """
+
+    name: str
+    sha256: str
+    stride: int
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncoderSpec:
+        """Return the spec of an open encoder."""
+        return cls(absolute(encoder.name), encoder.sha256, encoder.stride)
+
+    def open(self, device: str | torch.device = "auto") -> Encoder:
+        """Load the weights; see :meth:`.Spec.open`."""
+        encoder = open_encoder(self.name, stride=self.stride, device=device)
+        check_hash(self.name, encoder.sha256, self.sha256)
+        return encoder
 
 
 def list_encoders() -> list[EncoderInfo]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ..compute.device import select
 from ..core.errors import KindredError, WeightsError
 from ..models.download import file_sha256
+from ..models.spec import Spec, absolute, check_hash
 from ..models.weights import resolve
 from ..results.atomic import replacing
 from .config import NetworkConfig
@@ -21,6 +25,32 @@ from .network import EntityNetwork
 from .scoring import ScoreModel
 
 FORMAT = "napari-kindred entities 1"
+
+
+@dataclass(frozen=True)
+class EntityNetSpec(Spec[EntityNetwork]):
+    """Weights of the entity network.
+
+    Attributes
+    ----------
+    name : str
+        Name in the weights table, or the path of a file written by training.
+    sha256 : str
+    """
+
+    name: str
+    sha256: str
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], name: str) -> EntityNetSpec:
+        """Return the spec of a network by what :func:`load_network` returned beside it."""
+        return cls(absolute(str(info.get("name", name))), info["sha256"])
+
+    def open(self, device: torch.device | str = "auto") -> EntityNetwork:
+        """Load the network for use; see :meth:`.Spec.open`."""
+        network, info = load_network(self.name, select(device))
+        check_hash(self.name, info["sha256"], self.sha256)
+        return network
 
 
 def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..compute.device import fitting_side, halving, memory_budget, select
-from ..compute.tasks import absolute, check_same
+from ..compute.device import fitting_side, halving, memory_budget
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
 from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise
@@ -26,13 +25,12 @@ from .blocks import (
     region_of,
     segment_block,
 )
-from .checkpoint import load_network
 from .region_reader import PlaneSource
 from .segment import SMALLEST_TILE, iter_plane, object_filter_of
 from .stitching import BlockStitcher, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import pandas as pd
     import torch
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from ..compute.workers import Job, Workers
     from ..core.events import Notice, Progress
     from ..images.tiling import Tile
+    from .checkpoint import EntityNetSpec
     from .config import EntityConfig
     from .network import EntityNetwork
     from .region_reader import Source
@@ -64,6 +63,13 @@ class TaskContext:
     config: EntityConfig
     frames: ImageStack | None
 
+    @classmethod
+    def open(
+        cls, spec: EntityNetSpec, config: EntityConfig, frames: ImageStack | None, device: str
+    ) -> TaskContext:
+        """Open the network in another thread or process."""
+        return cls(spec.open(device), config, frames)
+
     def at_scale(self, scale: float) -> ImageStack | None:
         """Return the image at the lowest resolution that is stored and enough for a scale."""
         return self.frames and image_at_scale(self.frames, scale, self.config)
@@ -72,32 +78,6 @@ class TaskContext:
 def image_at_scale(frames: ImageStack, scale: float, config: EntityConfig) -> ImageStack:
     """Return the image at the lowest resolution that is stored and enough for a scale."""
     return frames.at(scale * 2 ** (config.resolutions - 1))
-
-
-def opener_of(
-    info: Mapping[str, Any], config: EntityConfig, frames: ImageStack | None, device: str
-) -> Callable[[], TaskContext]:
-    """Return what opens a context in another process, from the file of its weights.
-
-    Parameters
-    ----------
-    info : mapping
-        ``sha256`` of the weights, and their ``name`` if it is not ``config.weights``.
-    config, frames
-        Of the context.
-    device : str
-        As in the run's options.
-    """
-    name = absolute(str(info.get("name", config.weights)))
-    return partial(_open, name, info["sha256"], config, frames, device)
-
-
-def _open(
-    name: str, sha256: str, config: EntityConfig, frames: ImageStack | None, device: str
-) -> TaskContext:
-    network, info = load_network(name, select(device))
-    check_same(name, info["sha256"], sha256)
-    return TaskContext(network, config, frames)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
@@ -13,7 +14,7 @@ from ..core.options import shown, with_options
 from ..images.stack import ImageStack
 from ..results.segmentation import Assembly, Segmentation, provenance
 from .auto_scale import choose_scale
-from .checkpoint import load_network
+from .checkpoint import EntityNetSpec, load_network
 from .config import EntityConfig
 from .frame_tasks import (
     Crew,
@@ -22,7 +23,6 @@ from .frame_tasks import (
     fits,
     image_at_scale,
     iter_whole,
-    opener_of,
     put_frame,
     within_budget,
 )
@@ -73,7 +73,8 @@ def iter_segment_entities(
             notes.append(note)
             yield Notice(note)
         context = TaskContext(network, fitting, frames)
-        opener = opener_of(info, fitting, workers.image(frames), config.device)
+        spec = EntityNetSpec.of(info, config.weights)
+        opener = partial(TaskContext.open, spec, fitting, workers.image(frames), config.device)
         crew = Crew(workers, context, opener, assembly)
         first, scale, diameter = yield from _choose_scale(frames, context, side)
         job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
@@ -86,7 +87,7 @@ def iter_segment_entities(
         method="entities",
         config=config,
         frames=frames,
-        weights={"name": config.weights, "sha256": info["sha256"]},
+        weights=spec.as_dict(),
         seconds=time.perf_counter() - start,
         device=workers.describe(),
         notes=notes,
