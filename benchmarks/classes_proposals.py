@@ -113,11 +113,11 @@ def main() -> None:
             row = measure(proposer, pairs[: given.limit])
             rows.append({"pictures of": kind, "from": name, **row})
             print(rows[-1], flush=True)
-    recipe = opened["SAM, best mask"].recipe
+    spec = opened["SAM, best mask"].spec
     result = {
         "rows": rows,
-        "sam": Path(recipe.encoder).name,
-        "sha256": recipe.sha256,
+        "sam": Path(spec.encoder).name,
+        "sha256": spec.sha256,
         "hardware": hardware(),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -134,7 +134,7 @@ def thinned(bags: tuple[Bag, ...], most: int, seed: int) -> tuple[Bag, ...]:
 
 def measure(vocabulary: Vocabulary, data: Path, cache: FeatureCache) -> dict[str, dict[str, float]]:
     """Name the true cells of other pictures that have a mask."""
-    proposer = reopen_proposer(vocabulary.recipe)
+    proposer = reopen_proposer(vocabulary.spec)
     rows: dict[str, dict[str, float]] = {}
     for kind, samples in cells(data, "val", MOST).items():
         name = KIND_NAMES[kind]
@@ -203,7 +203,7 @@ def main() -> None:
             "classes": ", ".join(vocabulary.names),
             "file": f"{given.file.stat().st_size / 1e6:.2f} MB",
             "sha256": f"`{vocabulary.sha256}`",
-            "encoder": f"{vocabulary.recipe.encoder}, sha256 `{vocabulary.recipe.sha256}`",
+            "encoder": f"{vocabulary.spec.encoder}, sha256 `{vocabulary.spec.sha256}`",
             "head": f"{head.dimension} → {head.hidden} → {head.hidden // 2} → {head.hidden // 4} "
             f"→ {head.outputs}",
             "taught with": f"{vocabulary.quality['pictures']} pictures: {vocabulary.origin}",

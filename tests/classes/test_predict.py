@@ -134,7 +134,7 @@ def test_clip_takes_names_at_their_meaning(
     )
     inside = picture[1] > 0
     assert (result.labels == picture[1])[inside].mean() > 0.7
-    assert result.provenance["weights"]["name"] == result.provenance["clip"]["clip"]
+    assert result.provenance["weights"]["name"] == result.provenance["clip"]["name"]
     again = result.with_names(["green", "red"])
     np.testing.assert_array_equal(again.labels == 2, result.labels == 1)
 

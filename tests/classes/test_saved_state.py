@@ -18,11 +18,13 @@ from napari_kindred.classes.classifiers import (
     PixelClassifier,
     VocabularyClassifier,
 )
+from napari_kindred.classes.clip.matching import ClipSpec, WordVectors
 from napari_kindred.classes.config import TeachConfig
+from napari_kindred.classes.escnet.predict import EscNetSpec
 from napari_kindred.classes.predict import segment_classes
-from napari_kindred.classes.proposals.base import Proposals, Recipe
+from napari_kindred.classes.proposals.base import Proposals, ProposerSpec
 from napari_kindred.classes.result import ClassSegmentation, load_classes
-from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS, ClosedClip
+from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError
@@ -36,12 +38,14 @@ NAMES = ("one", "two")
 
 DIMENSION = 5
 
+CLIP = ClipSpec("none", "0" * 64, "none", ("{}",), ("background",))
+
 
 class Anywhere:
     """Proposes 30 boxes that overlap, with vectors at random; others for every picture."""
 
     def __init__(self) -> None:
-        self.recipe = Recipe("sam", "anywhere", "0" * 64)
+        self.spec = ProposerSpec("sam", "anywhere", "0" * 64)
 
     def iter_propose(self, pixels: np.ndarray) -> Generator[Any, None, Proposals]:
         yield from ()
@@ -53,14 +57,13 @@ class Anywhere:
         vectors = random.normal(size=(30, DIMENSION)).astype(np.float32)
         quality = random.random(30, np.float32)
         points = np.zeros((30, 2), np.float32)
-        return Proposals(from_dense(dense), vectors, quality, points, self.recipe)
+        return Proposals(from_dense(dense), vectors, quality, points, self.spec)
 
 
 class Slopes:
     """Names pixels: each name is likelier along another axis."""
 
-    def identity(self) -> dict[str, Any]:
-        return {"network": "slopes", "weights": {"name": "none", "sha256": "0" * 64}}
+    spec = EscNetSpec("none", "0" * 64, CLIP)
 
     def iter_class_map(self, pixels: np.ndarray, names: Any) -> Generator[Any, None, np.ndarray]:
         yield from ()
@@ -79,18 +82,32 @@ def vocabulary() -> Vocabulary:
     entries = [Entry("one"), Entry("two", threshold=0.5), Entry("three")]
     config = TeachConfig(folds=0, steps=60, distillation=0.0, hidden=16)
     bag = Bag(vectors, kinds, None, np.ones(3, bool))
-    return finish(iter_fit(entries, Recipe("sam", "anywhere", "0" * 64), [bag], config))
+    return finish(iter_fit(entries, ProposerSpec("sam", "anywhere", "0" * 64), [bag], config))
 
 
-def clip() -> ClosedClip:
-    texts = np.random.default_rng(1).normal(size=(3, DIMENSION)).astype(np.float32)
-    known = {"clip": "none", "sha256": "0" * 64, "templates": ["{}"], "contrast": ["background"]}
-    return ClosedClip(known, (*NAMES, "background"), texts, 3.7)
+class Embedder:
+    """Embeds masks as Anywhere does, and has vectors for some words."""
+
+    spec = CLIP
+
+    def iter_embed(self, pixels: np.ndarray, masks: Any) -> Generator[Any, None, Any]:
+        return finish(Anywhere().iter_propose(pixels)).embeddings
+        yield
+
+    def word_vectors(self, words: Any) -> WordVectors:
+        texts = np.random.default_rng(1).normal(size=(len(words), DIMENSION))
+        return WordVectors(tuple(words), texts.astype(np.float32), 3.7)
+
+
+def by_clip() -> ClipMaskClassifier:
+    embedder: Any = Embedder()
+    words = embedder.word_vectors((*NAMES, "background"))
+    return ClipMaskClassifier(Anywhere(), None, 0.7, 0.5, embedder, words)
 
 
 CLASSIFIERS: dict[str, Callable[[Vocabulary], Classifier]] = {
     "vocabulary": lambda known: VocabularyClassifier(Anywhere(), None, 0.6, 0.3, known),
-    "clip": lambda _: ClipMaskClassifier(Anywhere(), None, 0.7, 0.5, clip()),
+    "clip": lambda _: by_clip(),
     "map": lambda _: PixelClassifier(Slopes(), NAMES, 0.4),
 }
 
@@ -104,18 +121,6 @@ def ask(classifier: Classifier) -> ClassSegmentation:
     """Ask for two names in a movie whose second frame is empty."""
     movie = np.random.default_rng(3).integers(0, 255, (3, 32, 40)).astype(np.uint8)
     movie[1] = 7
-    if isinstance(classifier, ClipMaskClassifier):
-        vectors = Anywhere().iter_propose
-        known = classifier.clip
-
-        class Same(ClosedClip):
-            def iter_embed(self, pixels: np.ndarray, masks: Any) -> Generator[Any, None, Any]:
-                return finish(vectors(pixels)).embeddings
-                yield
-
-        assert isinstance(known, ClosedClip)
-        same = Same(known.known, known.words, known.texts, known.sharpness)
-        classifier = replace(classifier, clip=same)
     return segment_classes(movie, NAMES, axes="TYX", classifier=classifier)
 
 
@@ -171,10 +176,7 @@ def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
     again = load_classes(ask(CLASSIFIERS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
     with pytest.raises(OptionError, match="none"):
         again.with_names(["three"])
-    texts = np.random.default_rng(4).normal(size=(2, DIMENSION)).astype(np.float32)
-    known = clip()
-    opened = ClosedClip(known.known, ("three", "background"), texts, 3.7)
-    monkeypatch.setattr("napari_kindred.classes.saved_state.reopen_clip", lambda *_: opened)
+    monkeypatch.setattr(ClipSpec, "open", lambda *_: Embedder())
     assert (again.at_threshold(0.1).with_names(["three"]).labels > 0).any()
 
 

@@ -128,7 +128,7 @@ def test_info_prints_what_a_vocabulary_knows(
     assert cli.main(["info", str(path)]) == 0
     told = capsys.readouterr().out
     assert "red (crimson): #ff0000, threshold 0.4" in told
-    for text in (vocabulary.recipe.encoder, vocabulary.recipe.sha256, vocabulary.origin):
+    for text in (vocabulary.spec.encoder, vocabulary.spec.sha256, vocabulary.origin):
         assert text in told
     right = round(100 * vocabulary.quality["masks"])
     assert f"{right}% of the marked masks" in told
@@ -143,8 +143,8 @@ class Colours:
     def check(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(f"#{number:06x}" for number in range(len(names)))
 
-    def identity(self) -> dict[str, Any]:
-        return {"classifier": "brightest channel", "recipe": {"kind": "entities"}}
+    def provenance(self) -> dict[str, Any]:
+        return {"classifier": "brightest channel", "proposer": {"kind": "entities"}}
 
 
 def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> Any:
@@ -162,7 +162,7 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
             names=task.names,
             colours=colours,
             notes=["frames are fine"],
-            **Colours().identity(),
+            **Colours().provenance(),
         )
         return assembly.segmentation(facts)
 

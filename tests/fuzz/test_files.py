@@ -260,7 +260,7 @@ def test_groups_of_classes_make_a_vocabulary_or_are_refused(
     vocabulary: nk.Vocabulary, groups: dict[str, list[str]]
 ) -> None:
     small = nk.Vocabulary(
-        vocabulary.entries, vocabulary.head, vocabulary.recipe, vocabulary.bags[:4],
+        vocabulary.entries, vocabulary.head, vocabulary.spec, vocabulary.bags[:4],
         nk.TeachConfig(steps=1, folds=0, hidden=8),
     )  # fmt: skip
     found = of_interest(lambda: small.regroup(groups))

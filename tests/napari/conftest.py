@@ -179,7 +179,7 @@ def tuned(brightness: np.ndarray) -> np.ndarray:
 def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
     from napari_kindred.classes.config import TeachConfig
-    from napari_kindred.classes.proposals.base import Recipe
+    from napari_kindred.classes.proposals.base import ProposerSpec
     from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
     from napari_kindred.classes.vocabulary.vocabulary import Entry, iter_fit
     from napari_kindred.core.events import finish
@@ -193,8 +193,8 @@ def shades() -> Vocabulary:
         Entry("bright", colour="#ffee00", threshold=0.6),
     ]
     config = TeachConfig(folds=0, steps=300, distillation=0.0, hidden=64)
-    recipe = Recipe("regions", "brightness", "0" * 64)
-    return finish(iter_fit(entries, recipe, [bag], config, "brightness"))
+    spec = ProposerSpec("regions", "brightness", "0" * 64)
+    return finish(iter_fit(entries, spec, [bag], config, "brightness"))
 
 
 @pytest.fixture
@@ -221,12 +221,12 @@ class Brightness:
     """
 
     def __init__(self) -> None:
-        from napari_kindred.classes.proposals.base import Recipe
+        from napari_kindred.classes.proposals.base import ProposerSpec
 
         self.gates: dict[int, threading.Event] = {}
         self.errors: dict[int, BaseException] = {}
         self.looks = 0
-        self.recipe = Recipe("regions", "brightness", "0" * 64)
+        self.spec = ProposerSpec("regions", "brightness", "0" * 64)
         self.asked: dict[str, Any] = {}
 
     def __call__(
@@ -254,7 +254,7 @@ class Brightness:
         means = ndi.mean(grey, ids, np.arange(1, ids.max() + 1)).astype(np.float32)
         masks = Masks.from_labels(ids.astype(np.int32))
         points = np.zeros((len(masks), 2), np.float32)
-        return Proposals(masks, tuned(means), np.ones(len(masks), np.float32), points, self.recipe)
+        return Proposals(masks, tuned(means), np.ones(len(masks), np.float32), points, self.spec)
 
 
 @pytest.fixture

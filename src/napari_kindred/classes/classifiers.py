@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -13,8 +14,11 @@ from ..core.colors import hexadecimal
 from ..core.errors import OptionError
 from ..core.events import Notice, Progress
 from ..models.feature_cache import key_of
-from .proposals.base import Proposals, Proposer, iter_propose
+from ..models.spec import Spec, spec_of
+from .clip.matching import contrast_beside
+from .proposals.base import Proposals, Proposer, ProposerSpec, iter_propose
 from .proposals.masks import Masks
+from .proposals.open import reopen_proposer
 from .resolve import Resolved, best_of, resolve_map, resolve_masks
 
 if TYPE_CHECKING:
@@ -22,9 +26,10 @@ if TYPE_CHECKING:
 
     from ..models.feature_cache import FeatureCache
     from ..results.spill import Arrays
-    from .clip.matching import ClipMatcher
+    from .clip.matching import ClipMatcher, ClipSpec, WordVectors
     from .config import Threshold
-    from .saved_state import ClosedClip
+    from .escnet.predict import EscNetSpec
+    from .escnet.training_free import FreeEscSpec
     from .vocabulary.vocabulary import Vocabulary
 
 CONFIDENCE = 0.7
@@ -66,24 +71,27 @@ class Classifier(Protocol):
         """Decide what is what."""
         ...
 
-    def identity(self) -> dict[str, Any]:
-        """Return what this is, as plain data for the provenance."""
+    def provenance(self) -> dict[str, Any]:
+        """Return what a result says about its classifier."""
         ...
 
 
 @dataclass(frozen=True)
 class MaskClassifier(ABC):
-    """Names of masks: proposals are found once, and scored by whatever names are asked for.
+    """Names of masks: proposals are found once, and scored by any names.
+
+    With specs in the place of what they open it is closed: it still decides about what was
+    observed, and is what a result saves and a worker receives.
 
     Attributes
     ----------
-    proposer : Proposer
+    proposer : Proposer or ProposerSpec
     cache : FeatureCache or None
     nms_box, nms_mask : float
         See :func:`.resolve.resolve_masks`.
     """
 
-    proposer: Proposer
+    proposer: Proposer | ProposerSpec
     cache: FeatureCache | None
     nms_box: float
     nms_mask: float
@@ -97,8 +105,21 @@ class MaskClassifier(ABC):
         """Return the confidence that each name needs, (C,)."""
 
     @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """Return what this is, as plain data for the provenance."""
+    def provenance(self) -> dict[str, Any]:
+        """Return what a result says about its classifier."""
+
+    @property
+    def spec(self) -> ProposerSpec:
+        """The spec of the proposer."""
+        return self.proposer if isinstance(self.proposer, ProposerSpec) else self.proposer.spec
+
+    def closed(self) -> Self:
+        """Return the same without its weights."""
+        return replace(self, proposer=self.spec)
+
+    def open(self, device: str = "auto") -> Self:
+        """Return the same with its weights loaded anew; see :meth:`.Spec.open`."""
+        return replace(self, proposer=reopen_proposer(self.spec, device))
 
     @abstractmethod
     def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
@@ -110,6 +131,8 @@ class MaskClassifier(ABC):
 
     def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
         """Find proposals and their vectors; names do not matter."""
+        if isinstance(self.proposer, ProposerSpec):
+            return (yield from self.open().iter_observe(pixels))
         proposals = yield from iter_propose(self.proposer, pixels, self.cache)
         vectors = yield from self._vectors(pixels, proposals)
         return {**proposals.masks.arrays(), "quality": proposals.quality, "vectors": vectors}
@@ -131,7 +154,7 @@ class MaskClassifier(ABC):
         scores = np.zeros((0, len(names)), np.float32)
         if len(masks):
             scores = self._scores(observations["vectors"], names)
-        kind = self.proposer.recipe.kind
+        kind = self.spec.kind
         if kind == "regions":
             return resolve_map(*best_of(masks, scores), thresholds)
         return resolve_masks(
@@ -163,14 +186,14 @@ class VocabularyClassifier(MaskClassifier):
         own = [known.entries[known.lookup(name)].threshold for name in names]
         return np.array([value if threshold == "auto" else threshold for value in own], np.float32)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what the vocabulary is made of."""
-        recipe = self.vocabulary.recipe
+    def provenance(self) -> dict[str, Any]:
+        """Return the hash of the vocabulary, and what its masks and vectors come from."""
+        spec = self.vocabulary.spec
         return {
             "classifier": "vocabulary",
             "vocabulary": {"names": self.vocabulary.names, "sha256": self.vocabulary.sha256},
-            "weights": {"name": recipe.encoder, "sha256": recipe.sha256},
-            "recipe": recipe.as_dict(),
+            "weights": {"name": spec.encoder, "sha256": spec.sha256},
+            "proposer": spec.as_dict(),
         }
 
     def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:  # noqa: ARG002
@@ -187,7 +210,22 @@ class VocabularyClassifier(MaskClassifier):
 class ClipMaskClassifier(MaskClassifier):
     """Names that CLIP compares with what lies under a mask (U-SAM's baseline SAM+CLIP)."""
 
-    clip: ClipMatcher | ClosedClip
+    clip: ClipMatcher | ClipSpec
+    words: WordVectors | None = None
+
+    @property
+    def clip_spec(self) -> ClipSpec:
+        """The spec of the CLIP."""
+        found: ClipSpec = spec_of(self.clip)
+        return found
+
+    def closed(self) -> Self:
+        """Return the same without its weights."""
+        return replace(super().closed(), clip=self.clip_spec)
+
+    def open(self, device: str = "auto") -> Self:
+        """Return the same with its weights loaded anew; see :meth:`.Spec.open`."""
+        return replace(super().open(device), clip=self.clip_spec.open(device))
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return colours in order; CLIP takes every name."""
@@ -197,32 +235,47 @@ class ClipMaskClassifier(MaskClassifier):
         """Return the threshold asked for; that of the paper otherwise."""
         return np.full(len(names), CONFIDENCE if threshold == "auto" else threshold, np.float32)
 
-    def identity(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return which CLIP is asked, and about which masks."""
-        known = self.clip.identity()
+        clip = self.clip_spec
         return {
             "classifier": "clip",
-            "weights": {"name": known["clip"], "sha256": known["sha256"]},
-            "clip": known,
-            "recipe": self.proposer.recipe.as_dict(),
+            "weights": {"name": clip.name, "sha256": clip.sha256},
+            "clip": clip.as_dict(),
+            "proposer": self.spec.as_dict(),
         }
+
+    def word_vectors(self, names: Sequence[str]) -> WordVectors:
+        """Return the vectors of names and contrast; CLIP is opened only for words without one."""
+        words = self._beside(names)
+        if self.words is not None and self.words.knows(words):
+            return self.words
+        return self._matcher.word_vectors(words)
+
+    def _beside(self, names: Sequence[str]) -> list[str]:
+        """Return the names, and what a mask may be besides them."""
+        return [*names, *contrast_beside(names, self.clip_spec.contrast)]
+
+    @cached_property
+    def _matcher(self) -> ClipMatcher:
+        return self.clip.open() if isinstance(self.clip, Spec) else self.clip
 
     def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
         """Return CLIP's vectors of the masks' crops; those of the cache where it has them."""
         if self.cache is None:
-            return (yield from self.clip.iter_embed(pixels, proposals.masks))
-        about = {"recipe": proposals.recipe.as_dict(), "clip": self.clip.identity()}
+            return (yield from self._matcher.iter_embed(pixels, proposals.masks))
+        about = {"proposer": proposals.spec.as_dict(), "clip": self.clip_spec.as_dict()}
         key = key_of(pixels, about)
         known = self.cache.get(key)
         if known is not None:
             return known["vectors"]
-        vectors = yield from self.clip.iter_embed(pixels, proposals.masks)
+        vectors = yield from self._matcher.iter_embed(pixels, proposals.masks)
         self.cache.put(key, {"vectors": vectors})
         return vectors
 
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
         """Return probabilities among these names."""
-        return self.clip.scores(vectors, names)
+        return self.word_vectors(names).scores(vectors, self._beside(names), len(names))
 
 
 class PixelPredictor(Protocol):
@@ -234,8 +287,9 @@ class PixelPredictor(Protocol):
         """Return probabilities (C, H, W)."""
         ...
 
-    def identity(self) -> dict[str, Any]:
-        """Return what this is, as plain data."""
+    @property
+    def spec(self) -> EscNetSpec | FreeEscSpec | None:
+        """Its weights; None while it is trained."""
         ...
 
 
@@ -245,14 +299,14 @@ class PixelClassifier:
 
     Attributes
     ----------
-    network : PixelPredictor
+    network : PixelPredictor, or the spec of one
     names : tuple of str
         What it is asked for.
     threshold : float
         Used when none is asked for.
     """
 
-    network: PixelPredictor
+    network: PixelPredictor | EscNetSpec | FreeEscSpec
     names: tuple[str, ...]
     threshold: float = 0.5
 
@@ -278,6 +332,8 @@ class PixelClassifier:
 
     def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
         """Return the probability of every name at every pixel, in 255 steps."""
+        if isinstance(self.network, Spec):
+            return (yield from self.open().iter_observe(pixels))
         maps = yield from self.network.iter_class_map(pixels, self.names)
         return {"maps": np.rint(255 * maps.clip(0, 1)).astype(np.uint8)}
 
@@ -295,9 +351,25 @@ class PixelClassifier:
         # Nothing is everywhere: a probability of 0 is no class, whatever the threshold.
         return resolve_map(np.where(confidence > 0, best + 1, 0), confidence, thresholds)
 
-    def identity(self) -> dict[str, Any]:
+    @property
+    def spec(self) -> EscNetSpec | FreeEscSpec:
+        """The spec of the network."""
+        found: EscNetSpec | FreeEscSpec = spec_of(self.network)
+        return found
+
+    def closed(self) -> PixelClassifier:
+        """Return the same without its weights."""
+        return replace(self, network=self.spec)
+
+    def open(self, device: str = "auto") -> PixelClassifier:
+        """Return the same with its weights loaded anew; see :meth:`.Spec.open`."""
+        return replace(self, network=self.spec.open(device))
+
+    def provenance(self) -> dict[str, Any]:
         """Return the network that is asked."""
-        return {"classifier": "clip", **self.network.identity()}
+        facts = self.spec.as_dict()
+        weights = {key: facts.pop(key) for key in ("name", "sha256")}
+        return {"classifier": "clip", "network": self.spec.kind, "weights": weights, **facts}
 
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .config import ClassesConfig
 from .names import check_names
-from .open import iter_open_classifier, opener_of
+from .open import iter_open_classifier, reopener
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
 from .saved_state import Observations
 
@@ -107,7 +107,7 @@ def iter_segment_classes(
                 names=names,
                 colours=colours,
                 thresholds=thresholds_of(thresholds),
-                **classifier.identity(),
+                **classifier.provenance(),
             )
             return assembly.segmentation(
                 facts, Observations(classifier, store, indices, frames.output_shape)
@@ -116,7 +116,7 @@ def iter_segment_classes(
         jobs = workers.jobs(
             iter_observe,
             (classifier, frames),
-            partial(_open, opener_of(classifier, config.device), workers.image(frames)),
+            partial(_open, reopener(classifier, config.device), workers.image(frames)),
             ((workers.frame(frames, index),) for index in indices),
         )
         for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):

@@ -8,20 +8,23 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.events import Notice, Progress
 from ..results.atomic import plain
 from ..results.spill import SpillStore
-from .clip.matching import chances, contrast_beside
-from .open import reopen_clip, reopen_map
-from .proposals.open import reopen_proposer
+from .classifiers import (
+    ClipMaskClassifier,
+    MaskClassifier,
+    PixelClassifier,
+    VocabularyClassifier,
+)
+from .clip.matching import ClipSpec, WordVectors
+from .proposals.base import ProposerSpec
 
 if TYPE_CHECKING:
     import zarr
@@ -29,9 +32,8 @@ if TYPE_CHECKING:
 
     from ..results.spill import Arrays
     from .classifiers import Classifier
-    from .clip.matching import ClipMatcher
-    from .proposals.base import Proposals, Recipe
-    from .proposals.masks import Masks
+    from .escnet.predict import EscNetSpec
+    from .escnet.training_free import FreeEscSpec
 
 
 OBSERVATIONS = "observations"
@@ -196,19 +198,12 @@ def _in_shape(observations: Observations, shape: tuple[int, ...]) -> Observation
 
 def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any], Arrays] | None:
     """Return what a classifier is made of, as JSON can hold it and as arrays; None for others."""
-    from .classifiers import (
-        ClipMaskClassifier,
-        MaskClassifier,
-        PixelClassifier,
-        VocabularyClassifier,
-    )
-
     if isinstance(classifier, PixelClassifier):
         facts: dict[str, Any] = {"names": classifier.names, "threshold": classifier.threshold}
-        return {"kind": "map", "known": classifier.network.identity(), **facts}, {}
+        return {"kind": "map", "network": _network_facts(classifier), **facts}, {}
     if not isinstance(classifier, MaskClassifier):
         return None
-    facts = {"recipe": classifier.proposer.recipe.as_dict()}
+    facts = {"proposer": classifier.spec.as_dict()}
     facts |= {"nms_box": classifier.nms_box, "nms_mask": classifier.nms_mask}
     if isinstance(classifier, VocabularyClassifier):
         from .vocabulary.files import to_bytes
@@ -216,23 +211,19 @@ def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any
         content = np.frombuffer(to_bytes(classifier.vocabulary), np.uint8)
         return {"kind": "vocabulary", **facts}, {"vocabulary": content}
     if isinstance(classifier, ClipMaskClassifier):
-        words, texts, sharpness = classifier.clip.texts_of(names)
-        facts |= {"known": classifier.clip.identity(), "words": words, "sharpness": sharpness}
-        return {"kind": "clip", **facts}, {"texts": texts}
+        known = classifier.word_vectors(names)
+        facts |= {"clip": classifier.clip_spec.as_dict(), "words": known.words}
+        return {"kind": "clip", "sharpness": known.sharpness, **facts}, {"texts": known.vectors}
     return None
 
 
 def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, int]:
     """Return what :func:`_packed` took apart, and the length of a vector; 0 where there is none."""
-    from .classifiers import ClipMaskClassifier, PixelClassifier, VocabularyClassifier
-    from .proposals.base import Recipe
-
     if facts["kind"] == "map":
         names, threshold = tuple(map(str, facts["names"])), float(facts["threshold"])
-        network = ClosedNetwork(dict(facts["known"]), names, threshold)
-        return PixelClassifier(network, names, threshold), 0
-    proposer = ClosedProposer(Recipe.from_dict(facts["recipe"]))
-    masks = proposer, None, float(facts["nms_box"]), float(facts["nms_mask"])
+        return PixelClassifier(_network_spec(facts["network"]), names, threshold), 0
+    overlaps = float(facts["nms_box"]), float(facts["nms_mask"])
+    masks = ProposerSpec.from_dict(facts["proposer"]), None, *overlaps
     if facts["kind"] == "vocabulary":
         from .vocabulary.vocabulary import Vocabulary
 
@@ -245,8 +236,22 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, in
         raise ValueError("another kind")
     texts, words = tensors["texts"], tuple(map(str, facts["words"]))
     _check_floats(texts, (len(words), texts.shape[1]))
-    clip = ClosedClip(dict(facts["known"]), words, texts, float(facts["sharpness"]))
-    return ClipMaskClassifier(*masks, clip), texts.shape[1]
+    known = WordVectors(words, texts, float(facts["sharpness"]))
+    return ClipMaskClassifier(*masks, ClipSpec.from_dict(facts["clip"]), known), texts.shape[1]
+
+
+def _network_facts(classifier: PixelClassifier) -> dict[str, Any]:
+    return {"kind": classifier.spec.kind, **classifier.spec.as_dict()}
+
+
+def _network_spec(facts: Mapping[str, Any]) -> EscNetSpec | FreeEscSpec:
+    """Return what :func:`_network_facts` took apart."""
+    from .escnet.predict import EscNetSpec
+    from .escnet.training_free import FreeEscSpec
+
+    fields = {**facts, "clip": ClipSpec.from_dict(facts["clip"])}
+    trained = fields.pop("kind") == EscNetSpec.kind
+    return EscNetSpec(**fields) if trained else FreeEscSpec(**fields)
 
 
 # -- what was found --------------------------------------------------------------------------
@@ -254,8 +259,6 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, in
 
 def _check(arrays: Arrays, classifier: Classifier, plane: tuple[int, ...], length: int) -> None:
     """Refuse what could not have been found in a picture."""
-    from .classifiers import PixelClassifier
-
     if isinstance(classifier, PixelClassifier):
         maps = arrays["maps"]
         if maps.dtype != np.uint8 or maps.shape != (len(classifier.names), *plane):
@@ -281,99 +284,3 @@ def _check_floats(values: NDArray[Any], shape: tuple[int | None, ...]) -> None:
     )
     if not alike or values.dtype != np.float32 or not math.isfinite(float(np.abs(values).sum())):
         raise ValueError("numbers")
-
-
-Steps = Generator[Progress | Notice, None, "NDArray[np.float32]"]
-
-
-@dataclass
-class ClosedProposer:
-    """What proposes masks by a recipe; see :class:`.base.Proposer`.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    """
-
-    recipe: Recipe
-
-    def iter_propose(
-        self, pixels: NDArray[np.float32]
-    ) -> Generator[Progress | Notice, None, Proposals]:
-        """Find the proposals of one picture, with the weights opened again."""
-        return (yield from reopen_proposer(self.recipe).iter_propose(pixels))
-
-
-@dataclass(frozen=True, eq=False)
-class ClosedClip:
-    """A CLIP of which the vectors of some words were kept; see :class:`.matching.ClipMatcher`.
-
-    Attributes
-    ----------
-    known : dict
-        Its identity.
-    words : tuple of str
-    texts : ndarray of float32, shape (len(words), D)
-    sharpness : float
-        Factor before its cosines.
-    """
-
-    known: dict[str, Any]
-    words: tuple[str, ...]
-    texts: NDArray[np.float32]
-    sharpness: float
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a result says about how its names were understood."""
-        return self.known
-
-    def scores(self, embeddings: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-        """Tell how well names fit masks; only for words that were not kept CLIP is opened."""
-        wanted = [*names, *contrast_beside(names, self.known["contrast"])]
-        if not set(wanted) <= set(self.words):
-            return self._opened.scores(embeddings, names)
-        texts = self.texts[[self.words.index(word) for word in wanted]]
-        return chances(embeddings, texts, self.sharpness, len(names))
-
-    def texts_of(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.float32], float]:
-        """Return what is kept of CLIP for these names; see :meth:`.ClipMatcher.texts_of`."""
-        wanted = [*names, *contrast_beside(names, self.known["contrast"])]
-        if not set(wanted) <= set(self.words):
-            return self._opened.texts_of(names)
-        return list(self.words), self.texts, self.sharpness
-
-    def iter_embed(self, pixels: NDArray[np.float32], masks: Masks) -> Steps:
-        """Embed what lies under each mask of a picture."""
-        return (yield from self._opened.iter_embed(pixels, masks))
-
-    @cached_property
-    def _opened(self) -> ClipMatcher:
-        return reopen_clip(self.known, "auto")
-
-
-@dataclass(frozen=True)
-class ClosedNetwork:
-    """A network that names pixels; see :class:`.classifiers.PixelPredictor`.
-
-    Attributes
-    ----------
-    known : dict
-        Its identity.
-    names : tuple of str
-        What it was asked for.
-    threshold : float
-        Of the classifier that it belongs to.
-    """
-
-    known: dict[str, Any]
-    names: tuple[str, ...]
-    threshold: float
-
-    def identity(self) -> dict[str, Any]:
-        """Return what this is, as plain data."""
-        return self.known
-
-    def iter_class_map(self, pixels: NDArray[np.float32], names: Sequence[str]) -> Steps:
-        """Return probabilities (C, H, W), with the weights opened again."""
-        opened = reopen_map(self.known, self.names, self.threshold, "auto")
-        return (yield from opened.network.iter_class_map(pixels, names))

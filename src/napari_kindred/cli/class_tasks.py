@@ -81,9 +81,9 @@ class ClassTask(Task["ClassSegmentation"]):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if self._classifier is not None:  # opened as it was, without learning once more
-            from ..classes.open import opener_of
+            from ..classes.open import reopener
 
-            opener = opener_of(self._classifier, self.config.device)
+            opener = reopener(self._classifier, self.config.device)
             state |= {"_classifier": None, "_source": {}, "_opener": opener}
         return state
 

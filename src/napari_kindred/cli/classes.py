@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
 def _print_classes(outcome: Outcome, names: Sequence[str]) -> None:
     print_outcome(outcome, count_of(names))
     # Regions that touch are one: their number says nothing of cells.
-    whole = outcome.provenance.get("recipe", {}).get("kind") in ("entities", "sam")
+    whole = outcome.provenance.get("proposer", {}).get("kind") in ("entities", "sam")
     for name in names if outcome.done else ():
         count, area = outcome.object_counts.get(name, (0, 0))
         counted = f"{count} found, " if whole else ""

@@ -177,7 +177,7 @@ def _is_vocabulary(path: Path) -> bool:
 
 def card(vocabulary: Vocabulary) -> Iterator[str]:
     """Tell what a vocabulary knows, how it was made and how well it does."""
-    quality, recipe = vocabulary.quality, vocabulary.recipe
+    quality, spec = vocabulary.quality, vocabulary.spec
     measured = quality.get("classes", {})
     yield "classes:"
     for entry in vocabulary.entries:
@@ -191,7 +191,7 @@ def card(vocabulary: Vocabulary) -> Iterator[str]:
             )
         yield f"  {entry.name}{words}: {entry.colour}, threshold {entry.threshold:g}{told}"
     yield f"quality: {_quality(quality)}"
-    yield f"looks at: {recipe.kind}, encoder {recipe.encoder}, sha256 {recipe.sha256}"
+    yield f"looks at: {spec.kind}, encoder {spec.encoder}, sha256 {spec.sha256}"
     yield f"taught by: {vocabulary.origin or 'nothing is known of it'}"
     yield f"sha256: {vocabulary.sha256}"
 

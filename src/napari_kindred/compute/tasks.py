@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .._version import __version__
-from ..core.errors import KindredError, WeightsError
+from ..core.errors import KindredError
 from ..core.events import Notice
 
 if TYPE_CHECKING:
@@ -184,33 +183,6 @@ def work(
             return None
         if isinstance(event, Notice):
             notices.append(event)
-
-
-def absolute(name: str) -> str:
-    """Return the whole path of a file, for processes elsewhere; another name as it is."""
-    return str(Path(name).absolute()) if Path(name).is_file() else name
-
-
-def check_same(name: str, found: object, wanted: object) -> None:
-    """Refuse to work on with other weights than those of the run.
-
-    Parameters
-    ----------
-    name : str
-        Of the weights.
-    found, wanted
-        What identifies those on the worker, and those of the run; their SHA-256 as a rule.
-
-    Raises
-    ------
-    WeightsError
-        When they are not the same.
-    """
-    if found != wanted:
-        raise WeightsError(
-            f"The weights {name!r} on a worker are others than those of the run; put the same "
-            "file everywhere."
-        )
 
 
 def _blas_threads() -> int:

@@ -41,6 +41,11 @@ class Spec(ABC, Generic[Opened]):
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
+def spec_of(thing: Any) -> Any:
+    """Return the spec of something opened; a spec as it is."""
+    return thing if isinstance(thing, Spec) else thing.spec
+
+
 def check_hash(name: str, found: str, wanted: str) -> None:
     """Raise WeightsError if the weights found under a name have another hash than those wanted."""
     if found != wanted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,16 @@ import pytest
 import torch
 
 from cutting import from_dense
+from napari_kindred.classes.classifiers import ClipMaskClassifier
 from napari_kindred.classes.clip import matching
-from napari_kindred.classes.clip.matching import ClipMatcher, contrast_beside, cut_out
+from napari_kindred.classes.clip.matching import (
+    ClipMatcher,
+    ClipSpec,
+    contrast_beside,
+    cut_out,
+)
+from napari_kindred.classes.proposals.base import ProposerSpec
 from napari_kindred.classes.proposals.masks import Masks
-from napari_kindred.classes.saved_state import ClosedClip
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.clip import load_clip
@@ -52,13 +60,15 @@ def test_every_mask_gets_the_name_of_its_colour(classifier, picture):
 
 def test_what_is_kept_of_it_scores_the_same_without_it(classifier, picture):
     vectors, names = classifier.embed(*picture), ["blue", "red"]
-    kept = ClosedClip(classifier.identity(), *classifier.texts_of(names))
+    known = classifier.word_vectors([*names, "background"])
+    nowhere = ProposerSpec("sam", "nowhere", "0" * 64)
+    kept = ClipMaskClassifier(nowhere, None, 0.6, 0.3, classifier.spec, known)
     # A word that was not kept, the last one, opens the same CLIP again.
     for words in (names, ["red"], ["green"]):
         np.testing.assert_array_equal(
-            kept.scores(vectors, words), classifier.scores(vectors, words)
+            kept._scores(vectors, words), classifier.scores(vectors, words)
         )
-    assert kept.texts_of(["green"])[0] == ["green", "background"]
+    assert kept.word_vectors(["green"]).words == ("green", "background")
 
 
 def test_a_single_name_does_not_fit_everything(classifier, picture):
@@ -171,11 +181,17 @@ def test_a_contrast_that_is_a_name_itself_is_not_counted_twice():
     assert contrast_beside(["Background", "cell"], ("background", "nothing")) == ["nothing"]
 
 
-def test_its_identity_names_the_weights(classifier, colour_clip):
-    identity = classifier.identity()
-    assert identity["clip"] == colour_clip
-    assert identity["sha256"] == file_sha256(Path(colour_clip.partition("/")[2]))
-    assert (identity["templates"], identity["contrast"]) == (["{}"], ["background"])
+def test_its_spec_names_the_weights_and_survives_as_json(classifier, colour_clip):
+    spec = classifier.spec
+    assert spec.name == colour_clip
+    assert spec.sha256 == file_sha256(Path(colour_clip.partition("/")[2]))
+    assert (spec.templates, spec.contrast) == (("{}",), ("background",))
+    assert ClipSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+
+
+def test_weights_with_another_hash_than_the_spec_says_are_refused(classifier):
+    with pytest.raises(WeightsError, match=rf"{classifier.spec.sha256[:12]} here, but 000"):
+        dataclasses.replace(classifier.spec, sha256="0" * 64).open("cpu")
 
 
 def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, picture):

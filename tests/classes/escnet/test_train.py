@@ -100,9 +100,8 @@ def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, 
     assert str(best) in capsys.readouterr().out
     assert is_esc(best)
     classifier = open_esc(best, device="cpu")
-    identity = classifier.identity()
-    assert identity["clip"] == config.clip
-    assert identity["weights"]["name"] == str(best)
+    assert classifier.spec.clip.name == config.clip
+    assert classifier.spec.name == str(best)
     _, _, info = load_esc(best)
     assert info["names"] == ["red", "green"]
     assert info["sam"]["name"] == config.sam
@@ -188,7 +187,7 @@ def test_another_clip_is_refused_with_both_hashes(trained, colour_clip, tmp_path
         open_esc(trained, device="cpu", clip=f"{model}/{tmp_path / 'other.pt'}")
     moved = tmp_path / "moved.pt"
     shutil.copy(file, moved)
-    assert open_esc(trained, device="cpu", clip=f"{model}/{moved}").identity()["clip_sha256"]
+    assert open_esc(trained, device="cpu", clip=f"{model}/{moved}").spec.clip.sha256
 
 
 def test_files_of_something_else_or_cut_short_are_one_sentence(trained, tmp_path):

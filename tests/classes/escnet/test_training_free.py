@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from napari_kindred.classes.escnet import training_free
 from napari_kindred.classes.escnet.pseudo_prompts import pseudo_prompts
 from napari_kindred.classes.escnet.training_free import FreeEscPredictor, best_answers
-from napari_kindred.core.errors import InputError, KindredError
+from napari_kindred.core.errors import InputError, KindredError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.models.download import file_sha256
 
@@ -141,11 +143,14 @@ def test_a_large_picture_is_looked_at_tile_by_tile(classifier, monkeypatch):
     assert events[-1].done == events[-1].total
 
 
-def test_its_identity_names_both_weights(classifier, colour_clip, sam_file):
-    identity = classifier.identity()
-    assert identity["clip"] == colour_clip
-    assert identity["weights"] == {"name": str(sam_file), "sha256": file_sha256(sam_file)}
-    assert identity["templates"] == ["{}"]
+def test_its_spec_names_both_weights_and_opens_the_same_again(classifier, colour_clip, sam_file):
+    spec = classifier.spec
+    assert spec.clip.name == colour_clip
+    assert (spec.name, spec.sha256) == (str(sam_file), file_sha256(sam_file))
+    assert spec.clip.templates == ("{}",)
+    assert spec.open("cpu").spec == spec
+    with pytest.raises(WeightsError, match="here, but 000"):
+        dataclasses.replace(spec, sha256="0" * 64).open("cpu")
 
 
 def test_what_is_no_picture_and_too_little_memory_are_one_sentence(classifier, scene, monkeypatch):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_kindred.classes.proposals.base import Proposals, Recipe, iter_propose
+from napari_kindred.classes.proposals.base import Proposals, ProposerSpec, iter_propose
 from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.core.errors import InputError, OptionError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-RECIPE = Recipe("regions", "kindred", "ab" * 32, {"embedding": "mean", "region_size": 9.0})
+SPEC = ProposerSpec("regions", "kindred", "ab" * 32, {"embedding": "mean", "region_size": 9.0})
 
 
 def proposals(count: int = 3) -> Proposals:
@@ -31,14 +31,14 @@ def proposals(count: int = 3) -> Proposals:
         random.random((count, 5), np.float32),
         random.random(count, np.float32),
         random.random((count, 2), np.float32),
-        RECIPE,
+        SPEC,
     )
 
 
 class Drawn:
     """Proposes always the same, and counts how often it is asked."""
 
-    recipe = RECIPE
+    spec = SPEC
     asked = 0
 
     def iter_propose(self, _pixels: Any) -> Generator[Progress, None, Proposals]:
@@ -59,7 +59,7 @@ def test_proposals_survive_as_arrays(count: int) -> None:
     before = proposals(count)
     again = Proposals.from_arrays(before.arrays())
     assert same(before, again)
-    assert again.recipe == RECIPE
+    assert again.spec == SPEC
 
 
 def test_some_are_taken_with_all_that_is_known_of_them() -> None:
@@ -73,7 +73,7 @@ def test_some_are_taken_with_all_that_is_known_of_them() -> None:
 def test_vectors_without_masks_are_refused() -> None:
     found = proposals()
     with pytest.raises(InputError, match="3 masks need"):
-        Proposals(found.masks, found.embeddings[:2], found.quality, found.points, RECIPE)
+        Proposals(found.masks, found.embeddings[:2], found.quality, found.points, SPEC)
 
 
 def test_arrays_of_something_else_are_refused() -> None:
@@ -84,28 +84,28 @@ def test_arrays_of_something_else_are_refused() -> None:
 
 
 def test_vectors_compare_when_weights_and_making_are_the_same() -> None:
-    moved = Recipe("regions", "a/copy.safetensors", RECIPE.sha256, {**RECIPE.options})
-    coarser = Recipe("regions", "kindred", RECIPE.sha256, {**RECIPE.options, "region_size": 20.0})
+    moved = ProposerSpec("regions", "a/copy.safetensors", SPEC.sha256, {**SPEC.options})
+    coarser = ProposerSpec("regions", "kindred", SPEC.sha256, {**SPEC.options, "region_size": 20.0})
     others = [
-        Recipe("entities", "kindred", RECIPE.sha256, RECIPE.options),
-        Recipe("regions", "kindred", "cd" * 32, RECIPE.options),
-        Recipe("regions", "kindred", RECIPE.sha256, {"embedding": "ring"}),
+        ProposerSpec("entities", "kindred", SPEC.sha256, SPEC.options),
+        ProposerSpec("regions", "kindred", "cd" * 32, SPEC.options),
+        ProposerSpec("regions", "kindred", SPEC.sha256, {"embedding": "ring"}),
     ]
-    assert RECIPE.matches(moved)
-    assert RECIPE.matches(coarser)
-    assert not any(RECIPE.matches(other) for other in others)
+    assert SPEC.matches(moved)
+    assert SPEC.matches(coarser)
+    assert not any(SPEC.matches(other) for other in others)
 
 
-def test_recipes_survive_as_dicts() -> None:
-    assert Recipe.from_dict(RECIPE.as_dict()) == RECIPE
+def test_spec_survive_as_dicts() -> None:
+    assert ProposerSpec.from_dict(SPEC.as_dict()) == SPEC
 
 
 @pytest.mark.parametrize(
     "change", [{"kind": "guesses"}, {"sha256": 5}, {"options": None}, {"encoder": None}]
 )
-def test_what_is_no_recipe_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="no recipe"):
-        Recipe.from_dict({**RECIPE.as_dict(), **change})
+def test_what_is_no_spec_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="no spec"):
+        ProposerSpec.from_dict({**SPEC.as_dict(), **change})
 
 
 def test_a_picture_seen_before_is_not_looked_at_again(tmp_path: Path) -> None:

@@ -194,13 +194,13 @@ def test_another_encoder_looks_for_itself(discs: tuple[np.ndarray, np.ndarray]) 
     assert found.embeddings.shape[1] == 2 * open_encoder("efficientnet").dimension + 16
 
 
-def test_recipes_open_the_same_proposer_again() -> None:
+def test_spec_open_the_same_proposer_again() -> None:
     config = EntityConfig(scale=0.5, min_area=40)
     for proposer in (
         open_proposer("regions", region_size=9),
         open_proposer("entities", entity_config=config),
     ):
-        assert reopen_proposer(proposer.recipe).recipe == proposer.recipe
+        assert reopen_proposer(proposer.spec).spec == proposer.spec
 
 
 def test_regions_of_a_size_that_is_none_are_refused() -> None:

@@ -190,21 +190,21 @@ def test_the_same_again_gives_the_same(pixels: np.ndarray, path: str) -> None:
     np.testing.assert_array_equal(first.masks.boxes, again.masks.boxes)
 
 
-def test_a_recipe_opens_the_same_proposer(path: str) -> None:
-    recipe = open_proposer("sam", path, points=16, masks="all", large="tiles").recipe
-    assert reopen_proposer(recipe).recipe == recipe
+def test_a_spec_opens_the_same_proposer(path: str) -> None:
+    spec = open_proposer("sam", path, points=16, masks="all", large="tiles").spec
+    assert reopen_proposer(spec).spec == spec
 
 
-def test_a_recipe_of_other_weights_names_both_hashes(path: str, tmp_path: Path) -> None:
-    recipe = open_proposer("sam", path).recipe
+def test_a_spec_of_other_weights_names_both_hashes(path: str, tmp_path: Path) -> None:
+    spec = open_proposer("sam", path).spec
     other = tmp_path / "other.safetensors"
     save_sam(new_sam(SIZES, seed=1), other, {})
-    theirs = open_proposer("sam", str(other)).recipe
+    theirs = open_proposer("sam", str(other)).spec
     Path(path).rename(tmp_path / "kept")
     try:
         other.rename(path)
-        with pytest.raises(WeightsError, match=f"{recipe.sha256[:12]}.*{theirs.sha256[:12]}"):
-            reopen_proposer(recipe)
+        with pytest.raises(WeightsError, match=f"{spec.sha256[:12]}.*{theirs.sha256[:12]}"):
+            reopen_proposer(spec)
     finally:
         (tmp_path / "kept").replace(path)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutting import from_dense
-from napari_kindred.classes.proposals.base import Proposals, Recipe
+from napari_kindred.classes.proposals.base import Proposals, ProposerSpec
 from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.marks import place
@@ -25,7 +25,7 @@ def proposals(
         np.zeros((count, 2), np.float32),
         values.astype(np.float32),
         np.zeros((count, 2), np.float32),
-        Recipe(kind, "kindred", "0", {}),
+        ProposerSpec(kind, "kindred", "0", {}),
     )
 
 

@@ -22,7 +22,7 @@ def microscopy() -> Vocabulary:
 
 
 def test_it_was_taught_with_the_weights_that_are_shipped(microscopy: Vocabulary) -> None:
-    microscopy.check(open_proposer("entities", device="cpu").recipe)
+    microscopy.check(open_proposer("entities", device="cpu").spec)
 
 
 def test_it_is_small_and_its_card_tells_its_hash(microscopy: Vocabulary) -> None:

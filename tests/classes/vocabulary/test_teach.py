@@ -10,7 +10,7 @@ import pytest
 from skimage.measure import label
 
 from napari_kindred.classes.config import TeachConfig
-from napari_kindred.classes.proposals.base import Proposals, Recipe
+from napari_kindred.classes.proposals.base import Proposals, ProposerSpec
 from napari_kindred.classes.proposals.masks import Masks
 from napari_kindred.classes.vocabulary import teach
 from napari_kindred.classes.vocabulary.examples import Example
@@ -46,7 +46,7 @@ class Colours:
     """Proposes what is bright, or tiles of 5 x 5; a mask's vector is its mean colour, and noise."""
 
     def __init__(self, kind: str) -> None:
-        self.kind, self.recipe = kind, Recipe(kind, "colours", "0" * 64, {})
+        self.kind, self.spec = kind, ProposerSpec(kind, "colours", "0" * 64, {})
 
     def iter_propose(self, pixels: np.ndarray) -> Generator[Progress, None, Proposals]:
         yield Progress(1, 1, "looking")
@@ -61,7 +61,7 @@ class Colours:
             vectors[i, :3] += pixels[masks.place(i)][masks.crops[i]].mean(0)
         points = np.zeros((count, 2), np.float32)
         return Proposals(masks, vectors.astype(np.float32), np.ones(count, np.float32), points,
-                         self.recipe)  # fmt: skip
+                         self.spec)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_a_point_on_one_thing_of_each_class_is_enough(opened: list[str]) -> None
     example = Example(picture, points={"red": places["r"][:1], "white": places["w"][:1]})
     vocabulary = teach_classes([example], config=QUICK)
     assert opened == ["entities"]
-    assert vocabulary.recipe.kind == "entities"
+    assert vocabulary.spec.kind == "entities"
     assert vocabulary.origin == "1 examples, 1 of them marked"
     assert named_right(vocabulary, 9, {"r": "red", "w": "white"}) == 1
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from napari_kindred.classes.config import TeachConfig
-from napari_kindred.classes.proposals.base import Recipe
+from napari_kindred.classes.proposals.base import ProposerSpec
 from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
@@ -24,7 +24,7 @@ from napari_kindred.models.weights import read_header
 if TYPE_CHECKING:
     from pathlib import Path
 
-RECIPE = Recipe("entities", "kindred", "ab" * 32, {"embedding": "x"})
+SPEC = ProposerSpec("entities", "kindred", "ab" * 32, {"embedding": "x"})
 
 CONFIG = TeachConfig(hidden=128, folds=3)
 
@@ -65,7 +65,7 @@ def bags(kinds: list[int], classes: int, none: int | None = None) -> list[Bag]:
 
 @pytest.fixture(scope="module")
 def blood() -> Vocabulary:
-    return finish(iter_fit(CELLS, RECIPE, bags([0, 1, 2], 3, none=5), CONFIG, "a test"))
+    return finish(iter_fit(CELLS, SPEC, bags([0, 1, 2], 3, none=5), CONFIG, "a test"))
 
 
 @pytest.fixture
@@ -110,9 +110,9 @@ def test_two_names_for_one_class_and_vectors_of_another_length_are_refused(
 
 
 def test_another_encoder_is_refused_with_both_hashes(blood: Vocabulary) -> None:
-    blood.check(dataclasses.replace(RECIPE, options={"embedding": "x", "points": 4}))
+    blood.check(dataclasses.replace(SPEC, options={"embedding": "x", "points": 4}))
     with pytest.raises(OptionError) as caught:
-        blood.check(dataclasses.replace(RECIPE, sha256="cd" * 32))
+        blood.check(dataclasses.replace(SPEC, sha256="cd" * 32))
     assert "abababababab" in str(caught.value)
     assert "cdcdcdcdcdcd" in str(caught.value)
 
@@ -134,12 +134,12 @@ def test_what_cannot_be_learnt_measures_as_a_guess() -> None:
         for bag in bags([0, 1], 2)
     ]
     entries = CELLS[:2]
-    quality = finish(iter_fit(entries, RECIPE, noise, dataclasses.replace(CONFIG, folds=4))).quality
+    quality = finish(iter_fit(entries, SPEC, noise, dataclasses.replace(CONFIG, folds=4))).quality
     assert quality["masks"] < 0.75
 
 
 def test_one_picture_leaves_nothing_to_measure_with() -> None:
-    assert finish(iter_fit(CELLS, RECIPE, bags([0, 1, 2], 3)[:1], CONFIG)).quality == {}
+    assert finish(iter_fit(CELLS, SPEC, bags([0, 1, 2], 3)[:1], CONFIG)).quality == {}
 
 
 # -- granularity and sharing --------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_groups_that_make_no_sense_are_refused(
 def test_joined_vocabularies_know_the_classes_of_both(blood: Vocabulary) -> None:
     """Yeast lies where blood has its background; erythrocytes are red cells."""
     entries = (Entry("yeast", (), "#FF0000"), Entry("Erythrocyte", ("RBC",), "#00ff00"))
-    other = finish(iter_fit(entries, RECIPE, bags([5, 0], 2, none=4), CONFIG, "another"))
+    other = finish(iter_fit(entries, SPEC, bags([5, 0], 2, none=4), CONFIG, "another"))
     both = blood.merge(other)
     assert both.names == (*blood.names, "yeast")
     assert both.lookup("RBC") == 0
@@ -185,7 +185,7 @@ def test_joined_vocabularies_know_the_classes_of_both(blood: Vocabulary) -> None
 
 
 def test_vocabularies_of_different_encoders_are_not_joined(blood: Vocabulary) -> None:
-    other = dataclasses.replace(blood, recipe=dataclasses.replace(RECIPE, sha256="cd" * 32))
+    other = dataclasses.replace(blood, spec=dataclasses.replace(SPEC, sha256="cd" * 32))
     with pytest.raises(OptionError, match=r"abababababab.*cdcdcdcdcdcd"):
         blood.merge(other)
 
@@ -204,7 +204,7 @@ def test_entries_may_be_renamed_but_not_counted_otherwise(blood: Vocabulary) -> 
 
 def test_a_file_brings_back_all_of_it(blood: Vocabulary, file: Path) -> None:
     again = Vocabulary.load(file)
-    for item in ("entries", "recipe", "config", "quality", "origin", "sha256"):
+    for item in ("entries", "spec", "config", "quality", "origin", "sha256"):
         assert getattr(again, item) == getattr(blood, item), item
     values = masks(1, 9, 3)
     assert np.array_equal(again.scores(values), blood.scores(values))

@@ -6,6 +6,7 @@ mask, and CLIP tells how well every name fits what is left.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from ...compute.device import halving, inference, select
 from ...core.errors import InputError
 from ...core.events import Notice, Progress, finish
 from ...encoders.clip import open_whole_clip
+from ...models.spec import Spec, check_hash
 from ..names import key
 from .text import TEMPLATES, ClipTexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,7 +36,70 @@ MARGIN = 0.1
 """Room left around a mask, as a share of its longer side."""
 
 BATCH = 32
-"""So many cut-outs are embedded at once."""
+"""Number of cut-outs that are embedded at once."""
+
+
+@dataclass(frozen=True)
+class ClipSpec(Spec["ClipMatcher"]):
+    """Weights of a CLIP, and the words that names are asked with.
+
+    Attributes
+    ----------
+    name : str
+        ``<model>/<pretrained>``.
+    sha256, licence : str
+        Of the weights.
+    templates, contrast : tuple of str
+        As in :class:`ClipMatcher`.
+    """
+
+    name: str
+    sha256: str
+    licence: str
+    templates: tuple[str, ...]
+    contrast: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ClipSpec:
+        """Build a spec from what :meth:`as_dict` gave, or JSON made of it."""
+        words = {key: tuple(map(str, values[key])) for key in ("templates", "contrast")}
+        return cls(**{**values, **words})
+
+    def open(self, device: str | torch.device = "auto") -> ClipMatcher:
+        """Load the weights; see :meth:`.Spec.open`."""
+        opened = ClipMatcher(
+            self.name, device=device, templates=self.templates, contrast=self.contrast
+        )
+        check_hash(self.name, opened.spec.sha256, self.sha256)
+        return opened
+
+
+@dataclass(frozen=True, eq=False)
+class WordVectors:
+    """Vectors of some words in CLIP's space, to score masks without opening CLIP.
+
+    Attributes
+    ----------
+    words : tuple of str
+    vectors : ndarray of float32, shape (len(words), D)
+    sharpness : float
+        CLIP's own factor before its cosines.
+    """
+
+    words: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    sharpness: float
+
+    def knows(self, words: Sequence[str]) -> bool:
+        """Whether all of these words are among them."""
+        return set(words) <= set(self.words)
+
+    def scores(
+        self, embeddings: NDArray[np.float32], words: Sequence[str], count: int
+    ) -> NDArray[np.float32]:
+        """Return the probabilities of the first ``count`` words for masks (N, D): (N, count)."""
+        texts = self.vectors[[self.words.index(word) for word in words]]
+        return chances(embeddings, texts, self.sharpness, count)
 
 
 class ClipMatcher:
@@ -51,8 +116,6 @@ class ClipMatcher:
     contrast : sequence of str
         What a mask may be besides the names; their probability goes to none of the names.  With
         none, as in the paper, the names' probabilities add up to 1.
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
 
     Raises
     ------
@@ -69,23 +132,19 @@ class ClipMatcher:
         device: str | torch.device = "auto",
         templates: Sequence[str] = TEMPLATES,
         contrast: Sequence[str] = CONTRAST,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._device = select(device)
-        self._clip = open_whole_clip(name, progress)
+        self._clip = open_whole_clip(name)
         self._clip.network.to(self._device).requires_grad_(False)
         self._texts = ClipTexts(self._clip, templates)
         self.contrast = tuple(contrast)
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a result says about how its names were understood."""
-        return {
-            "clip": self._clip.name,
-            "sha256": self._clip.sha256,
-            "licence": self._clip.licence,
-            "templates": list(self._texts.templates),
-            "contrast": list(self.contrast),
-        }
+        self.spec = ClipSpec(
+            self._clip.name,
+            self._clip.sha256,
+            self._clip.licence,
+            tuple(self._texts.templates),
+            self.contrast,
+        )
 
     def embed(self, pixels: NDArray[np.float32], masks: Masks) -> NDArray[np.float32]:
         """Embed what lies under each mask; see :meth:`iter_embed`."""
@@ -174,11 +233,10 @@ class ClipMatcher:
         texts = self._texts.embed([*names, *contrast_beside(names, self.contrast)])
         return chances(embeddings, texts, self._texts.sharpness, len(names))
 
-    def texts_of(self, names: Sequence[str]) -> tuple[list[str], NDArray[np.float32], float]:
-        """Return what :func:`chances` takes for these names, to be kept: words, vectors, factor."""
-        words = [*names, *contrast_beside(names, self.contrast)]
+    def word_vectors(self, words: Sequence[str]) -> WordVectors:
+        """Return the vectors of words."""
         texts = self._texts.embed(words).cpu().numpy()
-        return words, np.asarray(texts, np.float32), self._texts.sharpness
+        return WordVectors(tuple(words), np.asarray(texts, np.float32), self._texts.sharpness)
 
     def _normalised(self, pixels: NDArray[np.float32]) -> Tensor:
         """Return a picture as CLIP's own zero mean and unit deviation, (3, H, W)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from ...core.events import Progress
 from ...encoders.base import fitted_shape
 from ...entities.segment import pad_to_multiple
 from ...images.tiling import Stitcher, tiles
-from ..clip.matching import contrast_beside
+from ...models.spec import Spec, absolute, check_hash, spec_of
+from ..clip.matching import ClipSpec, contrast_beside
 from ..clip.text import ClipTexts
 from .checkpoint import load_esc
 
@@ -31,6 +33,31 @@ LARGE = 1.5
 """Pictures whose longer side is this many times the network's input are looked at in tiles too."""
 
 
+@dataclass(frozen=True)
+class EscNetSpec(Spec["EscPredictor"]):
+    """Weights of a trained ESC-Net, and the CLIP that they belong to.
+
+    Attributes
+    ----------
+    name : str
+        Path of a file written by ``napari-kindred train classes``.
+    sha256 : str
+    clip : ClipSpec
+    """
+
+    kind: ClassVar[str] = "ESC-Net"
+
+    name: str
+    sha256: str
+    clip: ClipSpec
+
+    def open(self, device: str | torch.device = "auto") -> EscPredictor:
+        """Load the weights; see :meth:`.Spec.open`."""
+        opened = open_esc(self.name, device=device, clip=self.clip.name)
+        check_hash(self.name, spec_of(opened).sha256, self.sha256)
+        return opened
+
+
 class EscPredictor:
     """Names taken at their meaning, for pixels, by a trained network.
 
@@ -44,8 +71,8 @@ class EscPredictor:
         Longer side of the pictures that the network is given, a multiple of CLIP's patch.
     contrast : sequence of str
         Words for none of the names.
-    identity : dict
-        What a result says about the network.
+    spec : EscNetSpec, optional
+        Left out for a network that is still trained.
     """
 
     def __init__(
@@ -54,14 +81,10 @@ class EscPredictor:
         texts: ClipTexts,
         side: int,
         contrast: Sequence[str],
-        identity: dict[str, Any],
+        spec: EscNetSpec | None = None,
     ) -> None:
         self._model, self._texts, self._side = model, texts, side
-        self._contrast, self._identity = tuple(contrast), dict(identity)
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a result says about how its names were understood."""
-        return dict(self._identity)
+        self._contrast, self.spec = tuple(contrast), spec
 
     def iter_class_map(
         self, pixels: NDArray[np.float32], names: Sequence[str]
@@ -163,16 +186,11 @@ def open_esc(
     """
     chosen = select(device)
     model, opened, info = load_esc(path, clip)
-    identity = {
-        "network": "ESC-Net",
-        "weights": {"name": str(path), "sha256": info["sha256"]},
-        "clip": opened.name,
-        "clip_sha256": opened.sha256,
-        "sam": info.get("sam", {}),
-        "contrast": info["contrast"],
-    }
     texts = ClipTexts(opened)
-    return EscPredictor(model.to(chosen), texts, info["side"], info["contrast"], identity)
+    words = tuple(texts.templates), tuple(info["contrast"])
+    about = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
+    spec = EscNetSpec(absolute(str(path)), info["sha256"], about)
+    return EscPredictor(model.to(chosen), texts, info["side"], info["contrast"], spec)
 
 
 def to_picture(pixels: NDArray[np.float32]) -> Tensor:

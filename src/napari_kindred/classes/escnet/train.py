@@ -132,7 +132,7 @@ class EscTrainer(Run):
 
     def classifier(self) -> EscPredictor:
         """Return the averaged network as it will be used."""
-        return EscPredictor(self.averaged(), self.texts, self.config.side, CONTRAST, {})
+        return EscPredictor(self.averaged(), self.texts, self.config.side, CONTRAST)
 
     def describe(self) -> dict[str, Any]:
         """Return what a weights file says about its making."""

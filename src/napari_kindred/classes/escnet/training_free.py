@@ -8,7 +8,7 @@ answers is named by the correlation under it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ from ...encoders.sam import SamEncoder
 from ...encoders.sam_shapes import read_shapes
 from ...images.tiling import Stitcher, tiles
 from ...models.download import file_sha256
+from ...models.spec import Spec, absolute, check_hash
 from ...models.weights import resolve
-from ..clip.matching import CONTRAST, contrast_beside
+from ..clip.matching import CONTRAST, ClipSpec, contrast_beside
 from ..clip.text import TEMPLATES, ClipTexts
 from ..sam.model import load_sam
 from .clip_dense import DenseClip
@@ -35,7 +36,7 @@ from .pseudo_prompts import ABOVE, REGIONS, PseudoPrompts, pseudo_prompts
 from .sam_block import SURE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +66,43 @@ class ImageFeatures:
     prompts: PseudoPrompts
 
 
+@dataclass(frozen=True)
+class FreeEscSpec(Spec["FreeEscPredictor"]):
+    """Weights of a SAM and of the CLIP that asks it, used as they are.
+
+    Attributes
+    ----------
+    name, sha256 : str
+        Of the SAM.
+    clip : ClipSpec
+    regions, above
+        As in :class:`FreeEscPredictor`.
+    """
+
+    kind: ClassVar[str] = "ESC, training-free"
+
+    name: str
+    sha256: str
+    clip: ClipSpec
+    regions: int
+    above: float
+
+    def open(self, device: str | torch.device = "auto") -> FreeEscPredictor:
+        """Load the weights; see :meth:`.Spec.open`."""
+        opened = FreeEscPredictor(
+            self.clip.name,
+            self.name,
+            device=device,
+            templates=self.clip.templates,
+            contrast=self.clip.contrast,
+            regions=self.regions,
+            above=self.above,
+        )
+        check_hash(self.name, opened.spec.sha256, self.sha256)
+        check_hash(self.clip.name, opened.spec.clip.sha256, self.clip.sha256)
+        return opened
+
+
 class FreeEscPredictor:
     """Names taken at their meaning, for pixels, by a CLIP and a SAM as they are.
 
@@ -82,8 +120,6 @@ class FreeEscPredictor:
         What a pixel may be besides the names.
     regions, above
         Of the pseudo-prompts.
-    progress : callable, optional
-        Told the bytes done and in total while CLIP's weights are downloaded.
 
     Raises
     ------
@@ -103,10 +139,9 @@ class FreeEscPredictor:
         contrast: Sequence[str] = CONTRAST,
         regions: int = REGIONS,
         above: float = ABOVE,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._device = select(device)
-        opened = open_whole_clip(clip, progress, patches=True)
+        opened = open_whole_clip(clip, patches=True)
         opened.network.to(self._device).requires_grad_(False)
         self._clip = DenseClip(opened).to(self._device)
         self._texts = ClipTexts(opened, templates)
@@ -115,20 +150,9 @@ class FreeEscPredictor:
         sha256 = file_sha256(resolve(sam, pytorch=True))
         self._encoder = SamEncoder(sam, whole, read_shapes(whole.state_dict(), sam), "", sha256)
         self._contrast, self._regions, self._above = tuple(contrast), regions, above
-        self._identity = {
-            "network": "ESC, training-free",
-            "clip": opened.name,
-            "clip_sha256": opened.sha256,
-            "weights": {"name": sam, "sha256": sha256},
-            "templates": list(templates),
-            "contrast": list(contrast),
-            "regions": regions,
-            "above": above,
-        }
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a result says about how its names were understood."""
-        return dict(self._identity)
+        words = tuple(templates), tuple(contrast)
+        about = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
+        self.spec = FreeEscSpec(absolute(sam), sha256, about, regions, above)
 
     def iter_class_map(
         self, pixels: NDArray[np.float32], names: Sequence[str]

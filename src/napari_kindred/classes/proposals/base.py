@@ -28,12 +28,14 @@ Kind = Literal["entities", "regions", "sam"]
 KINDS: tuple[Kind, ...] = ("entities", "regions", "sam")
 
 SPACE = "embedding"
-"""The option of a recipe that tells how vectors are made; other options only choose the masks."""
+"""The option of a spec that names how vectors are made; other options only choose the masks."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How proposals were made: enough to make them again, and to tell whether vectors compare.
+class ProposerSpec:
+    """How proposals are made: enough to make them again, and to know whether vectors compare.
+
+    :func:`.open.reopen_proposer` opens it.
 
     Attributes
     ----------
@@ -56,8 +58,8 @@ class Recipe:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from what :meth:`as_dict` gave.
+    def from_dict(cls, values: Mapping[str, Any]) -> ProposerSpec:
+        """Build a spec from what :meth:`as_dict` gave.
 
         Raises
         ------
@@ -68,14 +70,14 @@ class Recipe:
             kind, encoder = values["kind"], values["encoder"]
             sha256, options = values["sha256"], values["options"]
         except (KeyError, TypeError) as error:
-            raise InputError(f"This is no recipe of proposals: {error} is missing.") from error
+            raise InputError(f"This is no spec of a proposer: {error} is missing.") from error
         texts = all(isinstance(text, str) for text in (encoder, sha256))
         if kind not in KINDS or not texts or not isinstance(options, dict):
-            raise InputError(f"This is no recipe of proposals: {dict(values)!r}.")
+            raise InputError(f"This is no spec of a proposer: {dict(values)!r}.")
         return cls(kind, encoder, sha256, dict(options))
 
-    def matches(self, other: Recipe) -> bool:
-        """Tell whether vectors of both lie in the same space and may be compared."""
+    def matches(self, other: ProposerSpec) -> bool:
+        """Whether vectors of both lie in the same space and may be compared."""
         return all(
             mine == theirs
             for mine, theirs in (
@@ -100,14 +102,14 @@ class Proposals:
         0 … 1: a SAM's predicted IoU, an entity's score, 1 for regions.
     points : ndarray of float32, shape (N, 2)
         (y, x): the point that the SAM was asked for, or an inner point of the mask.
-    recipe : Recipe
+    spec : ProposerSpec
     """
 
     masks: Masks
     embeddings: NDArray[np.float32]
     quality: NDArray[np.float32]
     points: NDArray[np.float32]
-    recipe: Recipe
+    spec: ProposerSpec
 
     def __post_init__(self) -> None:
         count = len(self.masks)
@@ -130,18 +132,18 @@ class Proposals:
             self.embeddings[chosen],
             self.quality[chosen],
             self.points[chosen],
-            self.recipe,
+            self.spec,
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all of it as arrays, for a cache; see :meth:`from_arrays`."""
-        text = json.dumps(self.recipe.as_dict(), sort_keys=True).encode()
+        text = json.dumps(self.spec.as_dict(), sort_keys=True).encode()
         return {
             **self.masks.arrays(),
             "embeddings": self.embeddings,
             "quality": self.quality,
             "points": self.points,
-            "recipe": np.frombuffer(text, np.uint8),
+            "spec": np.frombuffer(text, np.uint8),
         }
 
     @classmethod
@@ -154,9 +156,9 @@ class Proposals:
             When arrays are missing or do not belong together.
         """
         try:
-            recipe = Recipe.from_dict(json.loads(arrays["recipe"].tobytes()))
+            spec = ProposerSpec.from_dict(json.loads(arrays["spec"].tobytes()))
             masks = Masks.from_arrays(arrays)
-            return cls(masks, arrays["embeddings"], arrays["quality"], arrays["points"], recipe)
+            return cls(masks, arrays["embeddings"], arrays["quality"], arrays["points"], spec)
         except (KeyError, ValueError) as error:
             raise InputError(f"These arrays are no proposals: {error}.") from error
 
@@ -166,10 +168,10 @@ class Proposer(Protocol):
 
     Attributes
     ----------
-    recipe : Recipe
+    spec : ProposerSpec
     """
 
-    recipe: Recipe
+    spec: ProposerSpec
 
     def iter_propose(
         self, pixels: NDArray[np.float32]
@@ -200,7 +202,7 @@ def iter_propose(
         return (yield from proposer.iter_propose(pixels))
     from ...models.feature_cache import key_of
 
-    key = key_of(pixels, proposer.recipe.as_dict())
+    key = key_of(pixels, proposer.spec.as_dict())
     known = cache.get(key)
     if known is not None:
         yield Progress(1, 1, "proposals known")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from ...entities.auto_scale import choose_scale
 from ...entities.checkpoint import load_network
 from ...entities.config import EntityConfig
 from ...entities.segment import iter_plane, quick_segmenter, resize
-from .base import SPACE, Proposals, Recipe
+from ...models.spec import absolute
+from .base import SPACE, Proposals, ProposerSpec
 from .masks import Masks
 from .pooling import MEASURES, describe, inner_points
 
@@ -72,9 +73,9 @@ class EntityProposer:
     ) -> None:
         self._network, self._encoder, self._config = network, encoder, config
         self._weights = weights
-        self.recipe = Recipe(
+        self.spec = ProposerSpec(
             "entities",
-            encoder.name,
+            absolute(encoder.name),
             _joint_hash(weights, encoder.sha256),
             {SPACE: _space(encoder), "entities": _options(config)},
         )
@@ -86,10 +87,9 @@ class EntityProposer:
         config: EntityConfig | None = None,
         *,
         device: str | torch.device = "auto",
-        progress: Callable[[int, int], None] | None = None,
     ) -> EntityProposer:
         """Load the weights; see :func:`.open_proposer`."""
-        return cls(*_opened(encoder, config, device, progress))
+        return cls(*_opened(encoder, config, device))
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Find a picture's entities; see :meth:`.Proposer.iter_propose`."""
@@ -101,7 +101,7 @@ class EntityProposer:
         tokens = yield from _iter_tokens(encoder, pixels, scale)
         vectors = describe(pixels, labels, tokens, max(2.0, RING / scale))
         masks = Masks.from_labels(labels)
-        return Proposals(masks, vectors, plane.scores, inner_points(labels), self.recipe)
+        return Proposals(masks, vectors, plane.scores, inner_points(labels), self.spec)
 
 
 class RegionProposer:
@@ -137,9 +137,9 @@ class RegionProposer:
         self._network, self._encoder, self._config = network, encoder, config
         self._weights = weights
         self._side = float(region_size)
-        self.recipe = Recipe(
+        self.spec = ProposerSpec(
             "regions",
-            encoder.name,
+            absolute(encoder.name),
             _joint_hash(weights, encoder.sha256),
             {
                 SPACE: f"{_space(encoder)}, scaled",
@@ -156,10 +156,9 @@ class RegionProposer:
         *,
         region_size: float = REGION,
         device: str | torch.device = "auto",
-        progress: Callable[[int, int], None] | None = None,
     ) -> RegionProposer:
         """Load the weights; see :func:`.open_proposer`."""
-        return cls(*_opened(encoder, config, device, progress), region_size)
+        return cls(*_opened(encoder, config, device), region_size)
 
     def iter_propose(self, pixels: NDArray[np.float32]) -> Found:
         """Cut a picture into regions; see :meth:`.Proposer.iter_propose`."""
@@ -173,7 +172,7 @@ class RegionProposer:
         vectors[:, -MEASURES] += 2 * np.log(scale)  # areas, too, as the network sees them
         masks = Masks.from_labels(labels)
         quality = np.ones(len(masks), np.float32)
-        return Proposals(masks, vectors, quality, inner_points(labels), self.recipe)
+        return Proposals(masks, vectors, quality, inner_points(labels), self.spec)
 
 
 def regions(pixels: NDArray[np.float32], side: float) -> NDArray[np.int32]:
@@ -224,13 +223,12 @@ def _opened(
     encoder: str,
     config: EntityConfig | None,
     device: str | torch.device,
-    progress: Callable[[int, int], None] | None,
 ) -> tuple[EntityNetwork, Encoder, EntityConfig, str]:
     """Load the entity network and an encoder, on one device."""
     config = config or EntityConfig(min_score=LIKELY)
     chosen = select(device)
     network, info = load_network(config.weights, chosen)
-    opened = open_encoder(encoder, device=chosen, progress=progress)
+    opened = open_encoder(encoder, device=chosen)
     return network, opened, config, info["sha256"]
 
 
@@ -245,7 +243,7 @@ def _looking_once(
 
 
 def _options(config: EntityConfig) -> dict[str, Any]:
-    """Return what a recipe says of how entities are found."""
+    """Return what a spec says of how entities are found."""
     chosen = dataclasses.asdict(config)
     return {key: value for key, value in chosen.items() if key not in IGNORED}
 

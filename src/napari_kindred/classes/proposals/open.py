@@ -1,18 +1,18 @@
-"""Opens what finds proposals, by its kind or as it was."""
+"""Opening of proposers, by their kind or by their spec."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 from ...core.errors import OptionError, WeightsError
+from ...encoders.sam import open_sam
 from ...entities.config import EntityConfig
-from .base import KINDS, Kind, Proposer, Recipe
+from ...models.spec import check_hash
+from .base import KINDS, Kind, Proposer, ProposerSpec
 from .entities import EntityProposer, RegionProposer
 from .sam_grid import SamGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
 DEFAULT_ENCODER: dict[str, str] = {
@@ -33,9 +33,8 @@ def open_proposer(
     region_size: float = 12.0,
     entity_config: EntityConfig | None = None,
     device: str | torch.device = "auto",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Proposer:
-    """Open what finds proposals.
+    """Open a proposer.
 
     Parameters
     ----------
@@ -57,8 +56,6 @@ def open_proposer(
     entity_config : EntityConfig, optional
         How entities are found, or measured to scale regions; defaults when left out.
     device : str or torch.device
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
 
     Raises
     ------
@@ -71,40 +68,27 @@ def open_proposer(
         raise OptionError(f"proposals={kind!r} is not possible; use one of {', '.join(KINDS)}.")
     encoder = encoder or DEFAULT_ENCODER[kind]
     if kind == "sam":
-        return SamGrid.open(
-            encoder, points=points, masks=masks, large=large, device=device, progress=progress
-        )
+        return SamGrid(open_sam(encoder, device), points, masks, large)
     if kind == "entities":
-        return EntityProposer.open(encoder, entity_config, device=device, progress=progress)
-    return RegionProposer.open(
-        encoder, entity_config, region_size=region_size, device=device, progress=progress
-    )
+        return EntityProposer.open(encoder, entity_config, device=device)
+    return RegionProposer.open(encoder, entity_config, region_size=region_size, device=device)
 
 
-def reopen_proposer(
-    recipe: Recipe,
-    *,
-    device: str | torch.device = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> Proposer:
-    """Open what made proposals, to find those of other pictures in the same way.
+def reopen_proposer(spec: ProposerSpec, device: str | torch.device = "auto") -> Proposer:
+    """Open the proposer of a spec.
 
     Raises
     ------
     WeightsError
-        When the weights of that name are others by now, or are not here.
+        When its weights are not on this machine, or have another hash here.
     """
-    options = dict(recipe.options)
+    options = dict(spec.options)
     entities = options.pop("entities", None)
     names = ("points", "masks", "large", "region_size")
     known = {key: options[key] for key in names if key in options}
     config = EntityConfig(**entities) if entities else None
-    opened = open_proposer(
-        recipe.kind, recipe.encoder, **known, entity_config=config, device=device, progress=progress
-    )
-    if not opened.recipe.matches(recipe):
-        raise WeightsError(
-            f"The proposals were made with {recipe.encoder} of sha256 {recipe.sha256[:12]}, but "
-            f"here it is {opened.recipe.sha256[:12]}; give those weights by their path."
-        )
+    opened = open_proposer(spec.kind, spec.encoder, **known, entity_config=config, device=device)
+    if not opened.spec.matches(spec):
+        check_hash(spec.encoder, opened.spec.sha256, spec.sha256)
+        raise WeightsError("The proposals were made by another version; run again.")
     return opened

@@ -19,14 +19,14 @@ from ...core.errors import InputError, OptionError
 from ...core.events import Notice, Progress
 from ...encoders.base import fitted_shape
 from ...encoders.encode import to_batch
-from ...encoders.sam import open_sam
 from ...images.tiling import tiles
+from ...models.spec import absolute
 from ..sam.decoder import decode
-from .base import SPACE, Proposals, Recipe
+from .base import SPACE, Proposals, ProposerSpec
 from .masks import Masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -105,21 +105,7 @@ class SamGrid:
         self._side = max(1, round(points**0.5))
         space = "mask tokens, own first" if self._all else "mask tokens"
         options = {SPACE: space, "points": points, "masks": masks, "large": large}
-        self.recipe = Recipe("sam", encoder.name, encoder.sha256, options)
-
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        *,
-        points: int = 100,
-        masks: Choice = "best",
-        large: Large = "resize",
-        device: str | torch.device = "auto",
-        progress: Callable[[int, int], None] | None = None,
-    ) -> SamGrid:
-        """Load a SAM by name or path; see :func:`.open_proposer`."""
-        return cls(open_sam(name, device, progress), points, masks, large)
+        self.spec = ProposerSpec("sam", absolute(encoder.name), encoder.sha256, options)
 
     def iter_propose(
         self, pixels: NDArray[np.float32]
@@ -144,7 +130,7 @@ class SamGrid:
             np.concatenate([part.embeddings for part in parts]),
             np.concatenate([part.quality for part in parts]),
             np.concatenate([part.points for part in parts]),
-            self.recipe,
+            self.spec,
         )
 
     def _windows(self, shape: tuple[int, int]) -> list[tuple[Any, Any]]:
@@ -315,7 +301,7 @@ def _span(seen: ArrayLike) -> slice:
 
 @dataclass(frozen=True)
 class _Part:
-    """Proposals of one window or batch, without their recipe."""
+    """Proposals of one window or batch, without their spec."""
 
     masks: Masks
     embeddings: NDArray[np.float32]

@@ -20,7 +20,7 @@ from ...models.weights import read_header, there
 from ...results.atomic import check_folder, plain, refuse_existing, replacing
 from ..config import TeachConfig
 from ..names import check_names
-from ..proposals.base import Recipe
+from ..proposals.base import ProposerSpec
 from .mil import UNKNOWN, Bag, Head
 from .vocabulary import Entry, Vocabulary
 
@@ -65,7 +65,7 @@ def to_bytes(vocabulary: Vocabulary) -> bytes:
     }
     facts = {
         "entries": [dataclasses.asdict(entry) for entry in vocabulary.entries],
-        "recipe": vocabulary.recipe.as_dict(),
+        "recipe": vocabulary.spec.as_dict(),
         "nothing": head.nothing,
         "config": dataclasses.asdict(vocabulary.config),
         "quality": vocabulary.quality,
@@ -159,7 +159,7 @@ def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Vocabulary:
     return Vocabulary(
         entries,
         head.eval(),
-        Recipe.from_dict(facts["recipe"]),
+        ProposerSpec.from_dict(facts["recipe"]),
         bags,
         TeachConfig(**facts["config"]),
         quality,

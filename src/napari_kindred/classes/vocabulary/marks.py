@@ -94,7 +94,7 @@ def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) ->
 
     for name, points in example.points.items():
         _points(sheet, proposals, numbers(points, 2, name, example.source), number(name))
-    by_box = _box_regions if proposals.recipe.kind == "regions" else _box_masks
+    by_box = _box_regions if proposals.spec.kind == "regions" else _box_masks
     for name, boxes in example.boxes.items():
         by_box(sheet, proposals.masks, numbers(boxes, 4, name, example.source), number(name))
     if example.labels is not None and example.label_names:

@@ -83,7 +83,7 @@ def iter_teach_classes(
     ]
     marked = sum(example.marked for example in examples)
     origin = f"{len(examples)} examples, {marked} of them marked"
-    return (yield from iter_fit(entries, found[0].recipe, bags, config, origin))
+    return (yield from iter_fit(entries, found[0].spec, bags, config, origin))
 
 
 def teach_classes(

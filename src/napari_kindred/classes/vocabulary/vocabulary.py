@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..proposals.base import Recipe
+    from ..proposals.base import ProposerSpec
     from .mil import Bag, Head
 
 SHOWN = 24
@@ -69,7 +69,7 @@ class Vocabulary:
     entries : tuple of Entry
         In the order of the head's outputs.
     head : Head
-    recipe : Recipe
+    spec : ProposerSpec
         How the masks and their vectors were made; others cannot be scored.
     bags : tuple of Bag
         What was learnt from; vectors in half precision.
@@ -83,7 +83,7 @@ class Vocabulary:
 
     entries: tuple[Entry, ...]
     head: Head
-    recipe: Recipe
+    spec: ProposerSpec
     bags: tuple[Bag, ...]
     config: TeachConfig = field(default_factory=TeachConfig)
     quality: dict[str, Any] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Vocabulary:
         Parameters
         ----------
         embeddings : ndarray, shape (N, D)
-            Of proposals with this vocabulary's recipe.
+            Of proposals with this vocabulary's spec.
         names : sequence of str, optional
             All classes when left out.
 
@@ -173,7 +173,7 @@ class Vocabulary:
         if embeddings.ndim != 2 or embeddings.shape[1] != self.head.dimension:
             raise OptionError(
                 f"The vocabulary scores vectors of length {self.head.dimension}, not arrays of "
-                f"shape {embeddings.shape}; make them with its recipe."
+                f"shape {embeddings.shape}; make them with its spec."
             )
         every = self.head.probabilities(embeddings)
         found = np.zeros((len(every), len(groups)), np.float32)
@@ -181,7 +181,7 @@ class Vocabulary:
             found[:, place] = every[:, list(group)].sum(1)
         return found.clip(0, 1)
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, spec: ProposerSpec) -> None:
         """Refuse proposals that were made in another way than those it was taught with.
 
         Raises
@@ -189,10 +189,10 @@ class Vocabulary:
         OptionError
             Naming both encoders and their hashes.
         """
-        if not self.recipe.matches(recipe):
+        if not self.spec.matches(spec):
             raise OptionError(
-                f"The vocabulary was taught with {_identity(self.recipe)}, but here are "
-                f"{_identity(recipe)}; use those it was taught with, or teach it again."
+                f"The vocabulary was taught with {_identity(self.spec)}, but here are "
+                f"{_identity(spec)}; use those it was taught with, or teach it again."
             )
 
     # -- granularity and sharing ------------------------------------------------------------
@@ -245,7 +245,7 @@ class Vocabulary:
             to[number] = places[0]
         check_names([*groups, *(e.name for i, e in enumerate(self.entries) if i not in target)])
         bags = [bag.mapped(to, len(entries)) for bag in self.bags]
-        return (yield from iter_fit(entries, self.recipe, bags, self.config, self.origin))
+        return (yield from iter_fit(entries, self.spec, bags, self.config, self.origin))
 
     def merge(self, other: Vocabulary) -> Vocabulary:
         """Join with another vocabulary and learn both anew, which takes seconds.
@@ -262,7 +262,7 @@ class Vocabulary:
 
     def iter_merge(self, other: Vocabulary) -> Generator[Progress, None, Vocabulary]:
         """Join with another vocabulary, telling the progress; see :meth:`merge`."""
-        self.check(other.recipe)
+        self.check(other.spec)
         entries = list(self.entries)
         to = np.zeros(len(other.entries), np.int16)
         for number, entry in enumerate(other.entries):
@@ -280,7 +280,7 @@ class Vocabulary:
         bags = [bag.mapped(mine, len(entries)) for bag in self.bags]
         bags += [bag.mapped(to, len(entries)) for bag in other.bags]
         origin = "; ".join(dict.fromkeys(filter(None, (self.origin, other.origin))))
-        return (yield from iter_fit(entries, self.recipe, bags, self.config, origin))
+        return (yield from iter_fit(entries, self.spec, bags, self.config, origin))
 
     def with_entries(self, entries: Sequence[Entry]) -> Vocabulary:
         """Return the same classes with other names, synonyms, colours or thresholds."""
@@ -327,7 +327,7 @@ class Vocabulary:
 
 def iter_fit(
     entries: Sequence[Entry],
-    recipe: Recipe,
+    spec: ProposerSpec,
     bags: Sequence[Bag],
     config: TeachConfig,
     origin: str = "",
@@ -338,7 +338,7 @@ def iter_fit(
     ----------
     entries : sequence of Entry
         One for each class of the bags.
-    recipe : Recipe
+    spec : ProposerSpec
         Of the bags' vectors.
     bags : sequence of Bag
     config : TeachConfig
@@ -355,7 +355,7 @@ def iter_fit(
     for value in head.state_dict().values():
         value.copy_(value.half().float())
     quality = yield from iter_quality(kept, [entry.name for entry in entries], config)
-    return Vocabulary(tuple(entries), head, recipe, kept, config, quality, origin)
+    return Vocabulary(tuple(entries), head, spec, kept, config, quality, origin)
 
 
 def halved(embeddings: NDArray[np.floating]) -> NDArray[np.float16]:
@@ -377,5 +377,5 @@ def _same(mine: Entry, other: Entry) -> bool:
     return mine.answers_to(other.name) or other.answers_to(mine.name)
 
 
-def _identity(recipe: Recipe) -> str:
-    return f"{recipe.kind} of {recipe.encoder} (sha256 {recipe.sha256[:12]}…)"
+def _identity(spec: ProposerSpec) -> str:
+    return f"{spec.kind} of {spec.encoder} (sha256 {spec.sha256[:12]}…)"
