@@ -39,7 +39,8 @@ from napari_kindred.classes.clip.matching import CONTRAST, contrast_beside
 from napari_kindred.classes.clip.text import TEMPLATES
 from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.dataset import NOTHING, crop_of, load_class_data
-from napari_kindred.classes.escnet.train import EscTrainer, score_classes
+from napari_kindred.classes.escnet.train import EscTrainer, iter_score_classes
+from napari_kindred.core.events import finish
 from napari_kindred.models.trainer import prepared
 
 if TYPE_CHECKING:
@@ -206,10 +207,12 @@ def run(folder: Path, config: EscTrainConfig, seeds: int, clip_steps: int, only:
                 own = replace(config, seed=seed, clip=f"{MODEL}/{file}", **parts)
                 start = time.perf_counter()
                 with prepared(Path(place) / f"{seed}_{len(rows)}", 0) as out:
-                    trainer = EscTrainer(data, out, own, say=lambda _: None)
+                    trainer = EscTrainer(data, out, own)
                     while trainer.share_done() < 1:
                         terms = trainer.train_step()
-                    scores = score_classes(trainer.classifier(), data.validation, data.names)
+                    scores = finish(
+                        iter_score_classes(trainer.classifier(), data.validation, data.names)
+                    )
                 seconds = time.perf_counter() - start
                 rows.append({
                     "variant": name, "seed": seed, "seconds": round(seconds, 1),

@@ -105,7 +105,7 @@ def hardly_trained(folder: Path, clip: str, pixels: np.ndarray) -> str:
             tifffile.imwrite(folder / part / f"{name}.tif", plane[:336, :336])
     (folder / "classes.csv").write_text("value,name\n1,thing\n")
     config = EscTrainConfig(clip=clip, max_steps=1, batch=1, device="cpu")
-    return str(train_escnet([folder], folder / "run", config, lambda _: None))
+    return str(train_escnet([folder], folder / "run", config))
 
 
 def run(ask: Callable[[FeatureCache], ClassSegmentation]) -> tuple[dict[str, float], Any]:

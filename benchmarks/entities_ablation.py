@@ -219,7 +219,7 @@ def train(
     config: TrainConfig, examples: Sequence[Example], out: Path
 ) -> tuple[EntityNetwork, dict[str, float]]:
     """Train for the config's steps; returns the averaged network and the last loss terms."""
-    trainer = Trainer(examples, [], out, config, say=lambda _: None)
+    trainer = Trainer(examples, [], out, config)
     recent: dict[str, float] = {}
     while trainer.share_done() < 1:
         for name, value in trainer.train_step().items():

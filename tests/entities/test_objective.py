@@ -21,7 +21,7 @@ from napari_kindred.entities.objective import (
     highest_within,
     make_targets,
 )
-from napari_kindred.entities.train import picture
+from napari_kindred.entities.train import maps_of
 from napari_kindred.models.augment import IGNORE
 
 CONFIG = TrainConfig()
@@ -321,7 +321,7 @@ def test_a_network_that_sees_one_crop_again_and_again_learns_it(features):
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     history = []
     for step in range(40):
-        total = sum(loss(picture(network(image), 0), labels, stride=2, seed=step).values())
+        total = sum(loss(maps_of(network(image), 0), labels, stride=2, seed=step).values())
         optimiser.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)

@@ -9,11 +9,12 @@ import pytest
 import tifffile
 
 from napari_kindred.core.errors import InputError, OptionError
+from napari_kindred.core.events import Notice, finish
 from napari_kindred.entities import recipe as recipe_module
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.recipe import RECIPES, Recipe, find_recipe
-from napari_kindred.entities.train import Trainer, train
+from napari_kindred.entities.train import Trainer, iter_train
 from napari_kindred.models.synthetic import KINDS
 from napari_kindred.models.training_data import load_examples
 
@@ -68,7 +69,7 @@ def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, mo
     monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
     config = dataclasses.replace(SMALL.config, recipe="small")
     examples = load_examples(SMALL.folders(sources), "train")
-    trainer = Trainer(examples, [], tmp_path / "out", config, lambda _: None)
+    trainer = Trainer(examples, [], tmp_path / "out", config)
     drawn = []
     monkeypatch.setattr(
         "napari_kindred.entities.train.draw_synthetic_crop", lambda kind, *_: drawn.append(kind)
@@ -83,11 +84,11 @@ def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, mo
 
 def test_a_run_by_recipe_takes_the_recipes_options(sources, tmp_path, monkeypatch):
     monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
-    said = []
     asked = TrainConfig(recipe="small", max_steps=500, device="cpu")
-    weights = train(sources, tmp_path / "out", asked, said.append)
+    events = []
+    weights = finish(iter_train(sources, tmp_path / "out", asked), events.append)
     assert weights.exists()
-    assert "7 pictures" in said[0]
+    assert any(isinstance(one, Notice) and "7 images" in one.text for one in events)
     _, info = load_network(weights, for_training=True)
     assert info["steps"] == 2
     assert info["train_config"]["recipe"] == "small"

@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from napari_kindred.core.errors import InputError, OptionError, OutputError, WeightsError
+from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.entities import scoring
 from napari_kindred.entities import train as train_module
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.entities.segment import segment_plane
-from napari_kindred.entities.train import Trainer, train
-from napari_kindred.entities.validate import learn_scoring, score_examples
-from napari_kindred.models.training_data import data_hash, load_examples, spread
+from napari_kindred.entities.train import Trainer, iter_train, train
+from napari_kindred.entities.validate import iter_learn_scoring, iter_score_examples
+from napari_kindred.models.training_data import TrainingArrays, data_hash, load_examples, spread
 from napari_kindred.results.metrics import overlaps
 
 SHORT = TrainConfig(
@@ -75,11 +76,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A folder in which 100 steps were trained, the path returned, the lines said."""
+    """A folder in which 100 steps were trained, the path returned, the events."""
     out = tmp_path_factory.mktemp("trained") / "new" / "run"
-    lines = []
-    path = train([data], out, LONGER, lines.append)
-    return out, path, lines
+    events = []
+    path = finish(iter_train([data], out, LONGER), events.append)
+    return out, path, events
+
+
+def score(network, data):
+    """Return the scores of a network on the validation images."""
+    examples = load_examples([data], "val")
+    return finish(iter_score_examples(network, examples, EntityConfig(scale=1.0)))
 
 
 def logged(out):
@@ -88,14 +95,10 @@ def logged(out):
         return [(step, name, float(value)) for step, _, name, value in csv.reader(file)]
 
 
-def silent(line):
-    pass
-
-
 def steps(data, out, config=SHORT, kind=Trainer):
     """Return a trainer on the drawn data, without validation; its folder made."""
     out.mkdir(parents=True, exist_ok=True)
-    return kind(load_examples([data], "train"), [], out, config, silent)
+    return kind(load_examples([data], "train"), [], out, config)
 
 
 def test_after_a_run_the_smallest_floats_are_numbers_again(trained):
@@ -115,17 +118,18 @@ def test_a_run_writes_checkpoint_weights_log_and_description(trained, data):
 
 
 def test_the_loss_falls(trained):
-    out, _, lines = trained
+    out, _, events = trained
     losses = {int(step): value for step, name, value in logged(out) if name == "loss"}
     assert set(losses) == {50, 100}
     assert losses[100] < 0.75 * losses[50]
-    assert "2 pictures to learn from, 1 to validate on" in lines[0]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert notices == ["2 images to train on, 1 to validate on, device cpu"]
 
 
 def test_trained_weights_find_discs_that_were_not_trained_on(trained, data):
     out, path, _ = trained
     network, info = load_network(path)
-    scores = score_examples(network, load_examples([data], "val"), EntityConfig(scale=1.0))
+    scores = score(network, data)
     assert scores["AP50"] > 0.5
     assert info["steps"] == 100
     assert ("100", "AP50", info["validation"]["AP50"]) in logged(out)
@@ -136,7 +140,7 @@ def test_a_trained_network_learns_how_likely_its_entities_are_right(trained, tmp
     monkeypatch.setattr(scoring, "LEAST", 1)
     network, _ = load_network(trained[1])
     examples = load_examples([write(tmp_path / "drawn", [f"train_{k}" for k in range(6)])], "train")
-    network.scoring = learn_scoring(network, examples)
+    network.scoring = finish(iter_learn_scoring(network, examples))
     expected, right = 0.0, 0
     for example in examples:
         pixels = example.pyramid[0].astype(np.float32).transpose(1, 2, 0)
@@ -152,12 +156,13 @@ def test_what_was_learnt_of_scores_is_in_the_weights(data, tmp_path, monkeypatch
 
     def learn(network, examples):
         seen.append(len(examples))
+        yield Progress(0, 1, "learning the score, image")
         return learnt
 
-    monkeypatch.setattr(train_module, "learn_scoring", learn)
+    monkeypatch.setattr(train_module, "iter_learn_scoring", learn)
     for images in (1, 0, 9):
         config = dataclasses.replace(SHORT, score_images=images)
-        network, info = load_network(train([data], tmp_path / str(images), config, silent))
+        network, info = load_network(train([data], tmp_path / str(images), config))
         assert network.scoring == (learnt if images else None)
         assert info["steps"] == SHORT.max_steps
     assert seen == [1, 2]
@@ -167,13 +172,13 @@ def test_pictures_without_complete_labels_tell_nothing_of_scores(trained, data):
     """What was not annotated looks wrong there."""
     network, _ = load_network(trained[1])
     examples = [dataclasses.replace(one, complete=False) for one in load_examples([data], "train")]
-    assert learn_scoring(network, examples) is None
+    assert finish(iter_learn_scoring(network, examples)) is None
 
 
 def test_an_untrained_network_finds_none_of_them(data, tmp_path):
     """So that the test above cannot pass for another reason than training."""
     network = steps(data, tmp_path).averaged()
-    scores = score_examples(network, load_examples([data], "val"), EntityConfig(scale=1.0))
+    scores = score(network, data)
     assert scores["AP50"] < 0.2
 
 
@@ -209,15 +214,15 @@ def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, 
     """Limited by steps: the learning rate then does not depend on the clock."""
     config = dataclasses.replace(SHORT, weight_reco=reco)
     whole = steps(data, tmp_path / "whole", config)
-    whole.run()
+    finish(whole.iter_train())
     with pytest.raises(KeyboardInterrupt):
-        steps(data, tmp_path / "parts", config, Stopped).run()
+        finish(steps(data, tmp_path / "parts", config, Stopped).iter_train())
     torch.manual_seed(123)  # another process has drawn other random numbers
     torch.rand(7)
     gone_on = steps(data, tmp_path / "parts", config)
     assert gone_on.resume()
     assert gone_on.step == 3
-    gone_on.run()
+    finish(gone_on.iter_train())
     assert gone_on.step == whole.step == 6
     written = [load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts")]
     for one, two in (
@@ -231,7 +236,7 @@ def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, 
 
 def test_a_run_without_its_checkpoint_resumes_from_the_weights_at_their_step(data, tmp_path):
     first = steps(data, tmp_path / "run", dataclasses.replace(SHORT, max_steps=4))
-    first.run()
+    finish(first.iter_train())
     (tmp_path / "run" / "last.pt").unlink()
     second = steps(data, tmp_path / "run", dataclasses.replace(SHORT, max_steps=8))
     assert second.resume()
@@ -241,13 +246,13 @@ def test_a_run_without_its_checkpoint_resumes_from_the_weights_at_their_step(dat
             torch.testing.assert_close(value, first.average[name], rtol=2e-3, atol=1e-4)
     rate = second.learning_rate()
     assert rate < 0.05 * SHORT.learning_rate, "the optimiser is new, so its rate rises again"
-    second.run()
+    finish(second.iter_train())
     assert second.step == 8
 
 
 def test_weights_of_other_data_are_not_resumed_from(data, tmp_path):
     first = steps(data, tmp_path / "run")
-    first.run()
+    finish(first.iter_train())
     (tmp_path / "run" / "last.pt").unlink()
     other = write(tmp_path / "other", ["train_7"])
     with pytest.raises(OptionError, match="other data"):
@@ -296,19 +301,39 @@ def test_losses_in_bfloat16_agree_with_those_in_float32(data, tmp_path):
 
 
 def test_a_finished_run_started_again_trains_no_further(data, tmp_path):
-    lines = []
+    events = []
     for _ in range(2):
-        train([data], tmp_path / "run", SHORT, lines.append)
+        finish(iter_train([data], tmp_path / "run", SHORT), events.append)
     weights = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert weights["step"] == SHORT.max_steps
-    assert any("going on at step 6" in line for line in lines)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert ["resumed at step 6" in text for text in notices] == [False, True]
+
+
+def test_arrays_train_the_same_weights_as_their_folder(tmp_path):
+    folder = write(tmp_path / "drawn", ["train_0", "train_1"])
+    arrays = TrainingArrays(*zip(*(field(seed) for seed in (0, 1)), strict=True))
+    one = load_file(train(folder, tmp_path / "a", SHORT))
+    two = load_file(train(arrays, tmp_path / "b", SHORT))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_a_run_closed_while_validating_is_complete_and_can_be_resumed(data, tmp_path):
+    job = iter_train([data], tmp_path / "run", SHORT)
+    for event in job:
+        if isinstance(event, Progress) and event.what.startswith("validating"):
+            break
+    job.close()
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == SHORT.max_steps
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert train([data], tmp_path / "run", SHORT) == tmp_path / "run" / "best.safetensors"
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_one_others(data, tmp_path):
     states = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         trainer = steps(data, tmp_path / name, dataclasses.replace(SHORT, max_steps=2, seed=seed))
-        trainer.run()
+        finish(trainer.iter_train())
         states.append(trainer.network.head_out.weight)
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
@@ -343,31 +368,31 @@ def test_time_ends_a_run_as_steps_do(data, tmp_path):
     assert trainer.share_done() == pytest.approx(0.5)
     trainer.seconds = 200.0
     assert trainer.share_done() == 1
-    trainer.run()
+    finish(trainer.iter_train())
     assert trainer.step == 0
 
 
 def test_the_best_validated_weights_stay_when_later_ones_are_worse(trained, data, tmp_path):
     out, path, _ = trained
     examples = load_examples([data], "train"), load_examples([data], "val")
-    trainer = Trainer(*examples, out, LONGER, silent)
+    trainer = Trainer(*examples, out, LONGER)
     trainer.resume()
     best, content = trainer.best, path.read_bytes()
     assert best == pytest.approx(load_network(path)[1]["validation"]["mSA"]), "the score to beat"
     for value in trainer.average.values():
         value.zero_()
-    assert trainer.validate()["mSA"] < best
+    assert finish(trainer.iter_validate())["mSA"] < best
     assert path.read_bytes() == content
     assert trainer.best == best
 
 
 def test_other_data_in_the_same_folder_are_refused_and_the_run_there_is_kept(data, tmp_path):
     out = tmp_path / "run"
-    train([data], out, dataclasses.replace(SHORT, max_steps=1), silent)
+    train([data], out, dataclasses.replace(SHORT, max_steps=1))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     other = write(tmp_path / "other", ["train_0"])
     with pytest.raises(OptionError, match=r"holds a run on other data; choose another --out"):
-        train([other], out, SHORT, silent)
+        train([other], out, SHORT)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
@@ -375,14 +400,14 @@ def test_other_data_in_the_same_folder_are_refused_and_the_run_there_is_kept(dat
 def test_a_checkpoint_that_does_not_fit_is_refused(data, tmp_path, damage):
     out = tmp_path / "run"
     config = dataclasses.replace(SHORT, max_steps=1)
-    train([data], out, config, silent)
+    train([data], out, config)
     if damage == "truncated":
         content = (out / "last.pt").read_bytes()
         (out / "last.pt").write_bytes(content[: len(content) // 2])
     else:
         config = dataclasses.replace(config, width=24)
     with pytest.raises(WeightsError, match=r"last\.pt is damaged or from other options; remove"):
-        train([data], out, config, silent)
+        train([data], out, config)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(data, tmp_path):
@@ -390,23 +415,23 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(data, tmp_pa
     file.write_text("mine")
     for out in (file, file / "run"):
         with pytest.raises(OutputError, match=r"Nothing can be written into .*; choose"):
-            train([data], out, SHORT, silent)
+            train([data], out, SHORT)
     assert file.read_text() == "mine"
 
 
 def test_data_without_a_label_or_without_a_training_picture_are_refused(tmp_path):
     empty = write(tmp_path / "empty", ["train_0"], empty=True)
-    with pytest.raises(InputError, match="labels of all training pictures are empty"):
-        train([empty], tmp_path / "run", SHORT, silent)
+    with pytest.raises(InputError, match="labels of all training images are empty"):
+        train([empty], tmp_path / "run", SHORT)
     only = write(tmp_path / "only", ["val_0"])
-    with pytest.raises(InputError, match="no picture marked 'train'"):
-        train([only], tmp_path / "run", SHORT, silent)
+    with pytest.raises(InputError, match="no image marked 'train'"):
+        train([only], tmp_path / "run", SHORT)
 
 
 def test_one_empty_picture_among_others_does_no_harm(data, tmp_path):
     empty = write(tmp_path / "empty", ["train_0"], empty=True)
     config = dataclasses.replace(SHORT, max_steps=3, batch=4)
-    path = train([data, empty], tmp_path / "run", config, silent)
+    path = train([data, empty], tmp_path / "run", config)
     assert all(v.isfinite().all() for v in load_file(path).values())
 
 

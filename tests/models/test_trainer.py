@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,14 @@ from napari_kindred.classes.escnet.train import train_escnet
 from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.classes.sam.train import train_sam
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
+from napari_kindred.core.events import Event, Metrics, Notice, Progress, finish
 from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.train import train
 from napari_kindred.models.config import RunConfig
 from napari_kindred.models.trainer import Run, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 
@@ -59,19 +61,25 @@ class LineRun(Run):
         self.force, self.scores, self.written = force, [0.0], []
         config = RunConfig(minutes=1e6, device="cpu", weight_decay=0.0, **options)
         points = [Point("b"), Point("a"), Point("b")]
-        super().__init__(
-            Line(), groups, points, validation, "hash", out, config, self.hear, clip=clip
-        )
-        self.lines: list[str] = []
+        super().__init__(Line(), groups, points, validation, "hash", out, config, clip=clip)
+        self.events: list[Event] = []
 
-    def hear(self, line: str) -> None:
-        self.lines.append(line)
+    def train(self) -> Path:
+        return finish(self.iter_train(), self.events.append)
+
+    def go(self) -> Path:
+        return finish(self.iter_run(), self.events.append)
+
+    @property
+    def lines(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, Notice)]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         away = (self.network.slope - 1) ** 2 + (self.network.offset - 1) ** 2
         return away * self.force, {}
 
-    def score(self) -> dict[str, float]:
+    def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
+        yield Progress(0, 1, "validating, image")
         return {"right": self.scores.pop(0)}
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
@@ -111,7 +119,7 @@ class HalfKept(LineRun):
 
 def test_parts_left_out_are_not_saved_and_a_run_goes_on_without_them(tmp_path: Path) -> None:
     run = HalfKept(tmp_path, slope_only, max_steps=4)
-    run.run()
+    run.train()
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     assert saved["network"].keys() == saved["average"].keys() == {"slope"}
     again = HalfKept(tmp_path, slope_only, max_steps=8)
@@ -129,12 +137,46 @@ def test_a_run_that_is_begun_again_says_so_and_describes_itself(tmp_path: Path) 
     assert first.go() == tmp_path / "last.safetensors"
     again = LineRun(tmp_path, both, max_steps=3)
     again.go()
-    said = "3 pictures to learn from, 0 to validate on, device cpu"
-    assert (first.lines[0], again.lines[0]) == (said, f"{said}, going on at step 2")
+    said = "3 images to train on, 0 to validate on, device cpu"
+    assert (first.lines[0], again.lines[0]) == (said, f"{said}, resumed at step 2")
     (name, info), *_ = again.written
     assert name == "last.safetensors"
     assert (info["pictures"], info["groups"], info["steps"]) == (3, ["a", "b"], 3)
     assert RunConfig(**info["train_config"]) == again.config
+
+
+def test_events_tell_progress_losses_and_scores_as_the_log_has_them(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, max_steps=100, validation=(Point("a"),))
+    run.train()
+    shares = [event.done for event in run.events if isinstance(event, Progress)]
+    assert shares == [*(step / 100 for step in range(1, 101)), 1.0], "each step, then validation"
+    metrics = [event for event in run.events if isinstance(event, Metrics)]
+    assert [(one.step, [*one.values]) for one in metrics] == [
+        (50, ["loss"]), (100, ["loss"]), (100, ["right"])
+    ]  # fmt: skip
+    with (tmp_path / "log.csv").open(newline="") as file:
+        logged = [(int(step), name, float(value)) for step, _, name, value in csv.reader(file)]
+    assert logged == [(one.step, *pair) for one in metrics for pair in one.values.items()]
+    assert Metrics(50, 1.23, {"loss": 2.0}).text == "    1.2 min  step     50  loss 2.0000"
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_a_run_closed_at_any_step_keeps_a_checkpoint_of_that_step(
+    tmp_path: Path, steps: int
+) -> None:
+    run = LineRun(tmp_path, both, max_steps=10)
+    job = run.iter_train()
+    for _ in range(steps):
+        next(job)
+    job.close()
+    resumed = LineRun(tmp_path, both, max_steps=10)
+    assert resumed.resume()
+    assert resumed.step == steps
+    resumed.train()
+    whole = LineRun(tmp_path / "whole", both, max_steps=10)
+    (tmp_path / "whole").mkdir()
+    whole.train()
+    assert resumed.network.slope == whole.network.slope
 
 
 def test_only_a_better_score_replaces_the_best_weights(tmp_path: Path) -> None:
@@ -143,14 +185,14 @@ def test_only_a_better_score_replaces_the_best_weights(tmp_path: Path) -> None:
     kept = []
     for _ in range(3):
         run.written.clear()
-        run.validate()
+        finish(run.iter_validate())
         kept.append("best.safetensors" in dict(run.written))
     assert kept == [True, False, True]
 
 
 def test_a_step_whose_loss_is_no_number_changes_nothing(tmp_path: Path) -> None:
     run = LineRun(tmp_path, both, force=float("nan"), max_steps=5)
-    run.run()
+    run.train()
     assert run.step == 5
     assert [float(v) for v in run.network.state_dict().values()] == [0.0, 0.0]
 
@@ -173,7 +215,7 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint(
     assert (tmp_path / "last.pt").read_bytes() == before
     gone_on = LineRun(tmp_path, both, max_steps=4)
     gone_on.go()
-    assert "going on at step 2" in gone_on.lines[0]
+    assert "resumed at step 2" in gone_on.lines[0]
 
 
 def test_a_description_or_a_log_without_room_is_said(tmp_path: Path, files_up_to: Any) -> None:
@@ -181,9 +223,9 @@ def test_a_description_or_a_log_without_room_is_said(tmp_path: Path, files_up_to
     with files_up_to(0), pytest.raises(OutputError, match=r"Cannot write .*run\.json"):
         run.go()
     assert not [*tmp_path.iterdir()]
-    run.validate()
+    finish(run.iter_validate())
     with files_up_to(0), pytest.raises(OutputError, match=r"Cannot write .*log\.csv"):
-        run._log({"right": 0.5})
+        run.log({"right": 0.5})
 
 
 def process() -> tuple[bool, int]:

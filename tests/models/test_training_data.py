@@ -9,9 +9,11 @@ from skimage.io import imsave
 
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.models.training_data import (
+    TrainingArrays,
     data_hash,
     group_weights,
     load_examples,
+    load_splits,
     median_diameter,
     read_emphasis,
     split_of,
@@ -117,7 +119,7 @@ def test_a_missing_folder_is_named(tmp_path, part):
 
 def test_a_picture_and_labels_of_different_shapes_are_refused(tmp_path):
     data = write(tmp_path / "mine", {"a": (picture((24, 32)), square((24, 31)))})
-    with pytest.raises(InputError, match=r"a: the picture is \(24, 32\) but .* \(24, 31\)"):
+    with pytest.raises(InputError, match=r"a: the image is \(24, 32\) but .* \(24, 31\)"):
         load_examples([data], "train")
 
 
@@ -273,3 +275,41 @@ def test_images_that_may_only_be_measured_on_are_never_trained_on(tmp_path):
     index = "name,split,use\na,train,measure\nb,train,train\n"
     data = write(tmp_path / "d", {n: (picture(), square()) for n in "ab"}, index)
     assert names(load_examples([data], "train")) == ["b"]
+
+
+def test_arrays_are_examples_like_those_of_a_folder(tmp_path):
+    pairs = [(picture(seed=n), square(side=8 + n)) for n in range(11)]
+    data = write(tmp_path / "arrays", {f"{n:02}": pair for n, pair in enumerate(pairs)})
+    images, labels = zip(*pairs, strict=True)
+    for read, given in zip(
+        load_splits(data), load_splits(TrainingArrays(images, labels)), strict=True
+    ):
+        assert len(read) == len(given)
+        for one, two in zip(read, given, strict=True):
+            assert (one.group, one.complete, one.grey) == (two.group, two.complete, two.grey)
+            np.testing.assert_array_equal(one.pyramid[0], two.pyramid[0])
+            np.testing.assert_array_equal(one.labels, two.labels)
+
+
+def test_arrays_may_be_colour_or_stacks_and_incomplete():
+    colour, stack = picture((24, 32, 3)), picture((8, 24, 32))
+    deep = np.repeat(square()[None], 8, 0)
+    train, _ = load_splits(TrainingArrays([colour, stack], [square(), deep], complete=False))
+    first, *slices = train
+    assert not first.grey
+    assert {one.labels.shape for one in slices} == {(24, 32), (8, 32), (8, 24)}
+    assert not any(one.complete for one in train)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        ([picture()], [], "There are 1 images but 0 label images"),
+        ([picture()], [square() / 2], "labels of image 0 must be whole numbers"),
+        ([picture()], [square((24, 31))], r"image 0: the image is \(24, 32\)"),
+        ([], [], "no image marked 'train'"),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(images, labels, reason):
+    with pytest.raises(InputError, match=reason):
+        load_splits(TrainingArrays(images, labels))

@@ -12,6 +12,7 @@ from ..classes.config import TeachConfig
 from ..classes.escnet.config import EscTrainConfig
 from ..classes.sam.config import SamTrainConfig
 from ..core.errors import InputError, OutputError
+from ..core.events import finish
 from ..entities.config import EntityConfig, TrainConfig
 from .classes import count_of
 from .entities import print_entities
@@ -20,6 +21,9 @@ from .progress_bar import Bar
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Generator
+
+    from ..core.events import Event
 
 
 def teach(given: argparse.Namespace) -> int:
@@ -28,7 +32,6 @@ def teach(given: argparse.Namespace) -> int:
     from ..classes.vocabulary.examples import read_examples
     from ..classes.vocabulary.files import check_place
     from ..classes.vocabulary.teach import iter_teach_classes
-    from ..core.events import finish
     from ..models.feature_cache import FeatureCache
     from .info import card
 
@@ -86,27 +89,32 @@ def demo(given: argparse.Namespace) -> int:
 def train_entities(given: argparse.Namespace) -> int:
     """Train the entity network."""
     config = _training(given, TrainConfig)
-    from ..entities.train import train
+    from ..entities.train import iter_train
 
-    print(f"Weights: {train(given.data, given.out, config)}")
-    return 0
+    return _train(iter_train(given.data, given.out, config))
 
 
 def train_sam(given: argparse.Namespace) -> int:
     """Train the promptable model."""
     config = _training(given, SamTrainConfig)
-    from ..classes.sam.train import train_sam as train
+    from ..classes.sam.train import iter_train_sam
 
-    print(f"Weights: {train(given.data, given.out, config)}")
-    return 0
+    return _train(iter_train_sam(given.data, given.out, config))
 
 
 def train_classes(given: argparse.Namespace) -> int:
     """Train ESC-Net."""
     config = _training(given, EscTrainConfig)
-    from ..classes.escnet.train import train_escnet
+    from ..classes.escnet.train import iter_train_escnet
 
-    print(f"Weights: {train_escnet(given.data, given.out, config)}")
+    return _train(iter_train_escnet(given.data, given.out, config))
+
+
+def _train(job: Generator[Event, None, Path]) -> int:
+    """Train to the end, or until cancelled, which leaves a checkpoint."""
+    with Bar() as bar:
+        weights = finish(job, bar.report)
+    print(f"Weights: {weights}")
     return 0
 
 

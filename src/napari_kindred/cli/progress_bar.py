@@ -1,4 +1,4 @@
-"""What the command line shows while it works, and how it is stopped."""
+"""Progress of a command, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..core.events import Event, Partial, Progress
+from ..core.events import Event, Metrics, Partial, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class Bar:
-    """A progress bar on stderr, where stderr is a terminal; notices are printed anywhere."""
+    """A progress bar on stderr if that is a terminal; notices and metrics are printed anywhere."""
 
     def __init__(self) -> None:
         from tqdm import tqdm
@@ -41,6 +41,8 @@ class Bar:
             self._bar.set_postfix_str(f"{image}{frame}{event.what}")
         elif isinstance(event, Partial):
             self._tell(f"{image}{event.note}" if event.note else "")
+        elif isinstance(event, Metrics):
+            self._bar.write(event.text, file=sys.stdout)
         elif not image:
             self._tell(event.text)  # of a folder's images, they are in provenance.json
 

@@ -1,7 +1,7 @@
-"""What a running job tells its caller: the generator protocol of every ``iter_…`` function.
+"""Events of a running job: the generator protocol of every ``iter_…`` function.
 
-An ``iter_…`` generator yields :class:`Progress` and :class:`Partial` and *returns* the finished
-result.  Closing the generator cancels the job; what was yielded as ``Partial`` stays valid.
+An ``iter_…`` generator yields events and *returns* the finished result.  Closing the generator
+cancels the job; what was yielded as ``Partial`` stays valid, and training keeps a checkpoint.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     import numpy as np
     import pandas as pd
@@ -66,20 +66,49 @@ class Notice:
     text: str
 
 
-Event = Progress | Partial | Notice
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Losses or scores of a training run.
+
+    Attributes
+    ----------
+    step : int
+        Number of optimiser steps done.
+    minutes : float
+        Training time up to then.
+    values : mapping of str to float
+    """
+
+    step: int
+    minutes: float
+    values: Mapping[str, float]
+
+    @property
+    def text(self) -> str:
+        """One line of a log."""
+        values = "  ".join(f"{name} {value:.4f}" for name, value in self.values.items())
+        return f"{self.minutes:7.1f} min  step {self.step:6d}  {values}"
+
+
+Event = Progress | Partial | Notice | Metrics
 
 
 def finish(
     job: Generator[Any, None, Result], report: Callable[[Any], object] | None = None
 ) -> Result:
-    """Run a job to its end and return its result; ``report`` is told every event."""
-    while True:
-        try:
+    """Run a job to its end and return its result; ``report`` is called with every event.
+
+    A job whose report raises, as on Ctrl+C, is cancelled.
+    """
+    try:
+        while True:
             event = next(job)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        if report is not None:
-            report(event)
+            if report is not None:
+                report(event)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        job.close()
 
 
 def within_stack(

@@ -1,8 +1,4 @@
-"""Training of the entity network: ``napari-kindred train entities DATA --out DIR``.
-
-One command for two CPU cores and for a GPU; it writes a checkpoint every few minutes, goes on
-from it when started again, and keeps the best validated weights.
-"""
+"""Training of the entity network: ``napari-kindred train entities DATA --out DIR``."""
 
 from __future__ import annotations
 
@@ -16,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import OptionError, WeightsError
+from ..core.events import Event, Progress, finish
 from ..models.augment import Crop, draw_crop, draw_synthetic_crop
-from ..models.trainer import Run, Say, prepared
+from ..models.trainer import Run, prepared
 from ..models.training_data import (
+    Data,
     Example,
+    TrainingArrays,
     data_hash,
     group_weights,
     load_splits,
@@ -31,33 +30,23 @@ from .config import TrainConfig
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .recipe import find_recipe
-from .validate import learn_scoring, score_examples
+from .validate import iter_learn_scoring, iter_score_examples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 FOUND = {"name", "sha256", "network"}
-"""What opening a weights file adds to what training wrote into it."""
+"""Facts that are added when a weights file is opened."""
 
 EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks_0", "blocks_1", "stem", "stages_0")
-"""Beginnings of the names of an encoder's early layers, in timm's families."""
+"""Prefixes of the names of an encoder's early layers, in timm's families."""
 
 CLIP = 2.0
 """Longest gradient that is not shortened."""
 
 
 class Trainer(Run):
-    """State of a training run of the entity network.
-
-    Parameters
-    ----------
-    train, validation : sequence of Example
-    out : Path
-        Folder for ``last.pt``, ``last.safetensors``, ``best.safetensors`` and ``log.csv``.
-    config : TrainConfig
-    say : callable
-        Gets one line of text now and then.
-    """
+    """Training run of the entity network."""
 
     network: EntityNetwork
     examples: Sequence[Example]
@@ -70,7 +59,6 @@ class Trainer(Run):
         validation: Sequence[Example],
         out: Path,
         config: TrainConfig,
-        say: Say = print,
     ) -> None:
         self.recipe = find_recipe(config.recipe) if config.recipe else None
         if self.recipe is None:
@@ -87,12 +75,12 @@ class Trainer(Run):
         groups = partial(_groups, share=config.encoder_rate)
         start, data = _start(config), data_hash(train)
         self.old = {k: v.detach().clone() for k, v in start.state_dict().items()}
-        super().__init__(start, groups, train, validation, data, out, config, say, clip=CLIP)
+        super().__init__(start, groups, train, validation, data, out, config, clip=CLIP)
 
     # -- one step ---------------------------------------------------------------------------
 
     def train_step(self) -> dict[str, float]:
-        """Do one optimiser step, the encoder's early stages left alone late in the run."""
+        """Do one optimiser step; late in the run the encoder's early stages are frozen."""
         if not self.frozen and self.share_done() >= self.config.freeze_after:
             self.frozen = True
             for name, parameter in self.network.encoder.named_parameters():
@@ -122,7 +110,7 @@ class Trainer(Run):
         return draw_crop(example, config.crop, low, high, random, self.partner(example, random))
 
     def partner(self, example: Example, random: np.random.Generator) -> Example | None:
-        """Draw the picture of the same group that entities are pasted from, if any."""
+        """Draw the image of the same group that entities are pasted from, if any."""
         if random.random() >= self.config.paste or example.diameter <= 0:
             return None
         group = self.partners[example.group]
@@ -137,16 +125,16 @@ class Trainer(Run):
         sums: dict[str, float] = {}
         stride = self.network.config.output_stride
         for i in range(len(images)):
-            terms = crop_loss(picture(maps, i), labels[i], complete[i], self.config, stride, random)
+            terms = crop_loss(maps_of(maps, i), labels[i], complete[i], self.config, stride, random)
             total = total + torch.stack(list(terms.values())).sum()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(images)
         return total / len(images), sums
 
-    # -- keeping ----------------------------------------------------------------------------
+    # -- saving and resuming ----------------------------------------------------------------
 
     def averaged(self) -> EntityNetwork:
-        """Return the network with averaged weights, the old ones among them as ``blend`` says."""
+        """Return the network with averaged weights, mixed with those of ``init`` by ``blend``."""
         network = EntityNetwork(self.network.config)
         kept = {
             name: value.lerp(self.old[name].to(value.device), self.config.blend)
@@ -161,12 +149,13 @@ class Trainer(Run):
         """Write the averaged network."""
         save_weights(self.averaged(), path, info)
 
-    def run(self) -> Path:
-        """Train, then learn how likely what the kept network finds is right."""
-        path, count = super().run(), self.config.score_images
+    def iter_train(self) -> Generator[Event, None, Path]:
+        """Train, then learn the score of the entities that the saved network finds."""
+        path, count = (yield from super().iter_train()), self.config.score_images
         if count:
             network, info = load_network(path, self.device, for_training=True)
-            network.scoring = learn_scoring(network, spread(self.examples)[:count])
+            job = iter_learn_scoring(network, spread(self.examples)[:count])
+            network.scoring = yield from self.within_run(job)
             save_weights(network, path, {key: info[key] for key in info.keys() - FOUND})
         return path
 
@@ -185,9 +174,10 @@ class Trainer(Run):
         self.seconds = 60 * float(info["minutes"])
         return True
 
-    def score(self) -> dict[str, float]:
-        """Score the averaged network on the validation pictures; mSA decides."""
-        scores = score_examples(self.averaged(), self.validation[: self.config.validate_images])
+    def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
+        """Score the averaged network on the validation images; mSA decides."""
+        chosen = self.validation[: self.config.validate_images]
+        scores = yield from iter_score_examples(self.averaged(), chosen)
         return {"mSA": scores.pop("mSA"), **scores}
 
 
@@ -208,7 +198,7 @@ def _start(config: TrainConfig) -> EntityNetwork:
 
 
 def _groups(network: EntityNetwork, share: float) -> list[dict[str, Any]]:
-    """Let the encoder, which knows pictures already, learn at a share of the others' rate."""
+    """Give the pretrained encoder a share of the others' learning rate."""
     encoder = list(network.encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     rest = [p for p in network.parameters() if id(p) not in known]
@@ -228,29 +218,40 @@ def _download_encoder(name: str) -> nn.Module:
     return encoder
 
 
-def picture(maps: DenseMaps, index: int) -> DenseMaps:
-    """Return one picture's maps out of a batch, (C, h, w) float32 each."""
+def maps_of(maps: DenseMaps, index: int) -> DenseMaps:
+    """Return one image's maps out of a batch, (C, h, w) float32 each."""
     rest = (None if m is None else m[index].float() for m in maps[1:])
     return DenseMaps(maps.background[index].float(), *rest)
 
 
-def train(
-    data: str | Path | Sequence[str | Path],
-    out: str | Path,
-    config: TrainConfig | None = None,
-    say: Say = print,
-) -> Path:
+def iter_train(
+    data: Data, out: str | Path, config: TrainConfig | None = None
+) -> Generator[Event, None, Path]:
+    """Train an entity network, yielding events; see :func:`train`.
+
+    Yields :class:`.Progress`, :class:`.Notice` and :class:`.Metrics`.  Closed at any step, it
+    leaves a checkpoint, from which the next call resumes.
+    """
+    config = config or TrainConfig()
+    if config.recipe:
+        recipe = find_recipe(config.recipe)
+        config = dataclasses.replace(recipe.config, recipe=config.recipe, device=config.device)
+        data = recipe.folders(_one_folder(data))
+    with prepared(out, config.threads) as folder:
+        yield Progress(0, 1, "reading the images")
+        return (yield from Trainer(*load_splits(data), folder, config).iter_run())
+
+
+def train(data: Data, out: str | Path, config: TrainConfig | None = None) -> Path:
     """Train an entity network.
 
     Parameters
     ----------
-    data : path or sequence of paths
-        Data folders as described in :mod:`napari_kindred.models.training_data`.
+    data : path, sequence of paths, or TrainingArrays
+        Data folders as described in :mod:`napari_kindred.models.training_data`, or arrays.
     out : path
-        Folder for checkpoints, log and weights; a run found there is gone on with.
+        Folder for checkpoints, log and weights; a run found there is resumed.
     config : TrainConfig, optional
-    say : callable
-        Gets the log's lines.
 
     Returns
     -------
@@ -261,12 +262,12 @@ def train(
     ------
     InputError, OptionError, OutputError, WeightsError
     """
-    config = config or TrainConfig()
-    if config.recipe:
-        recipe = find_recipe(config.recipe)
-        config = dataclasses.replace(recipe.config, recipe=config.recipe, device=config.device)
-        if not isinstance(data, str | Path) and len(data) > 1:
-            raise OptionError("A recipe takes one folder, in which all its data folders lie.")
-        data = recipe.folders(data if isinstance(data, str | Path) else data[0])
-    with prepared(out, config.threads) as folder:
-        return Trainer(*load_splits(data), folder, config, say).go()
+    return finish(iter_train(data, out, config))
+
+
+def _one_folder(data: Data) -> str | Path:
+    if isinstance(data, str | Path):
+        return data
+    if isinstance(data, TrainingArrays) or len(data) > 1:
+        raise OptionError("A recipe takes one folder that contains all its data folders.")
+    return data[0]

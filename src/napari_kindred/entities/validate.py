@@ -1,4 +1,4 @@
-"""A network on annotated pictures: how accurate it is, and how likely its entities are right."""
+"""Accuracy of a network on annotated images, and the score model learnt from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.events import finish
+from ..core.events import Progress, finish
 from ..results.metrics import average_precision, overlaps
 from .config import EntityConfig
 from .resampling import GridMapping, scaled_shape
@@ -14,7 +14,7 @@ from .scoring import ScoreModel, object_stats
 from .segment import chosen_scale, instances_of, iter_dense_bounded, resize_to, segment_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,44 +26,47 @@ RIGHT = 0.5
 """An entity with a larger IoU than this is right."""
 
 
-def score_examples(
+def iter_score_examples(
     network: EntityNetwork, examples: Sequence[Example], config: EntityConfig | None = None
-) -> dict[str, float]:
+) -> Generator[Progress, None, dict[str, float]]:
     """Segment each example at full size and score it against its labels.
 
     Returns
     -------
     dict
-        ``AP50``, ``mSA``, ``PQ`` and ``F1``, counts summed over the pictures.
+        ``AP50``, ``mSA``, ``PQ`` and ``F1``, counts summed over the images.
     """
-    config = config or EntityConfig()
-    pairs = [
-        (example.labels, segment_plane(network, _pixels(example), config).labels)
-        for example in examples
-    ]
+    config, pairs = config or EntityConfig(), []
+    for number, example in enumerate(examples):
+        yield Progress(number, len(examples), "validating, image")
+        found = segment_plane(network, _pixels(example), config).labels
+        pairs.append((example.labels, found))
     return average_precision(pairs)
 
 
-def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> ScoreModel | None:
-    """Learn how likely a network's entities are right.
+def iter_learn_scoring(
+    network: EntityNetwork, examples: Sequence[Example]
+) -> Generator[Progress, None, ScoreModel | None]:
+    """Learn the probability that an entity of a network is right.
 
-    Each picture is segmented at full size, nothing being left out.  An entity is right when it
-    shares more than half of their union with a real one.  A group of pictures counts by the
-    square root of its entities.
+    Each image is segmented at full size, without any object filter.  An entity is right if its
+    IoU with a real one is above 0.5.  A group of images counts by the square root of the number
+    of its entities.
 
     Parameters
     ----------
     network : EntityNetwork
     examples : sequence of Example
-        Those with un-annotated entities are not looked at.
+        Those with un-annotated entities are skipped.
 
     Returns
     -------
-    Scoring or None
-        None where there is nothing to learn from.
+    ScoreModel or None
+        None if there is nothing to learn from.
     """
     traits, right, groups = [], [], []
-    for example in examples:
+    for number, example in enumerate(examples):
+        yield Progress(number, len(examples), "learning the score, image")
         if example.complete:
             seen, good = _tried(network, example)
             traits.append(seen)
@@ -79,7 +82,7 @@ def learn_scoring(network: EntityNetwork, examples: Sequence[Example]) -> ScoreM
 def _tried(
     network: EntityNetwork, example: Example
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the traits of a picture's entities, and which of them are right."""
+    """Return the traits of an image's entities, and which of them are right."""
     config, pixels, shape = EntityConfig(), _pixels(example), example.labels.shape
     scale = chosen_scale(network, pixels, config)
     image = resize_to(pixels, scaled_shape(shape, scale))

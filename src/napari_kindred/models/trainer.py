@@ -1,7 +1,8 @@
-"""What every training run shares: a budget, a schedule, a running average, and going on again.
+"""Base of all training runs: budget, schedule, running average of the weights, checkpoints.
 
-A run stops when its minutes or its steps are used up, writes a checkpoint every few minutes, and
-goes on from it when it is started again with the same options.
+A run is a generator of events.  It ends when its minutes or its steps are used up, writes a
+checkpoint every few minutes and when it is cancelled, and resumes from it when it is started again
+with the same options.
 """
 
 from __future__ import annotations
@@ -14,59 +15,61 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..compute.device import load_triton_apart, select
 from ..core.errors import OptionError, WeightsError
+from ..core.events import Event, Metrics, Notice, Progress
 from ..results.atomic import check_folder, raise_output_errors, replacing
 
 if TYPE_CHECKING:
     from .config import RunConfig
 
+Result = TypeVar("Result")
+
 WARM_UP = 0.02
 """Share of a run during which the learning rate rises."""
 
 WARM_UP_STEPS = 500
-"""The rise ends after so many steps at the latest."""
+"""Number of steps after which the rise ends at the latest."""
 
-Say = Callable[[str], None]
+LOG_STEPS = 50
+"""Losses are logged every n-th step."""
 
 
-class Picture(Protocol):
-    """What every training run wants to know of a picture."""
+class TrainingImage(Protocol):
+    """An image as every training run sees it."""
 
     @property
     def group(self) -> str:
-        """Where it comes from: named in the weights file."""
+        """Source of the image, recorded in the weights file."""
 
 
 class Run(ABC):
-    """State of a training run; an heir brings the network, the loss and the score.
+    """State of a training run; a subclass brings the network, the loss and the score.
 
     Parameters
     ----------
     network : nn.Module
         Moved to the device that ``config`` names.
     groups : callable
-        Makes the optimiser's groups of the network, each a dict of ``params`` and, where they
+        Makes the optimiser's groups of the network, each a dict of ``params`` and, if they
         differ from the config's, ``weight_decay`` and ``share``, by which the learning rate is
-        multiplied. Parameters in no group stay as they are.
-    examples, validation : sequence of Picture
+        multiplied. Parameters in no group are not trained.
+    examples, validation : sequence of TrainingImage
         To learn from, and to score. The latter may be empty.
     data : str
-        Hash of the data, so that a run is not gone on with on others.
+        Hash of the data, so that a run is not resumed on others.
     out : Path
-        Folder for ``last.pt`` (to go on from), ``last.safetensors``, ``best.safetensors``,
+        Folder for ``last.pt`` (to resume from), ``last.safetensors``, ``best.safetensors``,
         ``log.csv`` and ``run.json``; see :func:`prepared`.
     config : RunConfig
-    say : callable
-        Gets one line of text now and then.
     clip : float
         Longest gradient that is not shortened.
     """
@@ -75,12 +78,11 @@ class Run(ABC):
         self,
         network: nn.Module,
         groups: Callable[[Any], list[dict[str, Any]]],
-        examples: Sequence[Picture],
-        validation: Sequence[Picture],
+        examples: Sequence[TrainingImage],
+        validation: Sequence[TrainingImage],
         data: str,
         out: Path,
         config: RunConfig,
-        say: Say = print,
         *,
         clip: float = 1.0,
     ) -> None:
@@ -95,8 +97,8 @@ class Run(ABC):
         )
         self.average = {k: v.detach().clone() for k, v in self.tensors().items()}
         self.examples, self.validation, self.data = examples, validation, data
-        self.out, self.config, self.say, self.clip = out, config, say, clip
-        self.step = self.first_step = 0  # where the optimiser began, for its rise
+        self.out, self.config, self.clip = out, config, clip
+        self.step = self.first_step = 0  # the optimiser's first step begins the rise
         self.seconds = 0.0
         self.best = -1.0
         self.precision = chosen_precision(config.precision, self.device)
@@ -105,25 +107,22 @@ class Run(ABC):
         if self.precision == torch.bfloat16 and self.device.type == "cpu":
             keep_depthwise(self.network)
 
-    # -- what a method brings ---------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------
 
     @abstractmethod
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Return this step's loss and the terms to log, drawn from the seed and the step."""
 
     @abstractmethod
-    def score(self) -> dict[str, float]:
-        """Score the averaged network on validation pictures; the first value decides."""
+    def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
+        """Score the averaged network on the validation images; the first value decides."""
 
     @abstractmethod
     def write(self, path: Path, info: dict[str, Any]) -> None:
         """Write the averaged network as a weights file, in one piece."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is averaged and kept: all of the network, unless an heir leaves out parts.
-
-        Large parts that are never trained and come from a file of their own are better left out.
-        """
+        """Return the tensors to average and save; large parts that are never trained may lack."""
         return self.network.state_dict()
 
     # -- one step ---------------------------------------------------------------------------
@@ -176,10 +175,10 @@ class Run(ABC):
         floats = {k: v for k, v in self.tensors().items() if v.is_floating_point()}
         torch._foreach_lerp_([self.average[k] for k in floats], list(floats.values()), 1 - decay)
 
-    # -- keeping ----------------------------------------------------------------------------
+    # -- saving and resuming ----------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        """Return what a weights file says about its making."""
+        """Return the training's facts for the header of a weights file."""
         return {
             "train_config": dataclasses.asdict(self.config),
             "data_sha256": self.data,
@@ -191,13 +190,7 @@ class Run(ABC):
         }
 
     def save(self) -> None:
-        """Write ``last.pt`` and ``last.safetensors``, each in one piece.
-
-        Raises
-        ------
-        OutputError
-            When there is no room for one, which is then as it was.
-        """
+        """Write ``last.pt`` and ``last.safetensors``; without room for one it stays as it was."""
         state = {
             "network": self.tensors(),
             "average": self.average,
@@ -220,17 +213,9 @@ class Run(ABC):
         self.write(self.out / "last.safetensors", self.describe())
 
     def resume(self) -> bool:
-        """Resume from ``last.pt``, or from the averaged weights alone; returns whether it did.
+        """Resume from ``last.pt``, or else from the averaged weights; returns whether it did.
 
-        Without ``last.pt``, ``last.safetensors`` gives the weights and the step; the optimiser
-        starts anew, with a rise of the learning rate.
-
-        Raises
-        ------
-        WeightsError
-            When it is damaged or holds a network of another shape.
-        OptionError
-            When it was trained on other data.
+        From the latter the optimiser starts anew, with a rise of the learning rate.
         """
         path = self.out / "last.pt"
         if not path.exists():
@@ -257,13 +242,13 @@ class Run(ABC):
         return True
 
     def resume_weights(self, path: Path) -> bool:
-        """Resume from averaged weights if the heir can; returns whether it did."""
+        """Resume from averaged weights if the subclass can; returns whether it did."""
         del path
         return False
 
-    def validate(self) -> dict[str, float]:
-        """Score the averaged network; keep it when it is the best."""
-        scores = self.score()
+    def iter_validate(self) -> Generator[Event, None, dict[str, float]]:
+        """Score the averaged network; it is saved if it is the best."""
+        scores = yield from self.within_run(self.iter_score())
         value = next(iter(scores.values()))
         if value > self.best:
             self.best = value
@@ -271,34 +256,35 @@ class Run(ABC):
                 self.out / "best.safetensors",
                 {**self.describe(), "validation": scores},
             )
-            self.save()  # a run gone on with must know the score to beat
+            self.save()  # a resumed run must know the score to beat
+        yield self.log(scores)
         return scores
 
     # -- the whole run ----------------------------------------------------------------------
 
-    def go(self) -> Path:
-        """Go on with the run in the folder, or begin one; returns the path of the best weights."""
+    def iter_run(self) -> Generator[Event, None, Path]:
+        """Resume the run in the folder, or begin one; returns the path of the best weights."""
         resumed = self.resume()
-        self.say(
-            f"{len(self.examples)} pictures to learn from, {len(self.validation)} to validate on, "
-            f"device {self.device}" + (f", going on at step {self.step}" if resumed else "")
+        yield Notice(
+            f"{len(self.examples)} images to train on, {len(self.validation)} to validate on, "
+            f"device {self.device}" + (f", resumed at step {self.step}" if resumed else "")
         )
         with replacing(self.out / "run.json") as part:
             part.write_text(json.dumps(self.describe(), indent=1), "utf-8")
-        return self.run()
+        return (yield from self.iter_train())
 
-    def run(self) -> Path:
+    def iter_train(self) -> Generator[Event, None, Path]:
         """Train until time or steps are used up; returns the path of the best weights."""
         try:
-            self._train()
-        finally:  # a cancelled run too is gone on with where it stopped
+            yield from self._iter_steps()
+        finally:  # a cancelled run too is resumed at its last step
             self.save()
         if self.validation:
-            self._log(self.validate())
+            yield from self.iter_validate()
             return self.out / "best.safetensors"
         return self.out / "last.safetensors"
 
-    def _train(self) -> None:
+    def _iter_steps(self) -> Generator[Event, None, None]:
         config = self.config
         last_saved = last_scored = self.seconds
         recent: dict[str, float] = {}
@@ -308,26 +294,37 @@ class Run(ABC):
             self.seconds += time.perf_counter() - start
             for name, value in terms.items():
                 recent[name] = 0.95 * recent.get(name, value) + 0.05 * value
-            if self.step % 50 == 0:
-                self._log({k: round(v, 4) for k, v in recent.items()})
+            yield self.progress(f"training, step {self.step}")
+            if self.step % LOG_STEPS == 0:
+                yield self.log({k: round(v, 4) for k, v in recent.items()})
             if self.seconds - last_saved > 60 * config.checkpoint_minutes:
                 last_saved = self.seconds
                 self.save()
             if self.validation and self.seconds - last_scored > 60 * config.validate_minutes:
                 last_scored = self.seconds
-                self._log(self.validate())
+                yield from self.iter_validate()
 
-    def _log(self, values: dict[str, float]) -> None:
-        minutes = self.seconds / 60
-        self.say(
-            f"{minutes:7.1f} min  step {self.step:6d}  "
-            + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
-        )
-        log = self.out / "log.csv"
+    def progress(self, what: str) -> Progress:
+        """Return the share of the run that is done."""
+        return Progress(self.share_done(), 1, what)
+
+    def within_run(self, job: Generator[Progress, None, Result]) -> Generator[Event, None, Result]:
+        """Run a job between the steps; its progress does not count as the run's."""
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            yield self.progress(f"{event.what} {event.done:.0f}/{event.total:.0f}")
+
+    def log(self, values: dict[str, float]) -> Metrics:
+        """Append values to ``log.csv``; returns them as an event."""
+        minutes, log = self.seconds / 60, self.out / "log.csv"
         with raise_output_errors(log), log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for name, value in values.items():
                 writer.writerow([self.step, round(minutes, 2), name, value])
+        return Metrics(self.step, minutes, values)
 
 
 def chosen_precision(name: str, device: torch.device) -> torch.dtype:
@@ -356,15 +353,13 @@ def _in_float32(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 @contextmanager
 def prepared(out: str | Path, threads: int) -> Iterator[Path]:
-    """Make a run's folder, which is given, and have torch set up for training meanwhile.
-
-    Afterwards torch is as it was, but for its own worker threads that were started meanwhile.
+    """Make a run's folder, and set torch up for training until the end of the ``with`` block.
 
     Parameters
     ----------
     out : path
     threads : int
-        That torch computes with; 0 for as many as it does already.
+        CPU threads of torch; 0 leaves their number as it is.
 
     Raises
     ------

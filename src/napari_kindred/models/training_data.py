@@ -1,8 +1,8 @@
-"""Annotated pictures for training: folders of images and label images, read once, kept in memory.
+"""Annotated images for training, held in memory: from folders, or arrays.
 
 A data folder holds ``images/`` and ``labels/`` (integer, 0 = background) with equal stems, and
 optionally ``index.csv`` with columns ``id`` or ``name``, ``split`` (``train`` / ``val``),
-``modality`` or ``modality_guess`` (pictures of one modality are one group), ``complete`` (0 where
+``modality`` or ``modality_guess`` (images of one modality are one group), ``complete`` (0 if
 objects were left un-annotated: background then takes part in repulsion only) and ``use``
 (``measure``: never trained on).  A stack (Z, Y, X) whose labels are a stack too gives slices along
 all three axes.  Without ``labels/``, a ``boxes.csv`` with columns ``name, xmin, ymin, xmax, ymax``
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from skimage.draw import ellipse as draw_ellipse
@@ -25,12 +26,12 @@ from ..core.errors import InputError, OptionError
 from ..images.stack import normalise, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
 SLICE_STEP = 4
-"""A stack gives one slice in so many."""
+"""Every n-th slice of a stack is used."""
 
 SMALLEST_BOX = 4
 """Sides of boxes, in pixels, below which they are mistakes."""
@@ -39,8 +40,39 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
+class TrainingArrays:
+    """Annotated images as arrays; every tenth is for validation.
+
+    Attributes
+    ----------
+    images : sequence of ndarray, (Y, X), (Y, X, C) or (Z, Y, X)
+        Of any intensity range; at most three channels are used.
+    labels : sequence of ndarray of int, (Y, X) or (Z, Y, X)
+        A number per object, 0 = background.
+    complete : bool
+        Whether unlabelled pixels are background for certain.
+    """
+
+    images: Sequence[NDArray[Any]]
+    labels: Sequence[NDArray[np.integer]]
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise InputError(
+                f"There are {len(self.images)} images but {len(self.labels)} label images."
+            )
+        for number, labels in enumerate(self.labels):
+            if np.asarray(labels).dtype.kind not in "iu":
+                raise InputError(f"The labels of image {number} must be whole numbers.")
+
+
+Data: TypeAlias = str | Path | Sequence[str | Path] | TrainingArrays
+
+
+@dataclass(frozen=True)
 class Example:
-    """One annotated picture.
+    """One annotated image.
 
     Attributes
     ----------
@@ -48,14 +80,14 @@ class Example:
     group : str
         Data folder and modality; groups are sampled evenly.
     pyramid : list of ndarray, (3, H / 2^k, W / 2^k) float16
-        Normalised picture and its halved copies, so that shrinking does not alias.
+        Normalised image and its halved copies, so that shrinking does not alias.
     labels : ndarray, (H, W) int32
     diameter : float
         Median equivalent diameter of its entities, pixels; 0 without entities.
     complete : bool
         Whether un-labelled pixels are background for certain.
     grey : bool
-        Whether the picture has one channel.
+        Whether the image has one channel.
     """
 
     name: str
@@ -90,11 +122,7 @@ def _index(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def split_of(name: str, row: dict[str, str], position: int) -> str:
-    """Return ``train`` or ``val`` for a picture.
-
-    The index decides; without a ``split`` column a name that starts with ``val`` is validation,
-    and if nothing is known every tenth picture is.
-    """
+    """Return the split of an image: by the index, else by its name, else every tenth is ``val``."""
     if row.get("split"):
         return row["split"]
     if name.startswith(("val", "train")):
@@ -103,12 +131,12 @@ def split_of(name: str, row: dict[str, str], position: int) -> str:
 
 
 def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
-    """Read the pictures of one split from all data folders.
+    """Read the images of one split from all data folders.
 
     Raises
     ------
     InputError
-        When a folder is not laid out as described above, or a picture and its labels differ.
+        If a folder is not laid out as described above, or an image and its labels differ in shape.
     """
     examples: list[Example] = []
     for folder in map(Path, folders):
@@ -174,27 +202,39 @@ def _examples(
     return examples
 
 
-def load_splits(
-    data: str | Path | Sequence[str | Path],
-) -> tuple[list[Example], list[Example]]:
-    """Read the pictures to learn from, and those to validate on in the order of :func:`spread`.
+def load_splits(data: Data) -> tuple[list[Example], list[Example]]:
+    """Read the images to train on, and those to validate on in the order of :func:`spread`.
 
     Raises
     ------
     InputError
-        When there is nothing to learn from, or for one of the reasons of :func:`load_examples`.
+        If there is nothing to learn from, or for one of the reasons of :func:`load_examples`.
     """
-    folders = [data] if isinstance(data, str | Path) else data
-    examples = load_examples(folders, "train")
+    if isinstance(data, TrainingArrays):
+        examples, validation = (array_examples(data, split) for split in ("train", "val"))
+    else:
+        folders = [data] if isinstance(data, str | Path) else data
+        examples, validation = (load_examples(folders, split) for split in ("train", "val"))
     if not examples:
-        raise InputError("There is no picture marked 'train' in the data.")
+        raise InputError("There is no image marked 'train' in the data.")
     if not any(example.diameter > 0 for example in examples):
-        raise InputError("The labels of all training pictures are empty.")
-    return examples, spread(load_examples(folders, "val"))
+        raise InputError("The labels of all training images are empty.")
+    return examples, spread(validation)
+
+
+def array_examples(data: TrainingArrays, split: str) -> list[Example]:
+    """Return the images of one split."""
+    row = {"complete": str(int(data.complete))}
+    examples: list[Example] = []
+    for number, (image, labels) in enumerate(zip(data.images, data.labels, strict=True)):
+        if split_of("", {}, number) == split:
+            pixels, truth = np.asarray(image), np.asarray(labels).astype(np.int32)
+            examples += _examples(f"image {number}", pixels, truth, "arrays", row)
+    return examples
 
 
 def spread(examples: Sequence[Example]) -> list[Example]:
-    """Reorder pictures so that any first few of them come from all groups."""
+    """Reorder images so that any first few of them come from all groups."""
     groups: dict[str, list[Example]] = {}
     for example in examples:
         groups.setdefault(example.group, []).append(example)
@@ -214,7 +254,7 @@ def _example(
     pixels = pixels[..., None] if grey else pixels[..., :3]
     if pixels.shape[:2] != truth.shape:
         raise InputError(
-            f"{name}: the picture is {pixels.shape[:2]} but its labels are {truth.shape}."
+            f"{name}: the image is {pixels.shape[:2]} but its labels are {truth.shape}."
         )
     plane = normalise(pixels.astype(np.float32))
     plane = np.broadcast_to(plane, (*plane.shape[:2], 3)).transpose(2, 0, 1)
@@ -238,7 +278,7 @@ def _example(
 
 
 def data_hash(examples: Sequence[Example]) -> str:
-    """Hash of names, pictures and labels: what a training run was given."""
+    """Hash of the names, images and labels of a training run."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(example.name.encode())
@@ -252,9 +292,9 @@ def group_weights(
 ) -> NDArray[np.float64]:
     """Probability with which each example is drawn.
 
-    A group's share grows with the square root of its pixels, so that few large pictures and many
-    small ones both count; inside a group a picture's share grows with the square root of its
-    pixels as well.  The share of a group that is named in ``emphasis`` is multiplied.
+    A group's share grows with the square root of its pixels, so that few large images and many
+    small ones both count; so does an image's share of its group.  The share of a group that is
+    named in ``emphasis`` is multiplied.
     """
     area = np.array([e.labels.size for e in examples], float)
     groups = np.array([e.group for e in examples])

@@ -15,7 +15,7 @@ from napari_kindred.classes.escnet.checkpoint import is_esc, load_esc, save_esc
 from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.dataset import load_class_data
 from napari_kindred.classes.escnet.predict import open_esc
-from napari_kindred.classes.escnet.train import EscTrainer, begin, score_classes
+from napari_kindred.classes.escnet.train import EscTrainer, begin, iter_score_classes
 from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
 from napari_kindred.core.events import Progress, finish
@@ -45,23 +45,23 @@ def config(colour_clip, sam_file):
 
 def start(data, out, config, kind=EscTrainer):
     out.mkdir(exist_ok=True)
-    return kind(load_class_data(data), out, config, lambda line: None)
+    return kind(load_class_data(data), out, config)
 
 
 @pytest.fixture
 def trained(data, config, tmp_path):
     """A file of two steps."""
     trainer = start(data, tmp_path / "run", dataclasses.replace(config, max_steps=2))
-    trainer.run()
+    finish(trainer.iter_train())
     return tmp_path / "run" / "last.safetensors"
 
 
 def test_a_few_dozen_steps_make_it_better_than_clip_alone(data, config, tmp_path):
     trainer = start(data, tmp_path, dataclasses.replace(config, max_steps=30))
     pictures = [*trainer.examples, *trainer.validation]
-    before = score_classes(trainer.classifier(), pictures, trainer.names)["mIoU"]
+    before = finish(iter_score_classes(trainer.classifier(), pictures, trainer.names))["mIoU"]
     losses = [trainer.train_step()["loss"] for _ in range(30)]
-    after = score_classes(trainer.classifier(), pictures, trainer.names)["mIoU"]
+    after = finish(iter_score_classes(trainer.classifier(), pictures, trainer.names))["mIoU"]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert after > before + 0.03
 
@@ -77,13 +77,13 @@ class Stopped(EscTrainer):
 
 def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, config, tmp_path):
     whole = start(data, tmp_path / "whole", config)
-    whole.run()
+    finish(whole.iter_train())
     with pytest.raises(KeyboardInterrupt):
-        start(data, tmp_path / "parts", config, Stopped).run()
+        finish(start(data, tmp_path / "parts", config, Stopped).iter_train())
     torch.manual_seed(123)  # another process has drawn other random numbers
     gone_on = start(data, tmp_path / "parts", config)
     assert gone_on.resume()
-    gone_on.run()
+    finish(gone_on.iter_train())
     one, two = (load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[k], two[k]) for k in one)

@@ -17,9 +17,10 @@ from napari_kindred.classes.sam.losses import real_quality
 from napari_kindred.classes.sam.model import embed, load_sam, new_sam, predict_masks
 from napari_kindred.classes.sam.prompts import draw_prompt_batch
 from napari_kindred.classes.sam.train import SamTrainer, sizes, train_sam
-from napari_kindred.classes.sam.validate import clicks, middle, one_click
+from napari_kindred.classes.sam.validate import clicks, iter_one_click, middle
 from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import InputError, OptionError, OutputError, WeightsError
+from napari_kindred.core.events import finish
 from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.models.augment import IGNORE
 from napari_kindred.models.training_data import data_hash, load_examples
@@ -47,14 +48,10 @@ SHORT = SamTrainConfig(
 )
 
 
-def silent(line):
-    pass
-
-
 def start(data, out, config=SHORT, kind=SamTrainer, validation=()):
     """Return a trainer on the drawn data; its folder made."""
     out.mkdir(exist_ok=True)
-    return kind(load_examples([data], "train"), list(validation), out, config, silent)
+    return kind(load_examples([data], "train"), list(validation), out, config)
 
 
 class OneCrop(SamTrainer):
@@ -108,14 +105,14 @@ class Stopped(SamTrainer):
 def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path):
     """Limited by steps: the learning rate then does not depend on the clock."""
     whole = start(data, tmp_path / "whole")
-    whole.run()
+    finish(whole.iter_train())
     with pytest.raises(KeyboardInterrupt):
-        start(data, tmp_path / "parts", kind=Stopped).run()
+        finish(start(data, tmp_path / "parts", kind=Stopped).iter_train())
     torch.manual_seed(123)  # another process has drawn other random numbers
     gone_on = start(data, tmp_path / "parts")
     assert gone_on.resume()
     assert gone_on.step == 2
-    gone_on.run()
+    finish(gone_on.iter_train())
     assert gone_on.step == whole.step == 4
     written = [load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts")]
     for one, two in (
@@ -163,7 +160,7 @@ def test_pictures_to_validate_on_are_never_trained_on(data, tmp_path):
                 example.pyramid[0][:] = value
         config = dataclasses.replace(SHORT, max_steps=2)
         trainer = start(data, tmp_path / part, config, validation=validation)
-        trainer.run()
+        finish(trainer.iter_train())
         states.append(trainer.network.state_dict())
     names = [example.name for example in trainer.examples]
     assert names == ["train_0", "train_1"]
@@ -231,29 +228,29 @@ def test_runs_on_other_data_or_of_other_shape_are_refused(data, draw, tmp_path):
     start(data, out).save()
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(OptionError, match=r"holds a run on other data; choose another --out"):
-        train_sam(draw(tmp_path / "other", ["train_0"]), out, SHORT, silent)
+        train_sam(draw(tmp_path / "other", ["train_0"]), out, SHORT)
     with pytest.raises(WeightsError, match=r"last\.pt is damaged or from other options; remove"):
-        train_sam(data, out, dataclasses.replace(SHORT, width=32), silent)
+        train_sam(data, out, dataclasses.replace(SHORT, width=32))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_data_with_nothing_to_learn_and_folders_not_to_write_are_refused(draw, tmp_path):
     empty = draw(tmp_path / "empty", ["train_0"], empty=True)
-    with pytest.raises(InputError, match="labels of all training pictures are empty"):
-        train_sam([empty], tmp_path / "run", SHORT, silent)
+    with pytest.raises(InputError, match="labels of all training images are empty"):
+        train_sam([empty], tmp_path / "run", SHORT)
     only = draw(tmp_path / "only", ["val_0"])
-    with pytest.raises(InputError, match="no picture marked 'train'"):
-        train_sam([only], tmp_path / "run", SHORT, silent)
+    with pytest.raises(InputError, match="no image marked 'train'"):
+        train_sam([only], tmp_path / "run", SHORT)
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(OutputError, match=r"Nothing can be written into .*; choose"):
-        train_sam([only], file, SHORT, silent)
+        train_sam([only], file, SHORT)
 
 
 def test_an_empty_picture_among_others_does_no_harm(data, draw, tmp_path):
     empty = draw(tmp_path / "empty", ["train_0"], empty=True)
     config = dataclasses.replace(SHORT, batch=2, max_steps=2)
-    path = train_sam([data, empty], tmp_path / "run", config, silent)
+    path = train_sam([data, empty], tmp_path / "run", config)
     assert all(value.isfinite().all() for value in load_file(path).values())
 
 
@@ -319,7 +316,7 @@ def test_a_click_is_scored_by_the_candidate_that_the_model_trusts(data, monkeypa
         return logits, torch.tensor([[0.0, 0.1, 0.2, 0.3]]).repeat(len(prompts), 1)
 
     monkeypatch.setattr(validate, "predict_masks", answer)
-    scores = one_click(sam, [example])
+    scores = finish(iter_one_click(sam, [example]))
     shares = [(example.labels == n).mean() for n in range(1, 5)]
     assert scores["best_of_three"] == pytest.approx(1)
     assert scores["one_click"] == scores["one_click drawn"] == pytest.approx(np.mean(shares))

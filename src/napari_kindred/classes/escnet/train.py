@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import OptionError
-from ...core.events import finish
+from ...core.events import Event, Progress, finish
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import read_shapes
 from ...models.download import file_sha256
-from ...models.trainer import Run, Say, prepared
+from ...models.trainer import Run, prepared
 from ...models.weights import resolve
 from ...results.metrics import mean_iou
 from ..clip.matching import CONTRAST, contrast_beside
@@ -29,30 +29,22 @@ from .network import EscNet, EscShape, class_loss
 from .predict import EscPredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from ...encoders.clip import OpenedClip
     from ...models.training_data import Example
 
 SURE = 0.5
-"""Where there is background, a pixel is a class only if it is at least this probable."""
+"""Lowest probability of a class's pixel, if there is background."""
 
 VOID = 255
-"""Number of unknown pixels where maps are compared."""
+"""Value of unknown pixels in maps that are compared."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with.
-
-    Attributes
-    ----------
-    model : TrainedModel
-    opened : OpenedClip
-    sam : dict
-        ``name`` and ``sha256`` of the SAM.
-    """
+    """Models at the beginning of a run; ``sam`` has the SAM's ``name`` and ``sha256``."""
 
     model: TrainedModel
     opened: OpenedClip
@@ -60,26 +52,14 @@ class Start:
 
 
 class EscTrainer(Run):
-    """State of a training run of ESC-Net.
-
-    Parameters
-    ----------
-    data : ClassData
-    out : Path
-        Folder made by :func:`napari_kindred.models.trainer.prepared`.
-    config : EscTrainConfig
-    say : callable
-        Gets one line of text now and then.
-    """
+    """Training run of ESC-Net."""
 
     network: TrainedModel
     config: EscTrainConfig
     examples: Sequence[Example]
     validation: Sequence[Example]
 
-    def __init__(
-        self, data: ClassData, out: Path, config: EscTrainConfig, say: Say = print
-    ) -> None:
+    def __init__(self, data: ClassData, out: Path, config: EscTrainConfig) -> None:
         self.names = data.names
         self.start = begin(config)
         self.texts = ClipTexts(self.start.opened)
@@ -93,12 +73,11 @@ class EscTrainer(Run):
             data.sha256,
             out,
             config,
-            say,
         )
         self.known = known.to(self.device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Leave out what of the CLIP is never trained."""
+        """Leave out the parts of CLIP that are never trained."""
         return self.network.learnt()
 
     # -- one step ---------------------------------------------------------------------------
@@ -122,7 +101,7 @@ class EscTrainer(Run):
         loss = class_loss(logits, labels)
         return loss, {}
 
-    # -- keeping ----------------------------------------------------------------------------
+    # -- saving -----------------------------------------------------------------------------
 
     def averaged(self) -> TrainedModel:
         """Return the network with averaged weights, in evaluation mode."""
@@ -135,7 +114,7 @@ class EscTrainer(Run):
         return EscPredictor(self.averaged(), self.texts, self.config.side, CONTRAST)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a weights file says about its making."""
+        """Return the training's facts for the header of a weights file."""
         opened = self.start.opened
         return {
             **super().describe(),
@@ -147,19 +126,19 @@ class EscTrainer(Run):
         }
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the averaged network, without what of CLIP has not changed."""
+        """Write the averaged network, without the unchanged parts of CLIP."""
         save_esc(self.averaged(), path, info)
 
-    def score(self) -> dict[str, float]:
-        """Mean IoU of the averaged network on the validation pictures, then of each class."""
+    def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
+        """Mean IoU of the averaged network on the validation images, then of each class."""
         chosen = self.validation[: self.config.validate_images]
-        return score_classes(self.classifier(), chosen, self.names)
+        return iter_score_classes(self.classifier(), chosen, self.names)
 
 
-def score_classes(
+def iter_score_classes(
     classifier: EscPredictor, examples: Sequence[Example], names: Sequence[str]
-) -> dict[str, float]:
-    """Score class maps of pictures against their labels.
+) -> Generator[Progress, None, dict[str, float]]:
+    """Score class maps of images against their labels.
 
     Parameters
     ----------
@@ -176,7 +155,8 @@ def score_classes(
     """
     background = any((example.labels == NOTHING).any() for example in examples)
     pairs = []
-    for example in examples:
+    for number, example in enumerate(examples):
+        yield Progress(number, len(examples), "validating, image")
         pixels = example.pyramid[0].transpose(1, 2, 0).astype(np.float32)
         plane = finish(classifier.iter_class_map(pixels, names))
         best = plane.argmax(0) + 1
@@ -190,15 +170,7 @@ def score_classes(
 
 
 def begin(config: EscTrainConfig) -> Start:
-    """Open the CLIP and the SAM that a run begins with, and build the network.
-
-    Raises
-    ------
-    WeightsError
-        When one of them is not here, or damaged.
-    OptionError
-        When they do not go together with the options.
-    """
+    """Open the CLIP and the SAM that a run begins with, and build the network."""
     opened = open_whole_clip(config.clip, patches=True)
     clip = DenseClip(opened)
     if config.side % clip.patch:
@@ -233,14 +205,9 @@ def begin(config: EscTrainConfig) -> Start:
 
 
 def groups(model: TrainedModel, share: float) -> list[dict[str, Any]]:
-    """Divide what is trained: new layers, and those of CLIP and SAM, which learn slower.
+    """Parameters of new layers, and those of CLIP and SAM at a share of the learning rate.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        CLIP's attention is set to learn, unless ``share`` is 0.
-    share : float
-        Of the learning rate, for what was trained before.
+    CLIP's attention is set to learn, unless ``share`` is 0.
     """
     before = model.network.pretrained()
     if share:
@@ -269,24 +236,29 @@ def _others(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
     return [p for p in parameters if p.ndim <= 1]
 
 
+def iter_train_escnet(
+    data: str | Path | Sequence[str | Path], out: str | Path, config: EscTrainConfig | None = None
+) -> Generator[Event, None, Path]:
+    """Train an ESC-Net, yielding events; see :func:`train_escnet`."""
+    config = config or EscTrainConfig()
+    with prepared(out, config.threads) as folder:
+        yield Progress(0, 1, "reading the images")
+        return (yield from EscTrainer(load_class_data(data), folder, config).iter_run())
+
+
 def train_escnet(
-    data: str | Path | Sequence[str | Path],
-    out: str | Path,
-    config: EscTrainConfig | None = None,
-    say: Say = print,
+    data: str | Path | Sequence[str | Path], out: str | Path, config: EscTrainConfig | None = None
 ) -> Path:
     """Train an ESC-Net.
 
     Parameters
     ----------
     data : path or sequence of paths
-        Data folders as described in :mod:`.dataset`; pictures marked ``val`` are validated on and
-        never learnt from.
+        Data folders as described in :mod:`.dataset`; images marked ``val`` are validated on and
+        never trained on.
     out : path
-        Folder for checkpoints, log and weights; a run found there is gone on with.
+        Folder for checkpoints, log and weights; a run found there is resumed.
     config : EscTrainConfig, optional
-    say : callable
-        Gets the log's lines.
 
     Returns
     -------
@@ -297,6 +269,4 @@ def train_escnet(
     ------
     InputError, OptionError, OutputError, WeightsError
     """
-    config = config or EscTrainConfig()
-    with prepared(out, config.threads) as folder:
-        return EscTrainer(load_class_data(data), folder, config, say).go()
+    return finish(iter_train_escnet(data, out, config))

@@ -1,9 +1,9 @@
 """Training of the small promptable model: ``napari-kindred train sam DATA --out DIR``.
 
-After Segment Anything, appendix A: points and rough boxes, one correction, only the best of three
-candidates learns.  From scratch on few pictures an image encoder learns slowly from prompts
-alone: at first a dense helper, which is not kept, reads every pixel off the embedding, and
-windows of half the side stand for whole crops, four for one, since they are answered faster.
+After Segment Anything, appendix A: points and rough boxes, one correction, a loss for the best of
+three candidates only.  From scratch on few images an image encoder learns slowly from prompts
+alone.  At first, therefore, a dense helper, which is not saved, predicts every pixel from the
+embedding, and four windows of half the side, which are faster, replace one crop.
 """
 
 from __future__ import annotations
@@ -16,51 +16,39 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import WeightsError
+from ...core.events import Event, Progress, finish
 from ...models.augment import IGNORE, draw_crop
-from ...models.trainer import Run, Say, prepared
-from ...models.training_data import Example, data_hash, group_weights, load_splits
+from ...models.trainer import Run, prepared
+from ...models.training_data import Data, Example, data_hash, group_weights, load_splits
 from .config import SamTrainConfig
 from .losses import DenseHead, answer_loss, dense_loss
 from .model import embed, load_sam, new_sam, predict_masks, save_sam, shapes
 from .prompts import PromptBatch, draw_corrections, draw_prompt_batch
-from .validate import one_click
+from .validate import iter_one_click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from ...encoders.sam_shapes import SamShapes
 
 PADDED = 0.15
-"""Share of the crops that are cut to a smaller height or width, and padded, as pictures are."""
+"""Share of the crops that are cut to a smaller height or width, and padded, as images are."""
 
 
 LARGEST = 0.45
-"""Median diameter of a crop's things, as a share of its side, is not above this."""
+"""Largest median diameter of a crop's objects, as a share of its side."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's crops.
-
-    Attributes
-    ----------
-    images : Tensor, (B, 3, S, S) float32
-        As the image encoder wants them.
-    labels : list of Tensor, (S, S) int64
-        ``IGNORE`` outside the picture.
-    complete : list of bool
-        Whether unlabelled pixels are background for certain.
-    corner : tuple of int
-        Token of the whole input at which the crops are taken to begin.
-    random : numpy Generator
-        To go on drawing from.
-    """
+    """A step's crops: images (B, 3, S, S), labels (S, S) with ``IGNORE`` outside the image."""
 
     images: Tensor
     labels: list[Tensor]
     complete: list[bool]
     corner: tuple[int, int]
+    """Token of the whole input at which the crops begin."""
     random: np.random.Generator
 
 
@@ -74,17 +62,7 @@ class TrainedModel(nn.Module):
 
 
 class SamTrainer(Run):
-    """State of a training run of the promptable model.
-
-    Parameters
-    ----------
-    train, validation : sequence of Example
-    out : Path
-        Folder for ``last.pt``, ``last.safetensors``, ``best.safetensors`` and ``log.csv``.
-    config : SamTrainConfig
-    say : callable
-        Gets one line of text now and then.
-    """
+    """Training run of the promptable model."""
 
     network: TrainedModel
     examples: Sequence[Example]
@@ -97,11 +75,10 @@ class SamTrainer(Run):
         validation: Sequence[Example],
         out: Path,
         config: SamTrainConfig,
-        say: Say = print,
     ) -> None:
         self.chances = group_weights(train)
         start, data = _start(config), data_hash(train)
-        super().__init__(start, _groups, train, validation, data, out, config, say)
+        super().__init__(start, _groups, train, validation, data, out, config)
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -161,10 +138,10 @@ class SamTrainer(Run):
     def _answers(
         self, embedding: Tensor, labels: Tensor, complete: bool, batch: Batch
     ) -> dict[str, Tensor]:
-        """Ask for some things of one crop, correct the answers now and then, and return losses."""
+        """Losses of the answers to prompts for some objects of a crop, some answers corrected."""
         config, sam, random = self.config, self.network.sam, batch.random
         side = 4 * embedding.shape[-1]
-        # A window is a quarter of a crop, but a thing alone in it would teach no telling apart.
+        # A window is a quarter of a crop, but one object alone would not teach separation.
         count = -(-config.prompts // 2) if labels.shape[-1] < config.side else config.prompts
         prompt_batch = draw_prompt_batch(labels, complete, count, config.boxes, random, side)
         corrected = random.random() < config.corrections
@@ -177,12 +154,12 @@ class SamTrainer(Run):
             logits, quality = predict_masks(
                 sam, embedding, prompt_batch.prompts, correction, batch.corner
             )
-            # Two prompts for one thing leave no doubt which is meant.
+            # Two prompts for one object are not ambiguous.
             again = _judge(logits, quality, prompt_batch, torch.ones_like(prompt_batch.single))
             terms.update({f"{name}_2": value for name, value in again.items()})
         return terms
 
-    # -- keeping ----------------------------------------------------------------------------
+    # -- saving -----------------------------------------------------------------------------
 
     def averaged(self) -> Any:
         """Return the SAM with averaged weights, in evaluation mode."""
@@ -197,9 +174,9 @@ class SamTrainer(Run):
         """Write the averaged SAM, without the dense helper."""
         save_sam(self.averaged(), path, info)
 
-    def score(self) -> dict[str, float]:
-        """One-click IoU of the averaged SAM on the validation pictures."""
-        return one_click(self.averaged(), self.validation[: self.config.validate_images])
+    def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
+        """One-click IoU of the averaged SAM on the validation images."""
+        return iter_one_click(self.averaged(), self.validation[: self.config.validate_images])
 
 
 def sizes(config: SamTrainConfig) -> SamShapes:
@@ -232,7 +209,7 @@ def _start(config: SamTrainConfig) -> TrainedModel:
 
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and codes of places do not."""
+    """Weight decay for matrices; none for biases, norms and position codes."""
     decays: list[nn.Parameter] = []
     stays: list[nn.Parameter] = []
     for name, value in network.named_parameters():
@@ -257,24 +234,27 @@ def _judge(
         )
 
 
-def train_sam(
-    data: str | Path | Sequence[str | Path],
-    out: str | Path,
-    config: SamTrainConfig | None = None,
-    say: Say = print,
-) -> Path:
+def iter_train_sam(
+    data: Data, out: str | Path, config: SamTrainConfig | None = None
+) -> Generator[Event, None, Path]:
+    """Train a promptable model, yielding events; see :func:`train_sam`."""
+    config = config or SamTrainConfig()
+    with prepared(out, config.threads) as folder:
+        yield Progress(0, 1, "reading the images")
+        return (yield from SamTrainer(*load_splits(data), folder, config).iter_run())
+
+
+def train_sam(data: Data, out: str | Path, config: SamTrainConfig | None = None) -> Path:
     """Train a promptable model.
 
     Parameters
     ----------
-    data : path or sequence of paths
-        Data folders as described in :mod:`napari_kindred.models.training_data`; pictures marked
-        ``val`` are validated on and never learnt from.
+    data : path, sequence of paths, or TrainingArrays
+        Data folders as described in :mod:`napari_kindred.models.training_data`, or arrays; images
+        marked ``val`` are validated on and never trained on.
     out : path
-        Folder for checkpoints, log and weights; a run found there is gone on with.
+        Folder for checkpoints, log and weights; a run found there is resumed.
     config : SamTrainConfig, optional
-    say : callable
-        Gets the log's lines.
 
     Returns
     -------
@@ -285,6 +265,4 @@ def train_sam(
     ------
     InputError, OptionError, OutputError, WeightsError
     """
-    config = config or SamTrainConfig()
-    with prepared(out, config.threads) as folder:
-        return SamTrainer(*load_splits(data), folder, config, say).go()
+    return finish(iter_train_sam(data, out, config))

@@ -1,4 +1,4 @@
-"""How good a promptable model is: the IoU of its answer to one click in the middle of a thing."""
+"""Accuracy of a promptable model: IoU of its answer to one click in the middle of an object."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...compute.device import inference
+from ...core.events import Progress
 from .model import Prompts, predict_masks
 from .prompts import SMALLEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
     from ...models.training_data import Example
 
 MOST = 16
-"""At most so many things of a picture are clicked on."""
+"""Largest number of objects of an image that are clicked on."""
 
 CHUNK = 8
-"""So many clicks are answered at once."""
+"""Number of clicks that are answered at once."""
 
 DIAMETERS = (12.0, 90.0)
-"""Pictures whose median diameter lies between these are looked at as they are …"""
+"""Images whose median diameter lies between these are used at full size …"""
 
 WANTED = 30.0
-"""… and others scaled to this one, in pixels."""
+"""… and others are scaled to this one, in pixels."""
 
 
-def one_click(sam: Any, examples: Sequence[Example]) -> dict[str, float]:
-    """Click once on the middle of things and compare the answers with the truth.
+def iter_one_click(
+    sam: Any, examples: Sequence[Example]
+) -> Generator[Progress, None, dict[str, float]]:
+    """Click once on the middle of objects and compare the answers with the truth.
 
-    The middle of each picture is looked at, as much as the input takes.  Of the three candidate
-    masks the one of best predicted quality is the answer.
+    Of each image the middle is used, as much as the input takes.  Of the three candidate masks
+    the one of best predicted quality is the answer.
 
     Parameters
     ----------
@@ -49,11 +52,12 @@ def one_click(sam: Any, examples: Sequence[Example]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``one_click``: mean over groups of the mean IoU over things; ``best_of_three``: the same,
+        ``one_click``: mean over groups of the mean IoU over objects; ``best_of_three``: the same,
         were the best candidate known; then ``one_click GROUP`` for each group.
     """
     taken: dict[str, list[NDArray[np.float64]]] = {}
-    for example in examples:
+    for number, example in enumerate(examples):
+        yield Progress(number, len(examples), "validating, image")
         image, labels = middle(example, sam.image_encoder.img_size)
         scores = score_picture(sam, image, labels)
         if len(scores):
