@@ -57,6 +57,15 @@ def test_before_training_it_says_what_clip_says(shape, features, parts):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_certain_cosines_in_half_precision_have_finite_log_odds(kind):
+    """A probability of 1 - 1e-6 would be 1 in half precision, and its logit infinite."""
+    cosines = torch.tensor([1.0, -1.0], dtype=kind).view(1, 2, 1, 1)
+    found = log_odds(cosines[:, :1], cosines[:, 1:], 100.0)
+    assert found.dtype == torch.float32
+    assert 13 < found.item() < 14
+
+
 @pytest.mark.parametrize("parts", PARTS)
 def test_each_part_can_be_left_out_and_what_remains_learns(shape, features, parts):
     torch.manual_seed(0)

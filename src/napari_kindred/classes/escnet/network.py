@@ -45,7 +45,7 @@ def log_odds(correlation: Tensor, others: Tensor, sharpness: Tensor | float) -> 
     """Return the logits whose sigmoids are CLIP's own probabilities.
 
     The softmax of the cosines over the names and what is no name, as CLIP was trained to compare
-    them, written so that a binary cross-entropy per class can go on from it.
+    them, as logits for a binary cross-entropy per class; float32 whatever the input.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def log_odds(correlation: Tensor, others: Tensor, sharpness: Tensor | float) -> 
     Tensor, (B, C, h, w)
         -13.8..13.8.
     """
-    every = sharpness * torch.cat([correlation, others], 1)
+    # In half precision a probability near 1 would be 1, and its logit infinite.
+    every = sharpness * torch.cat([correlation, others], 1).float()
     return torch.logit(every.softmax(1)[:, : correlation.shape[1]], eps=1e-6)
 
 
