@@ -120,8 +120,7 @@ def score(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     result = average_precision(pairs)
     result["AP75"] = float(at_75[0] / max(at_75[:3].sum(), 1))
     each = [average_precision([pair]) for pair in pairs if pair[0].any()]
-    for key in ("AP50", "mSA"):
-        result[f"mean {key}"] = float(np.mean([one[key] for one in each]))
+    result["mean AP50"] = float(np.mean([one["AP50"] for one in each]))
     assert THRESHOLDS[5] == 0.75
     return {key: round(value, 4) for key, value in result.items()}
 
@@ -212,7 +211,8 @@ def of_views(parts: dict[str, dict]) -> str:
         "| " + " | ".join(["pictures", *(f"AP50 / mSA, {n} views" for n in parts)]) + " |",
         "|---|" + "---|" * len(parts),
     ]
-    for kind in parts["1"]["rows"]:
+    kinds = [k for k in parts["1"]["rows"] if all(k in part["rows"] for part in parts.values())]
+    for kind in kinds:
         rows = (part["rows"][kind] for part in parts.values())
         cells = " | ".join(f"{row['AP50']:.3f} / {row['mSA']:.3f}" for row in rows)
         lines.append(f"| {kind} | {cells} |")
@@ -229,7 +229,7 @@ def markdown(result: dict) -> dict[str, str]:
             "|---|" + "---|" * 9,
         ]
         for kind, row in part["rows"].items():
-            keys = ("AP50", "AP75", "mSA", "PQ", "mean AP50", "mean mSA")
+            keys = ("AP50", "AP75", "mSA", "PQ", "mean AP50", "mSA_per_image")
             scores = " | ".join(f"{row[key]:.3f}" for key in keys)
             lines.append(
                 f"| {kind} | {scores} | {row['images']:.0f} | {row['objects']:.0f} "
