@@ -239,6 +239,11 @@ class MethodWidget(Container):
 
     # -- running ---------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running."""
+        return self.controls.busy
+
     def start(self, *_: Any) -> None:
         """Run the job on the chosen layer."""
         config = self.check()

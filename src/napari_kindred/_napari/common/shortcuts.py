@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
-
-    from ..method_widget import MethodWidget
 
 
 def ids_of(labels: NDArray[Any]) -> set[int]:
@@ -75,9 +73,27 @@ def iter_next_jump(labels: Any, frame: int, step: int = 1) -> Generator[Progress
     return None
 
 
+class Runnable(Protocol):
+    """A widget that the keys work on."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether its job is running."""
+
+    @property
+    def result(self) -> Labels | None:
+        """The layer with its last result."""
+
+    def start(self) -> None:
+        """Run."""
+
+    def stop(self) -> None:
+        """Cancel."""
+
+
 RUN, CANCEL, NEXT, PREVIOUS = "Control-Enter", "Control-.", "Alt-Right", "Alt-Left"
 
-_widgets: WeakKeyDictionary[Any, list[ref[MethodWidget]]] = WeakKeyDictionary()
+_widgets: WeakKeyDictionary[Any, list[ref[Runnable]]] = WeakKeyDictionary()
 """Those that were opened in each viewer, the one used last at the end."""
 
 
@@ -86,7 +102,7 @@ def shortcut_hint(key: str) -> str:
     return f" ({key.replace('Control', 'Ctrl').replace('-', '+')})"
 
 
-def bind_keys(viewer: Any, widget: MethodWidget) -> None:
+def bind_keys(viewer: Any, widget: Runnable) -> None:
     """Let the keys work on a widget, until another one is used.
 
     A key that somebody has bound before stays theirs.
@@ -106,21 +122,21 @@ def bind_keys(viewer: Any, widget: MethodWidget) -> None:
     used(viewer, widget)
 
 
-def used(viewer: Any, widget: MethodWidget) -> None:
+def used(viewer: Any, widget: Runnable) -> None:
     """Let the keys work on this widget from now on."""
     viewer = unwrap_proxy(viewer)
     others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
     _widgets[viewer] = [*others, ref(widget)]
 
 
-def forget(viewer: Any, widget: MethodWidget) -> None:
+def forget(viewer: Any, widget: Runnable) -> None:
     """Let the keys work on the others: this one was closed."""
     viewer = unwrap_proxy(viewer)
     known = _widgets.get(viewer, [])
     known[:] = [kept for kept in known if kept() not in (None, widget)]
 
 
-def _open(viewer: Any) -> list[MethodWidget]:
+def _open(viewer: Any) -> list[Runnable]:
     """Return the widgets that are open, the one used last first."""
     known = (kept() for kept in reversed(_widgets.get(viewer, [])))
     return [widget for widget in known if widget is not None]
@@ -134,7 +150,7 @@ def _run(viewer: Any) -> None:
 
 def _cancel(viewer: Any) -> None:
     """Press Cancel in the widget whose job was begun last."""
-    for widget in [widget for widget in _open(viewer) if widget.controls.busy][:1]:
+    for widget in [widget for widget in _open(viewer) if widget.busy][:1]:
         widget.stop()
 
 
