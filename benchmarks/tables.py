@@ -149,13 +149,27 @@ def sam_weights(name: str) -> str:
 _SHAPE = ("side", "patch", "width", "depth", "heads", "window")
 
 
+COMPARED = {
+    "fluorescence": "fluorescence",
+    "histology": "histology",
+    "brightfield": "brightfield",
+    "phase contrast": "phase contrast",
+    "histo tnbc": "H&E of another laboratory",
+    "livecell sample": "confluent cells",
+    "bacteria omnipose": "bacteria",
+}
+"""Kinds of images in the table next to other packages, and what they are called there."""
+
+
 def comparison() -> str:
     """Return the table of this package next to Cellpose, StarDist and micro-sam."""
     accuracy = measured_before("entities_accuracy")["accuracy"]
     peers = measured_before("peers_entities")
     ways = peers["pictures"]["DSB 2018, held out"]["ways"]
     seconds = {name: f"{way['total']:.1f}" for name, way in ways.items()}
-    scores = ", ".join(f"{kind} {row['AP50']:.2f}" for kind, row in accuracy["rows"].items())
+    scores = ", ".join(
+        f"{words} {accuracy['rows'][kind]['AP50']:.2f}" for kind, words in COMPARED.items()
+    )
     size = resolve("kindred-entities").stat().st_size / 1e6
     rows = [
         ("", "napari-kindred", "Cellpose", "StarDist", "micro-sam"),
