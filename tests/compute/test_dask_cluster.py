@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import sys
 import threading
 import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ import torch
 
 import remote_tasks as tasks
 from napari_kindred.compute.dask_cluster import open_workers
-from napari_kindred.compute.tasks import FrameAt, RunSettings, Tool, work
+from napari_kindred.compute.tasks import Call, FrameAt, RunSettings, forget
 from napari_kindred.core.errors import InputError, KindredError, OptionError
 from napari_kindred.core.events import Notice, finish
 from napari_kindred.images.stack import ImageStack
@@ -26,10 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@pytest.fixture(params=[None, "threads", "cluster"])
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    """An executor of the standard library with two processes."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(params=[None, "threads", "processes", "client"])
 def scheduler(request: pytest.FixtureRequest) -> Any:
     """Each of the ways to work."""
-    return request.getfixturevalue("client") if request.param == "cluster" else request.param
+    fixture = request.param in ("processes", "client")
+    return request.getfixturevalue(request.param) if fixture else request.param
 
 
 @pytest.fixture(params=["threads", "cluster"])
@@ -78,6 +88,25 @@ def test_what_a_unit_says_is_heard_where_the_run_was_started(scheduler: Any) -> 
     assert notices == ["7 was added.", "8 was added."]
 
 
+def test_an_executor_is_left_open_and_reads_what_can_be_read_elsewhere(
+    processes: Executor,
+) -> None:
+    lazy = ImageStack.open(da.ones((2, 8, 8), chunks=(1, 8, 8)), "TYX")
+    with open_workers(processes, "cpu") as workers:
+        assert workers.image(lazy) is lazy
+    with ThreadPoolExecutor(1) as pool, open_workers(pool, "cpu") as workers:
+        assert workers.image(lazy) is None
+    assert results(processes, tasks.add, [(1,)]) == [11]
+
+
+def test_a_process_that_dies_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(KindredError, match="A worker died"),
+    ):
+        results(pool, tasks.die_once, [(3, tmp_path / "died")])
+
+
 def test_provenance_says_who_worked(client: Any) -> None:
     with open_workers(client, "cpu") as workers:
         for job in workers.jobs(tasks.add, 10, tasks.opened, [(n,) for n in range(8)]):
@@ -104,15 +133,31 @@ def test_a_lazy_image_is_computed_by_the_unit_that_reads_it(client: Any) -> None
     assert sums == [64 * number for number in range(4)]
 
 
-def test_every_thread_opens_a_tool_of_its_own_and_keeps_it() -> None:
+def test_every_thread_opens_a_context_of_its_own_and_keeps_it_until_the_run_is_over() -> None:
     opened = []
-    tool = Tool(lambda: opened.append(threading.get_ident()) or object())
-    seen = [tool.get(), tool.get()]
-    thread = threading.Thread(target=lambda: seen.append(tool.get()))
+
+    def opener() -> int:
+        opened.append(threading.get_ident())
+        return len(opened)
+
+    def work(number: int = 0) -> None:
+        call = Call("run", opener, tasks.add, (number,), RunSettings.here("cpu"))
+        done = call.work(lambda: False)
+        assert done is not None
+        seen.append(done.result)
+
+    seen: list[int] = []
+    work()
+    work()
+    thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen[0] is seen[1] is not seen[2]
-    assert len(opened) == len(set(opened)) == 2
+    assert seen == [1, 1, 2]
+    assert len(set(opened)) == 2
+    forget("run")
+    work()
+    assert seen[-1] == 3
+    forget("run")
 
 
 def test_frames_travel_with_their_pixels_only_where_they_have_no_place_of_their_own(
@@ -196,10 +241,8 @@ def test_another_version_is_told_both_numbers(client: Any, monkeypatch: Any) -> 
 
 def test_a_unit_nobody_waits_for_is_left_at_its_next_event() -> None:
     steps = iter([False, True])
-    told = work(
-        Tool(tasks.opened), tasks.add, (1,), RunSettings.here("cpu"), lambda: next(steps), "me"
-    )
-    assert told is None
+    call = Call("run", tasks.opened, tasks.add, (1,), RunSettings.here("cpu"))
+    assert call.work(lambda: next(steps), "me") is None
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def cluster_stack(
         the labels are the same with it and without.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
-    scheduler : None, "threads", str, Path or distributed.Client
+    scheduler : None, "threads", str, Path, Executor or distributed.Client
         Who encodes the frames: this process; up to four of its threads; or the workers of a Dask
         cluster, by the address of its scheduler, its scheduler file, or a client.  Clusters are
         found here, and the labels are the same.

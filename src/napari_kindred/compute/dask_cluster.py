@@ -1,8 +1,4 @@
-"""Who works on the tasks of a run, as ``scheduler=`` says; the workers of a Dask cluster.
-
-Nothing is scheduled here: threads are those of the standard library, workers those of
-``distributed``.
-"""
+"""Workers of a run, as ``scheduler=`` names them; those of a Dask cluster, by its own executor."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import json
 import re
 import socket
 import time
+from concurrent.futures import CancelledError, Executor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..core.errors import KindredError, OptionError, as_sentence, reason_of, says_no_memory
 from ..core.events import Event, Notice
-from .tasks import Done, Opened, Result, RunSettings, Task, Tool, work
-from .workers import ExecutorWorkers, SerialWorkers, Threads, Workers
+from .tasks import Call, Done, Result, forget
+from .workers import ExecutorWorkers, SerialWorkers, Workers, threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from concurrent.futures import Future
 
 PATIENCE = 5.0
-"""Seconds until a scheduler that does not answer, or has no worker, is spoken of."""
+"""Seconds until a scheduler that does not answer, or has no worker, is reported."""
 
 
-class Cluster(ExecutorWorkers):
+class DaskWorkers(ExecutorWorkers):
     """The workers of a Dask cluster.
 
     Parameters
@@ -39,17 +37,10 @@ class Cluster(ExecutorWorkers):
     """
 
     called = "Dask workers"
-    remote = True
 
     def __init__(self, client: Any, device: str, own: bool) -> None:
-        try:
-            super().__init__(device)
-        except OptionError:  # workers may have a device that this process has not
-            super().__init__("auto")
-            self.settings = RunSettings.here(device)
-        self._client, self._own = client, own
-        self._name = f"napari-kindred-{time.time_ns():x}"
-        self._count = 0
+        super().__init__(client.get_executor(pure=False), device)
+        self._client, self._closes = client, own
         self._asked = -PATIENCE
         self._threads = 0
         self._told = False
@@ -59,29 +50,17 @@ class Cluster(ExecutorWorkers):
         self._ask()
         return 2 * max(1, self._threads)
 
-    def keep(self, opener: Callable[[], Opened]) -> Any:
-        """Return the tool as a task of its own, made again where a worker lost it."""
-        return self._client.submit(Tool, opener, key=self._key("tool"), pure=False)
-
-    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
+    def submit(self, call: Call[Result]) -> Future[Done[Result] | None]:
         """Send a task to the scheduler."""
         import dask
 
-        key = self._key(getattr(task, "__name__", "task"))
         # Frames without a file go through the scheduler, which keeps them for another worker
         # should one die; Dask would warn of each.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
-            return self._client.submit(
-                work_for_client, tool, task, arguments, self.settings, key=key, pure=False
-            )
-
-    def drop(self, future: Any) -> None:
-        """Release a task: workers leave what nobody waits for."""
-        with suppress(Exception):  # a scheduler that is gone has forgotten it already
-            future.release()
+            return super().submit(call)
 
     def waiting(self) -> Iterator[Event]:
-        """Tell of the wait, and once of a cluster without workers."""
+        """Report the wait, and once a cluster without workers."""
         yield from super().waiting()
         self._ask()
         if not self._threads and not self._told:
@@ -89,9 +68,9 @@ class Cluster(ExecutorWorkers):
             address = self._client.scheduler.address
             yield Notice(f"The cluster has no worker yet; start one: dask worker {address}")
 
-    def fault(self, error: Exception) -> KindredError:
+    def fault(self, error: BaseException) -> KindredError:
         """Return what to tell of lost workers, a lost scheduler, and other packages."""
-        from distributed import CancelledError, KilledWorker
+        from distributed import KilledWorker
 
         if isinstance(error, KilledWorker):
             return KindredError(
@@ -108,15 +87,16 @@ class Cluster(ExecutorWorkers):
         return super().fault(error)
 
     def close(self) -> None:
-        """Leave the tool, and close the connection if it is the run's own."""
-        self._opener = self._tool = None
-        if self._own:
+        """Cancel what is not finished, and close the connection if it is the run's own."""
+        super().close()
+        if self._closes:
             with suppress(Exception):
                 self._client.close(timeout=1)
 
-    def _key(self, what: str) -> str:
-        self._count += 1
-        return f"{self._name}-{what}-{self._count}"
+    def _leave(self) -> None:
+        if self._run and self._client.status == "running":
+            with suppress(Exception):  # a scheduler that is lost has no workers either
+                self._client.run(forget, self._run)
 
     def _ask(self) -> None:
         """Count the workers' threads, now and then: workers come and go."""
@@ -134,34 +114,16 @@ class Cluster(ExecutorWorkers):
         )
 
 
-def work_for_client(
-    tool: Tool[Any], task: Task[Result], arguments: tuple[Any, ...], settings: RunSettings
-) -> Done[Result] | None:
-    """Work on a task on a Dask worker; see :func:`.tasks.work`."""
-    import dask
-    from distributed import get_worker
-
-    worker = get_worker()
-    key = worker.get_current_task()
-
-    def unwanted() -> bool:
-        known = worker.state.tasks.get(key)
-        return known is None or known.state == "cancelled"
-
-    # A lazy image is computed by this very task, not by others that might wait for its thread.
-    with dask.config.set(scheduler="synchronous"):
-        return work(tool, task, arguments, settings, unwanted, worker.address)
-
-
 @contextmanager
 def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
-    """Open those who work on the tasks of a run; left again in the end.
+    """Open the workers on the tasks of a run; left again in the end.
 
     Parameters
     ----------
-    scheduler : None, str, Path or distributed.Client
+    scheduler : None, str, Path, Executor or distributed.Client
         None is this process, one task after the other; ``"threads"`` up to
-        :data:`MOST_THREADS` threads of it; else a Dask cluster: the address of its scheduler, for
+        :data:`MOST_THREADS` threads of it; an executor of ``concurrent.futures``, or one that
+        behaves like it, which is left open; else a Dask cluster: the address of its scheduler, for
         example ``"tcp://10.0.0.1:8786"``, the path of its scheduler file, or a client, which is
         left open.
     device : str
@@ -172,7 +134,7 @@ def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
     OptionError
         When it is none of these, or ``distributed`` is not installed.
     KindredError
-        When no scheduler answers; and where those who work have too little memory.
+        When no scheduler answers, or the workers have too little memory.
     """
     with closing(_opened(scheduler, device)) as workers:
         try:
@@ -188,7 +150,9 @@ def _opened(scheduler: Any, device: str) -> Workers:
     if scheduler is None:
         return SerialWorkers(device)
     if isinstance(scheduler, str) and scheduler == "threads":
-        return Threads(device)
+        return threads(device)
+    if isinstance(scheduler, Executor):
+        return ExecutorWorkers(scheduler, device)
     try:
         from distributed import Client
     except ImportError as error:
@@ -201,7 +165,7 @@ def _opened(scheduler: Any, device: str) -> Workers:
             raise OptionError(
                 "The Dask client is closed or asynchronous; give an open one, or its address."
             )
-        return Cluster(scheduler, device, own=False)
+        return DaskWorkers(scheduler, device, own=False)
     if not isinstance(scheduler, str | Path):
         raise _no_scheduler(scheduler)
     address = _address(str(scheduler))
@@ -213,13 +177,13 @@ def _opened(scheduler: Any, device: str) -> Workers:
             f"What answers at {address} is no Dask scheduler of this version; check the address, "
             "and that dask is of one version everywhere."
         ) from error
-    return Cluster(client, device, own=True)
+    return DaskWorkers(client, device, own=True)
 
 
 def _no_scheduler(scheduler: Any) -> OptionError:
     return OptionError(
         f"scheduler={scheduler!r} is none; use 'threads', an address such as "
-        "tcp://10.0.0.1:8786, a scheduler file, or a distributed.Client."
+        "tcp://10.0.0.1:8786, a scheduler file, an Executor, or a distributed.Client."
     )
 
 

@@ -1,11 +1,13 @@
-"""A task as it is handed to a thread or sent to a worker, and what comes back of it.
+"""Tasks as they are handed to a thread or another process, and what comes back of them.
 
-A task is a generator function: it takes a tool, which is opened once and used again and again,
-and what is to be worked on; it yields events and returns its result.
+A task is a generator function of a module.  It takes a context, which is opened once per thread and
+run, and what to work on; it yields events and returns its result.
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -18,36 +20,8 @@ from ..core.events import Notice
 if TYPE_CHECKING:
     from ..images.stack import FrameData, ImageStack
 
-Opened = TypeVar("Opened")
 Result = TypeVar("Result")
 Task = Callable[..., Generator[Any, None, Result]]
-
-
-class Tool(Generic[Opened]):
-    """What tasks of one run need again and again; opened where and when it is first used.
-
-    Every thread opens its own, for networks may be changed while they are used, by hooks for
-    example.  Pickled, it is only what opens it.
-
-    Parameters
-    ----------
-    opener : callable
-        Opens it; small when pickled.
-    """
-
-    def __init__(self, opener: Callable[[], Opened]) -> None:
-        self._opener = opener
-        self._opened = threading.local()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Tool, (self._opener,)
-
-    def get(self) -> Opened:
-        """Return it, opened."""
-        if not hasattr(self._opened, "value"):
-            self._opened.value = self._opener()
-        kept: Opened = self._opened.value
-        return kept
 
 
 @dataclass(frozen=True)
@@ -59,7 +33,7 @@ class FrameAt:
     index : tuple of int
         Position on the leading axes.
     raw : FrameData or None
-        The frame itself, where a worker could not read it from the image.
+        The frame itself, if a worker cannot read it from the image.
     """
 
     index: tuple[int, ...]
@@ -76,7 +50,7 @@ class FrameAt:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What must be the same wherever a run's tasks are worked on, for results to be the same.
+    """Settings that must be the same on all workers, for results to be the same.
 
     Attributes
     ----------
@@ -102,13 +76,7 @@ class RunSettings:
         return cls(device, __version__, torch.get_num_threads(), _blas_threads())
 
     def accept(self) -> None:
-        """Let this process work with these settings.
-
-        Raises
-        ------
-        KindredError
-            When it runs another version.
-        """
+        """Apply these settings to this process; KindredError if it runs another version."""
         if self.version != __version__:
             raise KindredError(
                 f"A worker has napari-kindred {__version__}, but the run was started with "
@@ -116,7 +84,7 @@ class RunSettings:
             )
         import torch
 
-        # Not put back: tasks beside this one, in other threads, work with the same settings.
+        # Not undone: tasks in other threads of this process work with the same settings.
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         if _blas_threads() != self.blas:
@@ -127,7 +95,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a task was worked on: address of the worker, its device, its version of PyTorch."""
+    """Where a task was worked on: name of the worker, its device, its version of PyTorch."""
 
     worker: str
     device: str
@@ -136,53 +104,78 @@ class Place:
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """What a worker sends back of a task."""
+    """A finished task as a worker sends it back."""
 
     result: Result
     notices: list[Notice]
     place: Place
 
 
-def work(
-    tool: Tool[Any],
-    task: Task[Result],
-    arguments: tuple[Any, ...],
-    settings: RunSettings,
-    unwanted: Callable[[], bool],
-    worker: str,
-) -> Done[Result] | None:
-    """Work on a task to its end, in a thread or on a worker; None when it is not wanted any more.
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """A task and all that a worker needs for it; small when pickled but for its arguments.
 
-    Parameters
+    Attributes
     ----------
-    tool : Tool
+    run : str
+        Names the run, so that its context is opened once per thread.
+    opener : callable
+        Returns the context.
     task : callable
-        The generator function, called with the opened tool and the arguments.
     arguments : tuple
+        Of the task, after the context.
     settings : RunSettings
-    unwanted : callable
-        Tells between two events whether to leave it.
-    worker : str
-        Who works, for the provenance.
     """
-    import torch
 
-    from .device import describe, select
+    run: str
+    opener: Callable[[], Any]
+    task: Task[Result]
+    arguments: tuple[Any, ...]
+    settings: RunSettings
 
-    settings.accept()
-    place = Place(worker, describe(select(settings.device)), torch.__version__)
-    notices: list[Notice] = []
-    job = task(tool.get(), *arguments)
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            return Done(stop.value, notices, place)
-        if unwanted():
-            job.close()
-            return None
-        if isinstance(event, Notice):
-            notices.append(event)
+    def work(self, unwanted: Callable[[], bool], worker: str = "") -> Done[Result] | None:
+        """Work on the task to its end; None if ``unwanted`` says so between two events."""
+        import torch
+
+        from .device import describe, select
+
+        self.settings.accept()
+        worker = worker or f"{platform.node()} {os.getpid()} {threading.current_thread().name}"
+        place = Place(worker, describe(select(self.settings.device)), torch.__version__)
+        notices: list[Notice] = []
+        job = self.task(_context(self.run, self.opener), *self.arguments)
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return Done(stop.value, notices, place)
+            if unwanted():
+                job.close()
+                return None
+            if isinstance(event, Notice):
+                notices.append(event)
+
+
+_contexts: dict[tuple[str, int], Any] = {}
+"""Contexts by run and thread; each thread has its own, for networks may be changed while they are
+used, by hooks for example."""
+
+
+def _context(run: str, opener: Callable[[], Any]) -> Any:
+    thread = threading.get_ident()
+    if (run, thread) not in _contexts:
+        for key in list(_contexts):  # those of runs that this thread worked on before
+            if key[1] == thread:
+                _contexts.pop(key, None)
+        _contexts[run, thread] = opener()
+    return _contexts[run, thread]
+
+
+def forget(run: str) -> None:
+    """Release the contexts of a run in this process."""
+    for key in list(_contexts):
+        if key[0] == run:
+            _contexts.pop(key, None)
 
 
 def _blas_threads() -> int:

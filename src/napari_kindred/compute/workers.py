@@ -1,22 +1,23 @@
-"""Who works on the tasks of a run: this process itself, or its threads; see :mod:`.dask_cluster`.
+"""Workers on the tasks of a run: this process, or any executor; see :mod:`.dask_cluster` for Dask.
 
-Results come in order, whoever was first, and no more than a few tasks are under way at a time, so
-that memory does not grow with the number of frames.
+Results come in order, and no more than a few tasks are under way at a time, so that memory does not
+grow with the number of frames.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import KindredError, reason_of
+from ..core.errors import KindredError, OptionError, reason_of
 from ..core.events import Event, Notice, Progress
-from .tasks import Done, FrameAt, Opened, Place, Result, RunSettings, Task, Tool, work
+from .tasks import Call, Done, FrameAt, Place, Result, RunSettings, Task, forget
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ BETWEEN_LOOKS = 0.05
 
 
 class Workers(ABC):
-    """Who works on the tasks of a run; made by :func:`open_workers`.
+    """Workers on the tasks of a run; made by :func:`.dask_cluster.open_workers`.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Workers(ABC):
     Attributes
     ----------
     elsewhere : bool
-        Whether tasks are worked on beside this thread.
+        Whether tasks are worked on outside this thread.
     remote : bool
         Whether that is in other processes.
     device : torch.device
@@ -62,23 +63,23 @@ class Workers(ABC):
     def jobs(
         self,
         task: Task[Result],
-        tool: Any,
+        context: Any,
         opener: Callable[[], Any],
         calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
         """Yield a job for each call, in their order.
 
         A job yields events and returns the task's result.  Each is run to its end before the next
-        one is asked for.  Calls are taken a few ahead of the job at hand, never all at once.
+        one is asked for.  Calls are taken a few ahead of the current job, never all at once.
 
         Parameters
         ----------
         task : callable
-            A generator function of a module, called with the tool and the call's arguments.
-        tool : object
+            A generator function of a module, called with the context and the call's arguments.
+        context : object
             Opened in this process.
         opener : callable
-            Opens the like elsewhere; small when pickled.
+            Opens the same elsewhere, from the specs of its weights; small when pickled.
         calls : iterable of tuple
         """
 
@@ -87,15 +88,15 @@ class Workers(ABC):
         """Return one line on where tasks were worked on, for the provenance."""
 
     def frame(self, frames: ImageStack, index: tuple[int, ...]) -> FrameAt:
-        """Return a frame as a call holds it: with its pixels, where workers cannot read them."""
+        """Return a frame as a call holds it: with its pixels, if workers cannot read them."""
         return FrameAt(index, frames.read(index) if self.sends(frames) else None)
 
     def image(self, frames: ImageStack) -> ImageStack | None:
-        """Return an image as a tool holds it: None, where its frames come with the calls."""
+        """Return an image as a context holds it: None, if its frames come with the calls."""
         return None if self.sends(frames) else frames
 
     def sends(self, frames: ImageStack) -> bool:  # noqa: ARG002
-        """Tell whether an image's pixels go along with the calls."""
+        """Whether an image's pixels go along with the calls."""
         return False
 
     def close(self) -> None:  # noqa: B027
@@ -108,13 +109,13 @@ class SerialWorkers(Workers):
     def jobs(
         self,
         task: Task[Result],
-        tool: Any,
+        context: Any,
         opener: Callable[[], Any],  # noqa: ARG002
         calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
         """Yield the tasks themselves; see :meth:`Workers.jobs`."""
         for arguments in calls:
-            yield task(tool, *arguments)
+            yield task(context, *arguments)
 
     def describe(self) -> str:
         """Return the device."""
@@ -124,48 +125,58 @@ class SerialWorkers(Workers):
 
 
 class ExecutorWorkers(Workers):
-    """Those who work ahead while results are taken one by one.
+    """An executor that works ahead while results are taken one by one.
 
-    Attributes
+    Parameters
     ----------
-    called : str
-        What they are.
-    settings : RunSettings
-        On which they work.
+    executor : Executor
+    device : str
+    own : bool
+        Whether the executor is shut down in the end.
     """
 
-    called: str
+    called = "workers"
     elsewhere = True
 
-    def __init__(self, device: str) -> None:
-        super().__init__(device)
+    def __init__(self, executor: Executor, device: str, own: bool = False) -> None:
+        self.remote = not isinstance(executor, ThreadPoolExecutor)
+        try:
+            super().__init__(device)
+        except OptionError:  # workers may have a device that this process has not
+            if not self.remote:
+                raise
+            super().__init__("auto")
         self.settings = RunSettings.here(device)
+        if not self.remote:
+            self.called = "threads"
+        self._executor, self._own = executor, own
+        self._over = threading.Event()
+        self._pending: set[Future[Any]] = set()
         self._places: dict[Place, None] = {}
         self._opener: Any = None
-        self._tool: Any = None
+        self._run = ""
 
     def sends(self, frames: ImageStack) -> bool:
         """Send what workers cannot read; threads read nothing, for not every source allows it."""
         return not (self.remote and frames.portable)
 
-    @abstractmethod
     def room(self) -> int:
-        """Return how many tasks may be under way at a time."""
+        """Return how many tasks may be under way: one more than there are workers."""
+        return 1 + (getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
 
-    @abstractmethod
-    def keep(self, opener: Callable[[], Opened]) -> Any:
-        """Return a tool as :meth:`submit` takes it."""
+    def submit(self, call: Call[Result]) -> Future[Done[Result] | None]:
+        """Hand out a task."""
+        if self.remote:
+            return self._executor.submit(work_elsewhere, call)
+        return self._executor.submit(call.work, self._over.is_set)
 
-    @abstractmethod
-    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
-        """Return a future of what :func:`.tasks.work` returns."""
-
-    @abstractmethod
-    def drop(self, future: Any) -> None:
-        """Let a task go, finished or not."""
-
-    def fault(self, error: Exception) -> KindredError:
+    def fault(self, error: BaseException) -> KindredError:
         """Return what to tell of an error that no task raised on purpose."""
+        if isinstance(error, BrokenExecutor):
+            return KindredError(
+                "A worker died; use fewer of them, so that each has more memory, or run without a "
+                "scheduler."
+            )
         return KindredError(
             f"A task failed ({type(error).__name__}: {reason_of(error)}); run without a "
             "scheduler to see whether it is the workers' fault."
@@ -178,24 +189,26 @@ class ExecutorWorkers(Workers):
     def jobs(
         self,
         task: Task[Result],
-        tool: Any,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
         opener: Callable[[], Any],
         calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
-        """Hand out tasks ahead of the job at hand; see :meth:`Workers.jobs`."""
+        """Hand out tasks ahead of the current job; see :meth:`Workers.jobs`."""
         if self._opener is not opener:
-            self._opener, self._tool = opener, self.keep(opener)
-        kept, handed, source = self._tool, deque[Any](), iter(calls)
+            self._leave()
+            self._opener, self._run = opener, f"napari-kindred-{os.getpid()}-{time.time_ns():x}"
+        handed, source = deque[Any](), iter(calls)
         try:
             while True:
                 while len(handed) < self.room() and (arguments := next(source, None)) is not None:
-                    handed.append(self._submitted(kept, task, arguments))
+                    call = Call(self._run, opener, task, arguments, self.settings)
+                    handed.append(self._submitted(call))
                 if not handed:
                     return
                 yield self._job(handed.popleft())
         finally:
             for future in handed:
-                self.drop(future)
+                self._drop(future)
 
     def describe(self) -> str:
         """Return how many worked, and on which devices."""
@@ -207,25 +220,45 @@ class ExecutorWorkers(Workers):
         count = len({place.worker for place in self._places})
         return f"{', '.join(devices)}, {count} {self.called[: -1 if count == 1 else None]}"
 
-    def _submitted(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
+    def close(self) -> None:
+        """Stop threads at the next event of their task; leave the executor if it is another's."""
+        self._over.set()
+        for future in list(self._pending):  # of jobs that nobody began to wait for
+            self._drop(future)
+        self._leave()
+        if self._own:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self) -> None:
+        """Release the contexts of the run."""
+        forget(self._run)
+
+    def _submitted(self, call: Call[Any]) -> Future[Any]:
         try:
-            return self.submit(tool, task, arguments)
+            future = self.submit(call)
         except Exception as error:
             raise self.fault(error) from error
+        self._pending.add(future)
+        return future
 
-    def _job(self, future: Any) -> Job[Any]:
+    def _drop(self, future: Future[Any]) -> None:
+        """Cancel a task unless it is finished."""
+        self._pending.discard(future)
+        future.cancel()
+
+    def _job(self, future: Future[Any]) -> Job[Any]:
         try:
             while not future.done():
                 yield from self.waiting()
                 time.sleep(BETWEEN_LOOKS)
             done: Done[Any] = self._result(future)
         finally:
-            self.drop(future)
+            self._drop(future)
         yield from self._greet(done.place)
         yield from done.notices
         return done.result
 
-    def _result(self, future: Any) -> Any:
+    def _result(self, future: Future[Any]) -> Any:
         from .device import is_out_of_memory
 
         try:
@@ -238,7 +271,7 @@ class ExecutorWorkers(Workers):
             raise self.fault(error) from error
 
     def _greet(self, place: Place) -> Iterator[Event]:
-        """Take down where a task was worked on, and say so where it may matter."""
+        """Record where a task was worked on, and say so if that may matter."""
         import torch
 
         if place not in self._places and place.torch != torch.__version__:
@@ -249,40 +282,35 @@ class ExecutorWorkers(Workers):
         self._places[place] = None
 
 
-class Threads(ExecutorWorkers):
-    """Threads of this process."""
+def threads(device: str) -> ExecutorWorkers:
+    """Return up to :data:`MOST_THREADS` threads of this process."""
+    from dask.system import CPU_COUNT
 
-    called = "threads"
+    pool = ThreadPoolExecutor(min(MOST_THREADS, CPU_COUNT), "napari-kindred")
+    return ExecutorWorkers(pool, device, own=True)
 
-    def __init__(self, device: str) -> None:
-        from dask.system import CPU_COUNT
 
-        super().__init__(device)
-        self._count = min(MOST_THREADS, CPU_COUNT)
-        self._pool = ThreadPoolExecutor(self._count, "napari-kindred")
-        self._over = threading.Event()
+def work_elsewhere(call: Call[Result]) -> Done[Result] | None:
+    """Work on a task in another process; on a Dask worker it is left once nobody waits for it."""
+    import dask
 
-    def room(self) -> int:
-        """Return one more than there are threads."""
-        return self._count + 1
+    # A lazy image is computed by this very task, not by others that might wait for its thread.
+    with dask.config.set(scheduler="synchronous"):
+        return call.work(*_dask_task())
 
-    def keep(self, opener: Callable[[], Opened]) -> Tool[Opened]:
-        """Return the tool, of which every thread opens its own."""
-        return Tool(opener)
 
-    def submit(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
-        """Give a task to a thread."""
-        return self._pool.submit(self._work, tool, task, arguments)
+def _dask_task() -> tuple[Callable[[], bool], str]:
+    """Return what tells whether this task is unwanted, and the worker's name, if Dask runs it."""
+    try:
+        from distributed import get_worker
 
-    def _work(self, tool: Any, task: Task[Result], arguments: tuple[Any, ...]) -> Any:
-        name = threading.current_thread().name
-        return work(tool, task, arguments, self.settings, self._over.is_set, name)
+        worker = get_worker()
+    except (ImportError, ValueError):
+        return (lambda: False), ""
+    key = worker.get_current_task()
 
-    def drop(self, future: Future[Any]) -> None:
-        """Leave out a task that is not begun."""
-        future.cancel()
+    def unwanted() -> bool:
+        known = worker.state.tasks.get(key)
+        return known is None or known.state == "cancelled"
 
-    def close(self) -> None:
-        """Let threads stop at the next event of their task."""
-        self._over.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    return unwanted, str(worker.address)

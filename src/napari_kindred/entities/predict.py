@@ -200,7 +200,7 @@ def segment_entities(
         From :func:`~napari_kindred.entities.checkpoint.load_network`.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
-    scheduler : None, "threads", str, Path or distributed.Client
+    scheduler : None, "threads", str, Path, Executor or distributed.Client
         Who segments the frames, or the blocks of large ones: this process; up to four of its
         threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
         file, or a client.  The labels are the same.
