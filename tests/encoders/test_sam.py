@@ -20,6 +20,7 @@ from segment_anything.modeling import (
 )
 from torch.nn import functional as F
 
+from napari_kindred.core.background import reporting
 from napari_kindred.core.errors import InputError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
@@ -256,7 +257,8 @@ def test_a_named_sam_is_downloaded_checked_and_opened(sam, file, tmp_path, monke
     monkeypatch.setitem(WEIGHTS, "sam_vit_b", entry)
     assert not describe_encoder("sam_vit_b").here
     told = []
-    encoder = open_encoder("sam_vit_b", device="cpu", progress=lambda *done: told.append(done))
+    with reporting(lambda *done: told.append(done)):
+        encoder = open_encoder("sam_vit_b", device="cpu")
     assert told[-1] == (file.stat().st_size, file.stat().st_size)
     assert (encoder.licence, encoder.sha256) == ("Apache-2.0", entry.sha256)
     assert describe_encoder("sam_vit_b").here

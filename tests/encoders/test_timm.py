@@ -12,6 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from napari_kindred.core.background import reporting
 from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
@@ -152,7 +153,8 @@ def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
     monkeypatch.setattr(download, "urlopen", lambda *_, **__: nullcontext())
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
     told = []
-    open_encoder(f"timm:{TRANSFORMERS[0]}", device="cpu", progress=lambda *done: told.append(done))
+    with reporting(lambda *done: told.append(done)):
+        open_encoder(f"timm:{TRANSFORMERS[0]}", device="cpu")
     size = elsewhere.stat().st_size
     assert told == [(size // 2, size), (size, size)]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from napari_kindred.core.background import reporting
 from napari_kindred.core.errors import WeightsError
 from napari_kindred.core.settings import cache_dir
 from napari_kindred.models import download
@@ -99,7 +100,8 @@ def test_named_weights_are_checked_against_their_hash(
 
 def test_a_download_tells_its_progress_and_happens_once(remote: Weights, file: Path) -> None:
     told = []
-    resolve("far", progress=lambda done, total: told.append((done, total)))
+    with reporting(lambda done, total: told.append((done, total))):
+        resolve("far")
     assert told[-1] == (remote.size, remote.size)
     file.unlink()
     assert file_sha256(resolve("far")) == remote.sha256

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     Halves = NDArray[np.float16]
 
 
+SAMPLED = 6
+"""Frames in a first pass at most."""
+
 LARGEST = 1e4
 """Of a token's values; they are kept in half precision, which ends at 65,504."""
 
 
-def sample_places(count: int, most: int = 6) -> list[int]:
+def sample_places(count: int) -> list[int]:
     """Return the frames, evenly spread over a movie of ``count``, that a first pass samples."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(most, count)).round()})
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(SAMPLED, count)).round()})
 
 
 def fit_on_sample(frames: Sequence[Floats] | SpillFile, n_components: int) -> tuple[Basis, Halves]:

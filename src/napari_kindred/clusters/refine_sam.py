@@ -91,8 +91,8 @@ def refine_decoder(
     return refined.numpy()
 
 
-def spread_tokens(mask: NDArray[np.bool_], count: int = POINTS) -> NDArray[np.intp]:
-    """Choose tokens of a label that stand for all of them, the same ones every time.
+def spread_tokens(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Choose up to :data:`POINTS` tokens of a label that stand for all, the same ones every time.
 
     Tokens on the outline of a connected part are left out where the part has others: half of what
     they saw may be something else.  Of the rest, the one deepest inside is taken first, then
@@ -102,23 +102,21 @@ def spread_tokens(mask: NDArray[np.bool_], count: int = POINTS) -> NDArray[np.in
     ----------
     mask : ndarray of bool, shape (h, w)
         The label's tokens, at least one.
-    count : int
-        Most tokens to choose.
 
     Returns
     -------
     ndarray of int, shape (n, 2)
-        Their (row, column); n is ``count`` or less.
+        Their (row, column).
     """
     depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "taxicab")[1:-1, 1:-1]
     parts, number = ndimage.label(mask)
     deepest = np.concatenate([[0], ndimage.maximum(depth, parts, np.arange(1, number + 1))])
     candidates = np.argwhere(mask & (depth >= np.minimum(deepest[parts], 2)))
-    if len(candidates) <= count:
+    if len(candidates) <= POINTS:
         return candidates
     chosen = [int(depth[tuple(candidates.T)].argmax())]
     distance = np.full(len(candidates), math.inf)
-    while len(chosen) < count:
+    while len(chosen) < POINTS:
         offset = candidates - candidates[chosen[-1]]
         np.minimum(distance, (offset**2).sum(1), out=distance)
         chosen.append(int(distance.argmax()))

@@ -1,12 +1,13 @@
-"""Long steps that cannot yield, such as opening a network: they run beside the job that needs them.
+"""Long steps that cannot yield, such as opening a network, in a thread next to their job.
 
-The job yields meanwhile, so that it tells how far a download is and can be cancelled at any time.
+The job yields meanwhile, so that it reports the progress of downloads and can be cancelled.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -27,11 +28,21 @@ class Left(BaseException):
 
 
 def listener() -> Report | None:
-    """Return who is told the bytes that a step downloads, done and in total; None outside of one.
+    """Return the function that is told the bytes downloaded, done and in total, if there is one.
 
-    It raises :class:`Left` where nobody waits any more.
+    It raises :class:`Left` if nobody waits any more.
     """
     return _listener.get()
+
+
+@contextmanager
+def reporting(report: Report) -> Iterator[None]:
+    """Let a function be told the bytes that are downloaded meanwhile."""
+    before = _listener.set(report)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
 
 
 def iter_in_background(step: Callable[[], Result], what: str) -> Generator[Progress, None, Result]:
@@ -67,9 +78,9 @@ def iter_in_background(step: Callable[[], Result], what: str) -> Generator[Progr
         bytes_now = (done, total)
 
     def work() -> None:
-        _listener.set(report)
         try:
-            outcome.append((True, step()))
+            with reporting(report):
+                outcome.append((True, step()))
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             outcome.append((False, error))
         finally:

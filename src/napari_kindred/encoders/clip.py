@@ -57,9 +57,7 @@ class OpenedClip:
     sha256: str
 
 
-def open_whole_clip(
-    name: str, progress: Callable[[int, int], None] | None = None, *, patches: bool = False
-) -> OpenedClip:
+def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
     """Open a CLIP of open_clip, pictures and texts.
 
     Parameters
@@ -67,8 +65,6 @@ def open_whole_clip(
     name : str
         ``<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path of a
         checkpoint; ``clip:`` may stand before it.
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
     patches : bool
         Whether the model must have a token for every patch.
 
@@ -83,7 +79,7 @@ def open_whole_clip(
     model, pretrained = _split(name, patches=patches)
     path, entry = _local(model, pretrained)
     if path is None:
-        path = fetch_from_hub(name, *_source(name, entry), progress)
+        path = fetch_from_hub(name, *_source(name, entry))
     network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu"))).eval()
     statistics = {**network.visual.preprocess_cfg, **entry}
     side = network.visual.image_size
@@ -117,11 +113,7 @@ def describe_clip(name: str) -> tuple[str, bool, int, str]:
     return _licence(entry), path is not None, size, ABOUT
 
 
-def open_clip_encoder(
-    name: str,
-    device: str | torch.device,
-    progress: Callable[[int, int], None] | None = None,
-) -> PatchEncoder:
+def open_clip_encoder(name: str, device: str | torch.device) -> PatchEncoder:
     """Open the picture side of a CLIP.
 
     Parameters
@@ -130,8 +122,6 @@ def open_clip_encoder(
         ``clip:<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path
         of a checkpoint.
     device : str or torch.device
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
 
     Raises
     ------
@@ -142,7 +132,7 @@ def open_clip_encoder(
         do not fit.
     """
     chosen = select(device)
-    opened = open_whole_clip(name, progress, patches=True)
+    opened = open_whole_clip(name, patches=True)
     visual = opened.network.visual.to(chosen)
     patch = visual.patch_size[0]
     return PatchEncoder(

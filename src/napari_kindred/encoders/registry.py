@@ -23,8 +23,6 @@ DEFAULT = "kindred"
 SAM_SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
 """Endings of files that may hold a SAM."""
 
-Report = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
@@ -116,7 +114,6 @@ def open_encoder(
     *,
     stride: int = 4,
     device: str | torch.device = "cpu",
-    progress: Report | None = None,
 ) -> Encoder:
     """Open a latent space for use.
 
@@ -129,8 +126,6 @@ def open_encoder(
         Transformers have their own.
     device : str or torch.device
         As :func:`napari_kindred.compute.device.select` takes it.
-    progress : callable, optional
-        Told the bytes done and in total (0 when unknown) while weights are downloaded.
 
     Raises
     ------
@@ -151,16 +146,16 @@ def open_encoder(
     if name.startswith("timm:"):
         from .timm import open_timm
 
-        return open_timm(name, stride, device, progress)
+        return open_timm(name, stride, device)
     if name.startswith("clip:"):
         from .clip import open_clip_encoder
 
-        return open_clip_encoder(name, device, progress)
+        return open_clip_encoder(name, device)
     if name not in SAMS:
         _sam_file(name)
     from .sam import open_sam
 
-    return open_sam(name, device, progress)
+    return open_sam(name, device)
 
 
 def _kindred() -> EncoderInfo:

@@ -21,8 +21,6 @@ from .base import MaskDecoder, Tokens, fitted_shape, projected
 from .sam_shapes import SamShapes, read_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import nn
 
 
@@ -115,9 +113,7 @@ class SamEncoder:
         return Tokens(values, rows[:, None] & columns)
 
 
-def open_sam(
-    name: str, device: str | torch.device, progress: Callable[[int, int], None] | None = None
-) -> SamEncoder:
+def open_sam(name: str, device: str | torch.device) -> SamEncoder:
     """Open a named SAM, or a file with one.
 
     Parameters
@@ -126,8 +122,6 @@ def open_sam(
         ``kindred-sam``, ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``micro_sam_vit_b_lm``, or
         the path of a ``.pth``, ``.pt`` or ``.safetensors`` file with SAM's key names.
     device : str or torch.device
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
 
     Raises
     ------
@@ -137,7 +131,7 @@ def open_sam(
     """
     check_installed()
     chosen = select(device)
-    path = resolve(name, progress, pytorch=True)
+    path = resolve(name, pytorch=True)
     entry = WEIGHTS.get(name)
     tensors = {key.removeprefix("sam."): value for key, value in read_tensors(path).items()}
     shapes = read_shapes(tensors, path.name)

@@ -98,12 +98,7 @@ def describe_timm(name: str) -> tuple[str, bool, int, str]:
     return _licence(config), path is not None, size, f"timm's {name.removeprefix('timm:')}"
 
 
-def open_timm(
-    name: str,
-    stride: int,
-    device: str | torch.device,
-    progress: Callable[[int, int], None] | None = None,
-) -> Encoder:
+def open_timm(name: str, stride: int, device: str | torch.device) -> Encoder:
     """Open a model of timm with its pretrained weights.
 
     Parameters
@@ -113,8 +108,6 @@ def open_timm(
     stride : int
         2, 4 or 8 for convolutional models; transformers have their patch's side.
     device : str or torch.device
-    progress : callable, optional
-        Told the bytes done and in total while weights are downloaded.
 
     Raises
     ------
@@ -128,7 +121,7 @@ def open_timm(
     outline = _outline(name)
     if not _is_transformer(outline):
         check_stride(stride)
-    path = fetch_from_hub(name, config.hf_hub_id, FILES, progress)
+    path = fetch_from_hub(name, config.hf_hub_id, FILES)
     licence, sha256 = _licence(config), file_sha256(path)
     mean, deviation = tuple(config.mean), tuple(config.std)
     network = _load(name, path, _is_transformer(outline))

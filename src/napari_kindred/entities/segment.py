@@ -42,6 +42,9 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
 SURE = 0.6
 """Mean quality of an entity below which it tells nothing of the scale."""
 
+QUICK_TILE = 512
+"""Side of the tiles of a trial scale."""
+
 SMALLEST_TILE = 256
 """Tiles are not halved below this side when memory is not enough."""
 
@@ -259,17 +262,15 @@ def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> decode.
     return decode.InstanceMap(labels, quality, quality, None)
 
 
-def quick_segmenter(
-    network: EntityNetwork, config: EntityConfig, tile: int = 512
-) -> QuickSegmenter:
-    """Return the quick look that :func:`choose_scale` takes with this network."""
+def quick_segmenter(network: EntityNetwork, config: EntityConfig) -> QuickSegmenter:
+    """Return the function by which :func:`choose_scale` segments at a trial scale."""
     sure = replace(config, min_area=1, min_score=SURE)
 
     def segment(
         pixels: NDArray[np.float32], scale: float
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         image = resize(pixels, scale)
-        dense = finish(iter_dense_bounded(network, image, tile))
+        dense = finish(iter_dense_bounded(network, image, QUICK_TILE))
         shape = (image.shape[2], image.shape[3])
         mapping = GridMapping.whole(shape, 1.0, network.config.output_stride)
         instances = instances_of(network, dense, mapping, config)

@@ -85,24 +85,22 @@ def reading(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def download(wanted: Wanted, progress: Report | None = None) -> None:
-    """Download a file, going on where an earlier try stopped.
+def download(wanted: Wanted) -> None:
+    """Download a file, resuming an earlier try, and report bytes to the :func:`.listener`.
 
-    Several processes may do so at once: one downloads, the others wait for it.
+    What the listener raises ends the download, which is resumed another time.  Several processes
+    may download at once: one does, the others wait for it.
 
     Parameters
     ----------
     wanted : Wanted
-    progress : callable, optional
-        Told the bytes done and in total (0 when unknown); what it raises ends the download, which
-        goes on from there another time.  The :func:`.background.listener` when left out.
 
     Raises
     ------
     WeightsError
         When something else comes, or nothing, or there is no place for it.
     """
-    progress = progress or listener()
+    progress = listener()
     name, path, part = wanted.name, wanted.path, wanted.part
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,10 +268,8 @@ def find_on_hub(repository: str, files: tuple[str, ...]) -> Path | None:
     return None
 
 
-def fetch_from_hub(
-    name: str, repository: str, files: tuple[str, ...], progress: Report | None = None
-) -> Path:
-    """Return the first of a repository's files that there is, downloaded where it must be.
+def fetch_from_hub(name: str, repository: str, files: tuple[str, ...]) -> Path:
+    """Return the first of a repository's files that there is, downloaded if need be.
 
     Parameters
     ----------
@@ -283,8 +279,6 @@ def fetch_from_hub(
         ``owner/name`` on the hub.
     files : tuple of str
         Names of the same weights, the preferred one first.
-    progress : callable, optional
-        Told the bytes done and in total; the :func:`.background.listener` when left out.
 
     Raises
     ------
@@ -295,7 +289,7 @@ def fetch_from_hub(
     if found is not None:
         return found
     try:
-        return _from_hub(repository, files, progress or listener())
+        return _from_hub(repository, files, listener())
     except Exception as error:
         raise WeightsError(
             f"The weights of {name!r} could not be downloaded ({reason_of(error)}); try again, or "

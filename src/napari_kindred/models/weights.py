@@ -10,16 +10,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..core.errors import WeightsError
 from ..core.settings import cache_dir
 from .download import Wanted, download, file_sha256, reading
-
-if TYPE_CHECKING:
-    from ..core.background import Report
 
 PYTORCH_SUFFIXES = (".pth", ".pt")
 """Endings of files written by ``torch.save``."""
@@ -103,20 +100,13 @@ WEIGHTS: dict[str, Weights] = {
 """Every set of weights that has a name."""
 
 
-def resolve(
-    name_or_path: str | Path,
-    progress: Report | None = None,
-    *,
-    pytorch: bool = False,
-) -> Path:
+def resolve(name_or_path: str | Path, *, pytorch: bool = False) -> Path:
     """Return the checked file for a name, a path or a ``file:`` URL.
 
     Parameters
     ----------
     name_or_path : str or Path
         A key of :data:`WEIGHTS`, or where a ``.safetensors`` file lies.
-    progress : callable, optional
-        Told the bytes done and in total (0 when unknown) while a file is downloaded.
     pytorch : bool
         Whether a path may also lead to a ``.pth`` or ``.pt`` file, which is not looked into.
 
@@ -127,7 +117,7 @@ def resolve(
     """
     text = str(name_or_path)
     if text in WEIGHTS:
-        return _resolve_known(text, WEIGHTS[text], progress)
+        return _resolve_known(text, WEIGHTS[text])
     path = there(text)
     if path is None:
         kinds = ".safetensors, .pth or .pt" if pytorch else ".safetensors"
@@ -197,11 +187,11 @@ def is_here(name: str) -> bool:
     return path.is_file() and path.stat().st_size == (size or path.stat().st_size)
 
 
-def _resolve_known(name: str, entry: Weights, progress: Report | None) -> Path:
+def _resolve_known(name: str, entry: Weights) -> Path:
     remote = "://" in entry.source
     path = place_of(name)
     if remote and not path.is_file():
-        download(Wanted(name, entry.source, entry.sha256, entry.size, path), progress)
+        download(Wanted(name, entry.source, entry.sha256, entry.size, path))
     if not path.is_file():
         raise WeightsError(
             f"The weights {name!r} are missing from {str(path.parent)!r}; install napari-kindred "

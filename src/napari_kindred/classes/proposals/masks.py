@@ -202,11 +202,10 @@ class Masks:
         theirs = self if other is None else other
         return _over_union(self.overlaps(other), self.areas, theirs.areas)
 
-    def box_ious(self, other: Masks | None = None) -> NDArray[np.float64]:
-        """Return intersection over union of the masks' boxes, (N, M)."""
-        theirs = self.boxes if other is None else other.boxes
-        sizes = [(b[:, 2:] - b[:, :2]).astype(np.int64).prod(1) for b in (self.boxes, theirs)]
-        return _over_union(_common(self.boxes, theirs), sizes[0], sizes[1])
+    def box_ious(self) -> NDArray[np.float64]:
+        """Return intersection over union of the masks' boxes, (N, N)."""
+        sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).astype(np.int64).prod(1)
+        return _over_union(_common(self.boxes, self.boxes), sizes, sizes)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all of it as a few arrays, eight pixels to a byte; see :meth:`from_arrays`."""
