@@ -36,7 +36,6 @@ ORDER = [
 
 # Imports that are still to be cut: upward, or part of a circle.
 KNOWN = {
-    "classes.vocabulary.files -> classes.vocabulary.vocabulary",
     "results.storage -> results.segmentation",
     "results.tables -> results.segmentation",
 }

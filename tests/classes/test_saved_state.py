@@ -25,8 +25,9 @@ from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, ProposerSpec
 from napari_kindred.classes.result import ClassSegmentation, load_classes
 from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
+from napari_kindred.classes.vocabulary.entry import Entry
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
-from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
+from napari_kindred.classes.vocabulary.vocabulary import Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import finish
 

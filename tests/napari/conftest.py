@@ -180,8 +180,9 @@ def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
     from napari_kindred.classes.config import TeachConfig
     from napari_kindred.classes.proposals.base import ProposerSpec
+    from napari_kindred.classes.vocabulary.entry import Entry
     from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
-    from napari_kindred.classes.vocabulary.vocabulary import Entry, iter_fit
+    from napari_kindred.classes.vocabulary.vocabulary import iter_fit
     from napari_kindred.core.events import finish
 
     kinds = np.repeat(np.array([NOTHING, 0, 1, 2], np.int16), 30)

@@ -206,9 +206,7 @@ def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any
     facts = {"proposer": classifier.spec.as_dict()}
     facts |= {"nms_box": classifier.nms_box, "nms_mask": classifier.nms_mask}
     if isinstance(classifier, VocabularyClassifier):
-        from .vocabulary.files import to_bytes
-
-        content = np.frombuffer(to_bytes(classifier.vocabulary), np.uint8)
+        content = np.frombuffer(classifier.vocabulary.to_bytes(), np.uint8)
         return {"kind": "vocabulary", **facts}, {"vocabulary": content}
     if isinstance(classifier, ClipMaskClassifier):
         known = classifier.word_vectors(names)

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from napari_kindred.classes.config import TeachConfig
 from napari_kindred.classes.proposals.base import ProposerSpec
+from napari_kindred.classes.vocabulary.entry import Entry
 from napari_kindred.classes.vocabulary.mil import NOTHING, UNKNOWN, Bag
-from napari_kindred.classes.vocabulary.vocabulary import Entry, Vocabulary, iter_fit
+from napari_kindred.classes.vocabulary.vocabulary import Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.models.weights import read_header

@@ -21,8 +21,8 @@ from ...results.atomic import check_folder, plain, refuse_existing, replacing
 from ..config import TeachConfig
 from ..names import check_names
 from ..proposals.base import ProposerSpec
+from .entry import Entry
 from .mil import UNKNOWN, Bag, Head
-from .vocabulary import Entry, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+
+Parts = tuple[
+    tuple[Entry, ...], Head, ProposerSpec, tuple[Bag, ...], TeachConfig, dict[str, Any], str
+]
+"""Entries, head, spec of the proposals, bags, config, quality and origin of a vocabulary."""
 
 KIND = "napari-kindred vocabulary 1"
 """The one key of a file's metadata; with several their order would be chance, and so the hash."""
@@ -45,14 +50,21 @@ WIDEST = 8192
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def to_bytes(vocabulary: Vocabulary) -> bytes:
-    """Return a vocabulary as its file holds it, the same for the same content."""
-    head, bags = vocabulary.head, vocabulary.bags
+def to_bytes(
+    entries: tuple[Entry, ...],
+    head: Head,
+    spec: ProposerSpec,
+    bags: tuple[Bag, ...],
+    config: TeachConfig,
+    quality: dict[str, Any],
+    origin: str,
+) -> bytes:
+    """Return the parts of a vocabulary as its file holds them, the same for the same content."""
     tensors: dict[str, NDArray[Any]] = {
         f"head.{name}": value.numpy().astype(np.float16)
         for name, value in head.state_dict().items()
     }
-    classes = len(vocabulary.entries)
+    classes = len(entries)
     tensors |= {
         "embeddings": np.concatenate([bag.embeddings for bag in bags]).astype(np.float16),
         "instances": np.concatenate([bag.instances for bag in bags]).astype(np.int16),
@@ -64,12 +76,12 @@ def to_bytes(vocabulary: Vocabulary) -> bytes:
         "known": np.array([bag.known for bag in bags], np.uint8),
     }
     facts = {
-        "entries": [dataclasses.asdict(entry) for entry in vocabulary.entries],
-        "recipe": vocabulary.spec.as_dict(),
+        "entries": [dataclasses.asdict(entry) for entry in entries],
+        "recipe": spec.as_dict(),
         "nothing": head.nothing,
-        "config": dataclasses.asdict(vocabulary.config),
-        "quality": vocabulary.quality,
-        "origin": vocabulary.origin,
+        "config": dataclasses.asdict(config),
+        "quality": quality,
+        "origin": origin,
         "sources": [bag.source for bag in bags],
     }
     text = json.dumps(plain(facts), ensure_ascii=False, sort_keys=True)
@@ -91,16 +103,16 @@ def check_place(path: Path, overwrite: bool = False) -> None:
     refuse_existing(path, overwrite)
 
 
-def save(vocabulary: Vocabulary, path: Path, overwrite: bool = False) -> Path:
-    """Write a vocabulary; see :meth:`.Vocabulary.save`."""
+def save(content: bytes, path: Path, overwrite: bool = False) -> Path:
+    """Write what :func:`to_bytes` returned; see :meth:`.Vocabulary.save`."""
     check_place(path, overwrite)
     with replacing(path) as part:
-        part.write_bytes(to_bytes(vocabulary))
+        part.write_bytes(content)
     return path
 
 
-def load(name_or_path: str | Path) -> Vocabulary:
-    """Read a vocabulary; see :meth:`.Vocabulary.load`."""
+def load(name_or_path: str | Path) -> tuple[Parts, str]:
+    """Read the parts of a vocabulary, and the file's hash; see :meth:`.Vocabulary.load`."""
     text = str(name_or_path)
     shipped = Path(__file__).parents[2] / "models" / "weights_data"
     path = there(shipped / SHIPPED[text] if text in SHIPPED else text)
@@ -123,7 +135,7 @@ def load(name_or_path: str | Path) -> Vocabulary:
         )
     try:
         content = path.read_bytes()
-        vocabulary = _build(load_tensors(content), json.loads(about[KIND]))
+        parts = _build(load_tensors(content), json.loads(about[KIND]))
     except (
         SafetensorError, KindredError, LookupError, TypeError, ValueError, AttributeError,
         RuntimeError, RecursionError,
@@ -132,13 +144,11 @@ def load(name_or_path: str | Path) -> Vocabulary:
             f"The vocabulary {path.name!r} is damaged or of another version; get it again, or "
             "teach it again."
         ) from error
-    # Written again by a version that has more options, it would be another file.
-    vars(vocabulary)["sha256"] = hashlib.sha256(content).hexdigest()
-    return vocabulary
+    return parts, hashlib.sha256(content).hexdigest()
 
 
-def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Vocabulary:
-    """Build a vocabulary from a file's content; what does not fit raises an error of any kind."""
+def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Parts:
+    """Build a vocabulary's parts from a file; what does not fit raises an error of any kind."""
     entries = tuple(_entry(item) for item in facts["entries"])
     check_names([entry.name for entry in entries])
     bags = _bags(tensors, [str(source) for source in facts["sources"]], len(entries))
@@ -156,7 +166,7 @@ def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Vocabulary:
     quality = facts["quality"]
     if not isinstance(quality, dict):
         raise TypeError("quality")
-    return Vocabulary(
+    return (
         entries,
         head.eval(),
         ProposerSpec.from_dict(facts["recipe"]),

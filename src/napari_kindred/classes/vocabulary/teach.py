@@ -19,10 +19,11 @@ from ..config import TeachConfig
 from ..names import key
 from ..proposals.base import Kind, Proposals, iter_propose
 from ..proposals.open import open_proposer
+from .entry import Entry
 from .examples import Example, as_examples, check_marks, class_names, is_background
 from .marks import Placed, place
 from .mil import Bag
-from .vocabulary import Entry, Vocabulary, iter_fit
+from .vocabulary import Vocabulary, iter_fit
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -20,6 +20,7 @@ from ...core.errors import OptionError
 from ...core.events import Progress, finish
 from ..config import TeachConfig
 from ..names import check_names, key, tidy
+from . import files
 from .quality import iter_quality
 from .train_head import iter_train_head
 
@@ -29,35 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..proposals.base import ProposerSpec
+    from .entry import Entry
     from .mil import Bag, Head
 
 SHOWN = 24
 """Names that an error message lists at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One class.
-
-    Attributes
-    ----------
-    name : str
-    synonyms : tuple of str
-        Other words for it.  Several classes may share one, which then means all of them.
-    colour : str
-        ``#rrggbb``.
-    threshold : float
-        How sure the class must be of a mask, 0..1.
-    """
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    colour: str = "#ff7f0e"
-    threshold: float = 0.7
-
-    def answers_to(self, name: str) -> bool:
-        """Tell whether a name is this class's own or one of its synonyms; case does not count."""
-        return key(name) in {key(word) for word in (self.name, *self.synonyms)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +74,7 @@ class Vocabulary:
     @cached_property
     def sha256(self) -> str:
         """Hash of the file that it was read from, or of the one it would be, hexadecimal digits."""
-        from .files import to_bytes
-
-        return hashlib.sha256(to_bytes(self)).hexdigest()
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     # -- use --------------------------------------------------------------------------------
 
@@ -299,9 +274,13 @@ class Vocabulary:
         OutputError
             When it cannot be written, is not named so, or is there already.
         """
-        from .files import save
+        return files.save(self.to_bytes(), Path(path), overwrite)
 
-        return save(self, Path(path), overwrite)
+    def to_bytes(self) -> bytes:
+        """Return the content of its file, the same for the same vocabulary."""
+        return files.to_bytes(
+            self.entries, self.head, self.spec, self.bags, self.config, self.quality, self.origin
+        )
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Vocabulary:
@@ -312,9 +291,11 @@ class Vocabulary:
         WeightsError
             When there is none of that name, or the file is damaged or something else.
         """
-        from .files import load
-
-        return load(name_or_path)
+        parts, sha256 = files.load(name_or_path)
+        vocabulary = cls(*parts)
+        # Written again by a version that has more options, it would be another file.
+        vars(vocabulary)["sha256"] = sha256
+        return vocabulary
 
     def _listing(self) -> str:
         names = [

@@ -1,0 +1,32 @@
+"""One class of a vocabulary: its name, synonyms, colour and threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..names import key
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One class.
+
+    Attributes
+    ----------
+    name : str
+    synonyms : tuple of str
+        Other words for it.  Several classes may share one, which then means all of them.
+    colour : str
+        ``#rrggbb``.
+    threshold : float
+        How sure the class must be of a mask, 0..1.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    colour: str = "#ff7f0e"
+    threshold: float = 0.7
+
+    def answers_to(self, name: str) -> bool:
+        """Tell whether a name is this class's own or one of its synonyms; case does not count."""
+        return key(name) in {key(word) for word in (self.name, *self.synonyms)}
