@@ -22,7 +22,7 @@ from ..common.worker import Job
 from .charts import Chart, chart_of, frames_of, iter_chart
 from .compare_layers import show_frame
 from .layer_storage import result_of, save_layer
-from .painting import watch
+from .painting import settle, watch
 from .plot_widget import PlotWidget
 from .replay import text_of
 
@@ -97,7 +97,7 @@ class ExportPanel:
         self._timer.setSingleShot(True)
         self._timer.setInterval(REST)
         self._timer.timeout.connect(self.draw)
-        watch(viewer.layers)
+        watch(viewer)
         layers = viewer.layers
         self._heard = [
             (layers.selection.events.active, self._take),
@@ -185,6 +185,7 @@ class ExportPanel:
             Added where the name has none of ours.
         """
         layer = self.layer
+        settle(layer)
         asked = path.is_file()
         if not path.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
             path, asked = path.with_name(f"{path.name}{suffix}"), False

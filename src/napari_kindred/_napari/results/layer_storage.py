@@ -22,6 +22,7 @@ from ..classes import layer as class_layers
 from ..clusters import layer as clusters
 from ..common.layers import KEY, axis_letters, in_shape
 from ..common.multiscale_labels import SIDE
+from .painting import up_to_date
 from .replay import Command
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
     Segmentation
         That of clusters or classes where the layer shows them as they were computed.
     """
+    about = up_to_date(data, about)
     labels = data[0] if about.get("multiscale") else data
     metadata = about.get("metadata") or {}
     entry = dict(metadata.get(KEY) or provenance(method="labels", config={}))

@@ -1,400 +1,335 @@
-"""Painting on a result: its table follows every stroke, undo included. Free of Qt.
+"""Painting on a result: its table follows, undo and redo included, a moment after the last stroke.
 
-A stroke is known by the pixels that it changed. Areas, centres and intensities are sums over
-pixels, so what it changes of them is the sum over those pixels, however large the frame is.
+The frames shown during a stroke are measured again, in bands of rows; a band whose checksum is as
+before is not. If none of them changed, a script has painted elsewhere, and all are measured.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+import math
+from itertools import product
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
+from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
 from ...core.errors import KindredError
 from ...images.stack import ImageStack
-from ..clusters import layer as clusters
-from ..common.layers import KEY, axis_letters, layer_features, read_layer
+from ..common.later import Later
+from ..common.layers import KEY, axis_letters, read_layer
 from ..common.proxies import unwrap_proxy
+from .painted_table import changed, painted_table, sums_before, sums_of, total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    import pandas as pd
+    from napari.components import ViewerModel
     from napari.layers import Labels
 
+REST = 200
+"""Milliseconds without a stroke after which frames are measured."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
-    """Pixels that a stroke changed.
+BAND = 1 << 20
+"""Pixels that are measured at once."""
 
-    Attributes
-    ----------
-    place : tuple of ndarray of int, shape (n,)
-        One per axis of the layer.
-    old, new : ndarray of int, shape (n,)
-        Their labels before and after it.
-    """
-
-    place: tuple[np.ndarray, ...]
-    old: np.ndarray
-    new: np.ndarray
+BUSY = 0.03
+"""Seconds for which measuring may hold the window."""
 
 
-def changed_pixels(item: Iterable[Any]) -> Iterator[Pixels]:
-    """Yield what the parts of a stroke changed, from what napari remembers to undo it."""
-    for atom in item:
-        if hasattr(atom, "slice_key"):
-            starts = [part.start for part in atom.slice_key]
-            mask = np.ones(atom.old_values.shape, bool) if atom.mask is None else atom.mask
-            arrays = tuple(
-                axis + start for axis, start in zip(np.nonzero(mask), starts, strict=True)
-            )
-            old, new = np.ravel(atom.old_values), atom.new_value
-        else:
-            place, old, new = atom
-            arrays = tuple(np.ravel(axis) for axis in np.broadcast_arrays(*place))
-            old = np.ravel(old)
-        yield Pixels(arrays, old, np.broadcast_to(np.ravel(new), old.shape))
-
-
-def watch(layers: Any) -> None:
-    """Let tables follow what is painted on the results in a layer list, and on those to come.
+def watch(viewer: Any) -> None:
+    """Keep the tables of a viewer's results up to date while the user paints on them.
 
     Parameters
     ----------
-    layers : LayerList
-        Of a viewer; doing it twice changes nothing.
+    viewer : ViewerModel
+        Watching it twice changes nothing.
     """
-    layers = unwrap_proxy(layers)
-    layers.events.inserted.connect(_inserted)
-    for layer in layers:
-        _attach(layer, layers)
+    viewer = unwrap_proxy(viewer)
+    if not any(known() is viewer for known in _VIEWERS):
+        known = ref(viewer)
+        _VIEWERS[:] = [each for each in _VIEWERS if each() is not None] + [known]
+        viewer.layers.events.inserted.connect(lambda event: _attach(event.value, known))
+    for layer in viewer.layers:
+        _attach(layer, ref(viewer))
 
 
-def _inserted(event: Any) -> None:
-    _attach(event.value, event.source)
-
-
-def _attach(layer: Any, layers: Any) -> None:
+def _attach(layer: Any, viewer: ref[ViewerModel]) -> None:
     layer = unwrap_proxy(layer)
     if KEY in layer.metadata and hasattr(layer, "selected_label") and layer not in _WATCHED:
-        _WATCHED[layer] = Edits(layer, layers)
+        _WATCHED[layer] = Painting(layer, viewer)
 
 
-class Edits:
+def settle(layer: Any) -> None:
+    """Measure the latest strokes on a layer now, not only once they rest."""
+    painting = _WATCHED.get(unwrap_proxy(layer))
+    if painting is not None:
+        painting.settle()
+
+
+def up_to_date(data: Any, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what napari hands over beside a layer's data, with its latest strokes measured."""
+    for layer, painting in list(_WATCHED.items()):
+        if layer.data is data and painting.waiting:
+            painting.settle()
+            return {**about, "features": layer.features, "metadata": layer.metadata}
+    return about
+
+
+class Painting:
     """Follows what is painted on one layer.
 
     Parameters
     ----------
     layer : Labels
-        A result; its features and what its metadata say of edits are kept up to date.
-    layers : LayerList
-        Where the image is looked for that intensities are taken of.
+        A result; its features and the entry ``edited`` of its metadata are kept up to date.
+    viewer : reference to a ViewerModel
+        Tells which frames are shown, and has the image whose intensities are measured.
     """
 
-    def __init__(self, layer: Labels, layers: Any) -> None:
-        self._layer, self._layers = ref(layer), ref(layers)
+    def __init__(self, layer: Labels, viewer: ref[ViewerModel]) -> None:
+        self._layer, self._viewer = ref(layer), viewer
+        self._later = Later(self._work)
+        self._own = False
         self._forget()
         layer.events.paint.connect(self._on_paint)
-        layer.events.set_data.connect(self._on_set_data)
+        layer.events.labels_update.connect(self._look_again)
+        layer.events.set_data.connect(self._look_again)  # the only event of undo and redo
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
 
     def _forget(self) -> None:
-        """Begin anew."""
-        self._deltas: dict[int, Delta] = defaultdict(Delta)
-        self._base: pd.DataFrame | None = None
-        self._own = False
-        self._grey: tuple[int, np.ndarray | None] = (-1, None)
-        self._lengths = self._history()
-
-    def _on_data(self, *_: Any) -> None:
-        """Forget what was painted on other data; undoing it would paint on these."""
-        layer: Any = self._layer()
-        if hasattr(layer, "_reset_history"):
-            layer._reset_history()
-        self._forget()
-        if layer is not None and "edited" in layer.metadata.get(KEY, {}):
-            self._note({})
-
-    def _history(self) -> tuple[int, int]:
-        """Return how many strokes can be undone and redone."""
-        layer = self._layer()
-        return tuple(len(getattr(layer, name, ())) for name in ("_undo_history", "_redo_history"))  # type: ignore[return-value]
+        self._features: pd.DataFrame | None = None
+        self._before: pd.DataFrame | None = None
+        self._painted: set[int] = set()
+        self._measured: dict[tuple[int, int], tuple[int, pd.DataFrame]] = {}
+        self._queue: set[tuple[int, int]] = set()
+        self._edits: dict[str, list[int]] = {"labels": [], "frames": []}
+        self._stroke = self._moved = self.waiting = False
+        self._later.stop()
+        self._image: tuple[int, np.ndarray | None] = (-1, None)
 
     # -- what happens on the layer ---------------------------------------------------------
 
-    def _on_paint(self, event: Any) -> None:
-        self._take(event.value, 1)
-        self._lengths = self._history()
-        self._show()
+    def _on_paint(self, *_: Any) -> None:
+        self._painted |= self._frames_shown()
+        self._stroke = True
+        self._look_again()
 
-    def _on_set_data(self, *_: Any) -> None:
-        """See whether something was undone or redone, of which napari tells nothing."""
-        (undo, redo), (undo_now, redo_now) = self._lengths, self._history()
-        self._lengths = undo_now, redo_now
+    def _look_again(self, *_: Any) -> None:
+        """Check the frames that were painted on once strokes rest."""
+        layer = self._layer()
+        if self._painted and layer is not None and {"index", "area"} <= set(layer.features):
+            self.waiting = True
+            if not self._later.ask(REST):
+                self.settle()
+
+    def _on_data(self, *_: Any) -> None:
+        """Forget what was painted on other data, and let napari forget it: undo would mix them."""
+        painted = bool(self._painted)
+        self._forget()
         layer: Any = self._layer()
-        if layer is None or (undo_now > undo) == (redo_now > redo):
+        if layer is None or not painted:
             return
-        undone = redo_now > redo
-        history = layer._redo_history if undone else layer._undo_history
-        for item in list(history)[redo if undone else undo :]:
-            self._take(item, -1 if undone else 1)
-        self._show()
+        mode = layer.mode
+        layer.editable = False  # napari empties its history then
+        layer.editable = True
+        layer.mode = mode
+        if "edited" in layer.metadata.get(KEY, {}):
+            self._note({})
 
     def _on_features(self, *_: Any) -> None:
-        """Take a table that somebody else has set for what it was before all strokes."""
+        """Start from a table that was set by others."""
         if not self._own:
-            self._base = None
-            if self._deltas:
-                self._show()
+            self._features = self._before = None
+            self._look_again()
 
-    # -- keeping count ---------------------------------------------------------------------
+    # -- measuring -------------------------------------------------------------------------
 
-    def _take(self, item: Iterable[Any], sign: int) -> None:
-        """Count a stroke in, or out where it was undone."""
-        touched: set[int] = set()
-        for pixels in changed_pixels(item):
-            for numbers, more in ((pixels.old, -sign), (pixels.new, sign)):
-                touched |= self._add(pixels.place, numbers, more)
-        for label in touched:
-            self._deltas[label].strokes += sign
+    def settle(self) -> None:
+        """Measure what waits, at once."""
+        while self.waiting:
+            self._work(float("inf"))
 
-    def _add(self, place: tuple[np.ndarray, ...], labels: np.ndarray, sign: int) -> set[int]:
-        """Count pixels in or out; returns the labels that they have."""
-        y, x = (place[axis] for axis in self._plane)
-        frames = self._frame_numbers(place)
-        ids, inverse = np.unique(labels, return_inverse=True)
-        for frame in np.unique(frames):
-            here = frames == frame
-            grey = self._read(int(frame))
-            values = np.full(here.sum(), np.nan) if grey is None else grey[y[here], x[here]]
-            sums = [
-                np.bincount(inverse[here], weights=weights, minlength=len(ids))
-                for weights in (None, y[here], x[here], values)
-            ]
-            for label, area, *moments in zip(ids.tolist(), *sums, strict=True):
-                if label > 0 and area:
-                    delta = self._deltas[label]
-                    delta.area += sign * int(area)
-                    delta.frames[int(frame)] += sign * int(area)
-                    delta.y += sign * moments[0]
-                    delta.x += sign * moments[1]
-                    delta.intensity += sign * moments[2]
-        return {label for label in ids.tolist() if label > 0}
-
-    @property
-    def _plane(self) -> tuple[int, int]:
-        """Places of Y and X among the layer's axes."""
+    def _work(self, seconds: float = BUSY) -> None:
+        """Measure for a while, and show the table when nothing is left."""
         layer: Any = self._layer()
+        self._later.stop()
+        if layer is None or not self.waiting:
+            return
+        if not self._queue:
+            self._begin(layer)
+        end = monotonic() + seconds
+        while self._queue and monotonic() < end:
+            self._measure(layer, *self._queue.pop())
+        if self._queue:
+            self._later.ask(0)
+            return
+        edits = self._find_edits()
+        everywhere = set(range(self._count(layer)))
+        if self._stroke and not self._moved and edits == self._edits and self._painted < everywhere:
+            self._painted = everywhere  # a script painted on frames that are not shown
+            self._later.ask(0)
+            return
+        self._edits = edits
+        self._stroke = self._moved = self.waiting = False
+        self._show(layer)
+
+    def _begin(self, layer: Any) -> None:
+        """Take the table as it was, and list what has to be measured."""
+        frames = self._count(layer)
+        if self._features is None:
+            self._features = layer.features.copy()
+            self._before = sums_before(layer, self._features, frames)
+        if self._before is None:
+            self._painted |= set(range(frames))
+        height = layer.data.shape[self._plane(layer)[0]]
+        bands = range(0, height, self._rows(layer))
+        self._queue = set(product(self._painted, bands))
+
+    def _measure(self, layer: Any, frame: int, row: int) -> None:
+        y, x = self._plane(layer)
+        rows = slice(row, row + self._rows(layer))
+        place: list[Any] = [0] * layer.ndim
+        for axis, number in self._numbers(layer, frame).items():
+            place[axis] = number
+        place[y], place[x] = rows, slice(None)
+        band = np.asarray(layer.data[tuple(place)])
+        labels = np.ascontiguousarray(band if y < x else band.T)
+        checksum = crc32(labels.data)
+        known = self._measured.get((frame, row))
+        if known is not None and known[0] == checksum:
+            return
+        self._moved |= known is not None
+        image = self._intensity(frame) if "mean_intensity" in layer.features else None
+        sums = sums_of(labels, None if image is None else image[rows], frame, row)
+        self._measured[frame, row] = checksum, sums
+
+    def _frames(self) -> set[int]:
+        return {frame for frame, _ in self._measured}
+
+    @staticmethod
+    def _plane(layer: Any) -> tuple[int, int]:
+        """Places of Y and X among the layer's axes."""
         letters = axis_letters(layer.axis_labels)
         if {"Y", "X"} <= set(letters):
             return letters.index("Y"), letters.index("X")
         return layer.ndim - 2, layer.ndim - 1
 
-    def _frame_numbers(self, place: tuple[np.ndarray, ...]) -> np.ndarray:
-        layer: Any = self._layer()
-        leading = [axis for axis in range(layer.ndim) if axis not in self._plane]
-        if not leading:
-            return np.zeros(len(place[0]), np.int64)
-        shape = [layer.data.shape[axis] for axis in leading]
-        return np.ravel_multi_index([place[axis] for axis in leading], shape)
+    def _leading(self, layer: Any) -> dict[int, int]:
+        """Return the sizes of the axes along which frames follow each other."""
+        return {
+            axis: size
+            for axis, size in enumerate(layer.data.shape)
+            if axis not in self._plane(layer)
+        }
+
+    def _numbers(self, layer: Any, frame: int) -> dict[int, int]:
+        """Return the place of a frame along those axes."""
+        sizes = self._leading(layer)
+        numbers = np.unravel_index(frame, tuple(sizes.values())) if sizes else ()
+        return {axis: int(number) for axis, number in zip(sizes, numbers, strict=True)}
+
+    def _count(self, layer: Any) -> int:
+        return math.prod(self._leading(layer).values())
+
+    def _rows(self, layer: Any) -> int:
+        return max(1, BAND // layer.data.shape[self._plane(layer)[1]])
+
+    def _frames_shown(self) -> set[int]:
+        """Return the frames that a stroke may reach: the shown one, in 3D all along an axis."""
+        layer, viewer = self._layer(), self._viewer()
+        if layer is None or viewer is None:
+            return set()
+        dims, sizes = viewer.dims, self._leading(layer)
+        offset = dims.ndim - layer.ndim
+        reached = {*dims.displayed, *dims.order[-layer.n_edit_dimensions :]}
+        point = layer.world_to_data(dims.point[offset:])
+        ranges = [
+            range(size)
+            if axis + offset in reached
+            else [min(max(round(float(point[axis])), 0), size - 1)]
+            for axis, size in sizes.items()
+        ]
+        shape = tuple(sizes.values())
+        return {int(np.ravel_multi_index(each, shape)) if each else 0 for each in product(*ranges)}
+
+    def _intensity(self, frame: int) -> np.ndarray | None:
+        """Return the intensities (Y, X) of a frame of the image, None if they cannot be read."""
+        if self._image[0] != frame:
+            self._image = frame, self._read(frame)
+        return self._image[1]
 
     def _read(self, frame: int) -> np.ndarray | None:
-        """Return the intensities of a frame of the image, None where it cannot be read."""
-        if self._grey[0] != frame:
-            self._grey = frame, self._grey_of(frame)
-        return self._grey[1]
-
-    def _grey_of(self, frame: int) -> np.ndarray | None:
-        layer, layers = self._layer(), self._layers()
-        entry = {} if layer is None else layer.metadata.get(KEY, {})
-        name = entry.get("source_layer")
-        image = next((one for one in layers or () if one.name == name and one is not layer), None)
-        if image is None or layer is None:
+        layer, viewer = self._layer(), self._viewer()
+        if layer is None or viewer is None:
             return None
+        entry = layer.metadata.get(KEY, {})
+        name = entry.get("source_layer")
+        image = next((one for one in viewer.layers if one.name == name and one is not layer), None)
         try:
             frames = ImageStack.open(
                 read_layer(image).file, entry.get("axes"), entry.get("channel")
             )
             index = list(frames.indices())[frame]
-            grey: np.ndarray = frames.read(index).pixels.mean(axis=-1)
-        except (KindredError, IndexError, AttributeError):  # another image of that name
+            pixels: np.ndarray = frames.read(index).pixels.mean(axis=-1)
+        except (KindredError, IndexError, AttributeError):  # gone, or another image of that name
             return None
-        plane = tuple(layer.data.shape[axis] for axis in self._plane)
-        return grey if grey.shape == plane else None
+        plane = tuple(layer.data.shape[axis] for axis in self._plane(layer))
+        return pixels if pixels.shape == plane else None
 
     # -- showing it ------------------------------------------------------------------------
 
-    def _show(self) -> None:
-        layer = self._layer()
-        if layer is None:
-            return
-        if self._base is None:
-            self._base = layer.features.copy()
-        applied = {label: delta for label, delta in self._deltas.items() if delta.strokes}
-        total = int(np.prod(layer.data.shape))
+    def _sums(self) -> pd.DataFrame:
+        """Return the sums of each label in each frame that was measured."""
+        bands = pd.concat([sums for _, sums in self._measured.values()], ignore_index=True)
+        return total(bands, ["index", "frame"]).reset_index()
+
+    def _find_edits(self) -> dict[str, list[int]]:
+        """Return the labels that were painted on, and in which frames."""
+        after = self._sums()
+        if self._before is not None:
+            before = self._before[self._before["frame"].isin(self._frames())]
+            edits = changed(before, after)
+            return {
+                "labels": sorted({int(label) for label in edits["index"]}),
+                "frames": sorted({int(frame) for frame in edits["frame"]}),
+            }
+        features = self._features
+        assert features is not None  # noqa: S101 - taken when measuring began
+        old = features[features["index"] > 0].set_index("index")["area"].dropna()
+        new = after.groupby("index")["area"].sum()
+        every = old.index.union(new.index)
+        differs = old.reindex(every, fill_value=0) != new.reindex(every, fill_value=0)
+        labels = [int(label) for label in every[differs & (every > 0)]]
+        touched = after[after["index"].isin(labels)]["frame"]
+        return {"labels": labels, "frames": sorted({int(frame) for frame in touched})}
+
+    def _show(self, layer: Any) -> None:
+        features, labels = self._features, set(self._edits["labels"])
+        if features is not None and labels:
+            sums = self._sums()
+            if self._before is not None:
+                rest = self._before[~self._before["frame"].isin(self._frames())]
+                sums = pd.concat([rest, sums], ignore_index=True) if len(rest) else sums
+            features = painted_table(features, sums, labels, int(np.prod(layer.data.shape)))
         self._own = True
         try:
-            layer.features = edited(self._base, applied, total, _areas_by_frame(layer))
+            layer.features = features
         finally:
             self._own = False
-        self._note(applied)
+        self._note(self._edits if labels else {})
 
-    def _note(self, applied: Mapping[int, Delta]) -> None:
-        """Let the metadata tell which labels were painted on, and in which frames."""
+    def _note(self, edits: Mapping[str, list[int]]) -> None:
+        """Write down in the metadata which labels were painted on, and in which frames."""
         layer: Any = self._layer()
         entry = {key: value for key, value in layer.metadata[KEY].items() if key != "edited"}
-        if applied:
-            frames = {frame for delta in applied.values() for frame in delta.frames}
-            entry["edited"] = {"labels": sorted(applied), "frames": sorted(frames)}
+        if edits:
+            entry["edited"] = dict(edits)
         layer.metadata = {**layer.metadata, KEY: entry}
 
 
-_WATCHED: WeakKeyDictionary[Any, Edits] = WeakKeyDictionary()
-
-
-def _areas_by_frame(layer: Any) -> dict[int, dict[int, int]] | None:
-    """Return the area of each cluster in each frame, as it was computed, where that is known."""
-    shown = clusters.clusters_of(layer)
-    if shown is None:
-        return None
-    areas: dict[int, dict[int, int]] = defaultdict(dict)
-    rows = shown.result.per_frame
-    for label, frame, area in zip(rows["index"], rows["frame"], rows["area"], strict=True):
-        areas[int(label)][int(frame)] = int(area)
-    return areas
-
-
-JUDGED = ("score", "count", "mean_score")
-"""Columns that hold what a method said; they are empty for what was painted on since."""
-
-SPARE = 1000
-"""Rows left empty at most, so that rows stay in their place when somebody paints with a far id."""
-
-
-@dataclass(slots=True)
-class Delta:
-    """What strokes have changed of one label: sums over the pixels it gained, less those it lost.
-
-    Attributes
-    ----------
-    strokes : int
-        How many of them touched it that were not undone.
-    area : int
-    y, x : float
-        Of the pixels' places.
-    intensity : float
-        Of their values; NaN where they are not known.
-    frames : dict
-        Area by frame.
-    """
-
-    strokes: int = 0
-    area: int = 0
-    y: float = 0.0
-    x: float = 0.0
-    intensity: float = 0.0
-    frames: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-
-
-def edited(
-    features: pd.DataFrame,
-    deltas: Mapping[int, Delta],
-    pixels: int,
-    areas: Mapping[int, Mapping[int, int]] | None = None,
-) -> pd.DataFrame:
-    """Return a layer's features after strokes.
-
-    Parameters
-    ----------
-    features : DataFrame
-        Before them; ``index`` holds the labels.
-    deltas : mapping
-        By label.
-    pixels : int
-        Of the whole layer, of which ``share`` is a share.
-    areas : mapping, optional
-        By label and frame, before the strokes.
-
-    Returns
-    -------
-    DataFrame
-        Labels that came have a row, what a method said of one that was touched is empty. Of a
-        label that is gone nothing but its number is left, and that no longer than there are
-        higher ones: napari's table finds a label by its row.
-    """
-    import pandas as pd
-
-    rows = features.set_index("index")
-    rows = rows.astype({name: float for name in rows if rows[name].dtype.kind in "iu"})
-    after = {}
-    for label, delta in deltas.items():
-        row: dict[Any, Any] = _empty_row(rows)
-        if label in rows.index:
-            row = rows.loc[label].to_dict()
-        after[label] = _edited_row(row, delta, pixels, None if areas is None else areas.get(label))
-    known = {**dict.fromkeys(rows.index), **after}
-    gone = {label for label, row in after.items() if row is None}
-    last = max((label for label in known if label not in gone), default=0)
-    changed = pd.DataFrame.from_dict(
-        {label: row or _empty_row(rows) for label, row in after.items()},
-        orient="index",
-        columns=list(rows.columns),
-    )
-    kept = rows.drop(index=[label for label in after if label in rows.index])
-    table = pd.concat([kept, changed]) if len(changed) else kept
-    table = table[[label <= last for label in table.index]].sort_index()
-    if last < 2 * len(table) + SPARE and rows.columns.size:
-        table = table.reindex(range(last + 1))
-    table = table.rename_axis("index").reset_index()
-    return table if 0 in set(table["index"]) else layer_features(table)
-
-
-def _empty_row(rows: pd.DataFrame) -> dict[Any, Any]:
-    return {name: "" if rows[name].dtype.kind not in "fb" else np.nan for name in rows}
-
-
-def _edited_row(
-    row: dict[str, Any], delta: Delta, pixels: int, areas: Mapping[int, int] | None
-) -> dict[str, Any] | None:
-    """Return what is known of a label after strokes, None where it is gone."""
-
-    def before(name: str) -> float:
-        value = row.get(name, np.nan)
-        return 0.0 if value != value else float(value)  # of a new label it is NaN
-
-    old = before("area")
-    area = old + delta.area
-    if area <= 0:
-        return None
-    sums = {"centroid_y": delta.y, "centroid_x": delta.x, "mean_intensity": delta.intensity}
-    measured = {name: (before(name) * old + more) / area for name, more in sums.items()}
-    frames = _frames_after(row, delta, old, areas)
-    found = {
-        **measured,
-        **dict.fromkeys(JUDGED, np.nan),
-        **frames,
-        "area": area,
-        "share": area / pixels,
-    }
-    return {name: found.get(name, value) for name, value in row.items()}
-
-
-def _frames_after(
-    row: Mapping[str, Any], delta: Delta, area: float, areas: Mapping[int, int] | None
-) -> dict[str, float]:
-    """Return in which frames a label is after strokes; NaN where that cannot be told."""
-    if "frame" in row and row["frame"] == row["frame"]:  # an entity: all of it is in one frame
-        areas = {int(row["frame"]): int(area)}
-    elif area and areas is None and "frame" not in row:
-        return dict.fromkeys(("first_frame", "last_frame", "frames"), np.nan)
-    total: dict[int, int] = defaultdict(int, areas or {})
-    for frame, more in delta.frames.items():
-        total[frame] += more
-    there = [frame for frame, size in total.items() if size > 0]
-    first, last = (min(there), max(there)) if there else (np.nan, np.nan)
-    return {"frame": first, "first_frame": first, "last_frame": last, "frames": len(there)}
+_WATCHED: WeakKeyDictionary[Any, Painting] = WeakKeyDictionary()
+_VIEWERS: list[ref[ViewerModel]] = []

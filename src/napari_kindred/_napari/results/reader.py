@@ -44,7 +44,7 @@ def read(path: str | list[str], **_: Any) -> list[LayerData]:
 
     viewer = current_viewer()
     if viewer is not None:
-        watch(viewer.layers)
+        watch(viewer)
     places = [result_at(Path(each)) for each in ([path] if isinstance(path, str) else path)]
     return [layer_data(place) for place in places if place is not None]
 
