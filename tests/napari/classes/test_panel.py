@@ -112,7 +112,7 @@ def test_classes_become_one_under_a_new_name(
     assert widget.names.names == ("faint", "bright")
     assert widget.classifier.vocabulary.choice.value == "faint (shades)"
     assert widget.run.enabled
-    assert widget.status.value == "dim, grey are now 'faint'."
+    assert widget.status.value == "Merged dim, grey into 'faint'."
 
 
 def test_a_regrouped_vocabulary_has_the_first_colour_and_can_be_run_and_saved(
@@ -122,7 +122,7 @@ def test_a_regrouped_vocabulary_has_the_first_colour_and_can_be_run_and_saved(
 
     widget.names.names = ("grey", "dim", "bright")
     layer = run()
-    widget.panel.make_one(["dim", "grey"], "faint")
+    widget.panel.merge(["dim", "grey"], "faint")
     until(lambda: layer.data.max() == 2, timeout=60000)
     assert widget.names.colours() == tuple(layer.features["colour"][1:]) == ("#999999", "#ffee00")
     np.testing.assert_array_equal(run().data, layer.data)
@@ -141,7 +141,7 @@ def test_a_name_that_cannot_be_is_one_sentence(
     widget: ClassesWidget, layer: Any, until: Any, name: str, said: str
 ) -> None:
     before = layer.data.copy()
-    widget.panel.make_one(["dim", "grey"], name)
+    widget.panel.merge(["dim", "grey"], name)
     until(lambda: said in widget.status.value)
     assert "color" in widget.status.native.styleSheet()
     np.testing.assert_array_equal(layer.data, before)

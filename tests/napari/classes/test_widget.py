@@ -294,7 +294,7 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
         named.panel.rename.native.click()
         until(lambda: layer.data.max() == 2)
     elif what == "regrouped":
-        named.panel.make_one(["dim", "bright"], "odd")
+        named.panel.merge(["dim", "bright"], "odd")
         until(lambda: layer.data.max() == 2, timeout=60000)
     space: dict[str, Any] = {"viewer": viewer}
     exec(named.python(), space)  # noqa: S102  (what the user does with it)

@@ -108,7 +108,7 @@ def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
     again = viewer.add_layer(opened(tmp_path / "kept.ome.zarr"))
     assert_alike(result, again)
     viewer.layers.selection.active = again
-    assert widget.panel.clusters.name(2) == "debris"
+    assert widget.panel.state.name(2) == "debris"
     np.testing.assert_allclose(again.get_color(2), (1, 0, 0, 1), atol=0.01)
     assert widget.python() == code
     again.selected_label = 3

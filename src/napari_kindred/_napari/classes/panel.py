@@ -1,4 +1,4 @@
-"""What there is to do with named classes that are there: threshold, legend, regrouping."""
+"""Panel that changes a layer of classes: threshold, names and merged classes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import CheckBox, Container, FloatSlider, PushButton
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from magicgui.widgets import CheckBox, FloatSlider, PushButton
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -24,18 +24,15 @@ from ...classes.names import check_names
 from ...core.errors import KindredError
 from ...core.events import Progress
 from ..common.form import labelled, native_row, row, sentence
+from ..common.label_panel import LabelPanel, swatch
 from ..common.worker import Job
 from .layer import Classes, at_threshold, classes_of, iter_regrouped, show, with_names
 
-SWATCH = 12
 ROWS = (2, 5)
-"""The least and the most classes that the table has room for without scrolling."""
+"""Fewest and most rows that the table shows without scrolling."""
 
 ROW = 22
-"""Height of one of them, in pixels."""
-
-AT_REST = 60
-"""Milliseconds for which the slider has to rest before the layer follows it."""
+"""Height of a row, in pixels."""
 
 COLUMNS = ("Class", "Area", "Share", "Count")
 
@@ -43,30 +40,20 @@ COLUMNS = ("Class", "Area", "Share", "Count")
 Change = Callable[[Classes], Generator[Progress, None, Classes]]
 
 
-class ClassPanel(Container):
-    """Changes one layer of classes; all but the threshold is hidden while there is none.
+class ClassPanel(LabelPanel):
+    """Changes one layer of classes; only the threshold is shown while there is none.
 
     Parameters
     ----------
-    show_message : callable
-        Shows a sentence to the user, in red with ``wrong=True``.
-    keep : callable
-        Puts a copy of a layer beside it, called before what was painted on it would be lost.
+    show_message, keep
+        As for :class:`LabelPanel`.
     on_threshold : callable
         Called when another threshold was entered.
     on_grouped : callable
-        Called with what the layer shows after some of its classes were made one.
-
-    Attributes
-    ----------
-    threshold : float or "auto"
-        What is entered, for the next run as well.
-    fixed : Label
-        Why the layer cannot be changed, if so.
-    rename, save : PushButton
-        For the widget to listen to, which knows the names that are written, and can say what came
-        of it.
+        Called with what the layer shows after classes were merged.
     """
+
+    rest = 60
 
     def __init__(
         self,
@@ -75,12 +62,8 @@ class ClassPanel(Container):
         on_threshold: Callable[[], Any],
         on_grouped: Callable[[Classes], Any],
     ) -> None:
-        super().__init__(labels=False)
-        self.margins = (0, 0, 0, 0)
-        self._show_message, self._keep = show_message, keep
+        super().__init__(show_message, keep)
         self._on_threshold, self._on_grouped = on_threshold, on_grouped
-        self._layer: Any = None
-        self._painted = False
         self._job: Job | None = None
         self._next: Callable[[], None] | None = None
         self.slider = FloatSlider(
@@ -89,35 +72,33 @@ class ClassPanel(Container):
             max=1.0,
             step=0.01,
             value=CONFIDENCE,
-            tooltip="How sure a class must be; what is less sure is background. The layer follows "
-            "at once.",
+            tooltip="Minimum confidence of a class; pixels below it are background. The layer is "
+            "updated at once.",
         )
         self.auto = CheckBox(
-            text="auto", value=True, tooltip="Each class as sure as it was taught to be."
+            text="auto",
+            value=True,
+            tooltip="Use the threshold measured for each class in training.",
         )
         sure = labelled(self.slider)
         sure.append(self.auto)
         self.table = self._make_table()
         self._legend = native_row(self.table)
         self.group = PushButton(
-            text="Make one …",
-            tooltip="Make the classes that are selected in the table one, under a name of its own.",
+            text="Merge …",
+            tooltip="Merge the classes selected in the table into one class with a new name.",
         )
         self.rename = PushButton(
-            text="Use names above",
-            tooltip="Look for the names that are written above instead; nothing is encoded again.",
+            text="Relabel with these names",
+            tooltip="Relabel the layer with the names entered above; nothing is computed again.",
         )
         self.save = PushButton(
             text="Save vocabulary …",
-            tooltip="Save what knows these classes, regrouped or not, for other images.",
+            tooltip="Save the trained classes, merged ones included, for use on other images.",
         )
         self._tools = row(self.group, self.rename, self.save)
         self.fixed = sentence()
         self.extend([sure, self.fixed, self._legend, self._tools])
-        self._timer = QTimer(self.native)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(AT_REST)
-        self._timer.timeout.connect(self.relabel)
         self.slider.changed.connect(self._slid)
         self.auto.changed.connect(self._wait)
         self.group.changed.connect(self.ask_group)
@@ -148,35 +129,18 @@ class ClassPanel(Container):
             self.auto.value = not number
             self.slider.value = threshold if number else CONFIDENCE
 
-    @property
-    def layer(self) -> Any:
-        """The layer that is worked on, or None."""
-        return self._layer
-
-    @property
-    def classes(self) -> Classes | None:
-        """What that layer shows."""
-        return classes_of(self._layer)
+    @staticmethod
+    def state_of(layer: Any) -> Classes | None:
+        """Return the classes that a layer shows."""
+        return classes_of(layer)
 
     def take(self, layer: Any) -> None:
-        """Work on another layer; None, or a layer without classes, leaves the threshold alone."""
-        self._release()
-        self._layer = layer if classes_of(layer) is not None else None
-        if self._layer is not None:
-            self._layer.events.selected_label.connect(self._follow)
-            self._layer.events.paint.connect(self._note_paint)
-        self.refresh()
-
-    def _release(self) -> None:
+        """Change another layer from now on; see :class:`LabelPanel`."""
         self._next = None
-        if self._layer is not None:
-            self._timer.stop()
-            self._layer.events.selected_label.disconnect(self._follow)
-            self._layer.events.paint.disconnect(self._note_paint)
-        self._painted = False
+        super().take(layer)
 
     def abandon(self) -> None:
-        """Wait no longer for what is being changed."""
+        """Discard the change that is being computed."""
         if self._job is not None:
             self._job.abandon()
 
@@ -184,7 +148,7 @@ class ClassPanel(Container):
 
     def refresh(self) -> None:
         """Show the layer's threshold and table."""
-        classes = self.classes
+        classes: Classes | None = self.state
         self._legend.visible = self._tools.visible = classes is not None
         self.fixed.visible = classes is not None and classes.result.observations is None
         if classes is None:
@@ -220,7 +184,7 @@ class ClassPanel(Container):
                     right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     cell.setTextAlignment(right)
                 else:
-                    cell.setIcon(_swatch(palette[int(item["index"])]))
+                    cell.setIcon(swatch(QColor(palette[int(item["index"])])))
                     cell.setToolTip(str(item["name"]))
                 self.table.setItem(place, column, cell)
 
@@ -230,27 +194,24 @@ class ClassPanel(Container):
         return [self.table.item(place, 0).text() for place in rows]
 
     def _select(self) -> None:
-        """Let the layer's tools work on the class that is selected in the table."""
+        """Select in the layer the class that is selected in the table."""
         rows = {index.row() for index in self.table.selectedIndexes()}
         if len(rows) == 1 and self._layer is not None:
             self._layer.selected_label = rows.pop() + 1
         self._offer()
 
-    def _follow(self, *_: Any) -> None:
+    def follow(self, *_: Any) -> None:
         """Show the class that is selected in the layer."""
         place = int(self._layer.selected_label) - 1
         if len(self.selected()) < 2 and 0 <= place < self.table.rowCount():
             self.table.selectRow(place)
 
     def _offer(self) -> None:
-        classes = self.classes
+        classes: Classes | None = self.state
         groups = classes is not None and classes.can_be_grouped
         self.group.enabled = groups and len(self.selected()) > 1
         self.save.enabled = classes is not None and classes.vocabulary is not None
         self.rename.enabled = classes is not None and classes.result.observations is not None
-
-    def _note_paint(self, *_: Any) -> None:
-        self._painted = True
 
     # -- changing it -----------------------------------------------------------------------
 
@@ -260,43 +221,43 @@ class ClassPanel(Container):
         self._wait()
 
     def _wait(self, *_: Any) -> None:
-        self._timer.start()
+        self.timer.start()
         self._on_threshold()
 
     def relabel(self) -> None:
         """Show the layer at the threshold that is entered."""
-        self._timer.stop()
-        classes, threshold = self.classes, self.threshold
+        self.timer.stop()
+        classes, threshold = self.state, self.threshold
         if classes is not None and threshold != classes.threshold:
             self._change(_at_once(partial(at_threshold, threshold=threshold)))
 
     def show_names(self, names: tuple[str, ...]) -> None:
         """Show other names."""
-        if self.classes is not None:
+        if self.state is not None:
             self._change(_at_once(partial(with_names, names=names)))
 
     def ask_group(self, *_: Any) -> None:
-        """Make the selected classes one, under a name that the user is asked for."""
+        """Ask for a name, and merge the selected classes under it."""
         members = self.selected()
         name, given = QInputDialog.getText(
-            self.native, "Make one class", f"One name for {', '.join(members)}:", text=members[0]
+            self.native, "Merge classes", f"Name for {', '.join(members)}:", text=members[0]
         )
         if given:
-            self.make_one(members, name)
+            self.merge(members, name)
 
-    def make_one(self, members: list[str], name: str) -> None:
-        """Make some classes one."""
+    def merge(self, members: list[str], name: str) -> None:
+        """Merge classes into one."""
         try:
             (clean,) = check_names([name])
         except KindredError as error:
-            self._show_message(str(error), wrong=True)
+            self.show_message(str(error), wrong=True)
             return
-        self._show_message("Learning the classes anew …")
+        self.show_message("Training the merged classes …")
         self._change(partial(iter_regrouped, name=clean, members=members), then=self._grouped)
 
     def recolour(self, colours: dict[str, str]) -> None:
         """Show the colours that the user chose, by the names' keys."""
-        classes = self.classes
+        classes: Classes | None = self.state
         if classes is None:
             return
         every = {**classes.colours, **colours}
@@ -306,20 +267,20 @@ class ClassPanel(Container):
 
     def _grouped(self, classes: Classes) -> None:
         name, members = classes.call.name_source.groups[-1]
-        self._show_message(f"{', '.join(members)} are now {name!r}.")
+        self.show_message(f"Merged {', '.join(members)} into {name!r}.")
         self._on_grouped(classes)
 
     def _change(self, change: Change, then: Callable[[Classes], Any] | None = None) -> None:
-        """Change what the layer shows, beside the window; of several changes the last counts."""
+        """Change what the layer shows, in another thread; the last of several changes counts."""
         if self._job is not None:
             self._next = partial(self._change, change, then)
             return
-        layer, classes = self._layer, self.classes
+        layer, classes = self._layer, self.state
         if classes is None:
             return
         self._job = Job(
             partial(change, classes),
-            f"Changing {layer.name}",
+            f"Relabelling {layer.name}",
             on_event=lambda _: None,
             on_success=lambda after: self._changed(layer, after, then),
             on_failure=self._failed,
@@ -328,40 +289,39 @@ class ClassPanel(Container):
 
     def _changed(self, layer: Any, classes: Classes, then: Callable[[Classes], Any] | None) -> None:
         self._job = None
-        if layer is self._layer and self._painted:
-            self._show_message(f"What you painted is kept in {self._keep(layer)!r}.")
-            self._painted = False
+        if layer is self._layer:
+            self.keep_painted()
         show(layer, classes)
         if layer is self._layer:
             self.refresh()
             if then is not None:
                 then(classes)
-        self._go_on()
+        self._resume()
 
     def _failed(self, error: KindredError) -> None:
         self._job = None
-        self._show_message(str(error), wrong=True)
+        self.show_message(str(error), wrong=True)
         self.refresh()
-        self._go_on()
+        self._resume()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._next is not None:
             following, self._next = self._next, None
             following()
 
 
 def _at_once(change: Callable[[Classes], Classes]) -> Change:
-    """Return a change that has no steps as one that could have some."""
+    """Return a change without steps as a generator."""
 
     def work(classes: Classes) -> Generator[Progress, None, Classes]:
-        yield Progress(0, 1, "changing it")
+        yield Progress(0, 1, "relabelling")
         return change(classes)
 
     return work
 
 
 def _pixel(layer: Any) -> tuple[str, float]:
-    """Return the unit of an area, and how much of it a pixel has."""
+    """Return the unit of areas, and the area of a pixel in it."""
     unit = f"{layer.units[-1]:~P}" if layer.units[-1] == layer.units[-2] else ""
     if unit in ("", "px", "pixel"):
         return "px", 1.0
@@ -370,11 +330,3 @@ def _pixel(layer: Any) -> tuple[str, float]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else "< 0.1 %"
-
-
-def _swatch(colour: str) -> QIcon:
-    square = QPixmap(SWATCH, SWATCH)
-    square.fill(QColor(colour))
-    icon = QIcon(square)
-    icon.addPixmap(square, QIcon.Mode.Selected)  # else it is tinted where the row is selected
-    return icon

@@ -276,7 +276,7 @@ class ClassesWidget(MethodWidget):
 
     def save_shown(self, *_: Any, path: Path | None = None) -> None:
         """Save the vocabulary of the selected result; asks for the file where none is given."""
-        classes = self.panel.classes
+        classes = self.panel.state
         self._save(classes.vocabulary if classes is not None else None, path)
 
     def _save(self, vocabulary: Vocabulary | None, path: Path | None) -> None:

@@ -1,64 +1,48 @@
-"""What there is to do with clusters that are there: level, names, colours, background."""
+"""Panel that changes a layer of clusters: their number, names, colours and background."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, Slider
-from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from magicgui.widgets import ComboBox, Label, LineEdit, PushButton, Slider
+from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import QColorDialog
 
 from ..common.form import labelled, row, sentence
+from ..common.label_panel import LabelPanel, swatch
 from .layer import Clusters, at_level, background_toggled, clusters_of, coloured, named, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SWATCH = 12
-"""Side, in pixels, of the coloured square before a cluster in the list."""
 
-BETWEEN_LEVELS = 30
-"""Milliseconds for which a slider has to rest before the movie follows it."""
+class ClusterPanel(LabelPanel):
+    """Changes one layer of clusters; hidden while there is none."""
 
-
-class ClusterPanel(Container):
-    """Changes one layer of clusters; hidden while there is none.
-
-    Parameters
-    ----------
-    show_message : callable
-        Shows a sentence to the user.
-    keep : callable
-        Puts a copy of a layer beside it, called before what was painted on it would be lost.
-    """
+    rest = 30
 
     def __init__(self, show_message: Callable[[str], None], keep: Callable[[Any], str]) -> None:
-        super().__init__(labels=False)
-        self.margins = (0, 0, 0, 0)
-        self._show_message, self._keep = show_message, keep
-        self._layer: Any = None
-        self._painted = False
+        super().__init__(show_message, keep)
         self.level = Slider(
-            label="JobView",
+            label="Clusters shown",
             min=2,
             max=3,
             readout=False,
-            tooltip="How many clusters to show: splits or merges them in the whole movie.",
+            tooltip="Number of clusters to show; splits or merges them in the whole movie.",
         )
         self.count = Label(value="")
         self.cluster = ComboBox(
             label="Cluster",
             choices=[],
-            tooltip="The cluster that is selected; in the picture, pick one with napari's pipette.",
+            tooltip="The selected cluster; pick one in the image with napari's colour picker.",
         )
         self.name = LineEdit(
-            label="Name", tooltip="Name this cluster; the layer's features keep it."
+            label="Name", tooltip="Name of this cluster, saved in the layer's features."
         )
         self.colour = PushButton(text="Colour …", tooltip="Choose the colour of this cluster.")
         self.background = PushButton(
             text="Make background",
-            tooltip="Hide this cluster and give its pixels label 0, or take that back.",
+            tooltip="Hide this cluster: its pixels get label 0.",
         )
         buttons = row(self.colour, self.background)
         self.about = sentence()
@@ -66,47 +50,22 @@ class ClusterPanel(Container):
         level.append(self.count)
         rows = [labelled(widget) for widget in (self.cluster, self.name)]
         self.extend([self.about, level, *rows, buttons])
-        # Dragging passes many levels; the movie follows when the slider rests.
-        self._timer = QTimer(self.native)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(BETWEEN_LEVELS)
-        self._timer.timeout.connect(self.relabel)
-        self.level.changed.connect(self._wait)
+        self.level.changed.connect(lambda: self.timer.start())
         self.level.changed.connect(self._show_count)
         self.cluster.changed.connect(self._choose)
         self.name.native.editingFinished.connect(self.rename)
         self.colour.changed.connect(self.ask_colour)
         self.background.changed.connect(self.toggle_background)
 
-    @property
-    def layer(self) -> Any:
-        """The layer that is worked on, or None."""
-        return self._layer
+    @staticmethod
+    def state_of(layer: Any) -> Clusters | None:
+        """Return the clusters that a layer shows."""
+        return clusters_of(layer)
 
-    @property
-    def clusters(self) -> Clusters | None:
-        """What that layer shows."""
-        return clusters_of(self._layer)
-
-    def take(self, layer: Any) -> None:
-        """Work on another layer; None, or a layer without clusters, hides the panel."""
-        self._release()
-        self._layer = layer if clusters_of(layer) is not None else None
-        if self._layer is not None:
-            self._layer.events.selected_label.connect(self._follow)
-            self._layer.events.paint.connect(self._note_paint)
-        self.visible = self._layer is not None
-        self._refresh()
-
-    def _release(self) -> None:
-        if self._layer is not None:
-            self._timer.stop()
-            self._layer.events.selected_label.disconnect(self._follow)
-            self._layer.events.paint.disconnect(self._note_paint)
-        self._painted = False
-
-    def _refresh(self) -> None:
-        clusters = self.clusters
+    def refresh(self) -> None:
+        """Show the layer's clusters, or hide the panel."""
+        clusters: Clusters | None = self.state
+        self.visible = clusters is not None
         if clusters is None:
             return
         self.about.value = f"Clusters in {self._layer.name!r}:"
@@ -118,21 +77,21 @@ class ClusterPanel(Container):
         self._show_count()
         with self.cluster.changed.blocked():
             rows = clusters.result.table.set_index("index")
-            self.cluster.choices = []  # else those that are called anew would go to the end
+            self.cluster.choices = []  # else renamed ones would move to the end
             self.cluster.choices = [
                 (_title(clusters, label, rows["share"].get(label, 0.0)), label)
                 for label in clusters.labels()
             ]
             for place, label in enumerate(clusters.labels()):
-                self.cluster.native.setItemIcon(place, _swatch(clusters, label))
-        self._follow()
+                self.cluster.native.setItemIcon(place, _icon(clusters, label))
+        self.follow()
 
     def _show_count(self, *_: Any) -> None:
         self.count.value = f"{self.level.value} of {self.level.max}"
 
-    def _follow(self, *_: Any) -> None:
+    def follow(self, *_: Any) -> None:
         """Show the cluster that is selected in the layer."""
-        clusters = self.clusters
+        clusters: Clusters | None = self.state
         if clusters is None:
             return
         label = int(self._layer.selected_label)
@@ -149,42 +108,35 @@ class ClusterPanel(Container):
         self.background.text = "Bring back" if back else "Make background"
         self.background.enabled = bool(clusters.leaves(label) if label else clusters.background)
         self.background.tooltip = (
-            "Show what was made background as clusters again."
+            "Show the clusters that were made background again."
             if back
-            else "Give the pixels of this cluster the label 0; the same button brings them back."
+            else "Hide this cluster: its pixels get label 0. The same button brings it back."
         )
-
-    def _note_paint(self, *_: Any) -> None:
-        self._painted = True
 
     def _choose(self, label: int | None) -> None:
         if self._layer is not None and label is not None:
             self._layer.selected_label = label
-            self._follow()
+            self.follow()
 
     # -- changing it -----------------------------------------------------------------------
 
-    def _change(self, clusters: Clusters, *, picture: bool = False) -> None:
-        """Show the clusters as they are now, having put aside what was painted on them."""
-        if picture and self._painted:
-            self._show_message(f"What you painted is kept in {self._keep(self._layer)!r}.")
-            self._painted = False
+    def _change(self, clusters: Clusters, *, relabelled: bool = False) -> None:
+        """Show other clusters; what was painted is copied first if labels are replaced."""
+        if relabelled:
+            self.keep_painted()
         show(self._layer, clusters)
-        self._refresh()
-
-    def _wait(self, *_: Any) -> None:
-        self._timer.start()
+        self.refresh()
 
     def relabel(self) -> None:
-        """Show the movie with as many clusters as the slider says."""
-        self._timer.stop()
-        clusters = self.clusters
+        """Show as many clusters as the slider says."""
+        self.timer.stop()
+        clusters: Clusters | None = self.state
         if clusters is not None and self.level.value != clusters.level:
-            self._change(at_level(clusters, self.level.value), picture=True)
+            self._change(at_level(clusters, self.level.value), relabelled=True)
 
     def rename(self, *_: Any) -> None:
-        """Give the selected cluster the name that was typed."""
-        clusters = self.clusters
+        """Rename the selected cluster."""
+        clusters: Clusters | None = self.state
         if clusters is None:
             return
         label = int(self._layer.selected_label)
@@ -192,8 +144,8 @@ class ClusterPanel(Container):
             self._change(named(clusters, label, self.name.value))
 
     def ask_colour(self, *_: Any) -> None:
-        """Let the user choose a colour for the selected cluster."""
-        clusters = self.clusters
+        """Ask for a colour for the selected cluster."""
+        clusters: Clusters | None = self.state
         if clusters is None:
             return
         label = int(self._layer.selected_label)
@@ -204,15 +156,15 @@ class ClusterPanel(Container):
 
     def set_colour(self, colour: tuple[float, float, float, float]) -> None:
         """Give the selected cluster a colour, red, green, blue and opacity from 0 to 1."""
-        if self.clusters is not None:
-            self._change(coloured(self.clusters, int(self._layer.selected_label), colour))
+        if self.state is not None:
+            self._change(coloured(self.state, int(self._layer.selected_label), colour))
 
     def toggle_background(self, *_: Any) -> None:
         """Make the selected cluster background, or bring it back."""
-        clusters = self.clusters
+        clusters: Clusters | None = self.state
         if clusters is not None:
             label = int(self._layer.selected_label)
-            self._change(background_toggled(clusters, label), picture=True)
+            self._change(background_toggled(clusters, label), relabelled=True)
 
 
 def _title(clusters: Clusters, label: int, share: float) -> str:
@@ -221,9 +173,8 @@ def _title(clusters: Clusters, label: int, share: float) -> str:
     return ", ".join(filter(None, (str(label), part, clusters.name(label))))
 
 
-def _swatch(clusters: Clusters, label: int) -> QIcon:
-    """Return a square in a cluster's colour; an empty one for what is background."""
-    square = QPixmap(SWATCH, SWATCH)
-    hidden = clusters.hidden(label)
-    square.fill(QColor(0, 0, 0, 0) if hidden else QColor.fromRgbF(*clusters.colour(label)))
-    return QIcon(square)
+def _icon(clusters: Clusters, label: int) -> QIcon:
+    """Return a square in a cluster's colour, an empty one for background."""
+    if clusters.hidden(label):
+        return swatch(QColor(0, 0, 0, 0))
+    return swatch(QColor.fromRgbF(*clusters.colour(label)))

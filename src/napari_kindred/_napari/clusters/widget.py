@@ -155,7 +155,7 @@ class ClustersWidget(MethodWidget):
 
     def start_applying(self, *_: Any) -> None:
         """Label the image chosen above by the model of the selected clusters."""
-        config, clusters = self.check(), self.panel.clusters
+        config, clusters = self.check(), self.panel.state
         if config is None or clusters is None or self.controls.busy or self.known is None:
             return
         config = fitting(config, clusters.model)
@@ -184,7 +184,7 @@ class ClustersWidget(MethodWidget):
 
     def save_model(self, *_: Any, path: Path | None = None) -> None:
         """Save the model of the selected clusters; asks for the file where none is given."""
-        clusters = self.panel.clusters
+        clusters = self.panel.state
         if clusters is None:
             return
         if path is None:
