@@ -139,7 +139,7 @@ def entities_widget(viewer: Any, threshold: Threshold) -> EntitiesWidget:
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
     widget = EntitiesWidget(viewer, segment=threshold)
-    viewer.window.add_dock_widget(widget, name="Entities")
+    viewer.window.add_dock_widget(widget, name="Cells and nuclei")
     return widget
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def widget(viewer: Any) -> Any:
     """The widget as napari's menu opens it."""
-    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Cells and nuclei")
     widget.form.inputs["scale"].value = "1"
     return widget
 
@@ -72,7 +72,7 @@ def test_cancel_keeps_the_frames_that_are_done(
     entry = viewer.layers["discs entities"].metadata[KEY]
     assert entry["complete"] is False
     assert 1 <= entry["frames_done"] < 120
-    assert f"{entry['frames_done']} of 120 frames are kept" in widget.status.value
+    assert f"{entry['frames_done']} of 120 frames are in" in widget.status.value
 
 
 def test_missing_weights_get_one_sentence_and_no_layer(

@@ -55,7 +55,7 @@ def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
     run()
     assert words in widget.status.value
     assert "\n" not in widget.status.value
-    assert (f"{place} of 4 frames are kept" in widget.status.value) == (place > 0)
+    assert (f"{place} of 4 frames are in" in widget.status.value) == (place > 0)
     assert len(labels_layers()) == (place > 0)
     for kept in labels_layers():
         assert kept.metadata[KEY]["complete"] is False
@@ -87,7 +87,7 @@ def test_frames_done_before_the_image_s_file_goes_away_are_kept(
     gate.set()
     until(lambda: widget.run.enabled and not widget.cancel.enabled)
     assert "'movie.zarr' is gone" in widget.status.value
-    assert "2 of 4 frames are kept" in widget.status.value
+    assert "2 of 4 frames are in" in widget.status.value
     assert len(np.unique(labels_layers()[0].data[1])) == 7
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_kindred._napari.common.form import Form
 
-WIDGETS = ("Entities", "Consistent clusters", "Classes by name")
+WIDGETS = ("Cells and nuclei", "Consistent clusters", "Classes by name")
 SMALL = (1366, 768)
 
 
@@ -103,7 +103,7 @@ def test_a_mistake_can_be_read_in_either_theme(viewer: Any, theme: str) -> None:
     from napari.utils.theme import get_theme
 
     viewer.theme = theme
-    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Cells and nuclei")
     viewer.window._qt_window.show()
     widget.controls.show_message("Something went wrong.", wrong=True)
     (written,) = widget.status.native.styleSheet().removeprefix("color: ").split(";")[:1]

@@ -72,7 +72,7 @@ def test_a_sample_opens_in_the_viewer_with_its_truth_on_top_of_it(
 
 def test_naparis_menu_opens_the_widget_with_the_viewer_in_it(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Cells and nuclei")
     viewer.open_sample("napari-kindred", "phase")
     assert widget.image.value.name == "phase"
     assert widget.axes.value == "TYX"
@@ -81,7 +81,7 @@ def test_naparis_menu_opens_the_widget_with_the_viewer_in_it(make_napari_viewer:
 
 def test_what_was_entered_and_chosen_stays_when_layers_come_and_go(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Entities")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Cells and nuclei")
     for name in ("a", "b"):
         viewer.add_image(np.zeros((5, 32, 32)), name=name)
     widget.image.value = next(c for c in widget.image.choices if c.name == "b")

@@ -66,10 +66,10 @@ class MethodWidget(Container):
         self._viewer = viewer
         self._segment = segment or self._iterate
         self.chosen = ImageInput(viewer, self.check)
-        self.defaults = PushButton(text="Defaults", tooltip="Take back what you changed above.")
+        self.defaults = PushButton(text="Defaults", tooltip="Reset to defaults")
         self.settings = PushButton(
             text="Settings …",
-            tooltip="Device, memory and the place of kept files, for all widgets and sessions.",
+            tooltip="Device, memory and cache folder, for all widgets and sessions.",
         )
         folded = [*self.own_options(), row(self.defaults, self.settings)]
         self.form = Form(self.method.config, self.left_out, folded)
@@ -235,7 +235,7 @@ class MethodWidget(Container):
         """Enter the defaults of all options."""
         self.restore({})
         self.ask_again(None)
-        self.controls.show_message("All options are as they came.")
+        self.controls.show_message("All options are at their defaults.")
 
     # -- running ---------------------------------------------------------------------------
 

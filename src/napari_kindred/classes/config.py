@@ -1,4 +1,4 @@
-"""Options of classes by name: asking for them, and teaching them."""
+"""Options of classes by name: segmenting them, and training a vocabulary of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..core.options import check, inherited, option
 from ..entities.config import EntityConfig
 
 Threshold = float | Literal["auto"]
-"""Least confidence of a class; ``"auto"`` is each class's own."""
+"""Minimum confidence of a class; ``"auto"`` is each class's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,61 +21,61 @@ class ClassesConfig:
     threshold: float | Literal["auto"] = option(
         "auto",
         "Threshold",
-        "How sure a class must be; what is less sure is background. 'auto' takes what the "
-        "vocabulary was taught with, 0.7 for CLIP.",
+        "Minimum confidence of a class; pixels below it are background. 'auto' takes the threshold "
+        "that the vocabulary was trained with, 0.7 for CLIP.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
     )
     proposals: Literal["auto", "entities", "regions", "sam"] = option(
         "auto",
-        "Proposals",
-        "What is named: entities are whole cells and nuclei, regions are small pieces of anything, "
-        "sam is what a SAM finds on a grid; auto takes what the vocabulary was taught with, sam "
-        "for CLIP.",
+        "Objects to classify",
+        "entities are whole cells and nuclei, regions are small parts of any image, sam are masks "
+        "of a SAM on a grid of points; auto takes what the vocabulary was trained with, sam for "
+        "CLIP.",
         choices=("auto", "entities", "regions", "sam"),
     )
     encoder: str = option(
         "",
         "Encoder",
-        "The latent space of entities and regions, or the SAM; that of the vocabulary, or the "
-        "shipped one, when left empty.",
+        "Network that encodes entities and regions, or the SAM; that of the vocabulary, or the "
+        "shipped one, if empty.",
     )
     clip_mode: Literal["masks", "pixels"] = option(
         "masks",
-        "CLIP looks at",
-        "masks: names each mask by what lies under it; pixels: finds where each name fits, and "
-        "lets a SAM sharpen it.",
+        "CLIP classifies",
+        "masks: classify the content of each mask; pixels: find where each name fits, and refine "
+        "it with a SAM.",
         choices=("masks", "pixels"),
         advanced=True,
     )
     points: int = option(
         100,
-        "Points",
-        "Points of the grid that a SAM is asked for, where nothing was taught before.",
+        "Grid points",
+        "Number of points of the SAM's prompt grid; a trained vocabulary has its own.",
         minimum=1,
         advanced=True,
     )
     large: Literal["resize", "tiles"] = option(
         "resize",
         "Large frames",
-        "Frames larger than the SAM takes, where nothing was taught before: resize is faster, "
-        "tiles, each with a grid of its own, keep small things.",
+        "Frames larger than the SAM's input: resize is faster, tiles, each with its own grid, keep "
+        "small objects; a trained vocabulary has its own setting.",
         choices=("resize", "tiles"),
         advanced=True,
     )
     region_size: float = option(
         12.0,
-        "Region",
-        "Side of regions in pixels, where cells are about 32 pixels across and nothing was taught "
-        "before; with larger or smaller cells regions grow or shrink.",
+        "Region size (px)",
+        "Side of regions if cells are about 32 pixels across; scaled with the size of the cells. "
+        "A trained vocabulary has its own.",
         minimum=2.0,
         advanced=True,
     )
     nms_box: float = option(
         0.7,
-        "Same box",
-        "Masks that overlap and whose boxes share more than this are one thing, seen twice.",
+        "Box overlap",
+        "Overlapping masks whose boxes have a higher IoU than this are duplicates.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -83,8 +83,8 @@ class ClassesConfig:
     )
     nms_mask: float = option(
         0.5,
-        "Same mask",
-        "Masks that share more than this of their union are one thing, seen twice.",
+        "Mask overlap",
+        "Masks with a higher IoU than this are duplicates.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -93,7 +93,7 @@ class ClassesConfig:
     seed: int = option(
         0,
         "Seed",
-        "Where chance begins when examples are learnt; the same seed gives the same labels.",
+        "Random seed for training on examples; the same seed gives the same labels.",
         minimum=0,
         advanced=True,
     )
@@ -110,49 +110,48 @@ class TeachConfig:
 
     proposals: Literal["auto", "entities", "regions", "sam"] = option(
         "auto",
-        "Proposals",
-        "What is named: entities are whole cells and nuclei, regions are small pieces of anything, "
-        "sam is what a SAM finds on a grid; auto takes entities unless the marks lie elsewhere.",
+        "Objects to classify",
+        "entities are whole cells and nuclei, regions are small parts of any image, sam are masks "
+        "of a SAM on a grid of points; auto takes entities unless annotations lie outside them.",
         choices=("auto", "entities", "regions", "sam"),
     )
     encoder: str = option(
         "",
         "Encoder",
-        "The latent space of entities and regions, or the SAM; the shipped one when left empty.",
+        "Network that encodes entities and regions, or the SAM; the shipped one if empty.",
     )
     channel: int | None = inherited(EntityConfig, "channel", None)
     threshold: float = option(
         0.7,
         "Threshold",
-        "How sure a class must be of a mask; kept with the vocabulary.",
+        "Minimum confidence of a class; saved with the vocabulary.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
     )
     points: int = option(
-        100, "Points", "Points of the grid that a SAM is asked for.", minimum=1, advanced=True
+        100, "Grid points", "Number of points of the SAM's prompt grid.", minimum=1, advanced=True
     )
     large: Literal["resize", "tiles"] = option(
         "resize",
-        "Large pictures",
-        "Pictures larger than the SAM takes: resize is faster, tiles, each with a grid of its "
-        "own, keep small things.",
+        "Large images",
+        "Images larger than the SAM's input: resize is faster, tiles, each with its own grid, "
+        "keep small objects.",
         choices=("resize", "tiles"),
         advanced=True,
     )
     region_size: float = option(
         12.0,
-        "Region",
-        "Side of regions in pixels, where cells are about 32 pixels across; with larger or smaller "
-        "cells regions grow or shrink.",
+        "Region size (px)",
+        "Side of regions if cells are about 32 pixels across; scaled with the size of the cells.",
         minimum=2.0,
         advanced=True,
     )
     unmarked: float = option(
         0.2,
-        "Unmarked",
-        "How much a mask that was not marked, beside others that were, speaks for background: "
-        "0 not at all.",
+        "Unannotated masks",
+        "Weight with which masks without annotation, in images that have some, count as "
+        "background; 0 ignores them.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -160,7 +159,7 @@ class TeachConfig:
     distillation: float = option(
         0.0,
         "Distillation",
-        "Weight of the lesson not to be sure of masks on which a first teacher is unsure or wrong, "
+        "Weight of the distillation loss on masks for which a teacher model is uncertain or wrong, "
         "0.15 in the paper; 0 leaves it out.",
         minimum=0.0,
         advanced=True,
@@ -168,7 +167,7 @@ class TeachConfig:
     uncertain: float = option(
         0.5,
         "Uncertain",
-        "From which share of the largest entropy on a teacher counts as unsure.",
+        "Share of the maximum entropy above which the teacher counts as uncertain.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -176,12 +175,12 @@ class TeachConfig:
     share: int = option(
         10,
         "Share",
-        "Of an image's masks, one in so many speaks for a class that the image as a whole was "
-        "said to hold.",
+        "One in this many masks of an image counts for a class that was annotated for the image as "
+        "a whole.",
         minimum=1,
         advanced=True,
     )
-    steps: int = option(100, "Steps", "Steps of the training.", minimum=1, advanced=True)
+    steps: int = option(100, "Steps", "Number of training steps.", minimum=1, advanced=True)
     hidden: int = option(
         256,
         "Hidden",
@@ -192,22 +191,21 @@ class TeachConfig:
     )
     kept: int = option(
         200,
-        "Kept",
-        "Most masks of an image that are learnt from, and kept with the vocabulary to teach it "
-        "more later.",
+        "Masks per image",
+        "Maximum number of masks per image used for training, and saved with the vocabulary for "
+        "later training.",
         minimum=1,
         advanced=True,
     )
     folds: int = option(
         5,
         "Folds",
-        "In how many turns some of the examples are left out to measure what was learnt; fewer "
-        "than 2 leaves the measurement out.",
+        "Number of cross-validation folds that measure the accuracy; no measurement if below 2.",
         minimum=0,
         advanced=True,
     )
     seed: int = option(
-        0, "Seed", "Where chance begins; the same seed gives the same vocabulary.", minimum=0,
+        0, "Seed", "Random seed; the same seed gives the same vocabulary.", minimum=0,
         advanced=True,
     )  # fmt: skip
     device: str = inherited(EntityConfig, "device", "auto")

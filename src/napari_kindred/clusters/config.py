@@ -18,77 +18,84 @@ class ClusterConfig:
     encoder: str = option(
         "kindred",
         "Encoder",
-        "The latent space: kindred for microscopy, efficientnet for any picture, a name such as "
+        "Network whose features are clustered: kindred for microscopy, efficientnet for any "
+        "image, a name such as "
         "sam_vit_b or timm:MODEL, or the path of a SAM checkpoint.",
     )
     n_clusters: int | Literal["auto"] = option(
         12,
         "Clusters",
-        "How many kinds of things to tell apart; 'auto' chooses where merging further would "
-        "cost most.",
+        "Number of clusters; 'auto' chooses the number below which merging would cost most.",
         minimum=2,
         maximum=64,
     )
     refinement: Literal["auto", "edges", "decoder", "none"] = option(
         "auto",
         "Refinement",
-        "How outlines become sharper than the encoder's grid: edges follows the picture itself, "
-        "decoder asks a SAM, none leaves the grid; auto is edges.",
+        "How outlines are refined beyond the encoder's grid: edges follows edges in the image, "
+        "decoder uses a SAM mask decoder, none keeps the grid; auto is edges.",
         choices=("auto", "edges", "decoder", "none"),
     )
     stride: int = option(
         4,
         "Stride",
-        "Pixels per token where the encoder leaves a choice: 2 for the smallest things, 8 to be "
-        "fast.",
+        "Pixels per token, if the encoder allows a choice: 2 for very small objects, 8 for speed.",
         choices=(2, 4, 8),
     )
     objects: bool = option(
         True,
         "Whole objects",
-        "Whether a small patch of one rough kind takes one label, remembered as it moves, so that "
-        "labels do not flicker.",
+        "Give each small object one label and keep it while the object moves, so that labels do "
+        "not flicker.",
     )
     background: Literal["none", "largest"] = option(
         "none",
         "Background",
-        "none labels every pixel; largest makes the cluster with the largest area label 0.",
+        "none labels every pixel; largest gives label 0 to the cluster with the largest area.",
         choices=("none", "largest"),
     )
     large: Literal["tiles", "resize"] = option(
         "tiles",
         "Large frames",
-        "Frames larger than the encoder takes: tiles keeps small things, resize is faster.",
+        "Frames larger than the encoder's input: tiles keeps small objects, resize is faster.",
         choices=("tiles", "resize"),
         advanced=True,
     )
     preset: Literal["default", "paper"] = option(
         "default",
         "Preset",
-        "paper repeats the published steps exactly and leaves out the improvements below.",
+        "paper runs the published method exactly, without later improvements.",
         choices=("default", "paper"),
         advanced=True,
     )
     batch_size: int = option(
-        4, "Batch", "Frames that are clustered together at first.", minimum=1, advanced=True
+        4,
+        "Batch size",
+        "Frames that are clustered together in the first step.",
+        minimum=1,
+        advanced=True,
     )
     n_local: int = option(
-        10, "Clusters of a batch", "Clusters in each batch of frames.", minimum=2, advanced=True
+        10,
+        "Clusters per batch",
+        "Number of clusters in each batch of frames.",
+        minimum=2,
+        advanced=True,
     )
     n_components: int = option(
-        20, "Components", "Principal components that are kept.", minimum=2, advanced=True
+        20, "Components", "Number of principal components.", minimum=2, advanced=True
     )
     overlap: int = option(
         0,
         "Overlap",
-        "Frames of the batch before that each batch looks at again.",
+        "Frames of the previous batch that each batch includes again.",
         minimum=0,
         advanced=True,
     )
     weighting: float = option(
         0.5,
         "Weighting",
-        "How much a cluster of a batch counts for its size: 0 not at all, 1 by its tokens.",
+        "Weight of a cluster by its size: 0 all alike, 1 by its number of tokens.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -96,27 +103,26 @@ class ClusterConfig:
     carry_over: bool = option(
         True,
         "Carry over",
-        "Whether each batch begins with the clusters of the batch before.",
+        "Start each batch from the clusters of the previous batch.",
         advanced=True,
     )
     reassign: bool = option(
         True,
         "Re-assign",
-        "Whether tokens in the end choose among all clusters of the movie, not only those of "
-        "their batch.",
+        "Assign each token to the nearest of all clusters of the movie, not only those of its "
+        "batch.",
         advanced=True,
     )
     tile: int = option(
         1024,
-        "Tile",
-        "Side of the tiles, in pixels, in which large frames are encoded; smaller needs less "
-        "memory.",
+        "Tile size (px)",
+        "Side of the tiles in which large frames are encoded; smaller tiles need less memory.",
         minimum=128,
         maximum=8192,
         advanced=True,
     )
     seed: int = option(
-        0, "Seed", "Where chance begins; the same seed gives the same labels.", minimum=0,
+        0, "Seed", "Random seed; the same seed gives the same labels.", minimum=0,
         advanced=True,
     )  # fmt: skip
     memory: float | None = inherited(EntityConfig, "memory", None)

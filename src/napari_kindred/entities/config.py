@@ -15,90 +15,86 @@ class EntityConfig:
     """Options of :func:`napari_kindred.segment_entities`; every default works untouched."""
 
     axes: str | None = option(
-        None, "Axes", "Names of the image's axes, for example TYX; guessed when left empty."
+        None, "Axes", "Axes of the image, one letter each, for example TYX; guessed if empty."
     )
     channel: int | None = option(
         None,
         "Channel",
-        "Which channel to look at, counted from 0; guessed when left empty.",
+        "Channel to segment, counted from 0; guessed if empty.",
         minimum=0,
     )
     scale: float | Literal["auto"] = option(
         "auto",
         "Scale",
-        "How much to enlarge (above 1) or shrink (below 1) the image before looking at it; "
-        "'auto' measures the entities and chooses.",
+        "Factor by which the image is enlarged (above 1) or shrunk (below 1) before segmentation; "
+        "'auto' chooses it from the measured size of the objects.",
         minimum=0.02,
         maximum=16.0,
     )
     threshold: float = option(
         0.6,
         "Threshold",
-        "How sure the network must be that a pixel belongs to an entity: lower gives larger "
-        "and more entities.",
+        "Minimum foreground probability of a pixel: lower gives more and larger objects.",
         minimum=0.01,
         maximum=0.99,
         step=0.05,
     )
     min_area: int = option(
-        12, "Smallest area", "Entities with fewer pixels than this are left out.", minimum=0
+        12, "Minimum area (px)", "Objects with fewer pixels than this are left out.", minimum=0
     )
     min_score: float = option(
         0.35,
-        "Smallest score",
-        "Entities that are right with a smaller chance than this are left out; 0 keeps everything.",
+        "Minimum score",
+        "Objects with a lower probability of being correct are left out; 0 keeps all.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
         advanced=True,
     )
-    fill_holes: bool = option(
-        True, "Fill holes", "Whether holes inside an entity become part of it.", advanced=True
-    )
+    fill_holes: bool = option(True, "Fill holes", "Fill holes inside an object.", advanced=True)
     resolutions: int = option(
         1,
         "Resolutions",
-        "At how many resolutions to look, each twice as fine as the one before; more finds "
-        "entities of very different size in one image, and takes longer.",
+        "Number of image resolutions, each twice as fine as the one before; more finds objects "
+        "of very different sizes in one image, and takes longer.",
         minimum=1,
         maximum=4,
         advanced=True,
     )
     views: int = option(
         1,
-        "Views",
-        "At how many mirrored pictures of each frame the network looks; 2 is mostly a little more "
-        "accurate than 1, and takes twice as long.",
+        "Test-time augmentation",
+        "Number of mirrored copies of each frame whose predictions are averaged; 2 is usually a "
+        "little more accurate than 1, and takes twice as long.",
         choices=(1, 2, 4),
         advanced=True,
     )
     weights: str = option(
         "kindred-entities",
         "Weights",
-        "Name of shipped weights, or the path of a file written by 'train entities'.",
+        "Name of the shipped weights, or path of a file written by 'train entities'.",
         advanced=True,
     )
     tile: int = option(
         1024,
-        "Tile",
-        "Side of the tiles, in pixels, in which large images are worked through; smaller needs "
-        "less memory.",
+        "Tile size (px)",
+        "Side of the tiles in which large images are processed; smaller tiles need less memory.",
         minimum=128,
         maximum=8192,
         advanced=True,
     )
     memory: float | None = option(
         None,
-        "Memory",
-        "How many gigabytes may be used; half of what is free when left empty.  Where that is too "
-        "little, tiles become smaller and large results go to disk.",
+        "Memory (GB)",
+        "Memory limit in gigabytes; half of the free memory if empty. If it is too low, tiles "
+        "become smaller and large results are kept on disk.",
         minimum=0.25,
         advanced=True,
     )
     device: str = option(
         "auto",
         "Device",
-        "Where to compute: auto takes a GPU when there is one.",
+        "Device to compute on; auto takes a GPU if there is one.",
         choices=("auto", "cpu", "cuda", "mps"),
         advanced=True,
     )

@@ -125,7 +125,7 @@ def test_an_empty_layer_has_nothing_to_collect(viewer: ViewerModel, kind: str) -
     image = viewer.add_image(np.zeros((40, 60)))
     data = {"points": np.zeros((0, 2)), "shapes": None, "labels": np.zeros((40, 60), int)}[kind]
     layer = getattr(viewer, f"add_{kind}")(data)
-    with pytest.raises(InputError, match=f"to collect in '{layer.name}'; mark a cell"):
+    with pytest.raises(InputError, match=f"to collect in '{layer.name}'; annotate a cell"):
         collect(layer, target_of(viewer, image, "YX"), "cell")
 
 

@@ -107,9 +107,9 @@ def test_what_is_collected_is_listed_and_names_are_written(
 @pytest.mark.parametrize(
     ("kind", "data", "name", "said"),
     [
-        ("points", [[0, 20, 200]], "nucleus", r"(0, 20, 200), outside of 'nuclei'"),
+        ("points", [[0, 20, 200]], "nucleus", r"(0, 20, 200) is outside of 'nuclei'"),
         ("points", np.zeros((0, 3)), "nucleus", "nothing to collect"),
-        ("points", [[0, 20, 20]], "", "Write above which class"),
+        ("points", [[0, 20, 20]], "", "Enter the class of these annotations"),
         ("points", [[0, 20, 20]], "?!", "no name of a class"),
         ("image", np.zeros((2, 160, 160)), "nucleus", "Select the Points, Shapes or Labels"),
     ],
@@ -180,7 +180,7 @@ def test_learning_is_measured_and_need_not_be_repeated(
     truth = viewer.layers["truth"].data
     mark("points", centres(truth), "nucleus")
     run(box.learn, timeout=SLOW)
-    assert widget.status.value.startswith("Learnt nucleus from ")
+    assert widget.status.value.startswith("Trained nucleus on ")
     config = widget.check()
     assert box.learnt(config) is not None
     assert widget.classifier.name_source(config).arguments() == {"vocabulary": box.learnt(config)}
@@ -226,7 +226,7 @@ def test_a_clip_that_is_not_on_this_machine_is_one_sentence_and_no_layer(
     widget.classifier.kind.value = "clip"
     widget.names.names = ("nucleus",)
     until(lambda: widget.run.enabled, timeout=SLOW)
-    assert "to be downloaded when first used" in widget.classifier.clip.about.value
+    assert "to download on first use" in widget.classifier.clip.about.value
     before = [layer.name for layer in viewer.layers]
     assert run(timeout=SLOW) is None
     assert "could not be downloaded (no network)" in widget.status.value

@@ -217,7 +217,7 @@ def test_cancel_keeps_the_frames_that_are_done_as_a_result_of_fewer_frames(
     assert list(layer.features["area"][1:]) == [200, 200, 300]
     assert layer.features["share"][3] == pytest.approx(300 / (2 * shaded[0].size))
     assert layer.metadata[KEY]["complete"] is False
-    assert "2 of 3 frames are kept in 'smear classes'" in named.status.value
+    assert "2 of 3 frames are in the layer 'smear classes'" in named.status.value
     assert "cancelled" in layer.metadata[KEY]["stopped"]
     assert layer.metadata[KEY]["vocabulary"]["names"] == ["dim", "grey", "bright"]
     assert list(class_layers.classes_of(layer).result.entity_table["frame"]) == [0] * 3 + [1] * 4
@@ -238,7 +238,7 @@ def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
     brightness.errors[1] = RuntimeError("CUDA out of memory")
     run()
     assert "not enough memory" in named.status.value
-    assert "1 of 3 frames are kept" in named.status.value
+    assert "1 of 3 frames are in" in named.status.value
     assert len(labels_layers()) == 1
 
 

@@ -127,7 +127,7 @@ def test_frames_appear_while_it_works_and_again_with_their_final_labels(
     assert [bool(frame.any()) for frame in layer.data] == [True, True, False, False]
     provisional = layer.data[0].copy()
     first.set()
-    until(lambda: "Sharpening the outlines, 2 of 4 frames done" in widget.status.value)
+    until(lambda: "Refining the outlines, 2 of 4 frames done" in widget.status.value)
     assert (layer.data[0] != provisional).any()
     final.set()
     until(lambda: widget.run.enabled)
@@ -159,7 +159,7 @@ def test_the_time_left_does_not_count_what_was_loaded_first(begun: Any, clock: l
 def test_the_time_left_does_not_count_what_was_known(begun: Any, clock: list[float]) -> None:
     clock[0] = 3.0
     known = begun.progress(Progress(5, 10, "known", 5, 10))
-    assert known == "Taking what earlier runs encoded, 5 of 10 frames done."
+    assert known == "Loading cached features, 5 of 10 frames done."
     clock[0] = 13.0  # a frame in ten seconds, and four more to go
     assert "about 40 s left" in begun.progress(Progress(6, 10, "encoding", 6, 10))
 
@@ -180,10 +180,10 @@ def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
     until(lambda: widget.run.enabled)
     (layer,) = labels_layers()
     assert [bool(frame.any()) for frame in layer.data] == [True, True, False, False]
-    assert "2 of 4 frames are kept in 'cells clusters'" in widget.status.value
+    assert "2 of 4 frames are in the layer 'cells clusters'" in widget.status.value
     assert layer.metadata[KEY]["complete"] is False
     assert "still provisional" in widget.status.value
-    assert layer.metadata[KEY]["notes"] == ["Labels and outlines are still provisional."]
+    assert layer.metadata[KEY]["notes"] == ["Labels and outlines are provisional."]
     assert widget.panel.native.isHidden()
     rows = layer.features.iloc[1:]
     assert list(rows["area"]) == [(layer.data == label).sum() for label in rows["index"]]
@@ -201,7 +201,7 @@ def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
     greys.gates[6] = threading.Event()
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     widget.run.native.click()
-    until(lambda: "Sharpening the outlines, 2 of 4 frames done" in widget.status.value)
+    until(lambda: "Refining the outlines, 2 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
     (layer,) = labels_layers()
@@ -216,7 +216,7 @@ def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     run()
     assert "not enough memory" in widget.status.value
-    assert "3 of 4 frames are kept" in widget.status.value
+    assert "3 of 4 frames are in" in widget.status.value
 
 
 # -- afterwards ------------------------------------------------------------------------------

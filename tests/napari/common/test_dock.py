@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QDockWidget
 
-OURS = ("Entities", "Consistent clusters", "Classes by name", "Compare results")
+OURS = ("Cells and nuclei", "Consistent clusters", "Classes by name", "Compare results")
 
 
 def opened(viewer: Any, name: str) -> tuple[QDockWidget, Any]:
@@ -51,7 +51,7 @@ def test_those_opened_at_once_are_tabs_too(viewer: Any, until: Callable) -> None
 def test_a_dock_that_was_moved_away_stays_alone(viewer: Any, until: Callable) -> None:
     window = viewer.window._qt_window
     window.show()
-    alone, _ = opened(viewer, "Entities")
+    alone, _ = opened(viewer, "Cells and nuclei")
     until(lambda: in_front(alone))
     window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, alone)
     second, _ = opened(viewer, "Classes by name")
@@ -87,7 +87,7 @@ def test_a_widget_that_is_shown_before_it_has_a_dock_still_becomes_a_tab(
 ) -> None:
     window = viewer.window._qt_window
     window.show()
-    first, _ = opened(viewer, "Entities")
+    first, _ = opened(viewer, "Cells and nuclei")
     until(lambda: in_front(first))
     widget = CompareWidget(viewer)
     widget.native.show()

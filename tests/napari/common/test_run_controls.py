@@ -87,14 +87,14 @@ def test_a_second_run_waits_for_the_first_and_then_begins(
     gate: threading.Event,
     until: Any,
 ) -> None:
-    assert waiting.status.value == "Waiting for Entities of cells …"
+    assert waiting.status.value == "Waiting for Cells and nuclei of cells …"
     assert waiting.cancel.enabled
     assert not waiting.run.enabled
     assert "cells clusters" not in viewer.layers
     gate.set()
     until(lambda: waiting.run.enabled)
     assert widget.run.enabled
-    assert "Found 23 entities" in widget.status.value
+    assert "Found 23 objects" in widget.status.value
     assert "Found 3 clusters" in waiting.status.value
     assert {"cells entities", "cells clusters"} <= {layer.name for layer in viewer.layers}
 
@@ -107,7 +107,7 @@ def test_a_run_that_waits_can_be_cancelled_and_the_first_goes_on(
     assert waiting.status.value.startswith("Cancelled.")
     gate.set()
     until(lambda: widget.run.enabled)
-    assert "Found 23 entities" in widget.status.value
+    assert "Found 23 objects" in widget.status.value
     assert "cells clusters" not in viewer.layers
 
 
@@ -116,7 +116,7 @@ def test_cancelling_the_first_lets_the_second_begin(
 ) -> None:
     widget.cancel.native.click()
     until(lambda: waiting.run.enabled)
-    assert "1 of 4 frames are kept" in widget.status.value
+    assert "1 of 4 frames are in" in widget.status.value
     assert "Found 3 clusters" in waiting.status.value
 
 
@@ -158,7 +158,7 @@ def test_after_a_job_that_does_not_listen_others_run(
         until(lambda: widget.run.enabled)
     widget._segment = threshold
     run()
-    assert "Found 23 entities" in widget.status.value
+    assert "Found 23 objects" in widget.status.value
     assert not deaf.left.is_set()
 
 
@@ -202,7 +202,7 @@ def test_removing_the_image_stops_the_job_and_keeps_what_is_done(
     viewer.layers.remove(halfway)
     until(lambda: not widget.controls.busy)
     assert threshold.closed
-    assert widget.status.value.startswith("Stopped, for the image was removed. 1 of 4 frames")
+    assert widget.status.value.startswith("Stopped: the image layer was removed. 1 of 4 frames")
     assert labels_layers()[0].metadata[KEY]["complete"] is False
 
 
@@ -218,7 +218,7 @@ def test_removing_the_result_stops_the_job_and_it_does_not_come_back(
     viewer.layers.remove(labels_layers()[0])
     until(lambda: not widget.controls.busy)
     assert threshold.closed
-    assert widget.status.value.startswith("Stopped, for the result was removed.")
+    assert widget.status.value.startswith("Stopped: the result layer was removed.")
     qtbot.wait(50)
     assert labels_layers() == []
     assert widget.run.enabled
@@ -239,7 +239,7 @@ def test_removing_another_layer_stops_nothing(
     viewer.layers.remove(viewer.add_points(np.zeros((1, 3))))
     gate.set()
     until(lambda: not widget.controls.busy)
-    assert "Found 23 entities" in widget.status.value
+    assert "Found 23 objects" in widget.status.value
 
 
 def test_a_frame_that_cannot_be_shown_ends_the_job_with_a_sentence(
@@ -256,7 +256,7 @@ def test_a_frame_that_cannot_be_shown_ends_the_job_with_a_sentence(
     gate.set()
     until(lambda: not widget.controls.busy)
     assert "No space left on device" in widget.status.value
-    assert "1 of 4 frames are kept" in widget.status.value
+    assert "1 of 4 frames are in" in widget.status.value
     assert widget.run.enabled
 
 
@@ -264,7 +264,7 @@ def test_a_frame_that_cannot_be_shown_ends_the_job_with_a_sentence(
 
 
 def bars() -> list[progress]:
-    return [bar for bar in progress._all_instances if "Entities of cells" in bar.desc]
+    return [bar for bar in progress._all_instances if "Cells and nuclei of cells" in bar.desc]
 
 
 def test_naparis_activity_window_tells_the_stage_and_cancels(

@@ -114,7 +114,7 @@ def test_the_options_of_the_last_run_are_there_again_but_not_what_belongs_to_the
     widget.form.inputs["fill_holes"].value = False
     run()
     chosen = {"threshold": 0.3, "tile": 512, "memory": 2.5, "fill_holes": False}
-    assert json.loads(place().read_text("utf-8")) == {"Entities": chosen}
+    assert json.loads(place().read_text("utf-8")) == {"Cells and nuclei": chosen}
     again = EntitiesWidget(viewer)
     assert {name: getattr(again.check(), name) for name in chosen} == chosen
     assert again.form.more.text == "▸ More options (3 changed)"
@@ -251,14 +251,14 @@ def test_options_of_another_version_are_taken_where_they_fit(
         "threshold": 0.4, "tile": 64, "resolutions": "many", "fill_holes": "no", "device": "tpu",
         "memory": -1, "min_area": 3.5, "scale": [1], "weights": {"a": 1}, "of_the_future": 1,
     }  # fmt: skip
-    options(json.dumps({"Entities": strange, "Later": {}}))
+    options(json.dumps({"Cells and nuclei": strange, "Later": {}}))
     widget = EntitiesWidget(viewer)
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.reset_choices()
     assert widget.check() == napari_kindred.EntityConfig(axes="TYX", threshold=0.4)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"Entities": 5}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"Cells and nuclei": 5}', b"\xff"])
 def test_a_damaged_file_is_told_in_one_sentence_and_the_next_run_mends_it(
     viewer: Any,
     own_settings: Path,
@@ -269,13 +269,13 @@ def test_a_damaged_file_is_told_in_one_sentence_and_the_next_run_mends_it(
 ) -> None:
     place().write_bytes(content)
     widget = EntitiesWidget(viewer, segment=threshold)
-    viewer.window.add_dock_widget(widget, name="Entities")
+    viewer.window.add_dock_widget(widget, name="Cells and nuclei")
     assert widget.status.value == DAMAGED
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.form.inputs["min_area"].value = 40
     widget.run.native.click()
     until(lambda: not widget.controls.busy)
-    assert load_options("Entities") == ({"min_area": 40}, "")
+    assert load_options("Cells and nuclei") == ({"min_area": 40}, "")
 
 
 def test_where_nothing_can_be_kept_the_run_goes_on(
@@ -290,4 +290,4 @@ def test_where_nothing_can_be_kept_the_run_goes_on(
     monkeypatch.setenv("NAPARI_KINDRED_CONFIG", str(tmp_path / "file"))
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
-    assert "Found 23 entities" in widget.status.value
+    assert "Found 23 objects" in widget.status.value

@@ -47,7 +47,7 @@ def test_run_and_cancel_have_keys_that_their_tooltips_tell(
     until(lambda: "1 of 4 frames done" in widget.status.value)
     press(Qt.Key.Key_Period, CTRL)
     until(lambda: not widget.controls.busy)
-    assert "1 of 4 frames are kept" in widget.status.value
+    assert "1 of 4 frames are in" in widget.status.value
     assert widget.run.tooltip.endswith("(Ctrl+Enter)")
     assert widget.cancel.tooltip.endswith("(Ctrl+.)")
 
@@ -83,7 +83,7 @@ def test_keys_go_from_change_to_change_and_back(
     assert seen == [2, 4, 2]
     assert "Frame 2 of 'found'" in viewer.status
     press(Qt.Key.Key_Left, ALT)
-    until(lambda: "In no earlier frame" in viewer.status)
+    until(lambda: "No label appears or disappears in a" in viewer.status)
     assert viewer.dims.current_step[0] == 2
 
 
@@ -104,7 +104,7 @@ def test_without_frames_the_keys_say_what_they_need(
 ) -> None:
     viewer.add_labels(np.ones((8, 8), np.int32))
     press(Qt.Key.Key_Right, ALT)
-    assert "Select a Labels layer with frames" in viewer.status
+    assert "Select a Labels layer with several frames" in viewer.status
 
 
 def test_a_key_that_somebody_has_bound_stays_theirs(

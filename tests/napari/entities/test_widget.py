@@ -53,7 +53,7 @@ def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
     assert entry["source_layer"] == "cells"
     assert entry["config"]["axes"] == "TYX"
     assert {"version", "weights", "input", "seconds", "python"} <= set(entry)
-    assert "Found 23 entities in 4 frames" in widget.status.value
+    assert "Found 23 objects in 4 frames" in widget.status.value
     assert "Scale 1.25: entities are about 24 pixels across." in widget.status.value
     np.testing.assert_array_equal(image.data, before)
 
@@ -164,7 +164,7 @@ def test_cancel_keeps_the_frames_that_are_done(
     assert list(labels.features["index"]) == list(range(13))
     assert labels.metadata[KEY]["complete"] is False
     assert labels.metadata[KEY]["frames_done"] == 2
-    assert "2 of 4 frames are kept in 'cells entities'" in widget.status.value
+    assert "2 of 4 frames are in the layer 'cells entities'" in widget.status.value
 
 
 def test_cancel_before_the_first_frame_leaves_no_layer(

@@ -164,7 +164,7 @@ def test_a_number_per_thing_beside_a_number_per_kind_is_told_of_before_and_after
     for data, name, method in ((together, "kinds", kinds), (each, "each", "entities")):
         viewer.add_labels(data, name=name, metadata={KEY: {"method": method}})
     why = (
-        "'each' has a number for each object, 'kinds' one for all objects of a kind, so only an "
+        "'each' has one label per object, 'kinds' one for all objects of a kind, so only an "
         "object that is alone of its kind in a frame can be the same in both."
     )
     assert widget.status.value == f"{why} Press Compare."

@@ -179,7 +179,7 @@ def test_a_layer_that_is_no_file_is_told_how_to_become_one(
     run()
     QApplication.clipboard().setText("mine")
     widget.more_tools.export_panel.command.native.click()
-    assert widget.status.value.startswith("'discs' does not come from a file; save it")
+    assert widget.status.value.startswith("'discs' does not come from a file. To get")
     assert QApplication.clipboard().text() == "mine"
 
 
@@ -188,9 +188,9 @@ def test_what_was_painted_is_not_in_the_command_and_that_is_said(
 ) -> None:
     computed(movie).paint((0, 5, 5), 1)
     widget.more_tools.export_panel.command.native.click()
-    assert "painted on the layer is not in it" in widget.status.value
+    assert "does not include what you painted" in widget.status.value
     widget.copy.native.click()
-    assert "painted on the layer is not in it" in widget.status.value
+    assert "does not include what you painted" in widget.status.value
 
 
 def test_a_layer_that_shows_other_pixels_than_its_file_has_no_command(
@@ -201,7 +201,7 @@ def test_a_layer_that_shows_other_pixels_than_its_file_has_no_command(
     assert command_for(read_layer(layer), config, ENTITIES).lines
     layer.data = movie[:, ::-1].copy()
     fault = command_for(read_layer(layer), config, ENTITIES).fault
-    assert "does not hold what" in fault
+    assert "is not what" in fault
 
 
 def test_one_channel_of_a_file_is_found_again(
@@ -323,7 +323,7 @@ def test_one_result_is_saved_at_a_time(
     assert "is being saved" in told(keep.save)
     gate.set()
     until(lambda: keep.save.enabled)
-    assert "is in" in widget.status.value
+    assert "Saved " in widget.status.value
 
 
 # -- files and tables -------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_saving_asks_where_and_never_replaces_a_result(
     chosen = (str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
     widget.more_tools.export_panel.save.native.click()
-    until(lambda: "is in" in widget.status.value)
+    until(lambda: "Saved " in widget.status.value)
     np.testing.assert_array_equal(load_segmentation(tmp_path / "kept.ome.zarr").labels, layer.data)
     widget.more_tools.export_panel.save.native.click()
     until(lambda: "is there already" in widget.status.value)

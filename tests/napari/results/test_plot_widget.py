@@ -34,7 +34,7 @@ def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
     chart = chart_of(layer)
     assert chart is not None
     assert chart.curves[0].values.tolist() == [6, 6, 6, 5]
-    assert (chart.x, chart.y, chart.step) == ("Time [s]", "Entities", 30)
+    assert (chart.x, chart.y, chart.step) == ("Time [s]", "Objects", 30)
     place = keep.plot.place_of(2, 3)
     qtbot.mouseClick(keep.plot, Qt.MouseButton.LeftButton, pos=place.toPoint())
     assert viewer.dims.point[0] == 60

@@ -172,11 +172,12 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
             frames[index] = annotated
     else:
         raise InputError(
-            "Select the Points, Shapes or Labels layer with your marks in the layer list first."
+            "Select the Points, Shapes or Labels layer with your annotations in the layer list "
+            "first."
         )
     if not frames:
         what = "in this frame of it " if isinstance(layer, Labels) else ""
-        raise InputError(f"There is nothing {what}to collect in {layer.name!r}; mark a {name}.")
+        raise InputError(f"There is nothing {what}to collect in {layer.name!r}; annotate a {name}.")
     return Annotation(
         name,
         layer.name,
@@ -221,7 +222,8 @@ def _on_image(
     if not fits or not all(0 <= at < size for at, size in zip(index, sizes, strict=True)):
         where = ", ".join(f"{value:.0f}" for value in (*index, y, x))
         raise InputError(
-            f"A mark of {layer.name!r} lies at ({where}), outside of {target.layer.name!r} with "
+            f"An annotation of {layer.name!r} at ({where}) is outside of {target.layer.name!r} "
+            f"with "
             f"{' × '.join(map(str, (*sizes, height, width)))} pixels; move it or delete it."
         )
     return index, (round(y, DIGITS), round(x, DIGITS))
@@ -233,7 +235,7 @@ def _add_shape(
     """Take in a shape: rectangles along the axes are boxes, all others outlines."""
     if kind not in ENCLOSING:
         raise InputError(
-            f"A {kind} in {layer.name!r} encloses nothing; mark things with rectangles, ellipses "
+            f"A {kind} in {layer.name!r} encloses nothing; annotate with rectangles, ellipses "
             "or polygons."
         )
     if kind == "ellipse":

@@ -32,7 +32,7 @@ CLIPS = (
 """Models that are offered; others can be typed."""
 
 CLIP_TOOLTIP = (
-    "The CLIP that takes names at their meaning. Choose one, or type MODEL/PRETRAINED as open_clip "
+    "CLIP model that classifies by name. Choose one, or type MODEL/PRETRAINED as open_clip "
     "knows them, MODEL/PATH of a checkpoint, or the path of an ESC-Net that you trained."
 )
 
@@ -70,8 +70,8 @@ class ClassifierInput:
             label="Classes defined by",
             choices=[("a vocabulary", "vocabulary"), ("my examples", "examples"), ("CLIP", "clip")],
             value="vocabulary",
-            tooltip="What tells what a name means: a vocabulary that was taught before, examples "
-            "that you mark, or CLIP, which has read about it.",
+            tooltip="How names are recognised: by a trained vocabulary, by examples that you "
+            "annotate, or by CLIP, which was trained on images with captions.",
         )
         self.vocabulary = VocabularyInput(on_change, on_name)
         self.examples = ExamplesInput(viewer, target, on_change)
@@ -113,7 +113,7 @@ class ClassifierInput:
         if self.kind.value == "examples":
             return self.examples.name_source(config)
         if not self.clip.usable:
-            raise OptionError("Choose a CLIP; the line below it says what is known of it.")
+            raise OptionError("Choose a CLIP model that can be used; see the line below it.")
         return ClassNameSource("clip", str(self.clip.choice.value))
 
     def asked(self) -> dict[str, str]:
@@ -136,9 +136,9 @@ class ClassifierInput:
         kind, name, file = (entries.get(word) for word in ("classifier", "name", "file"))
         gone = ""
         if isinstance(file, str) and file and there(file) is None:
-            gone = f"{Path(file).name!r}, which gave your last run's names their meaning, is gone."
+            gone = f"{Path(file).name!r}, the vocabulary of your last run, is missing."
         elif kind == "examples" and not self.examples.annotations:
-            gone = "The examples of your last run are gone, for they last until napari is closed."
+            gone = "The examples of your last run are gone: they last until napari is closed."
         name = name if isinstance(name, str) and not gone else ""
         known = not gone and kind in list(self._pages) and bool(name or kind == "examples")
         self.vocabulary.choose(name if known and kind == "vocabulary" else SHIPPED[0])
@@ -171,6 +171,10 @@ def describe_clip(name: str) -> EncoderInfo:
     path = Path(name)
     if is_network(path):
         return EncoderInfo(
-            name, "that of what it was trained on", True, path.stat().st_size, "naming pixels"
+            name,
+            "that of its training data",
+            True,
+            path.stat().st_size,
+            "classifying pixels by name",
         )
     return describe_encoder(f"clip:{name}")

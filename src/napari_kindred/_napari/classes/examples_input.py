@@ -64,28 +64,29 @@ class ExamplesInput:
         self._learnt: tuple[Key, Vocabulary] | None = None
         self.name = LineEdit(
             label="Class",
-            tooltip="What the marks in the selected layer are examples of; 'background' for what "
-            "is none of the classes.",
+            tooltip="Class of the annotations in the selected layer; 'background' for anything "
+            "that is none of the classes.",
         )
-        self.name.native.setPlaceholderText("name of a class")
+        self.name.native.setPlaceholderText("class name")
         self.collect = PushButton(
             text="Collect layer",
-            tooltip="Take the marks of the selected Points, Shapes or Labels layer as examples of "
-            "this class. Of a Labels layer the frame that is shown is taken, and where napari "
-            "shows only the selected label, only that one.",
+            tooltip="Add the annotations of the selected Points, Shapes or Labels layer as "
+            "examples "
+            "of this class. Of a Labels layer, only the frame shown is added, and only the "
+            "selected label if napari shows no other.",
         )
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setFixedHeight(ROWS * (self.list.fontMetrics().height() + 6) + 6)
         self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.list.setToolTip("What is collected.")
-        self.remove = PushButton(text="Remove", tooltip="Forget the examples that are selected.")
+        self.list.setToolTip("Collected examples.")
+        self.remove = PushButton(text="Remove", tooltip="Remove the selected examples.")
         self.learn = PushButton(
-            text="Learn", tooltip="Learn from the examples, and measure how well that goes."
+            text="Train", tooltip="Train on the examples, and measure the accuracy."
         )
         self.save = PushButton(
             text="Save vocabulary …",
-            tooltip="Save what was learnt as a vocabulary, for other images.",
+            tooltip="Save the trained classes as a vocabulary, for other images.",
         )
         self.about = sentence()
         self.collect.changed.connect(self.take_layer)
@@ -117,7 +118,7 @@ class ExamplesInput:
         """Collect the selected layer."""
         try:
             if not self.name.value.strip():
-                raise OptionError("Write above which class the marks are examples of.")
+                raise OptionError("Enter the class of these annotations above.")
             (name,) = check_names([self.name.value])
             new = collect(self._viewer.layers.selection.active, self._target(), name)
         except KindredError as error:
@@ -157,8 +158,9 @@ class ExamplesInput:
         """
         if not self.annotations:
             raise OptionError(
-                "There are no examples: mark things in a Points, Shapes or Labels layer, write "
-                "their class, and press 'Collect layer'."
+                "There are no examples: annotate objects in a Points, Shapes or Labels layer, "
+                "enter "
+                "their class and press 'Collect layer'."
             )
         return ClassNameSource(
             "examples", examples=self.annotations, vocabulary=self.learnt(config)

@@ -228,12 +228,12 @@ def _no_command(name_source: ClassNameSource, names: Sequence[str]) -> str:
     """Return why no command can ask for these names, one sentence, if so."""
     if name_source.kind == "examples" or name_source.groups:
         return (
-            "These names got their meaning in this window; press 'Save vocabulary …' beside the "
-            "table of classes, choose that file as the vocabulary and run again, and there is a "
-            "command."
+            "These classes were trained in this window. To get a command, press 'Save vocabulary "
+            "…' "
+            "below the table of classes, choose that file as the vocabulary and run again."
         )
     if any("," in name for name in names):
-        return "A command cannot name a class with a comma; rename it."
+        return "A class name with a comma cannot be used in a command; rename it."
     return ""
 
 

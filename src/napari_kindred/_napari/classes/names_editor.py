@@ -41,7 +41,7 @@ class NamesEditor(QPlainTextEdit):
         self._usual = ""
         self.setPlaceholderText("one name per line")
         self.setToolTip(
-            "The classes to look for, one name per line: the first becomes label 1, and so on. "
+            "Classes to segment, one name per line: the first is label 1, and so on. "
             "Click on a square to change its colour."
         )
         self.setViewportMargins(GUTTER, 0, 0, 0)

@@ -27,8 +27,20 @@ if TYPE_CHECKING:
     from ..results.replay import Command
     from .layer import ClassNameSource
 
-MOST_TOLD = 6
-"""Classes whose counts are told; the table has them all."""
+MOST_SHOWN = 6
+"""Number of classes whose counts are shown; the table has all."""
+
+
+def counted(count: int, name: str) -> str:
+    """Return a count and a name, as a plural if English has a regular one: ``2 nuclei``."""
+    if count == 1 or not name[-1:].isalpha():
+        return f"{count:,} {name}"
+    for end, plural in (("us", "i"), ("sis", "ses"), ("ss", "sses"), ("s", "s"), ("ium", "ia")):
+        if name.endswith(end):
+            return f"{count:,} {name.removesuffix(end)}{plural}"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"{count:,} {name.removesuffix('y')}ies"
+    return f"{count:,} {name}s"
 
 
 class GrowingClasses(GrowingLabels):
@@ -107,12 +119,11 @@ class ClassRun(Run):
         """Return how many things of each class there are; see :class:`Run`."""
         rows = result.table
         if not rows["area"].any():
-            return "Found nothing that is surely enough one of these names (lower the threshold)"
-        shortcut_hint = [f"{row['name']} {row['count']}" for _, row in rows.iterrows()][:MOST_TOLD]
-        more = len(rows) - len(shortcut_hint)
-        return f"Found {', '.join(shortcut_hint)}" + (
-            f" and {more} more classes" if more > 0 else ""
-        )
+            return "Found no object above the threshold (lower it)"
+        counts = [counted(int(row["count"]), row["name"]) for _, row in rows.iterrows()]
+        more = len(counts) - MOST_SHOWN
+        listed = ", ".join(counts[:MOST_SHOWN])
+        return f"Found {listed}" + (f" and {more} more classes" if more > 0 else "")
 
     def code(self) -> str:
         """Return the call of this run; see :class:`Run`."""
@@ -206,8 +217,8 @@ class Learning:
         """Keep what was learnt, and return a summary."""
         self._keep(result)
         seconds = duration(self._clock.seconds())
-        return f"Learnt {', '.join(result.names)} from {self._count} marks, in {seconds}."
+        return f"Trained {', '.join(result.names)} on {self._count} annotations in {seconds}."
 
     def interrupt(self, reason: str) -> str:  # noqa: ARG002 - as Run's
         """Return what is left of it."""
-        return "Nothing was learnt."
+        return "Nothing was trained."

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHIPPED = ("microscopy",)
 """Vocabularies that come with the package."""
 
-ALL = "all of them"
+ALL = "all classes"
 
 BUTTON = 62
 """Width, in pixels, of a button beside the list."""
@@ -60,7 +60,7 @@ class VocabularyInput:
             label="Vocabulary",
             choices=list(self._known),
             value=SHIPPED[0],
-            tooltip="What was taught before: the one that comes with napari-kindred, or a file.",
+            tooltip="Trained classes: those that come with napari-kindred, or a file.",
         )
         self.open = PushButton(text="Open …", tooltip="Open a vocabulary, a *.kindred file.")
         self.open.max_width = BUTTON
@@ -186,7 +186,7 @@ class VocabularyInput:
         if self._wrong:
             self.about.value = escape(self._wrong)
         elif vocabulary is None:
-            self.about.value = "Reading it …"
+            self.about.value = "Reading …"
         else:
             names = [*vocabulary.names, ALL]
             colour = self.about.native.palette().windowText().color().name()
@@ -194,8 +194,8 @@ class VocabularyInput:
                 f'<a href="{number}" style="color: {colour}">{escape(name)}</a>'
                 for number, name in enumerate(names)
             )
-            self.about.value = f"Knows {', '.join(links)}."
-            self.about.tooltip = "Click on a name to look for it."
+            self.about.value = f"Classes: {', '.join(links)}."
+            self.about.tooltip = "Click on a name to add it."
         self._on_known()
 
     def _clicked(self, link: str) -> None:
@@ -208,7 +208,7 @@ class VocabularyInput:
 
 
 def _read(name: str) -> Generator[Event, None, Vocabulary]:
-    yield Progress(0, 1, "reading it")
+    yield Progress(0, 1, "reading")
     from ...classes.vocabulary.vocabulary import Vocabulary
 
     return Vocabulary.load(name)

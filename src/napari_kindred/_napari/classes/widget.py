@@ -54,7 +54,7 @@ class ClassesWidget(MethodWidget):
     method = CLASSES
     left_out = ("axes", "channel", "threshold")
     title = "Classes"
-    run_tip = "Look for the named classes, into a new Labels layer."
+    run_tip = "Segment the named classes into a new Labels layer."
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         self._ready = False
@@ -116,7 +116,7 @@ class ClassesWidget(MethodWidget):
             When there is none, or its axes are wrong.
         """
         if self.known is None or self.image.value is None:
-            raise InputError("Open the image first that the marks are on.")
+            raise InputError("Open the annotated image first.")
         self.frames(self.known)
         shown = tuple(self._viewer.dims.point)
         return Target(self.image.value, self.known.data, self.chosen.letters, shown)
@@ -296,9 +296,9 @@ class ClassesWidget(MethodWidget):
         except (KindredError, OSError) as error:
             self.controls.show_message(str(error), wrong=True)
             return
-        kept = f"The vocabulary is in {str(named)!r}"
+        kept = f"Saved the vocabulary to {str(named)!r}"
         if not vocabulary.quality:
-            kept += "; how well it tells its classes apart was not measured"
+            kept += "; its accuracy was not measured"
         self.controls.show_message(f"{kept}.")
 
 
@@ -315,5 +315,5 @@ def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
         if key(name) not in known:
             raise OptionError(
                 f"There are no examples of {name!r}, only of {', '.join(classes)}; collect some, "
-                "or take the name out."
+                "or remove the name."
             )

@@ -76,9 +76,9 @@ class ClusterRun(Run):
 
     method = CLUSTERS
     stages: ClassVar[Mapping[str, str]] = {
-        "looking": "Taking a first look at the movie",
-        "known": "Taking what earlier runs encoded",
-        "labelling": "Sharpening the outlines",
+        "looking": "Sampling the movie",
+        "known": "Loading cached features",
+        "labelling": "Refining the outlines",
     }
 
     def __init__(
@@ -139,8 +139,7 @@ class ClusterRun(Run):
         missing = result.level - len(result.table)
         if missing > 0 and self._clusters_anew:
             self.notice(
-                f"Of the {result.level} clusters, {missing} left no pixel once the outlines were "
-                "sharp."
+                f"{missing} of the {result.level} clusters have no pixels after refinement."
             )
         text = super().finish(result)
         shape = self._growing.placement.shape
@@ -156,7 +155,7 @@ class ClusterRun(Run):
         """Keep the frames that are there; see :class:`Run`."""
         self._clusters.settle()
         if self._clusters.provisional and self._clusters_anew and self._config.preset != "paper":
-            self.notice("Labels and outlines are still provisional.")
+            self.notice("Labels and outlines are provisional.")
         return super().interrupt(reason)
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:

@@ -74,7 +74,7 @@ class ClustersWidget(MethodWidget):
             mode="r",
             filter="*.safetensors",
             nullable=True,
-            tooltip="Label the frames by a model saved before, instead of clustering them anew.",
+            tooltip="Label the frames with a saved model instead of clustering them.",
         )
         self.model.changed.connect(self.check)
         return [labelled(self.model)]
@@ -84,11 +84,11 @@ class ClustersWidget(MethodWidget):
         self.panel = ClusterPanel(self.controls.show_message, partial(keep_copy, self._viewer))
         self.apply = PushButton(
             text="Apply to the image above",
-            tooltip="Label the image that is chosen above by the clusters that are selected.",
+            tooltip="Label the image chosen above with the selected clusters.",
         )
         self.save = PushButton(
             text="Save model …",
-            tooltip="Save what these clusters are, to label other movies of the same kind by it.",
+            tooltip="Save these clusters as a model, to label similar movies with it.",
         )
         self.more = row(self.apply, self.save)
         self.apply.changed.connect(self.start_applying)
@@ -104,7 +104,7 @@ class ClustersWidget(MethodWidget):
             When there is no such encoder.
         """
         if not self.encoder.usable:
-            raise OptionError("Choose an encoder; the line below it says what is known of it.")
+            raise OptionError("Choose an encoder that can be used; see the line below it.")
         return {"encoder": self.encoder.choice.value}
 
     def restore(self, options: Mapping[str, Any]) -> None:
@@ -127,8 +127,8 @@ class ClustersWidget(MethodWidget):
         target = "another image" if image is None or image.name == source else repr(image.name)
         self.apply.text = f"Apply to {target}"
         self.apply.tooltip = (
-            f"Label the image that is chosen above by the clusters of {layer.name!r}, with their "
-            "names and colours; choose another image than theirs first."
+            f"Label the image chosen above with the clusters of {layer.name!r}, their names and "
+            "colours; choose another image first."
         )
         self.apply.enabled = valid and not self.controls.busy and target != "another image"
 
@@ -200,7 +200,7 @@ class ClustersWidget(MethodWidget):
         except (KindredError, OSError) as error:
             self.controls.show_message(str(error), wrong=True)
             return
-        self.controls.show_message(f"The model is in {str(path.with_suffix('.safetensors'))!r}.")
+        self.controls.show_message(f"Saved the model to {str(path.with_suffix('.safetensors'))!r}.")
 
 
 def fitting(config: ClusterConfig, model: HierarchicalClustering) -> ClusterConfig:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
 TOOLTIP = (
-    "The network whose features tell kinds apart. Choose one, or type timm:MODEL, "
+    "Network whose features are clustered. Choose one, or type timm:MODEL, "
     "clip:MODEL/PRETRAINED or the path of a SAM file."
 )
 SLOW = ("timm:", "clip:")
@@ -112,12 +112,12 @@ class EncoderInput:
                 self._unknown(error)
             return
         self.usable = False
-        self.about.value = "Looking it up …"
+        self.about.value = "Checking …"
         mark(self.choice, wrong=False)
         # Their libraries bring torch along, which would hold up the window for seconds.
         self._lookup = Job(
             partial(_look_up, self._look_up or describe_encoder, name),
-            f"Looking up {name}",
+            f"Checking {name}",
             on_event=lambda _: None,
             on_success=self._known,
             on_failure=self._unknown,
@@ -135,7 +135,7 @@ class EncoderInput:
         self.usable = True
         mark(self.choice, wrong=False)
         self.about.value = describe(info)
-        self.about.tooltip = f"Good for: {info.about}" if info.about else ""
+        self.about.tooltip = f"Use for: {info.about}" if info.about else ""
         self._on_known()
 
     def _unknown(self, error: KindredError) -> None:
@@ -159,7 +159,7 @@ def describe(info: EncoderInfo) -> str:
     elif info.package:
         where = f"in the package {info.package}, which is not installed"
     elif info.size:
-        where = f"{megabytes(info.size)} to download when first used"
+        where = f"{megabytes(info.size)} to download on first use"
     else:
         where = "to be downloaded when first used"
     return f"Licence {info.licence or 'unknown'}; {where}."

@@ -184,7 +184,7 @@ class Form:
         self._unfolded = False
         for name in self._advanced:
             self.inputs[name].changed.connect(self._entitle)
-        self.more = PushButton(text="", tooltip="Options that rarely need a change.")
+        self.more = PushButton(text="", tooltip="Options that rarely need to be changed.")
         self.more.native.setCheckable(True)
         self.more.native.toggled.connect(self.unfold)
 

@@ -56,10 +56,10 @@ class ImageInput:
         self.axes = LineEdit(
             label="Axes",
             tooltip="One letter per axis: T time, C channel, Z depth, Y, X, and S for colour. "
-            "It is guessed; correct it where it is wrong.",
+            "Guessed from the image; correct it if it is wrong.",
         )
         self.channel = ComboBox(
-            label="Channel", choices=[], tooltip="Which channel to segment, counted from 0."
+            label="Channel", choices=[], tooltip="Channel to segment, counted from 0."
         )
         self.about = sentence()
         self.samples = Container(
@@ -77,7 +77,9 @@ class ImageInput:
 
     def _sample(self, name: str) -> PushButton:
         sample = SAMPLES[name]
-        button = PushButton(text=sample.title, name=name, tooltip=f"Open it: {sample.about}")
+        button = PushButton(
+            text=sample.title, name=name, tooltip=f"Open this sample: {sample.about}"
+        )
         button.changed.connect(partial(self._open, name))
         return button
 
@@ -183,7 +185,7 @@ class ImageInput:
             When axes or channel do not fit it.
         """
         if not self.letters:
-            raise InputError(f"Name the axes, one letter each: {image.guess.why}.")
+            raise InputError(f"Enter the axes, one letter each: {image.guess.why}.")
         return ImageStack.open(image.file, self.letters, self.channel.value)
 
     def _fault(self, image: LayerImage) -> str | None:

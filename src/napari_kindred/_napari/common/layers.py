@@ -70,7 +70,7 @@ class LayerImage:
 def describe(image: LayerImage, frames: ImageStack) -> str:
     """Return what will be segmented, and what to look at before pressing Run."""
     height, width = frames.plane_shape
-    count = f"{len(frames)} frames of " if len(frames) > 1 else "One picture of "
+    count = f"{len(frames)} frames of " if len(frames) > 1 else "Single image, "
     text = f"{count}{height} × {width} pixels."
     if frames.axes == image.guess.axes and not image.guess.safe:
         text += f" Please check the axes: {image.guess.why}."

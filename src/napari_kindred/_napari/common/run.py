@@ -27,13 +27,13 @@ MOST_NOTICES = 3
 """More would not be read."""
 
 STAGES = {
-    "network": "Looking for entities",
-    "clustering": "Separating the entities",
+    "network": "Segmenting",
+    "clustering": "Separating objects",
     "done": "Reading",
-    "known": "Taking what earlier runs found",
-    "proposals known": "Taking what earlier runs found",
-    "regions": "Dividing into regions",
-    "asking the SAM": "Asking the SAM for masks",
+    "known": "Loading cached features",
+    "proposals known": "Loading cached features",
+    "regions": "Dividing the image into regions",
+    "asking the SAM": "Predicting masks with the SAM",
 }
 """What the stages of jobs are called here that do not speak for themselves."""
 
@@ -198,7 +198,7 @@ class Run(ABC):
     def notices(self) -> list[str]:
         """Return what the user should know, the first few sentences."""
         more = len(self._notices) - MOST_NOTICES
-        rest = [f"And {more} more notes, kept in the layer's metadata."] if more > 0 else []
+        rest = [f"{more} more notes are in the layer's metadata."] if more > 0 else []
         return self._notices[:MOST_NOTICES] + rest
 
     def add(self, partial: Partial) -> None:
@@ -232,7 +232,7 @@ class Run(ABC):
         if self.dropped:
             return ""
         if not (growing.done or growing.begun):
-            return "No frame was done yet, so there is nothing to keep."
+            return "No frame was finished, so there is no result."
         facts = provenance(
             method=self.method.name,
             config=self._config,
@@ -245,8 +245,8 @@ class Run(ABC):
         )
         layer = self._show(self._entry(facts))
         if growing.begun:
-            return f"What was done until then is kept in {layer.name!r}."
-        return f"{growing.done} of {growing.frames} frames are kept in {layer.name!r}."
+            return f"The finished part is in the layer {layer.name!r}."
+        return f"{growing.done} of {growing.frames} frames are in the layer {layer.name!r}."
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
@@ -291,7 +291,7 @@ class EntityRun(Run):
 
     def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
         """Return how many entities there are; see :class:`Run`."""
-        return f"Found {self._growing.found} entities"
+        return f"Found {self._growing.found} objects"
 
     def code(self) -> str:
         """Return the call of this run; see :class:`Run`."""

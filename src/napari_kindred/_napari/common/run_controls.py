@@ -59,7 +59,7 @@ class RunControls:
         self.cancel = PushButton(
             text="Cancel",
             enabled=False,
-            tooltip="Stop; the frames done so far are kept." + shortcut_hint(CANCEL),
+            tooltip="Stop; finished frames stay in the layer." + shortcut_hint(CANCEL),
         )
         self.progress = ProgressBar(min=0, max=STEPS, value=0)
         self.status = sentence()
@@ -127,9 +127,9 @@ class RunControls:
         gone = event.value.unique_id
         if self.view.layer is not None and gone == self.view.layer.unique_id:
             self.view.drop()
-            self._why = "Stopped, for the result was removed."
+            self._why = "Stopped: the result layer was removed."
         elif gone == self.view.image_id:
-            self._why = self._why or "Stopped, for the image was removed."
+            self._why = self._why or "Stopped: the image layer was removed."
         else:
             return
         self.stop()

@@ -17,7 +17,7 @@ PLUGIN = "napari-kindred"
 DIALOG = "napari.window.file.show_preferences_dialog"
 """napari's command that opens its preferences."""
 
-DAMAGED = "The settings could not be read, so the usual ones are used; look at them once."
+DAMAGED = "The settings could not be read, so the defaults are used; please check them."
 NO_SETTINGS = (
     "Settings need napari 0.9 or newer; with this one, set NAPARI_KINDRED_MEMORY, "
     "NAPARI_KINDRED_CACHE and NAPARI_KINDRED_CACHE_LIMIT before napari is started."

@@ -178,7 +178,7 @@ def jump(viewer: Any, step: int) -> None:
     viewer = unwrap_proxy(viewer)
     movie = movie_of(viewer)
     if movie is None:
-        viewer.status = "Select a Labels layer with frames to go from change to change."
+        viewer.status = "Select a Labels layer with several frames to step through its changes."
         return
     layer, axis = movie
     frames = _Frames(level_0(layer), axis)
@@ -220,13 +220,13 @@ def frame_axis(layer: Labels) -> int | None:
 def _go(viewer: Any, layer: Labels, axis: int, step: int, frame: int | None) -> None:
     if frame is None:
         way = "later" if step > 0 else "earlier"
-        viewer.status = f"In no {way} frame of {layer.name!r} a label appears or vanishes."
+        viewer.status = f"No label appears or disappears in a {way} frame of {layer.name!r}."
         return
     place = np.zeros(layer.ndim)
     place[axis] = frame
     shown = viewer.dims.ndim - layer.ndim + axis  # layers are lined up by their last axes
     viewer.dims.set_point(shown, float(layer.data_to_world(place)[axis]))
-    viewer.status = f"Frame {frame} of {layer.name!r}: a label appears or vanishes."
+    viewer.status = f"Frame {frame} of {layer.name!r}: a label appears or disappears."
 
 
 def _labels(viewer: Any) -> Labels | None:

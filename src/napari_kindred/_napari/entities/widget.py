@@ -1,4 +1,4 @@
-"""The dock widget "Entities": every cell or nucleus of an image layer its own label."""
+"""The dock widget "Cells and nuclei": every cell or nucleus of an image layer its own label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EntitiesWidget(MethodWidget):
     """Asks for image and options, runs the segmentation and shows it as it grows."""
 
     method = ENTITIES
-    title = "Entities"
+    title = "Cells and nuclei"
     run_tip = "Segment the image into a new Labels layer."
 
     def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:

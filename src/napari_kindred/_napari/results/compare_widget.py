@@ -89,15 +89,15 @@ class CompareWidget(Container):
             label="B", choices=self._results, tooltip="The second result, of the same image."
         )
         self.same = FloatSpinBox(
-            label="Same from",
+            label="Minimum overlap",
             value=SAME,
             min=0.5,
             max=1.0,
             step=0.01,
-            tooltip="Two outlines that share at least this part of their area count as the same.",
+            tooltip="Objects whose IoU is at least this count as the same.",
         )
         self.compare = PushButton(
-            text="Compare", tooltip="Outline what differs between A and B in a layer of its own."
+            text="Compare", tooltip="Outline the differences between A and B in a new layer."
         )
         self.status = sentence()
         self.first.changed.connect(self._check)
@@ -117,13 +117,11 @@ class CompareWidget(Container):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.cellClicked.connect(lambda at, _: self.go_to(at))
-        self.table.setToolTip("Click on a row to look at it.")
+        self.table.setToolTip("Click on a row to show that difference.")
         self.previous = PushButton(
-            text="◂ Previous", tooltip="Look at the difference before this one (Alt+Up)."
+            text="◂ Previous", tooltip="Show the previous difference (Alt+Up)."
         )
-        self.next = PushButton(
-            text="Next ▸", tooltip="Look at the difference after this one (Alt+Down)."
-        )
+        self.next = PushButton(text="Next ▸", tooltip="Show the next difference (Alt+Down).")
         self.previous.changed.connect(self.go_back)
         self.next.changed.connect(self.go_on)
         self._list = native_row(self.table)
@@ -159,7 +157,7 @@ class CompareWidget(Container):
         first, second = self.first.value, self.second.value
         fault = ""
         if first is None or second is None or _id_of(first) == _id_of(second):
-            fault = "Choose two results of the same image; run twice, or open a saved one."
+            fault = "Choose two results of the same image: run twice, or open a saved one."
         elif tuple(level_0(first).shape) != tuple(level_0(second).shape):
             fault = "These are results of different images; choose two of the same."
         self.compare.enabled = not fault and self._job is None
@@ -295,7 +293,7 @@ def _unlike(first: Any, second: Any) -> str:
         return ""
     each, kinds = (first, second) if counting[0] else (second, first)
     return (
-        f"{each.name!r} has a number for each object, {kinds.name!r} one for all objects of a "
+        f"{each.name!r} has one label per object, {kinds.name!r} one for all objects of a "
         "kind, so only an object that is alone of its kind in a frame can be the same in both."
     )
 

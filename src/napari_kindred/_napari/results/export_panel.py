@@ -72,18 +72,20 @@ class ExportPanel:
         self._faults: list[tuple[PushButton, str, Callable[[], str]]] = []
         self.command = PushButton(
             text="Copy as command line",
-            tooltip="Put the command on the clipboard that computes the selected result from its "
-            "image file, in a terminal or on a cluster.",
+            tooltip="Copy a command that computes the selected result from its image file, in a "
+            "terminal or on a cluster.",
         )
         self.save = PushButton(
             text="Save …",
-            tooltip="Save the selected result with its table and how it came about; dragged into "
-            "napari, it is the same layer again.",
+            tooltip="Save the selected result with its table and provenance. Drag the file into "
+            "napari "
+            "to open it again.",
         )
         self.export = PushButton(
             text="Export table …",
-            tooltip="Save a table of the selected result as CSV: per thing or per frame, with "
-            "units.",
+            tooltip="Save a table of the selected result as CSV, with units: per object, cluster, "
+            "class "
+            "or frame.",
         )
         self.plot = PlotWidget(self.go_to)
         self._row = native_row(self.plot)
@@ -157,14 +159,14 @@ class ExportPanel:
         """Return what has to be known of code for a result that was painted on."""
         layer = self.layer
         painted = layer is not None and "edited" in layer.metadata[KEY]
-        return " What was painted on the layer is not in it." if painted else ""
+        return " It does not include what you painted." if painted else ""
 
     def copy_command(self, *_: Any) -> None:
         """Put the command on the clipboard that computes the result, or say why there is none."""
         text, fault = text_of(self.layer.metadata[KEY])
         if text:
             QApplication.clipboard().setText(text)
-        self._show_message(fault or f"The command is on the clipboard.{self.painted_note()}")
+        self._show_message(fault or f"Copied the command.{self.painted_note()}")
 
     def ask_save(self, *_: Any) -> None:
         """Save the result where the user says."""
@@ -194,7 +196,7 @@ class ExportPanel:
             partial(_iter_save, layer, path, asked),
             f"Saving {layer.name}",
             on_event=lambda _: None,
-            on_success=lambda place: self._saved(f"{layer.name!r} is in {str(place)!r}."),
+            on_success=lambda place: self._saved(f"Saved {layer.name!r} to {str(place)!r}."),
             on_failure=lambda error: self._saved(str(error), wrong=True),
             on_cancel=lambda: self._saved("Nothing was saved."),
         )
@@ -224,7 +226,7 @@ class ExportPanel:
         except KindredError as error:
             self._show_message(str(error), wrong=True)
             return
-        self._show_message(f"The table is in {str(named)!r}.")
+        self._show_message(f"Saved the table to {str(named)!r}.")
 
     @staticmethod
     def _result_of(layer: Any) -> Any:

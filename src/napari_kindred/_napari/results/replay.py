@@ -86,8 +86,9 @@ def command_for(
     whole = path is not None and (is_image(path) or method.folder_is_movie)
     if path is None or not whole:
         return Command(
-            fault=f"{image.name!r} does not come from a file; save it with File ▸ Save Selected "
-            "Layers, open that file and run again, and there is a command."
+            fault=f"{image.name!r} does not come from a file. To get a command, save it with File "
+            f"▸ "
+            "Save Selected Layers, open that file and run again."
         )
     try:
         file = read_image(path) if is_image(path) else read_folder(path)
@@ -96,8 +97,9 @@ def command_for(
         return Command(fault=str(error))
     if found is None:
         return Command(
-            fault=f"{path.name!r} does not hold what {image.name!r} shows; save the layer with "
-            "File ▸ Save Selected Layers, open that file and run again, and there is a command."
+            fault=f"{path.name!r} is not what {image.name!r} shows. To get a command, save the "
+            f"layer "
+            "with File ▸ Save Selected Layers, open that file and run again."
         )
     out = f"{stem_of(path)} {method.suffix}.ome.zarr"
     words = ("napari-kindred", method.name, str(path), "--out", out, *more, *arguments(found))

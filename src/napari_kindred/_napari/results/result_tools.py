@@ -55,20 +55,20 @@ class ResultTools:
             show_message,
         )
         self.table = PushButton(
-            text="Features table", tooltip="Show napari's table of what is known of each label."
+            text="Features table", tooltip="Show the measurements of each label in napari's table."
         )
         self.copy = PushButton(
             text="Copy as Python",
-            tooltip="Put the code on the clipboard that computes the selected result again.",
+            tooltip="Copy Python code that computes the selected result again.",
         )
         self.previous = PushButton(
             text="◂ Previous change",
-            tooltip="Go to the previous frame in which a label appears or vanishes."
+            tooltip="Go to the previous frame in which a label appears or disappears."
             + shortcut_hint(PREVIOUS),
         )
         self.next = PushButton(
             text="Next change ▸",
-            tooltip="Go to the next frame in which a label appears or vanishes."
+            tooltip="Go to the next frame in which a label appears or disappears."
             + shortcut_hint(NEXT),
         )
         self.export_panel = ExportPanel(viewer, result, show_message)
@@ -90,7 +90,11 @@ class ResultTools:
         ]
 
     def _fault_in_jumping(self) -> str:
-        return "" if movie_of(self._viewer) is not None else "There is no movie of labels yet."
+        return (
+            ""
+            if movie_of(self._viewer) is not None
+            else "There is no Labels layer with several frames yet."
+        )
 
     def show_table(self, *_: Any) -> None:
         """Open napari's own table of the selected layer's features."""
@@ -110,9 +114,7 @@ class ResultTools:
         if code:
             QApplication.clipboard().setText(code)
             painted = self.export_panel.painted_note()
-            self._show_message(
-                f"The code is on the clipboard; paste it into napari's console.{painted}"
-            )
+            self._show_message(f"Copied the code; paste it into napari's console.{painted}")
         else:
             self._show_message("There is nothing to copy yet: choose an image and valid options.")
 
