@@ -174,9 +174,7 @@ ROWS: dict[str, Row] = {
     "ours on the grid": lambda m, t: ours(m, t, refinement="none"),
     "ours - objects": lambda m, t: ours(m, t, objects=False),
     "ours - reassign": lambda m, t: ours(m, t, reassign=False),
-    "ours - weighting": lambda m, t: ours(m, t, weighting=0.0),
     "ours - carry over": lambda m, t: ours(m, t, carry_over=False),
-    "ours + overlap": lambda m, t: ours(m, t, overlap=1),
 }
 
 

@@ -23,7 +23,7 @@ import argparse
 import math
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from scipy import ndimage
 from tables import keep
 from torch.nn import functional as F
 
-from napari_kindred.entities.config import TrainConfig
+from napari_kindred.entities.config import LOSSES, LossWeights, TrainConfig
 from napari_kindred.entities.projective import target_lines, unit
 from napari_kindred.entities.train import Trainer
 from napari_kindred.models.training_data import Example, load_examples
@@ -59,24 +59,16 @@ CONFIG = TrainConfig(
     diameter_high=36.0,
     learning_rate=3e-3,
     average=0.98,
-    weight_repulsion=0.125,
-    weight_attraction=0.025,
-    weight_reco=0.05,
+    losses="paper",
 )
-"""A small network, few entities in a crop, and the paper's three weights 0.125, 0.025 and 0.05.
+"""A small network, few entities in a crop."""
 
-Which of them belongs to which loss is not known.  Here repulsion outweighs attraction, as it does
-in the paper's pictures, which hold many entities; with attraction well above repulsion the
-contrastive losses align features by themselves, and nothing is left for the others to do.
-"""
-
-SEGMENT, GRADIENT = 0.5, 0.1
-"""Weights of the segment-space error and its gradient term in the trainings that have them."""
+WEIGHTS = LOSSES["paper"]
 
 VARIANTS = {
-    "attraction + repulsion + ReCo": (0.0, 0.0),
-    "… + segment space": (SEGMENT, 0.0),
-    "… + multi-scale gradient": (SEGMENT, GRADIENT),
+    "attraction + repulsion + ReCo": replace(WEIGHTS, segment=0.0, gradient=0.0),
+    "… + segment space": replace(WEIGHTS, gradient=0.0),
+    "… + multi-scale gradient": WEIGHTS,
 }
 
 WINDOW = 96
@@ -216,10 +208,11 @@ def measure(
 
 
 def train(
-    config: TrainConfig, examples: Sequence[Example], out: Path
+    config: TrainConfig, weights: LossWeights, examples: Sequence[Example], out: Path
 ) -> tuple[EntityNetwork, dict[str, float]]:
     """Train for the config's steps; returns the averaged network and the last loss terms."""
     trainer = Trainer(examples, [], out, config)
+    trainer.weights = weights
     recent: dict[str, float] = {}
     while trainer.share_done() < 1:
         for name, value in trainer.train_step().items():
@@ -237,11 +230,11 @@ def run(folders: Sequence[Path], config: TrainConfig, seeds: int, held_out: int)
     diameter = math.sqrt(config.diameter_low * config.diameter_high)
     rows: list[dict] = []
     for seed in range(seeds):
-        for name, (segment, gradient) in VARIANTS.items():
-            own = replace(config, seed=seed, weight_segment=segment, weight_gradient=gradient)
+        for name, weights in VARIANTS.items():
+            own = replace(config, seed=seed)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                network, terms = train(own, examples, Path(folder))
+                network, terms = train(own, weights, examples, Path(folder))
             result = measure(network, validation, diameter)
             seconds = time.perf_counter() - start
             rows.append({"losses": name, "seed": seed, "seconds": round(seconds, 1), **result})
@@ -253,11 +246,8 @@ def run(folders: Sequence[Path], config: TrainConfig, seeds: int, held_out: int)
         "data": [folder.name for folder in folders],
         "pictures": {"train": len(examples), "held out": len(validation)},
         "config": {k: getattr(config, k) for k in (
-            "content_dim", "width", "crop", "batch", "max_steps", "learning_rate", "init",
-            "weight_attraction", "weight_repulsion", "weight_reco", "weight_norm",
-            "weight_background")},
-        "weight_segment": SEGMENT,
-        "weight_gradient": GRADIENT,
+            "content_dim", "width", "crop", "batch", "max_steps", "learning_rate", "init")},
+        "weights": asdict(WEIGHTS),
         "runs": rows,
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from napari_kindred.classes.config import ClassesConfig, TeachConfig
 from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.clusters.config import ClusterConfig
-from napari_kindred.core.options import changed
+from napari_kindred.core.options import visible
 from napari_kindred.entities.config import EntityConfig, TrainConfig
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import resolve
@@ -97,7 +97,7 @@ def keep(
 def options(config: Any) -> str:
     """Return the table of a config's options, as its fields describe themselves."""
     rows = ["| option | default | what it does |", "|---|---|---|"]
-    for item in dataclasses.fields(config):
+    for item in visible(config):
         default = "" if item.default is None else f"`{item.default}`"
         rows.append(f"| `{item.name}` | {default} | {item.metadata['help']} |")
     return "\n".join(rows)
@@ -108,10 +108,12 @@ def weights(name: str) -> str:
     from napari_kindred.entities.checkpoint import load_network
 
     network, info = load_network(name)
+    defaults = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
+    left_out = {"threads", "validate_minutes", "validate_images", "checkpoint_minutes"}
     changed_options = {
         key: value
-        for key, value in changed(TrainConfig(**info["train_config"])).items()
-        if key not in ("threads", "validate_minutes", "validate_images", "checkpoint_minutes")
+        for key, value in info["train_config"].items()
+        if key in defaults.keys() - left_out and value != defaults[key]
     }
     facts = {
         "encoder": f"{network.config.encoder}, decoder {network.config.width} channels wide",

@@ -273,7 +273,7 @@ def test_the_command_line_says_what_was_not_foreseen_in_its_last_line(
 ) -> None:
     path = as_tiff(tmp_path / "movie", movie)
     arguments = ["entities", str(path), "--out", str(tmp_path / "out.tif")]
-    for error, words in ((KeyError("a"), "KeyError: 'a'"), (MemoryError(), "--tile")):
+    for error, words in ((KeyError("a"), "KeyError: 'a'"), (MemoryError(), "--memory")):
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import shlex
 from typing import Any
@@ -14,7 +13,7 @@ from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.cli.flags import add_flags, config_of
 from napari_kindred.clusters.config import ClusterConfig
-from napari_kindred.core.options import arguments, quoted
+from napari_kindred.core.options import arguments, quoted, visible
 from napari_kindred.entities.config import EntityConfig, TrainConfig
 
 CONFIGS = [EntityConfig, ClusterConfig, TrainConfig]
@@ -33,7 +32,7 @@ def test_without_flags_the_config_has_its_defaults(config: type) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
-    for item in dataclasses.fields(config):
+    for item in visible(config):
         flag = "--" + item.name.replace("_", "-")
         if isinstance(item.default, bool):
             assert getattr(parse(config, flag.replace("--", "--no-")), item.name) is False
@@ -88,3 +87,11 @@ def split_on_windows(line: str) -> list[str]:
 def test_a_scale_may_be_a_number_or_a_word() -> None:
     assert parse(EntityConfig, "--scale", "0.5").scale == 0.5
     assert parse(EntityConfig, "--scale", "auto").scale == "auto"
+
+
+def test_a_hidden_option_has_no_flag_and_is_in_no_command() -> None:
+    """Tiles follow from the memory; only their largest side can be set, in Python."""
+    config = EntityConfig(tile=256, views=2)
+    assert arguments(config) == ["--views", "2"]
+    with pytest.raises(SystemExit):
+        parse(EntityConfig, "--tile", "256")

@@ -54,8 +54,8 @@ def noisy(draw: Callable[..., Any]) -> np.ndarray:
         {},
         {"n_clusters": 4, "background": "largest"},
         {"refinement": "none", "objects": False},
-        {"batch_size": 3, "overlap": 1, "seed": 7},
-        {"reassign": False, "weighting": 1.0},
+        {"batch_size": 3, "seed": 7},
+        {"reassign": False},
     ],
 )
 def test_a_second_run_encodes_nothing_whatever_the_clustering(

@@ -19,7 +19,7 @@ from napari_kindred.core.errors import InputError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PRESETS = [{}, {"reassign": False}, {"carry_over": False, "overlap": 1}, {"preset": "paper"}]
+PRESETS = [{}, {"reassign": False}, {"carry_over": False}, {"preset": "paper"}]
 
 
 def named(options: dict[str, Any]) -> str:
@@ -157,7 +157,7 @@ def test_the_paper_s_steps_are_followed_to_the_letter(
 
 def test_the_paper_knows_none_of_our_improvements(planted: Callable[..., Any]) -> None:
     movie = planted(frames=9, count=12, noise=4.0)
-    ours = {"overlap": 2, "weighting": 1.0, "carry_over": False, "reassign": False}
+    ours = {"carry_over": False, "reassign": False}
     plain, with_ours = (
         HierarchicalClustering(6, preset="paper", **more).fit_predict(movie.tokens)
         for more in ({}, ours)
@@ -207,7 +207,7 @@ def test_fitting_again_forgets_what_was_before(
 
 
 def test_parameters_can_be_read_set_and_cloned() -> None:
-    model = HierarchicalClustering("auto", n_local=7, weighting=0.25)
+    model = HierarchicalClustering("auto", n_local=7)
     assert model.get_params()["n_local"] == 7
     copy = clone(model).set_params(n_clusters=3, preset="paper")
     assert (copy.n_clusters, copy.n_local, copy.preset) == (3, 7, "paper")
@@ -237,8 +237,6 @@ def test_input_is_left_as_it_is(planted: Callable[..., Any]) -> None:
         ({"n_local": 1}, "n_local=1 must be at least 2"),
         ({"n_components": 0}, "n_components=0 must be at least 2"),
         ({"preset": "papers"}, "preset='papers' must be one of default, paper"),
-        ({"overlap": -1}, "overlap=-1 must be at least 0"),
-        ({"weighting": 2.0}, "weighting=2.0 must be at most 1.0"),
         ({"background": "black"}, "background='black' must be one of none, largest"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
     ],

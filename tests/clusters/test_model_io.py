@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fitted(planted: Callable[..., Any]) -> HierarchicalClustering:
-    model = HierarchicalClustering(5, seed=3, weighting=0.25).fit(planted(noise=4.0).tokens)
+    model = HierarchicalClustering(5, seed=3, carry_over=False).fit(planted(noise=4.0).tokens)
     model.intensity_ = (12.5, 99.0)
     model.encoder_ = {"name": "kindred", "sha256": "ab" * 32, "stride": 4, "dimension": 24}
     return model

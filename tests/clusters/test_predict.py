@@ -302,8 +302,6 @@ NOISY: dict[str, dict[str, Any]] = {
     "batch_size": {"batch_size": 2},
     "n_local": {"n_local": 20},
     "n_components": {"n_components": 2},
-    "overlap": {"overlap": 1},
-    "weighting": {"weighting": 1.0},
     "carry_over": {"carry_over": False},
     "reassign": {"reassign": False},
     "seed": {"seed": 1},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_kindred.entities.config import NetworkConfig, TrainConfig
+from napari_kindred.entities.config import LossWeights, NetworkConfig
 from napari_kindred.entities.network import DenseMaps, EntityNetwork
 from napari_kindred.entities.objective import (
     BACKGROUND,
@@ -24,7 +24,7 @@ from napari_kindred.entities.objective import (
 from napari_kindred.entities.train import maps_of
 from napari_kindred.models.augment import IGNORE
 
-CONFIG = TrainConfig()
+WEIGHTS = LossWeights()
 
 
 def from_drawing(drawing):
@@ -139,8 +139,8 @@ def perfect(labels, stride):
     return DenseMaps(*tensors, None)
 
 
-def loss(maps, labels, complete=True, config=CONFIG, stride=1, seed=0):
-    return crop_loss(maps, labels, complete, config, stride, np.random.default_rng(seed))
+def loss(maps, labels, complete=True, weights=WEIGHTS, stride=1, seed=0):
+    return crop_loss(maps, labels, complete, weights, stride, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -161,8 +161,8 @@ def test_offset_and_size_errors_cost_what_their_units_say(stride):
     maps = perfect(labels, stride)
     shifted = maps._replace(offset=maps.offset + torch.tensor([3.0, -1.0])[:, None, None])
     terms = loss(shifted._replace(size=maps.size + 1), labels, stride=stride)
-    assert terms["offset"].item() == pytest.approx(CONFIG.weight_offset * 2 / 16, rel=1e-4)
-    assert terms["size"].item() == pytest.approx(CONFIG.weight_size, rel=1e-4)
+    assert terms["offset"].item() == pytest.approx(WEIGHTS.offset * 2 / 16, rel=1e-4)
+    assert terms["size"].item() == pytest.approx(WEIGHTS.size, rel=1e-4)
 
 
 def test_undecided_background_costs_the_logarithm_of_two():
@@ -218,10 +218,9 @@ def away_from_entities(labels):
 def test_background_that_may_hide_entities_takes_part_in_repulsion_only(complete):
     """Not in the background's own term, which complete annotation enters."""
     labels = discs()
-    off = dict.fromkeys(("weight_segment", "weight_gradient", "weight_attraction"), 0.0)
-    config = TrainConfig(**off)
+    weights = LossWeights(segment=0.0, gradient=0.0, attraction=0.0)
     maps = leaves(labels, stride=1)
-    terms = loss(maps, labels, complete, config)
+    terms = loss(maps, labels, complete, weights)
     far = away_from_entities(labels)
     (own,) = torch.autograd.grad(terms["background"], maps.background, retain_graph=True)
     assert bool(own[0][far].any()) == complete
@@ -249,9 +248,9 @@ CROPS = {
 @pytest.mark.parametrize("name", CROPS)
 def test_losses_and_gradients_are_finite_whatever_is_in_a_crop(name, complete, features):
     labels = CROPS[name]
-    config = TrainConfig(weight_reco=0.1)
+    weights = LossWeights(reco=0.1)
     maps = leaves(labels, features=features)
-    terms = loss(maps, labels, complete, config, stride=2)
+    terms = loss(maps, labels, complete, weights, stride=2)
     assert all(bool(torch.isfinite(v)) for v in terms.values())
     found = gradients(terms, maps)
     assert all(bool(g.isfinite().all()) for g in found)
@@ -292,21 +291,21 @@ def test_a_weight_of_zero_leaves_its_term_out_and_others_scale_theirs():
     twice = loss(
         maps,
         labels,
-        config=TrainConfig(**{f"weight_{n}": 2 * getattr(CONFIG, f"weight_{n}") for n in names}),
+        weights=LossWeights(**{name: 2 * getattr(WEIGHTS, name) for name in names}),
         stride=2,
     )
     for name in names:
         assert twice[name].item() == pytest.approx(2 * once[name].item(), rel=1e-5), name
-    without = loss(maps, labels, config=TrainConfig(weight_attraction=0.0), stride=2)
+    without = loss(maps, labels, weights=LossWeights(attraction=0.0), stride=2)
     assert set(once) - set(without) == {"attraction"}
 
 
 def test_the_same_random_numbers_give_the_same_loss_and_others_another_one():
     """ReCo draws its queries, and of many entities those near to one are chosen."""
     labels = CROPS["many and touching"]
-    config = TrainConfig(weight_reco=0.1)
+    weights = LossWeights(reco=0.1)
     maps = leaves(labels)
-    first, again, other = (loss(maps, labels, True, config, 2, seed) for seed in (1, 1, 2))
+    first, again, other = (loss(maps, labels, True, weights, 2, seed) for seed in (1, 1, 2))
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["reco"], other["reco"])
 

@@ -209,10 +209,10 @@ class Stopped(Trainer):
         return super().train_step()
 
 
-@pytest.mark.parametrize("reco", [0.0, 0.1])
-def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path, reco):
+@pytest.mark.parametrize("losses", ["default", "paper"])
+def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path, losses):
     """Limited by steps: the learning rate then does not depend on the clock."""
-    config = dataclasses.replace(SHORT, weight_reco=reco)
+    config = dataclasses.replace(SHORT, losses=losses)
     whole = steps(data, tmp_path / "whole", config)
     finish(whole.iter_train())
     with pytest.raises(KeyboardInterrupt):

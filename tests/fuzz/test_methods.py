@@ -88,8 +88,6 @@ CLUSTER_OPTIONS = st.fixed_dictionaries(
         "batch_size": st.integers(1, 3),
         "n_local": st.integers(2, 12),
         "n_components": st.integers(2, 30),
-        "overlap": st.integers(0, 3),
-        "weighting": st.floats(0, 1),
         "carry_over": st.booleans(),
         "reassign": st.booleans(),
         "seed": st.integers(0, 2**31 - 1),

@@ -35,7 +35,7 @@ def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
         (2, KeyboardInterrupt(), "KeyboardInterrupt"),
         (2, SystemExit(1), "SystemExit"),
         (2, MuteError(), "MuteError"),
-        (3, MemoryError(), "smaller tile"),
+        (3, MemoryError(), "less memory"),
     ],
 )
 def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(

@@ -102,12 +102,12 @@ def test_more_options_are_folded_away_and_every_option_is_explained(
     viewer: Any, widget: EntitiesWidget, qtbot: Any
 ) -> None:
     viewer.window._qt_window.show()
-    tile = widget.form.inputs["tile"].native
-    assert not tile.isVisible()
+    memory = widget.form.inputs["memory"].native
+    assert not memory.isVisible()
     widget.form.more.native.click()
-    qtbot.waitUntil(tile.isVisible)
+    qtbot.waitUntil(memory.isVisible)
     widget.form.more.native.click()
-    qtbot.waitUntil(lambda: not tile.isVisible())
+    qtbot.waitUntil(lambda: not memory.isVisible())
     for entry in (*widget.form.inputs.values(), widget.axes, widget.channel, widget.image):
         assert entry.tooltip
 

@@ -7,7 +7,7 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.options import flag_of
+from ..core.options import flag_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
         A dataclass whose fields were made with :func:`napari_kindred.core.options.option`.
     """
     group = parser.add_argument_group("options")
-    for item in dataclasses.fields(config):
+    for item in visible(config):
         more: dict[str, Any] = {"help": _help(item), "default": argparse.SUPPRESS}
         if item.type == "bool":
             more["action"] = argparse.BooleanOptionalAction

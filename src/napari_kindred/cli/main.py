@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one sentence
         kindred = as_sentence(
             error,
-            "choose a smaller --tile, or another --device",
+            "choose a smaller --memory, or another --device",
             "the lines above tell where; please report it",
         )
         if not says_no_memory(error):

@@ -85,21 +85,6 @@ class ClusterConfig:
     n_components: int = option(
         20, "Components", "Number of principal components.", minimum=2, advanced=True
     )
-    overlap: int = option(
-        0,
-        "Overlap",
-        "Frames of the previous batch that each batch includes again.",
-        minimum=0,
-        advanced=True,
-    )
-    weighting: float = option(
-        0.5,
-        "Weighting",
-        "Weight of a cluster by its size: 0 all alike, 1 by its number of tokens.",
-        minimum=0.0,
-        maximum=1.0,
-        advanced=True,
-    )
     carry_over: bool = option(
         True,
         "Carry over",
@@ -116,10 +101,10 @@ class ClusterConfig:
     tile: int = option(
         1024,
         "Tile size (px)",
-        "Side of the tiles in which large frames are encoded; smaller tiles need less memory.",
+        "Largest side of the tiles of large frames, smaller if memory is short.",
         minimum=128,
         maximum=8192,
-        advanced=True,
+        hidden=True,
     )
     seed: int = option(
         0, "Seed", "Random seed; the same seed gives the same labels.", minimum=0,

@@ -35,6 +35,9 @@ TEMPERATURE = 0.3
 SAMPLED = 1500
 """Tokens of each frame that go into the sample on which clusters are polished."""
 
+SIZE_POWER = 0.5
+"""A prototype counts for its number of tokens to this power."""
+
 LARGEST_SAMPLE = 60_000
 """A sample that grows beyond this is thinned to half."""
 
@@ -56,10 +59,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         ``"paper"``: components and local clusters of each batch by itself, prototypes of equal
         weight clustered in components of their own, tokens labelled through their local cluster;
         the options below are then without effect.
-    overlap : int
-        Frames of the batch before that a batch's local clusters are fitted to as well.
-    weighting : float
-        A prototype counts for its number of tokens to this power.
     carry_over : bool
         Whether a batch begins with the local clusters of the batch before.
     reassign : bool
@@ -97,8 +96,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         n_local: int = 10,
         n_components: int = 20,
         preset: Literal["default", "paper"] = "default",
-        overlap: int = 0,
-        weighting: float = 0.5,
         carry_over: bool = True,
         reassign: bool = True,
         background: Literal["none", "largest"] = "none",
@@ -109,8 +106,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.n_local = n_local
         self.n_components = n_components
         self.preset = preset
-        self.overlap = overlap
-        self.weighting = weighting
         self.carry_over = carry_over
         self.reassign = reassign
         self.background = background
@@ -152,7 +147,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self._prototypes: list[Floats] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._carried: Floats | None = None
-        self._before: list[Floats] = []
         self._sample: list[Floats] = []
         self._every = 1
 
@@ -217,7 +211,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def _local_centres(self, reduced: Floats, number: int) -> Floats:
         random = np.random.default_rng((self.seed, number))
-        seen = kmeans.sample(np.concatenate([*self._before, reduced]), kmeans.FITTED // 2, random)
+        seen = kmeans.sample(reduced, kmeans.FITTED // 2, random)
         start = self._carried if self.carry_over else None
         count = self._local_count() if start is None else len(start)
         there = kmeans.different(seen, count)
@@ -226,9 +220,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         centres = fit_centres(seen, there, self.seed, start=start)
         if self.carry_over:
             self._carried = centres
-        if self.overlap:
-            size = min(len(reduced), self.overlap * (len(reduced) // max(1, self.batch_size)))
-            self._before = [reduced[-size:]] if size else []
         return centres
 
     def _take_sample(self, reduced: Floats, frames: int, number: int) -> None:
@@ -256,7 +247,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             self.basis_ = fit_basis(prototypes, self.n_components)
             reduced, weights = self.basis_.reduce(prototypes), np.ones(len(filled))
         else:
-            reduced, weights = prototypes, sizes.astype(np.float64) ** self.weighting
+            reduced, weights = prototypes, sizes.astype(np.float64) ** SIZE_POWER
             self.prototypes_ = self.basis_.expand(self.prototypes_)
         count = self.n_clusters
         if count == "auto":

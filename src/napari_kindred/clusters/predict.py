@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .result import ClusterSegmentation
 
 _ESTIMATOR = (
-    "n_clusters", "batch_size", "n_local", "n_components", "preset", "overlap", "weighting",
+    "n_clusters", "batch_size", "n_local", "n_components", "preset",
     "carry_over", "reassign", "background", "seed",
 )  # fmt: skip
 

@@ -142,7 +142,7 @@ def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
         except (MemoryError, RuntimeError) as error:
             if not says_no_memory(error):
                 raise
-            advice = "close other programs, or choose a smaller tile or device='cpu'"
+            advice = "close other programs, or choose a smaller memory= or device='cpu'"
             raise as_sentence(error, advice, "") from error
 
 

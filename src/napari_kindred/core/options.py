@@ -2,8 +2,8 @@
 
 A config is a frozen dataclass whose fields were made with :func:`option`. Each field carries in its
 ``metadata`` what a form needs: ``label`` (a few words), ``help`` (one sentence in the user's words)
-and, where they apply, ``minimum``, ``maximum``, ``step``, ``choices`` and ``advanced`` (folded away
-by default).
+and, if they apply, ``minimum``, ``maximum``, ``step``, ``choices``, ``advanced`` (folded away by
+default) and ``hidden`` (in Python only).
 """
 
 from __future__ import annotations
@@ -120,6 +120,11 @@ def must_be(name: str, value: Any, kind: type, advice: str = "give one of these"
         raise OptionError(f"{name}={shown(value)} is no {kind.__name__}; {advice}.")
 
 
+def visible(config: Any) -> list[dataclasses.Field[Any]]:
+    """Return the fields that forms and command lines show: all but those marked ``hidden``."""
+    return [item for item in dataclasses.fields(config) if not item.metadata.get("hidden")]
+
+
 def changed(config: Any) -> dict[str, Any]:
     """Return the fields that differ from their defaults, for replaying a call."""
     return {
@@ -170,7 +175,10 @@ def arguments(config: Any) -> list[str]:
         See :func:`add_flags`.
     """
     words: list[str] = []
+    shown_names = {item.name for item in visible(config)}
     for name, value in changed(config).items():
+        if name not in shown_names:
+            continue
         flag = flag_of(name)
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))

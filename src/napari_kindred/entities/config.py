@@ -78,10 +78,10 @@ class EntityConfig:
     tile: int = option(
         1024,
         "Tile size (px)",
-        "Side of the tiles in which large images are processed; smaller tiles need less memory.",
+        "Largest side of the tiles of large images, smaller if memory is short.",
         minimum=128,
         maximum=8192,
-        advanced=True,
+        hidden=True,
     )
     memory: float | None = option(
         None,
@@ -125,6 +125,33 @@ class NetworkConfig:
                 raise OptionError(
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, allowed))}."
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Weight of each loss term (see :mod:`.losses`); a term of weight 0 is not computed."""
+
+    attraction: float = 0.5
+    repulsion: float = 0.25
+    reco: float = 0.0
+    segment: float = 2.0
+    gradient: float = 0.3
+    norm: float = 0.125
+    background: float = 1.0
+    offset: float = 0.5
+    size: float = 0.1
+
+
+LOSSES = {
+    "default": LossWeights(),
+    "paper": LossWeights(attraction=0.025, repulsion=0.125, reco=0.05, segment=0.5, gradient=0.1),
+}
+"""Loss weights by name.
+
+The paper has the weights 0.125, 0.025 and 0.05 for attraction, repulsion and ReCo, but does not say
+which belongs to which.  Repulsion outweighs attraction here, as in images of many entities: with
+attraction well above repulsion the contrastive losses alone align the features.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +231,13 @@ class TrainConfig(RunConfig):
         minimum=0.0,
         maximum=1.0,
     )
-    weight_attraction: float = option(0.5, "Attraction", "Weight of the attraction loss.")
-    weight_repulsion: float = option(0.25, "Repulsion", "Weight of the repulsion loss.")
-    weight_reco: float = option(0.0, "ReCo", "Weight of the regional contrast loss.")
-    weight_segment: float = option(2.0, "Segment space", "Weight of the segment-space loss.")
-    weight_gradient: float = option(0.3, "Gradient", "Weight of its multi-scale gradient term.")
-    weight_norm: float = option(0.125, "Norm", "Weight of the unit-norm regularisation.")
-    weight_background: float = option(1.0, "Background", "Weight of the background line's loss.")
-    weight_offset: float = option(0.5, "Offset", "Weight of the L1 of the centre offsets.")
-    weight_size: float = option(0.1, "Size", "Weight of the L1 of the log size.")
+    losses: Literal["default", "paper"] = option(
+        "default",
+        "Losses",
+        "Weights of the loss terms: paper has the regional contrast (ReCo) too, and the published "
+        "weights.",
+        choices=("default", "paper"),
+    )
 
     def __post_init__(self) -> None:
         check(self)

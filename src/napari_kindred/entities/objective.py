@@ -25,7 +25,7 @@ from .projective import (
 )
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from .config import LossWeights
     from .network import DenseMaps
 
 NEIGHBOURS = 12
@@ -108,7 +108,7 @@ def crop_loss(
     maps: DenseMaps,
     labels: Tensor,
     complete: bool,
-    config: TrainConfig,
+    weights: LossWeights,
     stride: int,
     random: np.random.Generator,
 ) -> dict[str, Tensor]:
@@ -132,7 +132,7 @@ def crop_loss(
     if maps.distance is not None:
         weight = torch.where(between_close(labels), CLOSE_WEIGHT, 1.0) * weight
     background = losses.background_error(full.flatten(), (labels <= 0).flatten(), weight.flatten())
-    terms["background"] = config.weight_background * background
+    terms["background"] = weights.background * background
     if maps.distance is not None:
         terms.update(_branch_terms(maps, labels, known, stride))
         # The branch learns from its own losses only.
@@ -145,15 +145,15 @@ def crop_loss(
     own = targets.ids[entity]
     if maps.offset is not None and maps.size is not None:
         error = (features.votes[entity] - targets.centres[own]).abs() / OFFSET_UNIT
-        terms["offset"] = config.weight_offset * error.mean()
+        terms["offset"] = weights.offset * error.mean()
         wanted = torch.log2(targets.diameters / SIZE_UNIT)
-        terms["size"] = config.weight_size * (maps.size[0][entity] - wanted[own]).abs().mean()
+        terms["size"] = weights.size * (maps.size[0][entity] - wanted[own]).abs().mean()
     if maps.content is not None:
         raw = maps.content.permute(1, 2, 0)[targets.ids > RING]
-        terms["norm"] = config.weight_norm * losses.norm_regularisation(raw)
+        terms["norm"] = weights.norm * losses.norm_regularisation(raw)
     seen = torch.bincount(own, minlength=count) > 0  # the stride may step over the smallest
     chosen = _neighbourhood(targets.centres, seen, random)
-    terms.update(_line_terms(features, targets, chosen, config, complete, random))
+    terms.update(_line_terms(features, targets, chosen, weights, complete, random))
     return terms
 
 
@@ -279,7 +279,7 @@ def _line_terms(
     features: _Features,
     targets: Targets,
     chosen: Tensor,
-    config: TrainConfig,
+    weights: LossWeights,
     complete: bool,
     random: np.random.Generator,
 ) -> dict[str, Tensor]:
@@ -298,22 +298,22 @@ def _line_terms(
     cosines = features.cosines(inside, widths)
     mine = cosines.gather(1, own[:, None])[:, 0]
     n = len(chosen)
-    if config.weight_attraction:
-        terms["attraction"] = config.weight_attraction * losses.attraction(mine, own, n)
+    if weights.attraction:
+        terms["attraction"] = weights.attraction * losses.attraction(mine, own, n)
     background = _some(torch.nonzero((targets.ids == BACKGROUND).flatten())[:, 0], random)
-    if config.weight_repulsion:
+    if weights.repulsion:
         flat = torch.zeros_like(targets.ids, dtype=torch.bool).flatten()
         flat[background] = True
         away = features.cosines(flat.view_as(targets.ids), None)
-        terms["repulsion"] = config.weight_repulsion * losses.repulsion(
+        terms["repulsion"] = weights.repulsion * losses.repulsion(
             cosines, own, away, _background_line(features, inside, background, complete)
         )
-    if config.weight_reco:
-        terms["reco"] = config.weight_reco * losses.reco(
+    if weights.reco:
+        terms["reco"] = weights.reco * losses.reco(
             cosines, gram, own, torch.Generator().manual_seed(int(random.integers(2**62)))
         )
-    if config.weight_segment or config.weight_gradient:
-        terms.update(_segment_terms(features, targets, ids, gram, config))
+    if weights.segment or weights.gradient:
+        terms.update(_segment_terms(features, targets, ids, gram, weights))
     return terms
 
 
@@ -341,7 +341,7 @@ def _some(indices: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def _segment_terms(
-    features: _Features, targets: Targets, ids: Tensor, gram: Tensor, config: TrainConfig
+    features: _Features, targets: Targets, ids: Tensor, gram: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
     everywhere = torch.ones_like(targets.ids, dtype=torch.bool)
     n = len(gram)
@@ -351,10 +351,10 @@ def _segment_terms(
         return {}
     truth = F.one_hot(ids.flatten() + 1, n + 1)[:, 1:].to(segments)
     valid = (targets.ids != RING).flatten()
-    terms = {"segment": config.weight_segment * losses.segment_error(segments[valid], truth[valid])}
-    if config.weight_gradient:
+    terms = {"segment": weights.segment * losses.segment_error(segments[valid], truth[valid])}
+    if weights.gradient:
         shape = (n, *targets.ids.shape)
-        terms["gradient"] = config.weight_gradient * losses.segment_gradient(
+        terms["gradient"] = weights.gradient * losses.segment_gradient(
             segments.T.reshape(shape), truth.T.reshape(shape), valid=valid.view_as(targets.ids)
         )
     return terms

@@ -26,7 +26,7 @@ from ..models.training_data import (
     spread,
 )
 from .checkpoint import load_network, save_weights
-from .config import TrainConfig
+from .config import LOSSES, TrainConfig
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .recipe import find_recipe
@@ -67,7 +67,7 @@ class Trainer(Run):
         else:
             self.chances = self.recipe.chances(train)
             self.synthetic = dict(self.recipe.synthetic)
-        self.frozen = False
+        self.weights, self.frozen = LOSSES[config.losses], False
         self.partners: dict[str, list[Example]] = {}
         for example in train:
             if example.diameter > 0:
@@ -124,8 +124,9 @@ class Trainer(Run):
         total = images.new_zeros(())
         sums: dict[str, float] = {}
         stride = self.network.config.output_stride
-        for i in range(len(images)):
-            terms = crop_loss(maps_of(maps, i), labels[i], complete[i], self.config, stride, random)
+        for i, truth in enumerate(labels):
+            one = maps_of(maps, i)
+            terms = crop_loss(one, truth, complete[i], self.weights, stride, random)
             total = total + torch.stack(list(terms.values())).sum()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(images)

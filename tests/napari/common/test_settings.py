@@ -109,11 +109,11 @@ def test_the_options_of_the_last_run_are_there_again_but_not_what_belongs_to_the
 ) -> None:
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.form.inputs["threshold"].value = 0.3
-    widget.form.inputs["tile"].value = 512
+    widget.form.inputs["views"].value = 2
     widget.form.inputs["memory"].value = "2.5"
     widget.form.inputs["fill_holes"].value = False
     run()
-    chosen = {"threshold": 0.3, "tile": 512, "memory": 2.5, "fill_holes": False}
+    chosen = {"threshold": 0.3, "views": 2, "memory": 2.5, "fill_holes": False}
     assert json.loads(place().read_text("utf-8")) == {"Cells and nuclei": chosen}
     again = EntitiesWidget(viewer)
     assert {name: getattr(again.check(), name) for name in chosen} == chosen
@@ -248,7 +248,7 @@ def test_options_of_another_version_are_taken_where_they_fit(
     viewer: Any, options: Any, movie: np.ndarray
 ) -> None:
     strange = {
-        "threshold": 0.4, "tile": 64, "resolutions": "many", "fill_holes": "no", "device": "tpu",
+        "threshold": 0.4, "views": 3, "resolutions": "many", "fill_holes": "no", "device": "tpu",
         "memory": -1, "min_area": 3.5, "scale": [1], "weights": {"a": 1}, "of_the_future": 1,
     }  # fmt: skip
     options(json.dumps({"Cells and nuclei": strange, "Later": {}}))

@@ -20,6 +20,7 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
 
 from ...core.errors import OptionError
+from ...core.options import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,9 +172,7 @@ class Form:
     ) -> None:
         self._config_class = config_class
         self._fields = {
-            item.name: item
-            for item in dataclasses.fields(config_class)
-            if item.name not in leave_out
+            item.name: item for item in visible(config_class) if item.name not in leave_out
         }
         self.inputs = {name: make_input(item) for name, item in self._fields.items()}
         self._rows = {name: labelled(widget) for name, widget in self.inputs.items()}

@@ -50,7 +50,7 @@ def as_kindred(error: BaseException) -> KindredError:
     """Turn any exception into one sentence for the user, which names the fix where there is one."""
     return as_sentence(
         error,
-        "choose a smaller tile under More options, or another device",
+        "allow less memory under More options, or choose another device",
         "napari's log has the details",
     )
 
