@@ -61,8 +61,13 @@ class Method:
         return self._part("result")  # type: ignore[no-any-return]
 
     @property
+    def recipe(self) -> type[Any]:
+        """The class of how a result of it came about."""
+        return self._part("recipe")  # type: ignore[no-any-return]
+
+    @property
     def command(self) -> Any:
-        """The module of its command: ``ABOUT``, ``MORE``, ``add_arguments`` and ``run``."""
+        """The module of its command: texts, ``add_arguments``, ``make_task`` and ``run``."""
         return self._part("command")
 
     @property
@@ -88,6 +93,7 @@ ENTITIES = Method(
         "config": "entities.config:EntityConfig",
         "iterator": "entities.predict:iter_segment_entities",
         "result": "results.segmentation:Segmentation",
+        "recipe": "results.recipe:Recipe",
         "command": "cli.entities",
     },
 )
@@ -104,6 +110,7 @@ CLUSTERS = Method(
         "config": "clusters.config:ClusterConfig",
         "iterator": "clusters.predict:iter_cluster_stack",
         "result": "clusters.result:ClusterSegmentation",
+        "recipe": "clusters.recipe:ClusterRecipe",
         "command": "cli.clusters",
     },
 )
@@ -120,6 +127,7 @@ CLASSES = Method(
         "config": "classes.config:ClassesConfig",
         "iterator": "classes.predict:iter_segment_classes",
         "result": "classes.result:ClassSegmentation",
+        "recipe": "classes.recipe:ClassRecipe",
         "command": "cli.classes",
     },
 )

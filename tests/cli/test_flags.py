@@ -13,8 +13,9 @@ from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.classes.sam.config import SamTrainConfig
 from napari_kindred.cli.flags import add_flags, config_of
 from napari_kindred.clusters.config import ClusterConfig
-from napari_kindred.core.options import arguments, quoted, visible
+from napari_kindred.core.options import visible
 from napari_kindred.entities.config import EntityConfig, TrainConfig
+from napari_kindred.results.recipe import flags, quoted
 
 CONFIGS = [EntityConfig, ClusterConfig, TrainConfig]
 
@@ -58,7 +59,7 @@ def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
 def test_the_flags_of_a_config_make_it_again_also_when_typed_into_a_shell(
     config: Any, windows: bool
 ) -> None:
-    words = arguments(config)
+    words = flags(config)
     typed = quoted(words, windows=windows)
     taken_apart = split_on_windows(typed) if windows else shlex.split(typed)
     assert parse(type(config), *taken_apart) == config

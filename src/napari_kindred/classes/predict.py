@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
@@ -17,13 +18,12 @@ from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .config import ClassesConfig
 from .names import check_names
-from .open import iter_open_classifier, reopener
+from .open import SHIPPED, iter_open_classifier, reopener
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
 from .saved_state import Observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from pathlib import Path
 
     from ..compute.tasks import FrameAt
     from ..results.spill import Arrays
@@ -67,6 +67,7 @@ def iter_segment_classes(
     start = time.perf_counter()
     config = with_options(ClassesConfig, config, options)
     names = check_names(names)
+    given = _as_written(vocabulary, examples, clip, classifier)
     must_be("classifier", classifier, Classifier, "open one, or give a vocabulary")
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
@@ -107,6 +108,7 @@ def iter_segment_classes(
                 names=names,
                 colours=colours,
                 thresholds=thresholds_of(thresholds),
+                arguments=given,
                 **classifier.provenance(),
             )
             return assembly.segmentation(
@@ -131,6 +133,14 @@ def iter_segment_classes(
             yield PartialClasses(done.index, done.labels, done.table, done.note, so_far=so_far)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
         return so_far()
+
+
+def _as_written(vocabulary: Any, examples: Any, clip: Any, classifier: Any) -> dict[str, str]:
+    """Return what defines the names as far as a name or path says it."""
+    given = {"vocabulary": vocabulary, "examples": examples, "clip": clip}
+    if classifier is None and all(value is None for value in given.values()):
+        given["vocabulary"] = SHIPPED
+    return {kind: str(value) for kind, value in given.items() if isinstance(value, str | Path)}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.events import finish
 from ..methods import CLASSES
 from ..results.atomic import refuse_existing
 from .tasks import Task
@@ -62,11 +63,12 @@ class ClassTask(Task["ClassSegmentation"]):
         self.names = check_names(names)
         self._source: dict[str, Any] = {"clip": clip}
         self._given = {"clip": clip}
+        self._arguments = {"clip": clip and _absolute(clip)}
         if examples is not None:
             from ..classes.vocabulary.examples import read_examples
 
             self._source = {"examples": read_examples(examples)}
-            self._given = {"examples": str(Path(examples).resolve())}
+            self._given = self._arguments = {"examples": str(Path(examples).resolve())}
         elif clip is None:
             from ..classes.open import SHIPPED
             from ..classes.vocabulary.vocabulary import Vocabulary
@@ -75,6 +77,7 @@ class ClassTask(Task["ClassSegmentation"]):
             for name in self.names:
                 known.lookup(name)
             self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
+            self._arguments = {"vocabulary": _absolute(str(vocabulary or SHIPPED))}
         self._classifier: Classifier | None = None
         self._opener: Callable[[], Classifier] | None = None
 
@@ -130,6 +133,18 @@ class ClassTask(Task["ClassSegmentation"]):
         for place in beside(out):
             refuse_existing(place, overwrite)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what defines the names."""
+        return self._arguments
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights of the classifier, and its vocabulary if it was not learned here."""
+        finish(self.iter_prepare())
+        assert self._classifier is not None  # noqa: S101 - it was just opened
+        found = self._classifier.provenance()
+        kinds = {"weights", *self._arguments}
+        return {name: found[name] for name in found if name in kinds}
+
     def identity(self) -> dict[str, Any]:
         """Return the names and what gives them their meaning."""
         return {"names": self.names, "given": self._given}
@@ -147,6 +162,11 @@ class ClassTask(Task["ClassSegmentation"]):
     def tables(self, result: ClassSegmentation) -> tuple[pd.DataFrame, ...]:
         """Return a table of the classes, and one of their things."""
         return result.table, result.entity_table
+
+
+def _absolute(name: str) -> str:
+    """Return a name as it is, a path so that it leads there from everywhere."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 class ClassesSoFar:

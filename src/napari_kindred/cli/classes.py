@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .batch import Outcome
+    from .class_tasks import ClassTask
 
 ABOUT = "find the pixels and objects of the classes that you name"
 MORE = "A stack is segmented frame by frame; of a folder, every image is taken by itself."
@@ -41,15 +42,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run(given: argparse.Namespace) -> int:
-    """Find classes by name in a file or folder."""
+def make_task(given: argparse.Namespace) -> ClassTask:
+    """Check what is given, and return the task."""
     config = config_of(given, CLASSES.config)
     check_source(given.input)
     from .class_tasks import ClassTask
 
-    task = ClassTask(
+    return ClassTask(
         config, given.names, given.vocabulary, given.examples, given.clip, given.scheduler
     )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Find classes by name in a file or folder."""
+    task = make_task(given)
     outcome = process(given, task)
     _print_classes(outcome, task.names)
     return print_failures(outcome)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..methods import CLUSTERS
 from .flags import config_of
 from .progress_bar import Bar
 from .report import check_there, time_of
+
+if TYPE_CHECKING:
+    from .movies import ClusterTask
 
 ABOUT = "give objects of the same kind the same label in every frame of a movie"
 MORE = "A folder is one movie, its images taken in the order of their names."
@@ -57,26 +61,34 @@ def numbers(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def make_task(given: argparse.Namespace) -> ClusterTask:
+    """Check what is given, and return the task."""
+    config = config_of(given, CLUSTERS.config)
+    for path in filter(None, (given.input, given.model)):
+        check_there(path)
+    from .movies import ClusterTask
+
+    return ClusterTask(config, given.model, given.scheduler)
+
+
 def run(given: argparse.Namespace) -> int:
     """Cluster a movie."""
     from . import movies
 
-    config = config_of(given, CLUSTERS.config)
-    for path in filter(None, (given.input, given.model)):
-        check_there(path)
+    task = make_task(given)
     with Bar() as bar:
         outcome = movies.cluster_file(
             given.input,
             given.out,
-            config,
+            task.config,
             bar.report,
             overwrite=given.overwrite,
-            model=given.model,
+            model=task.model,
             save_model=given.save_model,
             levels=given.levels,
             at_level=given.at_level,
             hide=given.hide,
-            scheduler=given.scheduler,
+            scheduler=task.scheduler,
         )
     found = f"{outcome.clusters} {CLUSTERS.plural} in {outcome.frames} frames"
     print(f"{outcome.out}: {found}, {time_of(outcome)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..methods import ENTITIES
 from .flags import config_of
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from .batch import Outcome
+    from .tasks import Task
 
 ABOUT = "give every cell or nucleus its own label"
 MORE = "A stack is segmented frame by frame; of a folder, every image is taken by itself."
@@ -21,13 +22,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add what the command takes beside the options."""
 
 
-def run(given: argparse.Namespace) -> int:
-    """Segment a file or folder."""
+def make_task(given: argparse.Namespace) -> Task[Any]:
+    """Check what is given, and return the task."""
     config = config_of(given, ENTITIES.config)
     check_source(given.input)
     from .tasks import EntityTask
 
-    outcome = process(given, EntityTask(config, given.scheduler))
+    return EntityTask(config, given.scheduler)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Segment a file or folder."""
+    outcome = process(given, make_task(given))
     print_entities(outcome)
     return print_failures(outcome)
 

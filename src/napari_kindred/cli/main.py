@@ -188,6 +188,22 @@ def _add_train(commands: Any) -> None:
         command.set_defaults(command=function)
 
 
+def _add_rerun(commands: Any) -> None:
+    command = commands.add_parser(
+        "rerun",
+        help="compute a result again, or the same of another image",
+        description="Compute a result again as it says it came about: the same method, options and "
+        "weights.",
+    )
+    command.add_argument("result", type=Path, help="a result, or a folder of them")
+    command.add_argument(
+        "image", type=Path, nargs="?", help="another image, or where the same one is now"
+    )
+    command.add_argument("--out", type=Path, help="as for the method [next to RESULT]")
+    command.add_argument("--overwrite", action="store_true", help="replace existing results")
+    command.set_defaults(command=run.rerun)
+
+
 def _add_info(commands: Any) -> None:
     command = commands.add_parser("info", help="versions, device, weights; or how a result arose")
     what = command.add_mutually_exclusive_group()
@@ -210,6 +226,7 @@ COMMANDS = (
     _add_methods,
     _add_teach,
     _add_train,
+    _add_rerun,
     _add_info,
 )
 """In the order of the help."""

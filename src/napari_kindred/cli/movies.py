@@ -103,6 +103,18 @@ class ClusterTask(Task["ClusterSegmentation"]):
             scheduler=self.scheduler,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """Return where the model is."""
+        return {} if self.model is None else {"model": str(self.model.absolute())}
+
+    def weights(self) -> dict[str, Any]:
+        """Return the encoder's name and hash."""
+        from ..encoders.registry import open_encoder
+
+        name = self.config.encoder
+        sha256 = open_encoder(name, stride=self.config.stride).sha256
+        return {"weights": {"name": name, "sha256": sha256}}
+
     def so_far(self, frames: ImageStack) -> MovieSoFar:
         """Return an empty place for the frames of a movie."""
         return MovieSoFar(frames, self.model is None and self.config.preset != "paper")

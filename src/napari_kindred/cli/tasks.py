@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -18,12 +19,12 @@ from ..images.stack import ImageStack
 from ..methods import ENTITIES
 from ..models.download import file_sha256
 from ..models.weights import resolve
+from ..results.atomic import plain
+from ..results.recipe import FileInput
 from ..results.segmentation import Assembly, Segmentation, provenance
 from ..results.storage import check_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from ..entities.config import EntityConfig
@@ -99,6 +100,14 @@ class Task(ABC, Generic[Made]):
         """Return a result as it is sent to another process, all of it in memory."""
         return replace(result, labels=np.asarray(result.labels))
 
+    def arguments(self) -> dict[str, Any]:
+        """Return further arguments of the method's function, as plain data."""
+        return {}
+
+    def weights(self) -> dict[str, Any]:
+        """Return what identifies the weights at hand, by its entry in the provenance."""
+        return {}
+
     def identity(self) -> dict[str, Any]:
         """Return what must be the same, beside the config, for a folder to be gone on with."""
         return {}
@@ -140,10 +149,11 @@ def run_task(
     Segmentation
         The complete result.
     """
+    origin = _origin(task, image)
     image = replace(image, path=None)  # the result goes where the user says, not beside it
     frames = ImageStack.open(image, task.config.axes, task.config.channel)
     so_far = task.so_far(frames)
-    job = _iter_task(task, image, frames)
+    job = _iter_task(task, image, frames, origin)
 
     def watch(event: Event) -> None:
         if isinstance(event, Partial):
@@ -164,7 +174,7 @@ def run_task(
                 frames=frames,
                 seconds=time.perf_counter() - start,
                 notes=[*_notes(image), f"stopped: {why}"],
-                image=image.name,
+                **origin,
             )
             _keep_surely(keep, so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
         raise
@@ -184,13 +194,15 @@ def _keep_surely(keep: Callable[[Segmentation], None], result: Segmentation) -> 
 def iter_image(task: Task[Made], path: Path) -> Generator[Event, None, Made]:
     """Work on an image file; the task of a folder, as other processes take it."""
     yield Progress(0, 1, "reading")
-    image = replace(read_image(path), path=None)
+    image = read_image(path)
+    origin = _origin(task, image)
+    image = replace(image, path=None)
     frames = ImageStack.open(image, task.config.axes, task.config.channel)
-    return task.sendable((yield from _iter_task(task, image, frames)))
+    return task.sendable((yield from _iter_task(task, image, frames, origin)))
 
 
 def _iter_task(
-    task: Task[Made], image: ImageFile, frames: ImageStack
+    task: Task[Made], image: ImageFile, frames: ImageStack, origin: Mapping[str, Any]
 ) -> Generator[Event, None, Made]:
     """Work on an image, whose facts go into the result."""
     for note in _notes(image):
@@ -199,12 +211,26 @@ def _iter_task(
     result.scale, result.units = image.scale_of(frames.output_axes)
     result.provenance = {
         **result.provenance,
-        "image": image.name,
+        **origin,
         "notes": [*_notes(image), *result.provenance.get("notes", [])],
         "complete": True,
         "frames_done": len(frames),
     }
     return result
+
+
+def _origin(task: Task[Any], image: ImageFile) -> dict[str, Any]:
+    """Return what a result says of its image and arguments, so that it can be made again."""
+    arguments, place = task.arguments(), (task.config.axes, task.config.channel)
+    file = None if image.path is None else FileInput(str(image.path), *place)
+    facts = {"image": image.name, "file": file, "arguments": arguments}
+    return {name: plain(value) for name, value in facts.items()} | {"files": hashes_of(arguments)}
+
+
+def hashes_of(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of the files that arguments name."""
+    paths = {name: Path(value) for name, value in arguments.items() if isinstance(value, str)}
+    return {name: file_sha256(path) for name, path in paths.items() if path.is_file()}
 
 
 def _notes(image: ImageFile) -> list[str]:
@@ -253,7 +279,7 @@ class EntityTask(Task[Segmentation]):
         """Count the entities."""
         return {ENTITIES.plural: (len(result.table), int(result.table["area"].sum()))}
 
-    def facts(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Any]:
         """Return the weights' name and hash."""
         name = self.config.weights
         return {"weights": {"name": name, "sha256": file_sha256(resolve(name))}}

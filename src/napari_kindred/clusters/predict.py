@@ -107,6 +107,7 @@ def iter_cluster_stack(
         encoder=run.encoder.name,
         licence=run.encoder.licence,
         clusters=fitted.n_labels_,
+        arguments={"model": str(model)} if isinstance(model, str | Path) else {},
         intensity_range=list(run.reader.range),
     )
     return assembly.segmentation(facts)

@@ -12,16 +12,10 @@ import dataclasses
 import math
 import numbers
 import os
-import shlex
-import subprocess
-import sys
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .errors import OptionError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Config = TypeVar("Config")
 
@@ -164,40 +158,3 @@ def with_options(kind: type[Config], config: Config | None, options: dict[str, A
 def flag_of(name: str) -> str:
     """Return the flag of a field."""
     return "--" + name.replace("_", "-")
-
-
-def arguments(config: Any) -> list[str]:
-    """Return the flags that make a config again; fields at their defaults are left out.
-
-    Parameters
-    ----------
-    config : dataclass
-        See :func:`add_flags`.
-    """
-    words: list[str] = []
-    shown_names = {item.name for item in visible(config)}
-    for name, value in changed(config).items():
-        if name not in shown_names:
-            continue
-        flag = flag_of(name)
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        elif str(value).startswith("-"):  # by itself it would pass for a flag
-            words.append(f"{flag}={value}")
-        else:
-            words += [flag, str(value)]
-    return words
-
-
-def quoted(words: Sequence[str], *, windows: bool = sys.platform == "win32") -> str:
-    """Return a command as it is typed into a shell.
-
-    Parameters
-    ----------
-    words : sequence of str
-        The program and its arguments.
-    windows : bool
-        Whether it is for ``cmd`` and PowerShell rather than a POSIX shell; as this machine has it
-        when left out.
-    """
-    return subprocess.list2cmdline(words) if windows else shlex.join(words)

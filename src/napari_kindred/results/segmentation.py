@@ -218,6 +218,7 @@ def provenance(
         "axes": image.get("axes"),
         "channel": image.get("channel"),
         "input": image,
+        "file": _file_of(frames),
         "weights": dict(weights or {}),
         "seconds": None if seconds is None else max(0.0, round(seconds, 3)),
         "device": device,
@@ -226,6 +227,13 @@ def provenance(
         **more,
     }
     return {key: plain(value) for key, value in entries.items()}
+
+
+def _file_of(frames: ImageStack | None) -> dict[str, Any] | None:
+    """Return where the image is, and how it is read, if it was opened from a file."""
+    if frames is None or frames.path is None:
+        return None
+    return {"path": frames.path, "axes": frames.axes, "channel": frames.channel}
 
 
 def room_for_labels(memory: float | None = None) -> int:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import KindredError
-from ...core.options import arguments, quoted
 from ...images.image_folder import read_folder
 from ...images.readers import is_image, read_image, stem_of
+from ...results.recipe import flags, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def command_for(
             "with File ▸ Save Selected Layers, open that file and run again."
         )
     out = f"{stem_of(path)} {method.suffix}.ome.zarr"
-    words = ("napari-kindred", method.name, str(path), "--out", out, *more, *arguments(found))
+    words = ("napari-kindred", method.name, str(path), "--out", out, *more, *flags(found))
     return Command((words,))
 
 
