@@ -17,7 +17,7 @@ from .names import key
 from .proposals.open import DEFAULT_ENCODER, open_proposer, reopen_proposer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
     from ..core.events import Event
     from ..models.feature_cache import FeatureCache
@@ -187,12 +187,15 @@ def is_network(path: Path) -> bool:
     return path.is_file() and is_esc(path)
 
 
-def reopener(classifier: Classifier, device: str) -> Callable[[], Classifier]:
-    """Return what opens a classifier again, small when pickled; a user's own goes as it is."""
+def closed(classifier: Classifier) -> Classifier:
+    """Return a classifier without its weights, small when pickled; a user's own as it is."""
     if isinstance(classifier, MaskClassifier | PixelClassifier):
-        return partial(classifier.closed().open, device)
-    return partial(_itself, classifier)
+        return classifier.closed()
+    return classifier
 
 
-def _itself(classifier: Classifier) -> Classifier:
+def opened(classifier: Classifier, device: str) -> Classifier:
+    """Return a classifier with its weights loaded anew; a user's own as it is."""
+    if isinstance(classifier, MaskClassifier | PixelClassifier):
+        return classifier.open(device)
     return classifier

@@ -18,12 +18,12 @@ from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .config import ClassesConfig
 from .names import check_names
-from .open import SHIPPED, iter_open_classifier, reopener
+from .open import SHIPPED, closed, iter_open_classifier, opened
 from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
 from .saved_state import Observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
     from ..compute.tasks import FrameAt
     from ..results.spill import Arrays
@@ -118,7 +118,7 @@ def iter_segment_classes(
         jobs = workers.jobs(
             iter_observe,
             (classifier, frames),
-            partial(_open, reopener(classifier, config.device), workers.image(frames)),
+            partial(_open, closed(classifier), config.device, workers.image(frames)),
             ((workers.frame(frames, index),) for index in indices),
         )
         for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):
@@ -173,9 +173,9 @@ def iter_observe(
 
 
 def _open(
-    opener: Callable[[], Classifier], frames: ImageStack | None
+    classifier: Classifier, device: str, frames: ImageStack | None
 ) -> tuple[Classifier, ImageStack | None]:
-    return opener(), frames
+    return opened(classifier, device), frames
 
 
 def segment_classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,16 +80,23 @@ class ClassTask(Task["ClassSegmentation"]):
             self._source, self._given = {"vocabulary": known}, {"vocabulary": known.sha256}
             self._arguments = {"vocabulary": _absolute(str(vocabulary or SHIPPED))}
         self._classifier: Classifier | None = None
-        self._opener: Callable[[], Classifier] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if self._classifier is not None:  # opened as it was, without learning once more
-            from ..classes.open import reopener
+            from ..classes.open import closed
 
-            opener = reopener(self._classifier, self.config.device)
-            state |= {"_classifier": None, "_source": {}, "_opener": opener}
+            state |= {"_classifier": closed(self._classifier), "_source": {}}
         return state
+
+    def fresh(self) -> ClassTask:
+        """Return the same task with its weights loaded anew."""
+        from ..classes.open import opened
+
+        task = copy.copy(self)
+        if task._classifier is not None:
+            task._classifier = opened(task._classifier, self.config.device)
+        return task
 
     def sendable(self, result: ClassSegmentation) -> ClassSegmentation:
         """Return a result without what a change of threshold would need."""
@@ -100,8 +108,6 @@ class ClassTask(Task["ClassSegmentation"]):
         from ..classes.open import iter_open_classifier
         from ..models.feature_cache import FeatureCache
 
-        if self._opener is not None:
-            self._classifier, self._opener = self._opener(), None
         if self._classifier is None:
             self._classifier = yield from iter_open_classifier(
                 self.names, **self._source, config=self.config, cache=FeatureCache()

@@ -27,6 +27,7 @@ from ..results.storage import check_output
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..entities.checkpoint import EntityNetSpec
     from ..entities.config import EntityConfig
     from ..images.readers import ImageFile
     from ..methods import Method
@@ -248,14 +249,21 @@ class EntityTask(Task[Segmentation]):
 
     def __init__(self, config: EntityConfig, scheduler: Any = None) -> None:
         super().__init__(config, scheduler)
+        self._spec: EntityNetSpec | None = None
         self._model: Any = None
 
     def iter_prepare(self) -> Generator[Event, None, None]:
         """Load the network."""
         from ..compute.device import select
-        from ..entities.checkpoint import load_network
+        from ..entities.checkpoint import EntityNetSpec, load_network
 
-        self._model = load_network(self.config.weights, select(self.config.device))
+        device = select(self.config.device)
+        if self._spec is None:
+            network, info = load_network(self.config.weights, device)
+            self._spec = EntityNetSpec.of(info, self.config.weights)
+        else:
+            network = self._spec.open(device)
+        self._model = network, self._spec.as_dict()
         yield from ()
 
     def iterate(

@@ -203,7 +203,7 @@ def test_a_spec_of_other_weights_names_both_hashes(path: str, tmp_path: Path) ->
     Path(path).rename(tmp_path / "kept")
     try:
         other.rename(path)
-        with pytest.raises(WeightsError, match=f"{spec.sha256[:12]}.*{theirs.sha256[:12]}"):
+        with pytest.raises(WeightsError, match=f"{theirs.sha256[:12]}.*{spec.sha256[:12]}"):
             reopen_proposer(spec)
     finally:
         (tmp_path / "kept").replace(path)
