@@ -196,7 +196,7 @@ def test_weights_with_another_hash_than_the_spec_says_are_refused(classifier):
 
 def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, picture):
     pixels, masks = picture
-    with pytest.raises(InputError, match="give both of the same picture"):
+    with pytest.raises(InputError, match="give both of the same image"):
         classifier.embed(pixels[:30], masks)
     with pytest.raises(InputError, match=r"must be \(H, W, 1\) or \(H, W, 3\)"):
         classifier.embed(pixels[..., 0], masks)

@@ -144,7 +144,7 @@ def test_arrays_that_do_not_belong_together_are_refused(dense: np.ndarray) -> No
 
 
 def test_a_box_beyond_the_picture_is_refused() -> None:
-    with pytest.raises(InputError, match="within the picture"):
+    with pytest.raises(InputError, match="within the image"):
         Masks((4, 4), np.array([[2, 2, 6, 6]], np.int32), (np.ones((4, 4), bool),))
 
 

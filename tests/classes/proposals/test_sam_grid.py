@@ -223,5 +223,5 @@ def test_a_sam_that_is_not_here_is_told_by_its_name() -> None:
 
 
 def test_what_is_no_picture_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match="picture must be"):
+    with pytest.raises(InputError, match="image must be"):
         finish(open_proposer("sam", path).iter_propose(np.zeros((4, 4), np.float32)))

@@ -1,7 +1,7 @@
-"""Masks named by CLIP: each is cut out of the picture and compared with the names' texts.
+"""Masks named by CLIP: each is cut out of the image and compared with the names' texts.
 
-The baseline SAM+CLIP of U-SAM (section "Additional baseline"): the picture is multiplied by each
-mask, and CLIP tells how well every name fits what is left.
+The baseline SAM+CLIP of U-SAM (section "Additional baseline"): the image is multiplied by each
+mask, and CLIP scores every name for the result.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class WordVectors:
 
 
 class ClipMatcher:
-    """Names taken at their meaning, for masks.
+    """Scores masks for names by CLIP.
 
     Parameters
     ----------
@@ -120,9 +120,9 @@ class ClipMatcher:
     Raises
     ------
     OptionError
-        When open_clip has no such model or weights.
+        If open_clip has no such model or weights.
     WeightsError
-        When open_clip is not installed, or the weights are not here and cannot be downloaded.
+        If open_clip is not installed, or the weights are not here and cannot be downloaded.
     """
 
     def __init__(
@@ -147,48 +147,29 @@ class ClipMatcher:
         )
 
     def embed(self, pixels: NDArray[np.float32], masks: Masks) -> NDArray[np.float32]:
-        """Embed what lies under each mask; see :meth:`iter_embed`."""
+        """Embed the content of each mask; see :meth:`iter_embed`."""
         return finish(self.iter_embed(pixels, masks))
 
     def iter_embed(
         self, pixels: NDArray[np.float32], masks: Masks
     ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
-        """Embed what lies under each mask, the names not known yet.
+        """Embed the content of N masks as unit vectors (N, D), before names are known.
 
-        A mask's box is cut out as a square; what lies outside the mask takes the mean colour of
-        the pictures that CLIP was trained on.
-
-        Parameters
-        ----------
-        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-            About 0..1.
-        masks : Masks
-            N masks of this picture.
-
-        Yields
-        ------
-        Progress
-            After every few masks.
-        Notice
-            When memory was not enough and fewer are embedded at once.
-
-        Returns
-        -------
-        ndarray of float32, shape (N, D)
-            Of unit length; worth caching, for :meth:`scores` costs next to nothing.
+        A mask's box is cut out as a square; outside the mask it takes the mean colour of CLIP's
+        training images.
 
         Raises
         ------
         InputError
-            When ``pixels`` is no picture, or the masks are of another one.
+            If ``pixels`` (H, W, 1 or 3) is not an image, or the masks are of another one.
         KindredError
-            When memory is not enough for a single cut-out.
+            If memory is not enough for a single crop.
         """
         picture = self._normalised(pixels)
         if tuple(masks.shape) != pixels.shape[:2]:
             raise InputError(
-                f"The masks are of a picture of shape {tuple(masks.shape)}, not "
-                f"{pixels.shape[:2]}; give both of the same picture."
+                f"The masks are of an image of shape {tuple(masks.shape)}, not "
+                f"{pixels.shape[:2]}; give both of the same image."
             )
         found: list[Tensor] = []
 
@@ -215,20 +196,9 @@ class ClipMatcher:
         return np.asarray(vectors.numpy(), np.float32)
 
     def scores(self, embeddings: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-        """Tell how well names fit masks.
+        """Return the probabilities of C names for masks embedded as (N, D): (N, C).
 
-        Parameters
-        ----------
-        embeddings : ndarray of float32, shape (N, D)
-            From :meth:`embed`.
-        names : sequence of str
-            C names.
-
-        Returns
-        -------
-        ndarray of float32, shape (N, C)
-            Probabilities: the softmax of the cosines with CLIP's own factor, over the names and
-            the contrast.
+        The softmax of the cosines with CLIP's own factor, over the names and the contrast.
         """
         texts = self._texts.embed([*names, *contrast_beside(names, self.contrast)])
         return chances(embeddings, texts, self._texts.sharpness, len(names))
@@ -239,9 +209,9 @@ class ClipMatcher:
         return WordVectors(tuple(words), np.asarray(texts, np.float32), self._texts.sharpness)
 
     def _normalised(self, pixels: NDArray[np.float32]) -> Tensor:
-        """Return a picture as CLIP's own zero mean and unit deviation, (3, H, W)."""
+        """Return an image with the mean and deviation of CLIP's training images, (3, H, W)."""
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-            raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+            raise InputError(f"An image must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32))
         mean, deviation = (
             torch.tensor(v).view(3, 1, 1) for v in (self._clip.mean, self._clip.deviation)
@@ -269,21 +239,9 @@ def contrast_beside(names: Sequence[str], contrast: Sequence[str]) -> list[str]:
 
 
 def cut_out(picture: Tensor, masks: Masks, index: int, side: int) -> Tensor:
-    """Cut what lies under a mask out as a square.
+    """Cut one mask out of an image (3, H, W) as a square (3, side, side) with some margin.
 
-    Parameters
-    ----------
-    picture : Tensor, (3, H, W) float32
-        Zero is what lies outside the mask.
-    masks : Masks
-    index : int
-    side : int
-        Of the square that is returned.
-
-    Returns
-    -------
-    Tensor, (3, side, side)
-        The mask's box in its middle, with a little room around.
+    Outside the mask the square is zero.
     """
     rows, columns = masks.place(index)
     height, width = rows.stop - rows.start, columns.stop - columns.start

@@ -1,4 +1,4 @@
-"""Names of classes in CLIP's space: each is written into several sentences, and these averaged.
+"""Names of classes in CLIP's space: the mean over several sentences with the name.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021),
 section 3.1.4: a name inside a sentence is understood better than alone, and several sentences
@@ -32,7 +32,7 @@ TEMPLATES: tuple[str, ...] = (
 """Sentences that names are put into, for photographs and for micrographs."""
 
 CHUNK = 64
-"""So many sentences are embedded at once."""
+"""Number of sentences that are embedded at once."""
 
 
 class ClipTexts:
@@ -65,21 +65,16 @@ class ClipTexts:
 
     @property
     def sharpness(self) -> float:
-        """Factor that CLIP learnt to put before its cosines."""
+        """Factor that CLIP learnt for its cosines."""
         return float(self._opened.network.logit_scale.detach().exp())
 
     def embed(self, names: Sequence[str]) -> Tensor:
-        """Embed names, each once: those asked for before are remembered.
-
-        Returns
-        -------
-        Tensor, (C, D) float32
-            Of unit length, on the network's device.
+        """Embed names as unit vectors (C, D) float32 on the network's device, each name once.
 
         Raises
         ------
         WeightsError
-            When the model's tokenizer is not on this machine.
+            If the model's tokenizer is not on this machine.
         """
         new = [name for name in dict.fromkeys(names) if name not in self._known]
         if new:

@@ -1,4 +1,4 @@
-"""Many masks of one picture, each kept as a cut-out: they may overlap, and are small in memory."""
+"""Masks of one image, each stored as a crop: they may overlap, and take little memory."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Masks of one picture.
+    """Masks of one image.
 
     Attributes
     ----------
     shape : tuple of int
-        Height and width of the picture.
+        Height and width of the image.
     boxes : ndarray of int32, shape (N, 4)
-        (y0, x0, y1, x1) of each mask, half-open, within the picture.
+        (y0, x0, y1, x1) of each mask, half-open, within the image.
     crops : tuple of N ndarrays of bool
-        What lies inside each box, of shape (y1 - y0, x1 - x0).
+        Content of each box, of shape (y1 - y0, x1 - x0).
     """
 
     shape: tuple[int, int]
@@ -48,23 +48,19 @@ class Masks:
         if (self.boxes[:, 2:] - self.boxes[:, :2] != sizes).any():
             raise InputError("Every mask must be as large as its box.")
         if (self.boxes < 0).any() or (self.boxes[:, 2:] > self.shape).any():
-            raise InputError(f"Every box must lie within the picture of shape {self.shape}.")
+            raise InputError(f"Every box must lie within the image of shape {self.shape}.")
 
     def __len__(self) -> int:
         return len(self.crops)
 
     @classmethod
     def from_labels(cls, labels: NDArray[Any]) -> Masks:
-        """Take every label but 0 as a mask, in the order of their ids.
-
-        Parameters
-        ----------
-        labels : ndarray of int or bool, shape (Y, X)
+        """Take every label but 0 of a plane (Y, X) as a mask, in the order of their ids.
 
         Raises
         ------
         InputError
-            When this is no plane of whole numbers, or one is negative.
+            If this is not a plane of integers, or one is negative.
         """
         labels = np.asarray(labels)
         if labels.ndim != 2 or labels.dtype.kind not in "bui":
@@ -89,18 +85,18 @@ class Masks:
 
     @classmethod
     def joined(cls, parts: Sequence[Masks]) -> Masks:
-        """Return the masks of several sets of one picture, at least one, one after the other."""
+        """Return the masks of one or more sets of one image, one after the other."""
         crops = tuple(crop for part in parts for crop in part.crops)
         return cls(parts[0].shape, np.concatenate([part.boxes for part in parts]), crops)
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
-        """(N,): pixels of each mask."""
+        """Pixels of each mask, (N,)."""
         return np.array([np.count_nonzero(crop) for crop in self.crops], np.int64)
 
     @cached_property
     def centroids(self) -> NDArray[np.float64]:
-        """(N, 2): mean (y, x) of each mask's pixels; NaN where it has none."""
+        """Mean (y, x) of each mask's pixels, (N, 2); NaN for an empty one."""
         found = np.full((len(self), 2), np.nan)
         for number, crop in enumerate(self.crops):
             if self.areas[number]:
@@ -116,7 +112,7 @@ class Masks:
         return slice(y0, y1), slice(x0, x1)
 
     def dense(self, index: int) -> NDArray[np.bool_]:
-        """Return one mask as a picture (Y, X)."""
+        """Return one mask as a plane (Y, X)."""
         mask = np.zeros(self.shape, bool)
         mask[self.place(index)] = self.crops[index]
         return mask
@@ -128,20 +124,14 @@ class Masks:
         return Masks(self.shape, self.boxes[chosen], tuple(self.crops[i] for i in chosen))
 
     def paint(self, values: ArrayLike, order: Iterable[int] | None = None) -> NDArray[np.int32]:
-        """Paint masks over each other.
+        """Paint masks over each other, (Y, X); 0 is no mask.
 
         Parameters
         ----------
         values : array-like of int, shape (N,)
-            What each mask's pixels become.
+            Values of the masks' pixels.
         order : iterable of int, optional
-            Numbers of the masks to paint; later ones cover earlier ones.  All of them, in their
-            own order, when left out.
-
-        Returns
-        -------
-        ndarray of int32, shape (Y, X)
-            0 where no mask is.
+            Numbers of the masks to paint; later ones cover earlier ones.  All of them by default.
         """
         values = np.asarray(values)
         canvas = np.zeros(self.shape, np.int32)
@@ -150,17 +140,7 @@ class Masks:
         return canvas
 
     def contain(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Tell which points lie on which mask.
-
-        Parameters
-        ----------
-        points : array-like, shape (P, 2)
-            (y, x); a pixel's centre has whole numbers.
-
-        Returns
-        -------
-        ndarray of bool, shape (N, P)
-        """
+        """Return which points (y, x), (P, 2), are in which mask, (N, P); pixel centres integer."""
         places = np.floor(np.asarray(points, np.float64).reshape(-1, 2) + 0.5).astype(np.int64)
         found = np.zeros((len(self), len(places)), bool)
         for number, (box, crop) in enumerate(zip(self.boxes, self.crops, strict=True)):
@@ -170,22 +150,12 @@ class Masks:
         return found
 
     def overlaps(self, other: Masks | None = None) -> NDArray[np.int64]:
-        """Count the pixels that masks share.
-
-        Parameters
-        ----------
-        other : Masks, optional
-            Of the same picture, M of them; these masks themselves when left out.
-
-        Returns
-        -------
-        ndarray of int64, shape (N, M)
-        """
+        """Count the pixels that masks share with M others, or with each other: (N, M)."""
         theirs = self if other is None else other
         if theirs.shape != self.shape:
             raise InputError(
-                f"Masks of pictures of shapes {self.shape} and {theirs.shape} share no pixels; "
-                "give masks of one picture."
+                f"Masks of images of shapes {self.shape} and {theirs.shape} share no pixels; "
+                "give masks of one image."
             )
         shared = np.zeros((len(self), len(theirs)), np.int64)
         for i, j in _touching(self.boxes, theirs.boxes):
@@ -218,13 +188,7 @@ class Masks:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Masks:
-        """Build masks again from what :meth:`arrays` gave.
-
-        Raises
-        ------
-        InputError
-            When the arrays do not belong together.
-        """
+        """Build masks from the result of :meth:`arrays`; InputError if they do not fit."""
         height, width = (int(n) for n in arrays["mask_shape"])
         boxes, bits = arrays["mask_boxes"], arrays["mask_bits"]
         sizes = boxes[:, 2:] - boxes[:, :2]
@@ -255,7 +219,7 @@ def _touching(first: NDArray[np.int32], second: NDArray[np.int32]) -> Iterator[t
     """Yield the pairs of boxes that share pixels."""
     for start in range(0, len(first), ROWS):
         some = first[start : start + ROWS]
-        # Labels come in the order of their rows, so that few boxes lie beside any such group.
+        # Labels come in the order of their rows, so that few boxes lie next to any such group.
         near = (second[:, 2] > some[:, 0].min()) & (second[:, 0] < some[:, 2].max())
         others = np.flatnonzero(near)
         for row, column in np.argwhere(_common(some, second[others])):

@@ -1,4 +1,4 @@
-"""One vector for each label of a picture: latent vectors pooled, shape, intensity and colour."""
+"""One vector for each label of an image: pooled latent vectors, shape, intensity and colour."""
 
 from __future__ import annotations
 
@@ -14,35 +14,32 @@ if TYPE_CHECKING:
     from ...encoders.encode import FrameTokens
 
 MEASURES = 16
-"""Numbers of a vector that are no latent ones: 4 of the shape, 3 x 4 of three channels."""
+"""Numbers of a vector that are not latent: 4 of the shape, 3 x 4 of three channels."""
 
 
 def describe(
     pixels: NDArray[np.float32], labels: NDArray[np.int32], tokens: FrameTokens, ring: float
 ) -> NDArray[np.float32]:
-    """Return the vectors of a picture's labels.
+    """Return one vector per label, (N, 2 D + 16).
+
+    Mean latent vector inside, and around; then :func:`shapes`; then for each of three channels the
+    mean inside, the deviation inside, the mean around, and the difference of the means.
 
     Parameters
     ----------
     pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
         Normalised to about 0..1.
     labels : ndarray of int32, shape (H, W)
-        1 … N, all of them there; 0 is background.
+        1 … N, all of them present; 0 is background.
     tokens : FrameTokens
-        The picture in latent space, D numbers a token; ``step`` in pixels of ``labels``.
+        The image in latent space, D numbers a token; ``step`` in pixels of ``labels``.
     ring : float
-        Width in pixels of the ring that tells a label's surroundings.
-
-    Returns
-    -------
-    ndarray of float32, shape (N, 2 D + 16)
-        Mean latent vector inside, and around; then :func:`shapes`; then for each of three channels
-        the mean inside, the deviation inside, the mean around, and the difference of the means.
+        Width in pixels of the ring that counts as a label's surroundings.
     """
     latent = _insides_and_surroundings(labels, ring, tokens.values.shape[:2], tokens.step)
     colour = _insides_and_surroundings(labels, ring, labels.shape, (1.0, 1.0))
     flat = tokens.values.reshape(-1, tokens.values.shape[-1])
-    # In double precision, lest the deviation in a large and even label be rounding alone.
+    # In double precision, so that the deviation in a large and even label is not rounding alone.
     channels = np.broadcast_to(pixels, (*labels.shape, 3)).reshape(-1, 3).astype(np.float64)
     inside, outside = (share @ channels for share in colour)
     spread = np.sqrt(np.maximum(colour[0] @ channels**2 - inside**2, 0))
@@ -60,10 +57,10 @@ def describe(
 def _insides_and_surroundings(
     labels: NDArray[np.int32], ring: float, size: tuple[int, ...], step: tuple[float, float]
 ) -> tuple[Any, Any]:
-    """Return how much each cell of a grid counts for labels and their surroundings, 2 x (N, T).
+    """Return the weights of a grid's cells for labels and their surroundings, 2 x (N, T).
 
     A label's surroundings are the background pixels nearer to it than to others, and not further
-    than ``ring``.  A label amid others has none, and takes the insides of those that it touches.
+    than ``ring``.  A label without any takes the insides of those that it touches.
     """
     count = int(labels.max(initial=0))
     inside = cell_shares(labels, count, size, step)
@@ -85,22 +82,10 @@ def _insides_and_surroundings(
 def cell_shares(
     labels: NDArray[np.int32], count: int, size: tuple[int, ...], step: tuple[float, float]
 ) -> Any:
-    """Return how much each cell of a grid counts for the mean over each label.
+    """Return the weight of each of a grid's T cells in the mean over each label, sparse (N, T).
 
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (H, W)
-    count : int
-        N, the largest id.
-    size : tuple of int
-        Rows and columns of the grid, T cells in all.
-    step : tuple of float
-        Pixels per cell along each axis.
-
-    Returns
-    -------
-    sparse array of float64, shape (N, T)
-        Rows add up to 1, or to 0 for ids that are not there.
+    Rows add up to 1, or to 0 for missing ids.  ``size`` is the grid's rows and columns, ``step``
+    the pixels per cell along each axis.
     """
     rows, columns = (
         np.minimum(((np.arange(length) + 0.5) / pixels).astype(np.int64), cells - 1)
@@ -116,7 +101,7 @@ def cell_shares(
 
 
 def touching(labels: NDArray[np.int32], count: int) -> Any:
-    """Return along how many pixels' edges two labels touch, sparse (N, N)."""
+    """Return the number of pixel edges along which two labels touch, sparse (N, N)."""
     total = sparse.csr_array((count, count), dtype=np.float64)
     for first, second in ((labels[:-1], labels[1:]), (labels[:, :-1], labels[:, 1:])):
         edge = (first != second) & (first > 0) & (second > 0)
@@ -134,14 +119,11 @@ def _rows_to_one(matrix: Any) -> Any:
 
 
 def shapes(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Measure the shapes of labels 1 … N.
+    """Measure the shapes of labels 1 … N, (N, 4).
 
-    Returns
-    -------
-    ndarray of float64, shape (N, 4)
-        Logarithm of the area in pixels; eccentricity of the ellipse with the same second moments;
-        area as a share of that ellipse's, 1 for ellipses and less for notched shapes; roundness,
-        4 pi area over perimeter squared, about 1 for discs.
+    Logarithm of the area in pixels; eccentricity of the ellipse with the same second moments; area
+    as a share of that ellipse's, 1 for ellipses and less for notched shapes; roundness, 4 pi area
+    over perimeter squared, about 1 for discs.
     """
     count = int(labels.max(initial=0))
     y, x = np.nonzero(labels)

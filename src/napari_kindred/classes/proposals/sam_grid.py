@@ -1,4 +1,4 @@
-"""Proposals from a SAM that is asked at the points of a grid, each with its mask tokens.
+"""Proposals from a SAM prompted at the points of a grid, each with its mask tokens.
 
 U-SAM, section on mask embeddings: 10 x 10 points, and for each the decoder's 4 mask tokens of 256
 numbers, one after the other.
@@ -50,7 +50,7 @@ Large = Literal["resize", "tiles"]
 
 @dataclass(frozen=True)
 class Answers:
-    """What a decoder answers to P points.
+    """Answers of a decoder to P points.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Answers:
 
 
 class SamGrid:
-    """Proposes what a SAM sees at the points of a grid; see :class:`.base.Proposer`.
+    """Proposes masks at the points of a grid, by a SAM; see :class:`.base.Proposer`.
 
     Parameters
     ----------
@@ -79,13 +79,8 @@ class SamGrid:
         Of the three masks of a point, the one of best predicted quality with the four tokens in
         their own order; or each of them, its own token before the three others.
     large : {"resize", "tiles"}
-        A picture larger than the SAM's input is scaled down to it, as in the paper; or cut into
-        overlapping tiles of that size with a grid each, for small things.
-
-    Raises
-    ------
-    OptionError
-        When an option has a value that it cannot take.
+        An image larger than the SAM's input is scaled down to it, as in the paper; or cut into
+        overlapping tiles of that size with a grid each, for small objects.
     """
 
     def __init__(
@@ -110,12 +105,12 @@ class SamGrid:
     def iter_propose(
         self, pixels: NDArray[np.float32]
     ) -> Generator[Progress | Notice, None, Proposals]:
-        """Ask at every point of the grid; see :meth:`.base.Proposer.iter_propose`.
+        """Query every point of the grid; see :meth:`.base.Proposer.iter_propose`.
 
-        Points at which the SAM sees nothing give no proposal.
+        Points without a mask give no proposal.
         """
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-            raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+            raise InputError(f"An image must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
         shape = (pixels.shape[0], pixels.shape[1])
         windows = self._windows(shape)
         parts: list[_Part] = []
@@ -134,7 +129,7 @@ class SamGrid:
         )
 
     def _windows(self, shape: tuple[int, int]) -> list[tuple[Any, Any]]:
-        """Return windows to look at, and the part of each in which points are asked for."""
+        """Return windows to encode, and the part of each in which points are queried."""
         side = self._encoder.input_size
         if self._large == "resize" or side is None or max(shape) <= side:
             whole = (slice(0, shape[0]), slice(0, shape[1]))
@@ -205,22 +200,7 @@ def grid_points(inner: tuple[slice, slice], side: int) -> NDArray[np.float32]:
 def predict_masks(
     sam: Any, embedding: Tensor, points: NDArray[np.float32], shape: tuple[int, int]
 ) -> Answers:
-    """Decode points of one picture, each by itself.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-    embedding : Tensor, (1, C, h, w)
-    points : ndarray, (P, 2)
-        (y, x) in pixels of the picture.
-    shape : tuple of int
-        Of the picture.
-
-    Returns
-    -------
-    Answers
-        On the CPU.
-    """
+    """Decode points (P, 2), (y, x), of an embedded (1, C, h, w) image, each by itself."""
     size = fitted_shape(shape, sam.image_encoder.img_size)
     scaled = points * np.array([size[0] / shape[0], size[1] / shape[1]])
     places = torch.tensor(scaled[:, None, ::-1].copy(), dtype=torch.float32, device=sam.device)
@@ -235,20 +215,20 @@ def _at_once(embedding: Tensor) -> int:
     """Return how many points are decoded together."""
     if embedding.device.type != "cpu":
         return BATCH
-    # The picture's tokens are changed for each point; together they should stay in the cache.
+    # The image's tokens are changed for each point; together they should stay in the cache.
     return max(1, min(BATCH, CACHED // (4 * embedding.numel())))
 
 
 class Enlarger:
-    """Brings coarse logits to a picture's size, as SAM does it, but only where masks are.
+    """Enlarges coarse logits to an image's size as SAM does, but only where masks are.
 
-    SAM enlarges to its input's size, cuts the padding off and scales to the picture's size, both
+    SAM enlarges to its input's size, cuts the padding off and scales to the image's size, both
     times bilinearly.  Along each axis that is one matrix.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the picture.
+        Of the image.
     side : int
         Of the SAM's input.
     """
@@ -318,7 +298,7 @@ class _Part:
         )
 
     def moved(self, corner: NDArray[np.float32], shape: tuple[int, int]) -> _Part:
-        """Return the same as a part of a larger picture."""
+        """Return the same as a part of a larger image."""
         boxes = self.masks.boxes + np.tile(corner, 2).astype(np.int32)
         masks = Masks(shape, boxes, self.masks.crops)
         return _Part(masks, self.embeddings, self.quality, self.points + corner)
@@ -327,7 +307,7 @@ class _Part:
 def _counted(
     job: Generator[Progress | Notice, None, _Part], number: int, total: int
 ) -> Generator[Progress | Notice, None, _Part]:
-    """Count a window's progress (0 … 1) as the picture's."""
+    """Convert a window's progress (0 … 1) to the image's."""
     while True:
         try:
             event = next(job)
