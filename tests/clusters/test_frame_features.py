@@ -273,4 +273,4 @@ def test_a_frame_can_be_encoded_elsewhere(noisy: np.ndarray, by_grey: Any) -> No
     assert (kept.tokens.dtype, kept.tokens.shape) == (np.float16, (24, 32, 3))
     np.testing.assert_allclose(kept.values(), basis.reduce(whole.values()), atol=2e-3)
     sampled = finish(encode_frame(encoder, pixels, how, basis, sampled=True))
-    np.testing.assert_array_equal(sampled.tokens, whole.reduced(basis).tokens)
+    np.testing.assert_allclose(sampled.tokens, whole.reduced(basis).tokens, rtol=2e-3, atol=2e-3)

@@ -115,6 +115,7 @@ def test_looking_through_a_frame_reads_each_pixel_once_and_holds_few(
     monkeypatch.setattr(arrays, "_BLOCK", 1 << 16)
     source = Counting(picture(2000, 1500))
     frames = ImageStack.open(source)
+    ImageStack.open(picture(20, 15)).frame_stats()  # imports
     tracemalloc.start()
     frames.frame_stats()
     _, most = tracemalloc.get_traced_memory()
