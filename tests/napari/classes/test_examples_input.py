@@ -226,7 +226,7 @@ def test_a_clip_that_is_not_on_this_machine_is_one_sentence_and_no_layer(
     widget.classifier.kind.value = "clip"
     widget.names.names = ("nucleus",)
     until(lambda: widget.run.enabled, timeout=SLOW)
-    assert "to download on first use" in widget.classifier.clip.about.value
+    assert "Downloaded on first use" in widget.classifier.clip.about.value
     before = [layer.name for layer in viewer.layers]
     assert run(timeout=SLOW) is None
     assert "could not be downloaded (no network)" in widget.status.value

@@ -38,7 +38,7 @@ def test_the_encoder_is_shown_with_licence_and_whereabouts(
 ) -> None:
     viewer.add_image(steps, axis_labels=("t", "y", "x"))
     assert widget.encoder.choice.value == "kindred"
-    assert widget.encoder.about.value == "Licence BSD-3-Clause; on this machine."
+    assert widget.encoder.about.value == "Installed; licence BSD-3-Clause."
     widget.encoder.choice.value = "sam_vit_b"
     assert "Apache-2.0; 375 MB to download" in widget.encoder.about.value
     assert widget.run.enabled

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import CheckBox, FloatSlider, PushButton
+from magicgui.widgets import CheckBox, Container, FloatSlider, PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -96,7 +96,10 @@ class ClassPanel(LabelPanel):
             text="Save vocabulary …",
             tooltip="Save the trained classes, merged ones included, for use on other images.",
         )
-        self._tools = row(self.group, self.rename, self.save)
+        self._tools = Container(
+            widgets=[row(self.group, self.save), row(self.rename)], labels=False
+        )
+        self._tools.margins = (0, 0, 0, 0)
         self.fixed = sentence()
         self.extend([sure, self.fixed, self._legend, self._tools])
         self.slider.changed.connect(self._slid)

@@ -139,7 +139,8 @@ class ClusterRun(Run):
         missing = result.level - len(result.table)
         if missing > 0 and self._clusters_anew:
             self.notice(
-                f"{missing} of the {result.level} clusters have no pixels after refinement."
+                f"{missing} of the {result.level} clusters {'has' if missing == 1 else 'have'} no "
+                "pixels after refinement."
             )
         text = super().finish(result)
         shape = self._growing.placement.shape

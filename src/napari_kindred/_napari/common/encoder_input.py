@@ -1,4 +1,4 @@
-"""The choice of a latent space, with its licence and whether it is on this machine."""
+"""Input for the encoder, with its licence and whether it is installed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class EncoderInput:
         self.choice.value = text
 
     def describe(self, *_: Any) -> None:
-        """Say what is known of the encoder, or in red what is wrong with its name."""
+        """Show what is known about the encoder, or in red what is wrong with its name."""
         name = str(self.choice.value)
         self.abandon()
         if self._look_up is None and not name.startswith(SLOW):
@@ -126,7 +126,7 @@ class EncoderInput:
         self._on_known()
 
     def abandon(self) -> None:
-        """Wait no longer for what is being looked up."""
+        """Discard the check that is running."""
         if self._lookup is not None:
             self._lookup.abandon()
             self._lookup = None
@@ -148,21 +148,21 @@ class EncoderInput:
 def _look_up(
     look_up: Callable[[str], EncoderInfo], name: str
 ) -> Generator[Event, None, EncoderInfo]:
-    yield Progress(0, 1, "looking it up")
+    yield Progress(0, 1, "checking")
     return look_up(name)
 
 
 def describe(info: EncoderInfo) -> str:
-    """Return licence and whereabouts of an encoder's weights, one line."""
+    """Return whether an encoder's weights are installed, and their licence, one line."""
     if info.here:
-        where = "on this machine"
+        where = "Installed"
     elif info.package:
-        where = f"in the package {info.package}, which is not installed"
+        where = f"In the package {info.package}, which is not installed"
     elif info.size:
-        where = f"{megabytes(info.size)} to download on first use"
+        where = f"Downloaded on first use ({megabytes(info.size)})"
     else:
-        where = "to be downloaded when first used"
-    return f"Licence {info.licence or 'unknown'}; {where}."
+        where = "Downloaded on first use"
+    return f"{where}; licence {info.licence or 'unknown'}."
 
 
 def megabytes(size: int) -> str:

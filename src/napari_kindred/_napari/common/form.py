@@ -34,7 +34,7 @@ WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
 RED_ON_DARK, RED_ON_LIGHT = "#f08a85", "#b3261e"
 """How a sentence looks that tells of a mistake."""
 
-LABEL_WIDTH = 100
+LABEL_WIDTH = 124
 SCROLL_BAR = 20
 """Pixels left for it."""
 
@@ -44,10 +44,17 @@ def mark(widget: ValueWidget, *, wrong: bool) -> None:
     widget.native.setStyleSheet(WRONG if wrong else "")
 
 
+def front_label(text: str, tooltip: str) -> Label:
+    """Return a label of the common width; a longer text wraps."""
+    label = Label(value=text, tooltip=tooltip)
+    label.min_width = label.max_width = LABEL_WIDTH
+    label.native.setWordWrap(True)
+    return label
+
+
 def labelled(widget: ValueWidget) -> Container:
     """Return a widget with its label in front, all labels of one width."""
-    label = Label(value=widget.label, tooltip=widget.tooltip)
-    label.min_width = label.max_width = LABEL_WIDTH
+    label = front_label(widget.label, widget.tooltip)
     row = Container(widgets=[label, widget], layout="horizontal", labels=False)
     row.margins = (0, 0, 0, 0)
     return row
@@ -101,8 +108,7 @@ def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container
     side = Container(layout="horizontal", labels=False)
     side.margins = (0, 0, 0, 0)
     if label:
-        front = Label(value=label, tooltip=tooltip)
-        front.min_width = front.max_width = LABEL_WIDTH
+        front = front_label(label, tooltip)
         side.append(front)
         side.native.layout().setAlignment(front.native, Qt.AlignmentFlag.AlignTop)
     side.native.layout().addWidget(widget)
