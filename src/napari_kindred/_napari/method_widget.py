@@ -139,13 +139,7 @@ class MethodWidget(Container):
         return []
 
     def entered(self) -> dict[str, Any]:
-        """Return the config fields that :meth:`own_inputs` ask for.
-
-        Raises
-        ------
-        KindredError
-            When one of them cannot be used.
-        """
+        """Return the config fields that :meth:`own_inputs` ask for, or raise a KindredError."""
         return {}
 
     def job_of(self, data: Any, config: Any) -> Callable[[], Generator[Event, None, Segmentation]]:
@@ -176,13 +170,7 @@ class MethodWidget(Container):
         self.chosen.reset_choices()
 
     def check(self, *_: Any) -> Any:
-        """Check every entry, say in one sentence what is wrong, and let Run be pressed or not.
-
-        Returns
-        -------
-        dataclass or None
-            The config that would be run; None where something is wrong.
-        """
+        """Return the config that would be run; None, with Run disabled, if an entry is wrong."""
         config = self.chosen.check(self.config)
         self.run.enabled = config is not None and not self.controls.busy
         return config
@@ -193,23 +181,11 @@ class MethodWidget(Container):
         return self.chosen.image
 
     def frames(self, image: LayerImage) -> ImageStack:
-        """Open an image as entered; nothing is read.
-
-        Raises
-        ------
-        InputError
-            When axes or channel do not fit it.
-        """
+        """Open an image as entered; nothing is read."""
         return self.chosen.frames(image)
 
     def config(self) -> Any:
-        """Return the config that is entered.
-
-        Raises
-        ------
-        KindredError
-            When something entered cannot be used.
-        """
+        """Return the config that is entered, or raise a KindredError."""
         place = {"axes": self.chosen.letters, "channel": self.channel.value}
         return self.form.config(**place, **self.entered())
 
@@ -222,13 +198,7 @@ class MethodWidget(Container):
         return {}
 
     def ask_again(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
-        """Enter what :meth:`asked` returned in an earlier run, whatever was kept of it.
-
-        Returns
-        -------
-        str
-            What is gone since then, one sentence; else nothing.
-        """
+        """Enter what :meth:`asked` returned earlier; returns a sentence on what is gone."""
         return ""
 
     def take_defaults(self, *_: Any) -> None:
@@ -276,15 +246,7 @@ class MethodWidget(Container):
     # -- afterwards ------------------------------------------------------------------------
 
     def layer_to_change(self, state_of: Callable[[Any], Any], now: Any) -> Any:
-        """Return the selected layer where it can be changed, else the one before, else the result.
-
-        Parameters
-        ----------
-        state_of : callable
-            Takes a layer; returns None where it cannot be changed.
-        now : layer or None
-            The one before.
-        """
+        """Return the selected layer if it can be changed, else the one before, else the result."""
         active = self._viewer.layers.selection.active
         last = self.result
         if active is not None and last is not None and active.unique_id == last.unique_id:

@@ -141,19 +141,6 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
 
     Of a Labels layer the frame that is shown is taken, and of its labels only the selected one
     where napari shows only that one.
-
-    Parameters
-    ----------
-    layer : Points, Shapes or Labels
-    target : Target
-        The image that the marks are on.
-    name : str
-        Of the class, checked.
-
-    Raises
-    ------
-    InputError
-        When the layer is of another sort, is empty, or has marks outside the image.
     """
     frames: dict[Index, FrameAnnotations] = {}
     if isinstance(layer, Points):
@@ -203,13 +190,7 @@ def together(before: Sequence[Annotation], new: Annotation) -> tuple[Annotation,
 def _on_image(
     layer: Any, target: Target, position: Sequence[float]
 ) -> tuple[Index, tuple[float, float]]:
-    """Return the picture that a position lies in, and where.
-
-    Raises
-    ------
-    InputError
-        When that is outside of the image.
-    """
+    """Return the picture that a position lies in, and where."""
     world = layer.data_to_world(np.asarray(position, float))
     lacking = max(0, target.layer.ndim - len(world))
     ahead = target.shown[-target.layer.ndim :][:lacking]

@@ -101,13 +101,7 @@ class ClassifierInput:
         self._on_change()
 
     def name_source(self, config: ClassesConfig) -> ClassNameSource:
-        """Return what is chosen.
-
-        Raises
-        ------
-        OptionError
-            When it cannot be used, or not yet.
-        """
+        """Return what is chosen."""
         if self.kind.value == "vocabulary":
             return self.vocabulary.name_source()
         if self.kind.value == "examples":
@@ -126,13 +120,7 @@ class ClassifierInput:
         return {"classifier": kind, "name": name, "file": file}
 
     def choose(self, entries: Mapping[str, Any]) -> str:
-        """Choose what :meth:`asked` returned; the defaults where it is gone, or was something else.
-
-        Returns
-        -------
-        str
-            What is gone, one sentence; else nothing.
-        """
+        """Choose what :meth:`asked` returned, or the defaults; returns a sentence on what is gone."""
         kind, name, file = (entries.get(word) for word in ("classifier", "name", "file"))
         gone = ""
         if isinstance(file, str) and file and there(file) is None:
@@ -159,13 +147,7 @@ def _page(rows: list[Widget]) -> Container:
 
 
 def describe_clip(name: str) -> EncoderInfo:
-    """Return what is known of a CLIP, or of a network that was trained to name pixels.
-
-    Raises
-    ------
-    KindredError
-        When there is none of that name.
-    """
+    """Return what is known of a CLIP, or of a network that was trained to name pixels."""
     from ...classes.open import is_network
 
     path = Path(name)

@@ -149,13 +149,7 @@ class ExamplesInput:
     # -- what is learnt --------------------------------------------------------------------
 
     def name_source(self, config: ClassesConfig) -> ClassNameSource:
-        """Return what the examples say, learnt already where it was with the same options.
-
-        Raises
-        ------
-        OptionError
-            When there are no examples.
-        """
+        """Return what the examples say, learnt already where it was with the same options."""
         if not self.annotations:
             raise OptionError(
                 "There are no examples: annotate objects in a Points, Shapes or Labels layer, "

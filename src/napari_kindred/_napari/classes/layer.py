@@ -311,11 +311,6 @@ def iter_regrouped(
     """Return the same with some classes made one, which their vocabulary learns anew, unmeasured.
 
     The new class has the colour of the first of them in the layer.
-
-    Raises
-    ------
-    OptionError
-        When the vocabulary cannot be regrouped so.
     """
     observations, vocabulary = classes.result.observations, classes.vocabulary
     assert observations is not None  # noqa: S101 - what has a vocabulary was seen
@@ -379,14 +374,7 @@ def colormap(palette: Mapping[int, str]) -> Any:
 
 
 def show(layer: Labels, classes: Classes) -> None:
-    """Let a layer show classes, at once.
-
-    Parameters
-    ----------
-    layer : Labels
-        Its data, features, colours and metadata are replaced where they differ.
-    classes : Classes
-    """
+    """Show classes in a layer, replacing what differs."""
     before = classes_of(layer)
     if before is None or before.result is not classes.result:
         layer.data = in_shape(classes.result.labels, classes.shape)

@@ -106,13 +106,7 @@ class VocabularyInput:
         )
 
     def name_source(self) -> ClassNameSource:
-        """Return what is chosen.
-
-        Raises
-        ------
-        OptionError
-            When it cannot be used, or not yet.
-        """
+        """Return what is chosen."""
         if self.vocabulary is None:
             raise OptionError(self._wrong or "The vocabulary is being read.")
         return self._known[self.choice.value]

@@ -108,13 +108,7 @@ class ClassesWidget(MethodWidget):
         return gone
 
     def target(self) -> Target:
-        """Return the image that examples are marked on.
-
-        Raises
-        ------
-        InputError
-            When there is none, or its axes are wrong.
-        """
+        """Return the image that examples are marked on."""
         if self.known is None or self.image.value is None:
             raise InputError("Open the annotated image first.")
         self.frames(self.known)
@@ -129,13 +123,7 @@ class ClassesWidget(MethodWidget):
     # -- from what is entered to a run -----------------------------------------------------
 
     def entered(self) -> dict[str, Any]:
-        """Return the threshold, having checked names and classifier; see :class:`MethodWidget`.
-
-        Raises
-        ------
-        KindredError
-            When there are no names, or one of them has no meaning.
-        """
+        """Return the threshold, having checked names and classifier; see :class:`MethodWidget`."""
         self.names.mark(wrong=False)
         threshold = {"threshold": self.panel.threshold}
         name_source = self.classifier.name_source(self.form.config(**threshold))
@@ -303,13 +291,7 @@ class ClassesWidget(MethodWidget):
 
 
 def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
-    """Refuse names without examples.
-
-    Raises
-    ------
-    OptionError
-        Naming those that there are examples of.
-    """
+    """Refuse names without examples."""
     known = set(map(key, classes))
     for name in names:
         if key(name) not in known:

@@ -119,18 +119,7 @@ def clusters_of(layer: Any) -> Clusters | None:
 def begin(
     result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, ...], command: Command
 ) -> Clusters:
-    """Take a result as it came from the run.
-
-    Parameters
-    ----------
-    result : ClusterSegmentation
-    shape : tuple of int
-        Shape of the layer.
-    call : tuple of str
-        Lines of Python that compute the result.
-    command : Command
-        The command line that does.
-    """
+    """Return the state of a layer of this shape that shows the result of a run."""
     level = result.level
     labels = result.model.lut(level)
     # Leaves by size, as the finest level numbers them; clusters of this level keep the colours
@@ -186,13 +175,7 @@ def coloured(clusters: Clusters, label: int, colour: Colour) -> Clusters:
 
 
 def background_toggled(clusters: Clusters, label: int) -> Clusters:
-    """Return the same with a cluster made background, or brought back where it was.
-
-    Parameters
-    ----------
-    label : int
-        0 brings back all clusters.
-    """
+    """Return the same with a cluster made background or brought back; label 0 brings back all."""
     if label == 0:
         return replace(clusters, background=frozenset())
     return replace(clusters, background=clusters.background ^ clusters.leaves(label))
@@ -273,16 +256,7 @@ def command(clusters: Clusters) -> Command:
 
 
 def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> None:
-    """Let a layer show clusters, at once.
-
-    Parameters
-    ----------
-    layer : Labels
-        Its data, features, colours and metadata are replaced where they differ.
-    clusters : Clusters
-    shown : Clusters, optional
-        What the layer's data show already; what its metadata say when left out.
-    """
+    """Show clusters in a layer, replacing what differs from ``shown``, which its data show now."""
     before = clusters_of(layer)
     pictured = shown or before
     if pictured is None or not _same_picture(pictured, clusters):

@@ -96,13 +96,7 @@ class ClustersWidget(MethodWidget):
         return [self.panel, self.more]
 
     def entered(self) -> dict[str, Any]:
-        """Return the encoder's name; see :class:`MethodWidget`.
-
-        Raises
-        ------
-        OptionError
-            When there is no such encoder.
-        """
+        """Return the encoder's name; see :class:`MethodWidget`."""
         if not self.encoder.usable:
             raise OptionError("Choose an encoder that can be used; see the line below it.")
         return {"encoder": self.encoder.choice.value}

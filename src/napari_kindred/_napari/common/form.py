@@ -212,13 +212,7 @@ class Form:
         self.more.text = text + (f" ({unusual} changed)" if unusual else "")
 
     def restore(self, options: Mapping[str, Any]) -> None:
-        """Enter options, and the defaults of those that are not named or cannot be used.
-
-        Parameters
-        ----------
-        options : mapping
-            By field name; of whatever version wrote them.
-        """
+        """Enter options, and the defaults of those that are not named or cannot be used."""
         for name, widget in self.inputs.items():
             default = self._fields[name].default
             value = options.get(name, default)
@@ -231,18 +225,7 @@ class Form:
             widget.value = value
 
     def config(self, **others: Any) -> Any:
-        """Return the config that is entered; an entry that stands in its way turns red.
-
-        Parameters
-        ----------
-        **others
-            Values of the fields that were left out of the form.
-
-        Raises
-        ------
-        OptionError
-            Naming the option, its value and what it may be.
-        """
+        """Return the config that is entered; an entry that stands in its way turns red."""
         values = {name: self._value(name) for name in self.inputs}
         for name, widget in self.inputs.items():
             mark(widget, wrong=not self._fits(name, values[name]))

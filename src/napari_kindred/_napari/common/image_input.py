@@ -151,13 +151,7 @@ class ImageInput:
         return [("–", None)]
 
     def check(self, config: Callable[[], Any]) -> Any:
-        """Return a config if the image and it can be used; else say what is wrong.
-
-        Parameters
-        ----------
-        config : callable
-            Returns it, or raises a KindredError.
-        """
+        """Return a config if the image and it can be used; else say what is wrong."""
         mark(self.axes, wrong=False)
         self._read()
         if self.image is None:
@@ -177,13 +171,7 @@ class ImageInput:
         return str(self.axes.value).strip().upper()
 
     def frames(self, image: LayerImage) -> ImageStack:
-        """Open an image as entered; nothing is read.
-
-        Raises
-        ------
-        InputError
-            When axes or channel do not fit it.
-        """
+        """Open an image as entered; nothing is read."""
         if not self.letters:
             raise InputError(f"Enter the axes, one letter each: {image.guess.why}.")
         return ImageStack.open(image.file, self.letters, self.channel.value)

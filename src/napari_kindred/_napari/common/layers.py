@@ -84,19 +84,7 @@ def axis_letters(labels: Sequence[str]) -> str:
 
 
 def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
-    """Find the array and the axes of an image layer.
-
-    Parameters
-    ----------
-    layer : Image
-    dims_labels : sequence of str
-        The viewer's axis labels, used for layers of as many axes that have none of their own.
-
-    Raises
-    ------
-    InputError
-        When no image has as many axes as this layer.
-    """
+    """Find the array and the axes of an image layer."""
     data = level_0(layer)
     letters = axis_letters(layer.axis_labels)
     if not letters and len(dims_labels) == layer.ndim:
@@ -185,15 +173,10 @@ class GrowingLabels:
 
 
 def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per label, ``index`` holding its id, after a row for the background.
+    """Return rows, one per label in order of id, after a row for the background.
 
     napari's own table selects the label whose id is the row's place, so there is a row 0; its
     values are NaN, which the status bar leaves out, so the columns hold floats.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        One per label, ids from 1 without a gap, in order.
     """
     rows = rows.reset_index(drop=True)
     whole = [name for name in rows.columns if rows[name].dtype.kind in "iu"]
@@ -220,18 +203,7 @@ def layer_options(
     provenance: Mapping[str, Any],
     suffix: str = "entities",
 ) -> dict[str, Any]:
-    """Return the keyword arguments of ``viewer.add_labels`` for a result.
-
-    Parameters
-    ----------
-    growing : GrowingLabels
-    source : str
-        Name of the image layer.
-    provenance : mapping
-        Kept in the layer's ``metadata["napari-kindred"]`` together with ``source``.
-    suffix : str
-        What the layer's name adds to that of the image.
-    """
+    """Return the keyword arguments of ``viewer.add_labels`` for a result."""
     return {
         "name": f"{source} {suffix}",
         "features": growing.features(),
@@ -259,15 +231,7 @@ def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
 
 
 def python_call(image: LayerImage, config: EntityConfig) -> str:
-    """Write the Python code, for napari's console, that computes a layer's labels again.
-
-    Parameters
-    ----------
-    image : LayerImage
-        The layer that was segmented.
-    config : EntityConfig
-        The options it was segmented with, axes included.
-    """
+    """Write the Python code, for napari's console, that computes a layer's labels again."""
     lines = [
         "import napari_kindred as nk",
         "from napari_kindred.results.label_ids import unique_ids",
@@ -284,19 +248,7 @@ def python_call(image: LayerImage, config: EntityConfig) -> str:
 def call_lines(
     image: str, config: Any, function: str, more: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Write the lines that take a layer's image and call a function on it.
-
-    Parameters
-    ----------
-    image : str
-        Name of the image's layer.
-    config : dataclass
-        Options; those that differ from the defaults are written.
-    function : str
-        A public name of this package; the result's name is ``result``.
-    more : mapping, optional
-        Further arguments, as code.
-    """
+    """Write the lines that take a layer's image and call a function on it."""
     options = changed(config)
     return [
         f"image = viewer.layers[{image!r}].data",

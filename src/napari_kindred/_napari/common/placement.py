@@ -51,15 +51,7 @@ class Placement:
 
 
 def place_labels(layer: Image, axes: str) -> Placement:
-    """Work out where labels go.
-
-    Parameters
-    ----------
-    layer : Image
-        The image that is segmented.
-    axes : str
-        Axes of its data, checked, with ``S`` last for an RGB layer.
-    """
+    """Work out where labels go."""
     letters = axes[:-1] if layer.rgb else axes
     first = min(letters.index(letter) for letter in letters if letter in "TZYX")
     letters, keep = letters[first:], list(range(first, len(letters)))

@@ -221,13 +221,7 @@ class Run(ABC):
         return f"{text}, in {duration(self._clock.seconds())}."
 
     def interrupt(self, reason: str) -> str:
-        """Keep the frames that are done, and say so.
-
-        Parameters
-        ----------
-        reason : str
-            ``cancelled``, or the error's sentence; kept in the provenance.
-        """
+        """Keep the finished frames, note the reason in the provenance, and return a summary."""
         growing = self._growing
         if self.dropped:
             return ""

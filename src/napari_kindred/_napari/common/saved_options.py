@@ -59,13 +59,7 @@ def save_options(method: str, options: dict[str, Any]) -> None:
 
 
 def _read() -> dict[str, Any]:
-    """Return what is kept of all methods.
-
-    Raises
-    ------
-    OSError, ValueError
-        When it cannot be read.
-    """
+    """Return what is kept of all methods."""
     file = place()
     if not file.exists():
         return {}

@@ -25,13 +25,7 @@ NO_SETTINGS = (
 
 
 def apply_settings() -> str:
-    """Let what napari keeps of our settings hold in this process, now and when it is changed.
-
-    Returns
-    -------
-    str
-        A sentence, where the settings cannot be read; else nothing.
-    """
+    """Apply napari's settings of this plugin, now and when they change; returns a fault, if any."""
     try:
         kept = _kept()
     except Exception:
@@ -72,13 +66,7 @@ def _take(*_: Any) -> None:
 
 
 def open_settings() -> str:
-    """Show the plugin's page of napari's preferences.
-
-    Returns
-    -------
-    str
-        A sentence, where this napari has none; else nothing.
-    """
+    """Show the plugin's page of napari's preferences; returns a sentence if there is none."""
     if _kept() is None:
         return NO_SETTINGS
     from napari._app_model import get_app_model

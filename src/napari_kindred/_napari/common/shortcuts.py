@@ -38,26 +38,9 @@ def differ(before: set[int], now: set[int]) -> bool:
 
 
 def iter_next_jump(labels: Any, frame: int, step: int = 1) -> Generator[Progress, None, int | None]:
-    """Look for the next frame whose ids differ from those of the frame before it.
+    """Find the next (``step`` 1) or previous (-1) frame whose ids differ from the one before it.
 
-    Parameters
-    ----------
-    labels : array-like, (T, Y, X) or more axes
-        Integers; read frame by frame, so it may be lazy.
-    frame : int
-        Where to begin; it is not looked at itself.
-    step : {1, -1}
-        Whether to look at later frames or at earlier ones.
-
-    Yields
-    ------
-    Progress
-        After each frame.
-
-    Returns
-    -------
-    int or None
-        Number of the frame; None where there is none.
+    ``labels`` (T, Y, X) may be lazy: it is read frame by frame. Returns None if there is none.
     """
     count = int(labels.shape[0])
     numbers = range(frame + 1, count) if step > 0 else range(frame - 1, 0, -1)
@@ -168,13 +151,7 @@ def _previous(viewer: Any) -> None:
 
 
 def jump(viewer: Any, step: int) -> None:
-    """Go to the next, or the previous, frame in which a label appears or vanishes.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    step : {1, -1}
-    """
+    """Go to the next (``step`` 1) or previous (-1) frame in which a label appears or disappears."""
     viewer = unwrap_proxy(viewer)
     movie = movie_of(viewer)
     if movie is None:
@@ -194,18 +171,7 @@ def jump(viewer: Any, step: int) -> None:
 
 
 def movie_of(viewer: Any) -> tuple[Labels, int] | None:
-    """Return the layer in which to go from change to change, and its axis of frames.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-
-    Returns
-    -------
-    tuple of Labels and int, or None
-        The selected labels, else the last result, else the uppermost labels; None where there are
-        none, or where they have no frames.
-    """
+    """Return the selected labels, else the last result, else the uppermost, and the frame axis."""
     layer = _labels(unwrap_proxy(viewer))
     axis = None if layer is None else frame_axis(layer)
     return None if layer is None or axis is None else (layer, axis)

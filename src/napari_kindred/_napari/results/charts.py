@@ -110,12 +110,7 @@ def stretches(values: np.ndarray) -> list[range]:
 
 
 def chart_of(layer: Labels) -> Chart | None:
-    """Return the chart of a result as far as its tables tell; None where they do not.
-
-    Parameters
-    ----------
-    layer : Labels
-    """
+    """Return the chart of a result as far as its tables tell; None where they do not."""
     entry, frames = layer.metadata.get(KEY, {}), frames_of(layer)
     if frames < 2:
         return None

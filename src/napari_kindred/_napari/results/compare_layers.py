@@ -33,21 +33,9 @@ def is_comparison(layer: Any) -> bool:
 
 
 def add_outlines(viewer: ViewerModel, first: Labels, second: Labels, changes: Changes) -> Labels:
-    """Put the outlines of what differs on top of all layers.
+    """Add outlines of what differs: 1 changed, 2 only in the first, 3 only in the second.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-    first, second : Labels
-        The results; outlines lie where the second does.
-    changes : Changes
-        What differs between them.
-
-    Returns
-    -------
-    Labels
-        1 what changed, 2 what only the first has, 3 what only the second has; the pictures of a
-        stack are drawn when they are looked at.
+    They lie where the second result does; frames are drawn when they are shown.
     """
     import pandas as pd
 
@@ -88,16 +76,7 @@ def _draw(first: Any, second: Any, index: Any, rows: Any, width: int) -> np.ndar
 
 
 def show_change(viewer: Any, layer: Any, row: Any) -> None:
-    """Let a viewer look at a difference.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    layer : Labels
-        One of the results.
-    row : Series
-        Of :attr:`.Changes.table`.
-    """
+    """Show a difference, a row of :attr:`.Changes.table`, in the viewer."""
     show_frame(viewer, layer, int(row["frame"]))
     shape = level_0(layer).shape
     place = [*np.unravel_index(int(row["frame"]), shape[:-2] or (1,))][: len(shape) - 2]
@@ -107,16 +86,7 @@ def show_change(viewer: Any, layer: Any, row: Any) -> None:
 
 
 def show_frame(viewer: Any, layer: Any, frame: int) -> None:
-    """Let a viewer show a frame of a layer.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    layer : Labels
-        Any number of axes before its planes.
-    frame : int
-        In order, from 0.
-    """
+    """Show a frame of a layer in the viewer."""
     shape = level_0(layer).shape
     if len(shape) < 3:
         return

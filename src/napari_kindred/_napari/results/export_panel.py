@@ -120,15 +120,7 @@ class ExportPanel:
         self._take()
 
     def needs(self, button: PushButton, fault: Callable[[], str] | None = None) -> None:
-        """Let a button be pressed only where there is something for it to do.
-
-        Parameters
-        ----------
-        button : PushButton
-        fault : callable, optional
-            Returns why it cannot be pressed, which its tooltip then says; that there is no result
-            when left out.
-        """
+        """Enable a button only if ``fault`` returns nothing; else its tooltip shows the fault."""
         self._faults.append((button, button.tooltip, fault or self._fault))
 
     def _fault(self) -> str:
@@ -177,15 +169,7 @@ class ExportPanel:
             self.save_result(Path(chosen), RESULTS.get(kind, ".ome.zarr"))
 
     def save_result(self, path: Path, suffix: str = ".ome.zarr") -> None:
-        """Save the result; beside the window, for it may be large.
-
-        Parameters
-        ----------
-        path : Path
-            As chosen; a file of that very name may be replaced, for the dialog has asked.
-        suffix : str
-            Added where the name has none of ours.
-        """
+        """Save the result in another thread; the dialog has asked whether to replace a file."""
         layer = self.layer
         settle(layer)
         asked = path.is_file()

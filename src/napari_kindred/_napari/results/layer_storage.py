@@ -50,13 +50,7 @@ SHOWN, REPLAY = "layer", "replay"
 
 
 def save_layer(layer: Labels, path: Path, overwrite: bool = False) -> Path:
-    """Write a layer's labels, table and provenance; see :meth:`napari_kindred.Segmentation.save`.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
+    """Write a layer's labels, table and provenance; see :meth:`Segmentation.save`."""
     data, about, _kind = layer.as_layer_data_tuple()
     return save_data(data, about, path, overwrite)
 
@@ -69,20 +63,7 @@ def save_data(data: Any, about: Mapping[str, Any], path: Path, overwrite: bool =
 
 
 def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
-    """Return a layer as a result.
-
-    Parameters
-    ----------
-    data : array-like of int, or list of them
-        Labels, at several resolutions where the layer has them.
-    about : mapping
-        What the layer is made with beside them: ``features``, ``scale``, ``metadata`` …
-
-    Returns
-    -------
-    Segmentation
-        That of clusters or classes where the layer shows them as they were computed.
-    """
+    """Return a layer, as data and keyword arguments, as a result of its method."""
     about = up_to_date(data, about)
     labels = data[0] if about.get("multiscale") else data
     metadata = about.get("metadata") or {}
@@ -163,18 +144,7 @@ def _letters(ndim: int, about: Mapping[str, Any], entry: Mapping[str, Any]) -> s
 
 
 def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
-    """Read a saved result as napari makes a layer of it; large labels stay on disk.
-
-    Parameters
-    ----------
-    path : Path
-        See :func:`napari_kindred.load_segmentation`.
-
-    Raises
-    ------
-    OutputError
-        When there is no result at this path, or when it is damaged.
-    """
+    """Read a saved result as napari makes a layer of it; large labels stay on disk."""
     result = _load(path)
     facts = dict(result.provenance)
     look, method = facts.pop(SHOWN, {}), method_of(facts)

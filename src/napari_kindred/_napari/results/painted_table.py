@@ -91,25 +91,11 @@ def changed(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 def painted_table(
     features: pd.DataFrame, sums: pd.DataFrame, labels: set[int], pixels: int
 ) -> pd.DataFrame:
-    """Return a layer's features after painting.
+    """Return a layer's features after painting; ``sums`` has a row per label and frame.
 
-    Parameters
-    ----------
-    features : DataFrame
-        Before painting; ``index`` holds the labels.
-    sums : DataFrame
-        A row per label and frame, after painting.
-    labels : set of int
-        The labels that were painted on.
-    pixels : int
-        Number of pixels of the layer, for ``share``.
-
-    Returns
-    -------
-    DataFrame
-        New labels have a row; what a method found of a label that was painted on is empty. Of a
-        label that is gone only an empty row is left, and only below higher ones: napari's table
-        finds a label by its row.
+    New labels have a row; what a method found of a label that was painted on is empty. Of a label
+    that is gone only an empty row is left, and only below higher ones: napari's table finds a
+    label by its row.
     """
     rows = features.set_index("index")
     rows = rows.astype({name: float for name in rows if rows[name].dtype.kind in "iu"})

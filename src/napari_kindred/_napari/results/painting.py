@@ -40,13 +40,7 @@ BUSY = 0.03
 
 
 def watch(viewer: Any) -> None:
-    """Keep the tables of a viewer's results up to date while the user paints on them.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        Watching it twice changes nothing.
-    """
+    """Keep the tables of a viewer's results up to date while the user paints; twice is no harm."""
     viewer = unwrap_proxy(viewer)
     if not any(known() is viewer for known in _VIEWERS):
         known = ref(viewer)

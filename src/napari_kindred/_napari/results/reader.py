@@ -17,26 +17,14 @@ LABELS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 
 
 def get_reader(path: str | list[str]) -> Callable[..., list[LayerData]] | None:
-    """Return what reads a result of ours; None for anything else, which others may read.
-
-    Parameters
-    ----------
-    path : str or list of str
-        ``NAME.ome.zarr``, or ``NAME.tif`` or ``NAME.json`` with the others beside it.
-    """
+    """Return what reads a result of ours; None for anything else, which others may read."""
     paths = [path] if isinstance(path, str) else list(path)
     found = [result_at(Path(each)) for each in paths]
     return read if paths and all(found) else None
 
 
 def read(path: str | list[str], **_: Any) -> list[LayerData]:
-    """Return the layers of saved results, one each.
-
-    Raises
-    ------
-    OutputError
-        When one of them is damaged.
-    """
+    """Return the layers of saved results, one each."""
     from napari import current_viewer
 
     from .layer_storage import layer_data
@@ -50,21 +38,7 @@ def read(path: str | list[str], **_: Any) -> list[LayerData]:
 
 
 def write(path: str, data: Any, about: dict[str, Any]) -> list[str]:
-    """Write a Labels layer as an OME-Zarr with its table and provenance.
-
-    Parameters
-    ----------
-    path : str
-        Ends in ``.ome.zarr``, else that is added.
-    data : array-like of int, or list of them
-    about : dict
-        What the layer is made with beside its data.
-
-    Raises
-    ------
-    OutputError
-        When something is there already, or when it cannot be written.
-    """
+    """Write a Labels layer as an OME-Zarr with its table and provenance."""
     from .layer_storage import save_data
 
     place = Path(path)

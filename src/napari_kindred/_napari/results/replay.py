@@ -70,18 +70,7 @@ def text_of(entry: Mapping[str, Any]) -> tuple[str, str]:
 def command_for(
     image: LayerImage, config: Any, method: Method, more: Sequence[str] = ()
 ) -> Command:
-    """Return the command that does once more what was done with a layer.
-
-    Parameters
-    ----------
-    image : LayerImage
-        The layer; it has to come from a file that holds the same pixels.
-    config : dataclass
-        Options, axes included.
-    method : Method
-    more : sequence of str
-        Further arguments.
-    """
+    """Return the command that repeats what was done with a layer that shows an image file."""
     path = image.file.path
     whole = path is not None and (is_image(path) or method.folder_is_movie)
     if path is None or not whole:

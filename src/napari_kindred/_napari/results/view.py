@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
-    """Add an image and its labels to a viewer.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    image_path : Path
-        An image that :func:`napari_kindred.images.stack.read_image` reads.
-    labels_path : Path
-        A result written by :meth:`napari_kindred.Segmentation.save`.
-    """
+    """Add an image and its labels to a viewer."""
     image = read_image(image_path)
     result = unique_ids(load_segmentation(labels_path))
     axes = result.provenance["axes"]
