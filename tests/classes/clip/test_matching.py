@@ -63,10 +63,11 @@ def test_what_is_kept_of_it_scores_the_same_without_it(classifier, picture):
     known = classifier.word_vectors([*names, "background"])
     nowhere = ProposerSpec("sam", "nowhere", "0" * 64)
     kept = ClipMaskClassifier(nowhere, None, 0.6, 0.3, classifier.spec, known)
-    # A word that was not kept, the last one, opens the same CLIP again.
+    # A word that was not kept, the last one, opens the same CLIP again. Texts encoded in another
+    # batch differ in their last bits, which the softmax multiplies by CLIP's factor.
     for words in (names, ["red"], ["green"]):
         np.testing.assert_allclose(
-            kept._scores(vectors, words), classifier.scores(vectors, words), rtol=1e-5, atol=1e-6
+            kept._scores(vectors, words), classifier.scores(vectors, words), atol=1e-4
         )
     assert kept.word_vectors(["green"]).words == ("green", "background")
 
