@@ -1,1 +1,1 @@
-"""Everything that may import napari or Qt."""
+"""The napari plugin; the only folder that imports napari or Qt."""

@@ -1,1 +1,1 @@
-"""Classes by name: the promptable model, and how it is trained."""
+"""Classes by name: proposals, vocabularies, CLIP, SAM and ESC-Net."""

@@ -1,1 +1,1 @@
-"""Consistent hierarchical clustering: the same kind of thing, the same label, in every frame."""
+"""Consistent clusters: the same kind with the same label in every frame of a movie."""

@@ -1,1 +1,1 @@
-"""Where work is done: devices, workers, clusters of computers."""
+"""Devices, workers and Dask clusters."""

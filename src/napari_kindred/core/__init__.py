@@ -1,1 +1,1 @@
-"""What everything speaks: errors, events, options, settings, colours."""
+"""Errors, events, options, settings and colours, which everything else uses."""

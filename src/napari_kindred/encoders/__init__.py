@@ -1,1 +1,1 @@
-"""Latent spaces: every encoder turns images into a grid of tokens, behind one small protocol."""
+"""Latent spaces: images to grids of tokens, behind one small protocol."""

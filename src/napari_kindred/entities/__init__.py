@@ -1,1 +1,1 @@
-"""Bottom-up, class-agnostic entity segmentation: network, losses, clustering, training."""
+"""Entities: a label per object; network, losses, mean-shift, prediction and training."""

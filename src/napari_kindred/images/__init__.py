@@ -1,1 +1,1 @@
-"""Anything array-like in, frames of float32 out."""
+"""Images: anything array-like in, frames of float32 out."""

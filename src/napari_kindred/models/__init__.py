@@ -1,1 +1,1 @@
-"""Weights, and training them."""
+"""Weights and training runs."""

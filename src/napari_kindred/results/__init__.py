@@ -1,1 +1,1 @@
-"""What comes out, and how it is kept."""
+"""Results: labels, table and provenance; saved, measured and compared."""
