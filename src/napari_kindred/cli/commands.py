@@ -118,14 +118,6 @@ def _train(job: Generator[Event, None, Path]) -> int:
     return 0
 
 
-def rerun(given: argparse.Namespace) -> int:
-    """Compute a result once more."""
-    from .main import make_parser
-    from .rerun import rerun
-
-    return rerun(given, make_parser())
-
-
 def info(given: argparse.Namespace) -> int:
     """Print what is installed, or how a result came about; or empty the cache."""
     from . import info

@@ -201,7 +201,14 @@ def _add_rerun(commands: Any) -> None:
     )
     command.add_argument("--out", type=Path, help="as for the method [next to RESULT]")
     command.add_argument("--overwrite", action="store_true", help="replace existing results")
-    command.set_defaults(command=run.rerun)
+    command.set_defaults(command=_rerun)
+
+
+def _rerun(given: argparse.Namespace) -> int:
+    """Compute a result once more."""
+    from .rerun import rerun
+
+    return rerun(given, make_parser())
 
 
 def _add_info(commands: Any) -> None:

@@ -109,11 +109,10 @@ class ClusterTask(Task["ClusterSegmentation"]):
 
     def weights(self) -> dict[str, Any]:
         """Return the encoder's name and hash."""
-        from ..encoders.registry import open_encoder
+        from ..encoders.registry import EncoderSpec, open_encoder
 
-        name = self.config.encoder
-        sha256 = open_encoder(name, stride=self.config.stride).sha256
-        return {"weights": {"name": name, "sha256": sha256}}
+        spec = EncoderSpec.of(open_encoder(self.config.encoder, stride=self.config.stride))
+        return {"weights": {"name": spec.name, "sha256": spec.sha256}}
 
     def so_far(self, frames: ImageStack) -> MovieSoFar:
         """Return an empty place for the frames of a movie."""

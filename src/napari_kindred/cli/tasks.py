@@ -18,6 +18,7 @@ from ..images.readers import read_image
 from ..images.stack import ImageStack
 from ..methods import ENTITIES
 from ..models.download import file_sha256
+from ..models.spec import absolute
 from ..models.weights import resolve
 from ..results.atomic import plain
 from ..results.recipe import FileInput
@@ -290,4 +291,4 @@ class EntityTask(Task[Segmentation]):
     def weights(self) -> dict[str, Any]:
         """Return the weights' name and hash."""
         name = self.config.weights
-        return {"weights": {"name": name, "sha256": file_sha256(resolve(name))}}
+        return {"weights": {"name": absolute(name), "sha256": file_sha256(resolve(name))}}
