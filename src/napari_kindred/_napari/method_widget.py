@@ -1,4 +1,4 @@
-"""What the dock widgets share: choose an image, run a job on it beside the window, watch, stop."""
+"""Base of the dock widgets: choose an image, run a job in another thread, show progress, stop."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from .common.run import JobView, Run
 
 OF_AN_IMAGE = ("axes", "channel")
-"""Options that say nothing of another image."""
+"""Options that are not reused for another image."""
 
 ASKED = "asked"
-"""What is remembered beside the options of a config."""
+"""Key under which entries that are no config options are saved."""
 
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
@@ -58,7 +58,7 @@ class MethodWidget(Container):
     method: ClassVar[Method]
     left_out: ClassVar[tuple[str, ...]] = ("axes", "channel")
     title: ClassVar[str]
-    """What napari's activity window calls a job, before the image's name."""
+    """Name of a job in napari's activity window, followed by the image's name."""
     run_tip: ClassVar[str]
 
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
@@ -106,7 +106,7 @@ class MethodWidget(Container):
         self.controls.show_message(" ".join(filter(None, (apply_settings(), damaged, gone))))
 
     def _name_parts(self) -> None:
-        """Give what users press and read a name of its own on the widget."""
+        """Name the parts of the widget that users press and read."""
         self.image, self.axes, self.channel = (
             self.chosen.layer,
             self.chosen.axes,
@@ -121,7 +121,7 @@ class MethodWidget(Container):
         self.settings.changed.connect(lambda: self.controls.show_message(open_settings()))
 
     def _iterate(self, *args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
-        """Import and start the real job; called beside the window, because torch comes along."""
+        """Import and start the job; called in another thread because it imports torch."""
         return self.method.iterator(*args, **options)
 
     # -- what a method's widget says -------------------------------------------------------
@@ -152,11 +152,11 @@ class MethodWidget(Container):
         """Return what shows a job."""
 
     def ended(self, run: JobView, result: Any) -> None:  # noqa: ARG002 - for those that show more
-        """Let the next run begin; called when a job has ended, ``result`` being None if early."""
+        """Allow the next run; called when a job has ended, ``result`` is None if it was stopped."""
         self.check()
 
     def release(self) -> None:
-        """Wait no longer for what is being looked up: nobody will see it."""
+        """Discard what is being looked up: the widget is closed."""
 
     @property
     def result(self) -> Labels | None:
@@ -177,11 +177,11 @@ class MethodWidget(Container):
 
     @property
     def known(self) -> LayerImage | None:
-        """What is known of the chosen image."""
+        """The chosen image."""
         return self.chosen.image
 
     def frames(self, image: LayerImage) -> ImageStack:
-        """Open an image as entered; nothing is read."""
+        """Open an image with the axes and channel entered; no pixels are read."""
         return self.chosen.frames(image)
 
     def config(self) -> Any:
@@ -194,7 +194,7 @@ class MethodWidget(Container):
         self.form.restore(options)
 
     def asked(self) -> dict[str, str]:
-        """Return what is entered beside the config's options, to be remembered with them."""
+        """Return the entries that are no config options, to be saved with them."""
         return {}
 
     def ask_again(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
@@ -238,7 +238,7 @@ class MethodWidget(Container):
         self.release()
 
     def _abandon(self, *_: Any) -> None:
-        """Stop and touch nothing: the window is going away."""
+        """Stop without touching the window, which is being closed."""
         self.controls.abandon()
         self.more_tools.export_panel.abandon()
         self.release()

@@ -10,7 +10,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def layers_of(name: str) -> list[LayerData]:
-    """Return a sample's picture and, hidden, its ground truth as napari layers."""
+    """Return a sample's image and its hidden ground truth as napari layers."""
     sample = open_sample(name)
     letters = sample.axes.replace("S", "")
     place: dict[str, Any] = {"axis_labels": tuple(letters.lower())}

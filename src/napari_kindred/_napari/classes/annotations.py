@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Index = tuple[int, ...]
 
 CORNERS = 48
-"""Of the polygon that stands for an ellipse."""
+"""Number of corners of the polygon that approximates an ellipse."""
 
 DIGITS = 3
 """Of a mark's place in pixels: as many as are kept, so that code can tell it exactly."""
@@ -32,7 +32,7 @@ ENCLOSING = ("rectangle", "ellipse", "polygon")
 
 @dataclass(slots=True, eq=False)
 class FrameAnnotations:
-    """What is marked in one picture, in its pixels, y before x.
+    """Annotations of one class in one frame, in its pixels, y before x.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Annotation:
 
 
 def collect(layer: Any, target: Target, name: str) -> Annotation:
-    """Collect the marks of a layer as examples of a class.
+    """Collect the annotations of a layer as examples of a class.
 
     Of a Labels layer the frame that is shown is taken, and of its labels only the selected one
     where napari shows only that one.
@@ -190,7 +190,7 @@ def together(before: Sequence[Annotation], new: Annotation) -> tuple[Annotation,
 def _on_image(
     layer: Any, target: Target, position: Sequence[float]
 ) -> tuple[Index, tuple[float, float]]:
-    """Return the picture that a position lies in, and where."""
+    """Return the frame and the place in it of a position, or raise an InputError."""
     world = layer.data_to_world(np.asarray(position, float))
     lacking = max(0, target.layer.ndim - len(world))
     ahead = target.shown[-target.layer.ndim :][:lacking]
@@ -213,7 +213,7 @@ def _on_image(
 def _add_shape(
     frames: dict[Index, FrameAnnotations], layer: Shapes, target: Target, kind: str, corners: Any
 ) -> None:
-    """Take in a shape: rectangles along the axes are boxes, all others outlines."""
+    """Add a shape: rectangles along the axes are boxes, all others outlines."""
     if kind not in ENCLOSING:
         raise InputError(
             f"A {kind} in {layer.name!r} encloses nothing; annotate with rectangles, ellipses "
@@ -242,7 +242,7 @@ def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, FrameAnnotations]:
-    """Return the picture that is shown, and the labels on its pixels."""
+    """Return the frame that is shown, and the labels on its pixels."""
     from scipy.ndimage import affine_transform
 
     index, corners = _corners(layer, target)
@@ -267,7 +267,7 @@ def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, FrameAnnotat
 
 
 def _corners(layer: Labels, target: Target) -> tuple[Index, list[NDArray[np.float64]]]:
-    """Return the picture that is shown, and where its first pixel and both next to it lie.
+    """Return the frame that is shown, and where its first pixel and both next to it lie.
 
     Positions are those in the other layer's data.
     """

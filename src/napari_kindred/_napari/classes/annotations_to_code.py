@@ -1,4 +1,4 @@
-"""Collected marks as examples to learn from, and as the Python code that makes them. Free of Qt."""
+"""Annotations as training examples, and as Python code that makes them. Free of Qt."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ...classes.vocabulary.examples import Example
 
 Marked = list[tuple[Annotation, FrameAnnotations]]
-"""The marks of one picture, with where they come from."""
+"""The annotations of one frame, and where they come from."""
 
 
 def pictures_of(collected: Iterable[Annotation]) -> list[tuple[Index, Marked]]:
-    """Return the marks by picture; each picture is learnt from once, with all its marks."""
+    """Return the annotations by frame; each frame is one example with all its annotations."""
     pictures: dict[tuple[int, Index], Marked] = {}
     for item in collected:
         for index, annotated in item.frames.items():
@@ -29,7 +29,7 @@ def pictures_of(collected: Iterable[Annotation]) -> list[tuple[Index, Marked]]:
 
 
 def examples_of(collected: Iterable[Annotation]) -> list[Example]:
-    """Return one example per picture that has marks; a lazy picture may be read by it."""
+    """Return one example per annotated frame; a lazy frame may be read."""
     from ...classes.vocabulary.examples import Example
 
     examples = []
@@ -52,7 +52,7 @@ def examples_of(collected: Iterable[Annotation]) -> list[Example]:
 
 
 def _picture(axes: str, index: Index) -> tuple[str, tuple[int | slice, ...]]:
-    """Return the axes of one picture of a stack, and how to take it out."""
+    """Return the axes of one frame of a stack, and the code that selects it."""
     left = iter(index)
     place = tuple(next(left) if letter in "TZ" else slice(None) for letter in axes)
     return "".join(letter for letter in axes if letter not in "TZ"), place
@@ -133,7 +133,7 @@ def _plain(rows: dict[str, NDArray[np.float64]]) -> str:
 
 
 def _painted_lines(marked: Marked, number: int) -> list[str]:
-    """Return the lines that make ``labels`` and ``names`` of a picture, as :func:`_painted`."""
+    """Return the lines that make ``labels`` and ``names`` of a frame, as :func:`_painted`."""
     if not any(annotated.outlines or annotated.labels is not None for _item, annotated in marked):
         return []
     data, axes = marked[0][0].data, marked[0][0].axes

@@ -120,7 +120,7 @@ class ClassifierInput:
         return {"classifier": kind, "name": name, "file": file}
 
     def choose(self, entries: Mapping[str, Any]) -> str:
-        """Choose what :meth:`asked` returned, or the defaults; returns a sentence on what is gone."""
+        """Choose what :meth:`asked` returned, or defaults; returns a sentence on what is gone."""
         kind, name, file = (entries.get(word) for word in ("classifier", "name", "file"))
         gone = ""
         if isinstance(file, str) and file and there(file) is None:
@@ -135,7 +135,7 @@ class ClassifierInput:
         return gone
 
     def abandon(self) -> None:
-        """Wait no longer for what is being looked up."""
+        """Discard what is being checked."""
         self.vocabulary.abandon()
         self.clip.abandon()
 
@@ -147,7 +147,7 @@ def _page(rows: list[Widget]) -> Container:
 
 
 def describe_clip(name: str) -> EncoderInfo:
-    """Return what is known of a CLIP, or of a network that was trained to name pixels."""
+    """Return facts about a CLIP, or about an ESC-Net, or raise a KindredError."""
     from ...classes.open import is_network
 
     path = Path(name)

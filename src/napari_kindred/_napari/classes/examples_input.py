@@ -1,4 +1,4 @@
-"""Examples of classes, collected from layers, and what is learnt from them."""
+"""Input for examples of classes, collected from layers, and their training."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ROWS = 3
 """Collected layers that are seen without scrolling."""
 
 _sessions: WeakKeyDictionary[Any, tuple[Annotation, ...]] = WeakKeyDictionary()
-"""What was collected in each viewer: it outlives the widget, which may be closed and reopened."""
+"""Examples by viewer: they outlive the widget, which may be closed and reopened."""
 
 Key = tuple[Any, ...]
 
 
 class ExamplesInput:
-    """Collects marks as examples of classes, and keeps what was learnt from them.
+    """Collects annotations as examples of classes, and caches trained vocabularies.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class ExamplesInput:
 
     @property
     def annotations(self) -> tuple[Annotation, ...]:
-        """What is collected in this viewer."""
+        """The examples collected in this viewer."""
         return _sessions.get(self._session, ())
 
     @property
@@ -149,7 +149,7 @@ class ExamplesInput:
     # -- what is learnt --------------------------------------------------------------------
 
     def name_source(self, config: ClassesConfig) -> ClassNameSource:
-        """Return what the examples say, learnt already where it was with the same options."""
+        """Return the examples, with the vocabulary if it was trained with the same options."""
         if not self.annotations:
             raise OptionError(
                 "There are no examples: annotate objects in a Points, Shapes or Labels layer, "
@@ -161,16 +161,16 @@ class ExamplesInput:
         )
 
     def learnt(self, config: ClassesConfig) -> Vocabulary | None:
-        """Return what was learnt from these examples with these options."""
+        """Return the vocabulary trained on these examples with these options, if there is one."""
         known = self._learnt
         return known[1] if known is not None and known[0] == self.key(config) else None
 
     def key(self, config: ClassesConfig) -> Key:
-        """Return what tells whether the same would be learnt again."""
+        """Return the key under which a trained vocabulary is cached."""
         return self.annotations, tuple(getattr(config, name) for name in OF_TEACHING)
 
     def keep(self, key: Key, vocabulary: Vocabulary) -> None:
-        """Remember what was learnt from what."""
+        """Cache a trained vocabulary."""
         self._learnt = (key, vocabulary)
         self._on_change()
 
@@ -183,7 +183,7 @@ class ExamplesInput:
 def iter_learn(
     annotations: tuple[Annotation, ...], config: ClassesConfig
 ) -> Generator[Event, None, Vocabulary]:
-    """Learn from examples, and measure how well; called beside the window."""
+    """Train on examples and measure the accuracy; called in another thread."""
     from ...classes.config import TeachConfig
     from ...classes.open import teaching_config
     from ...classes.vocabulary.teach import iter_teach_classes

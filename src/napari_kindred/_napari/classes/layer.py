@@ -31,7 +31,7 @@ Kind = Literal["vocabulary", "examples", "clip"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_size", "seed")
-"""Options that say how examples are learnt."""
+"""Options for training on examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class ClassNameSource:
 
 
 STATE = "napari-kindred classes"
-"""Where a layer's ``metadata`` holds its :class:`Classes`."""
+"""Key of a layer's ``metadata`` for its :class:`Classes`."""
 
 OPACITY = 0.5
 """The image has to show through."""
@@ -111,7 +111,7 @@ OPACITY = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """What it takes to compute a result once more.
+    """All that is needed to compute a result again.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedCall:
-    """What it takes to compute a saved result once more, whose image need not be open.
+    """All that is needed to compute a saved result again; its image need not be open.
 
     Attributes
     ----------
@@ -239,7 +239,7 @@ def _no_command(name_source: ClassNameSource, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classes:
-    """What a layer shows, and what it takes to show it otherwise.
+    """State of a layer of classes, with all that is needed to change it.
 
     Attributes
     ----------
@@ -266,7 +266,7 @@ class Classes:
 
     @property
     def threshold(self) -> float | str:
-        """How sure a class has to be, or ``"auto"``."""
+        """Minimum confidence of a class, or ``"auto"``."""
         return self.call.config.threshold
 
     @property
@@ -279,7 +279,7 @@ class Classes:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What the names mean here, where a vocabulary says so."""
+        """The vocabulary that defines the names, if one does."""
         observations = self.result.observations
         return (
             getattr(observations.classifier, "vocabulary", None)
@@ -295,20 +295,20 @@ def classes_of(layer: Any) -> Classes | None:
 
 
 def at_threshold(classes: Classes, threshold: Any) -> Classes:
-    """Return the same at another threshold; nothing is encoded again."""
+    """Return the classes at another threshold; nothing is encoded again."""
     call = replace(classes.call, config=replace(classes.call.config, threshold=threshold))
     return replace(classes, result=classes.result.at_threshold(threshold), call=call)
 
 
 def with_names(classes: Classes, names: Sequence[str]) -> Classes:
-    """Return the same with other names; nothing is encoded again."""
+    """Return the classes with other names; nothing is encoded again."""
     return replace(classes, result=classes.result.with_names(names))
 
 
 def iter_regrouped(
     classes: Classes, name: str, members: Sequence[str]
 ) -> Generator[Progress, None, Classes]:
-    """Return the same with some classes made one, which their vocabulary learns anew, unmeasured.
+    """Return the classes with some merged; their vocabulary is retrained, not evaluated.
 
     The new class has the colour of the first of them in the layer.
     """

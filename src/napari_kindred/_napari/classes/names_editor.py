@@ -66,12 +66,12 @@ class NamesEditor(QPlainTextEdit):
             self.names = (*self.names, name)
 
     def suggest(self, colours: Mapping[str, str]) -> None:
-        """Take ``#rrggbb`` colours by name, for the names that the user chose none for."""
+        """Set default ``#rrggbb`` colours by name."""
         self._known = {key(name): colour for name, colour in colours.items()}
         self._gutter.update()
 
     def colours(self) -> tuple[str, ...]:
-        """Return the names' colours, ``#rrggbb``, each its own where nobody chose two alike."""
+        """Return the names' colours, ``#rrggbb``, distinct unless the user chose the same twice."""
         taken = {self._colour_given(name) for name in self.names} - {None}
         free = (colour for colour in map(hexadecimal, range(10_000)) if colour not in taken)
         return tuple(self._colour_given(name) or next(free) for name in self.names)
@@ -84,13 +84,13 @@ class NamesEditor(QPlainTextEdit):
         return dict(self._chosen)
 
     def set_colour(self, name: str, colour: str) -> None:
-        """Give a name another colour, ``#rrggbb``."""
+        """Change the colour of a name, ``#rrggbb``."""
         self._chosen[key(name)] = colour
         self._gutter.update()
         self._on_change()
 
     def ask_colour(self, name: str) -> None:
-        """Let the user choose a colour for a name."""
+        """Ask the user for the colour of a name."""
         now = dict(zip(self.names, self.colours(), strict=True))[name]
         chosen = QColorDialog.getColor(QColor(now), self, f"Colour of {name!r}")
         if chosen.isValid():

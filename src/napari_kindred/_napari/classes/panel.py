@@ -122,11 +122,11 @@ class ClassPanel(LabelPanel):
 
     @property
     def threshold(self) -> float | str:
-        """What is entered."""
+        """The threshold that is entered."""
         return "auto" if self.auto.value else round(float(self.slider.value), 4)
 
     def enter(self, threshold: Any) -> None:
-        """Enter a threshold of an earlier run; anything that is none is "auto"."""
+        """Enter a threshold of an earlier run; an invalid one is "auto"."""
         number = isinstance(threshold, float) and 0 <= threshold <= 1
         with self.slider.changed.blocked(), self.auto.changed.blocked():
             self.auto.value = not number

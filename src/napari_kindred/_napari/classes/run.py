@@ -58,7 +58,7 @@ class GrowingClasses(GrowingLabels):
         self._colours = colours
 
     def add(self, partial: Partial) -> None:
-        """Take in a finished frame."""
+        """Add a finished frame."""
         self.data[self.placement.slot(partial.index)] = partial.labels
         self._tables.append(partial.table)
         self.done += 1
@@ -116,7 +116,7 @@ class ClassRun(Run):
         self.call = Call(image, config, name_source)
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
-        """Return how many things of each class there are; see :class:`Run`."""
+        """Return the number of objects of each class; see :class:`Run`."""
         rows = result.table
         if not rows["area"].any():
             return "Found no object above the threshold (lower it)"
@@ -170,7 +170,7 @@ class ClassRun(Run):
 
 
 class Learning:
-    """Says how learning from examples goes; there is no layer to show.
+    """View of training on examples; there is no layer to show.
 
     Parameters
     ----------
@@ -195,14 +195,14 @@ class Learning:
         self._clock.start()
 
     def drop(self) -> None:
-        """Do nothing: there is no layer that could be removed."""
+        """Do nothing: there is no layer to be removed."""
 
     def progress(self, event: Progress) -> str:
         """Return what the job is at, and how long it may still take."""
         return f"{event.what[:1].upper()}{event.what[1:]}{self._clock.remaining(event)}."
 
     def notice(self, text: str) -> None:
-        """Remember something the user should know."""
+        """Note something that the user should know."""
         if text not in self._notices:
             self._notices.append(text)
 
@@ -211,10 +211,10 @@ class Learning:
         return self._notices[:MOST_NOTICES]
 
     def add(self, partial: Partial) -> None:
-        """Show nothing: learning has no frames."""
+        """Do nothing: training has no frames."""
 
     def finish(self, result: Vocabulary) -> str:
-        """Keep what was learnt, and return a summary."""
+        """Pass on the trained vocabulary, and return a summary."""
         self._keep(result)
         seconds = duration(self._clock.seconds())
         return f"Trained {', '.join(result.names)} on {self._count} annotations in {seconds}."

@@ -29,7 +29,7 @@ SHIPPED = ("microscopy",)
 ALL = "all classes"
 
 BUTTON = 62
-"""Width, in pixels, of a button beside the list."""
+"""Width, in pixels, of the button next to the list."""
 
 
 class VocabularyInput:
@@ -82,7 +82,7 @@ class VocabularyInput:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What is chosen; None while it is read, or where it cannot be."""
+        """The chosen vocabulary; None while it is read, or if it cannot be read."""
         return self._known[self.choice.value].vocabulary
 
     @property
@@ -114,7 +114,7 @@ class VocabularyInput:
     # -- reading ---------------------------------------------------------------------------
 
     def ask_file(self, *_: Any) -> None:
-        """Let the user choose a file."""
+        """Ask the user for a file."""
         chosen, _filter = QFileDialog.getOpenFileName(
             self.choice.native, "Open vocabulary", "", "Vocabulary (*.kindred)"
         )
@@ -156,7 +156,7 @@ class VocabularyInput:
         )
 
     def abandon(self) -> None:
-        """Wait no longer for what is being read."""
+        """Discard what is being read."""
         if self._reading is not None:
             self._reading.abandon()
             self._reading = None

@@ -151,14 +151,14 @@ class ClassesWidget(MethodWidget):
         return config
 
     def _learnt(self) -> Vocabulary | None:
-        """Return what was learnt from the examples with the options that are entered."""
+        """Return the vocabulary trained on the examples with the options entered, if any."""
         try:
             return self.classifier.examples.learnt(self._teaching())
         except KindredError:
             return None
 
     def _teaching(self) -> ClassesConfig:
-        """Return the options that examples are learnt with; names do not matter."""
+        """Return the options for training on examples; names do not matter."""
         config: ClassesConfig = self.form.config(channel=self.channel.value)
         return config
 
@@ -215,12 +215,12 @@ class ClassesWidget(MethodWidget):
         self.panel.take(run.layer)
 
     def release(self) -> None:
-        """Wait no longer for what names mean; see :class:`MethodWidget`."""
+        """Discard what is being read or checked; see :class:`MethodWidget`."""
         self.classifier.abandon()
         self.panel.abandon()
 
     def learn(self, *_: Any) -> None:
-        """Learn from the examples, and measure how well."""
+        """Train on the examples, and measure the accuracy."""
         examples = self.classifier.examples
         if self.controls.busy or not examples.annotations:
             return
@@ -243,7 +243,7 @@ class ClassesWidget(MethodWidget):
             self.panel.take(layer)
 
     def show_names(self, *_: Any) -> None:
-        """Let the selected result show the names that are written above."""
+        """Relabel the selected result with the names entered above."""
         try:
             self.panel.show_names(check_names(self.names.names))
         except KindredError as error:
@@ -259,7 +259,7 @@ class ClassesWidget(MethodWidget):
         self.names.names = classes.result.names
 
     def save_learnt(self, *_: Any, path: Path | None = None) -> None:
-        """Save what was learnt from the examples; asks for the file where none is given."""
+        """Save the vocabulary trained on the examples; asks for the file if none is given."""
         self._save(self._learnt(), path)
 
     def save_shown(self, *_: Any, path: Path | None = None) -> None:

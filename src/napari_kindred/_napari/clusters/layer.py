@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..results.replay import Command
 
 STATE = "napari-kindred clusters"
-"""Where a layer's ``metadata`` holds its :class:`Clusters`."""
+"""Key of a layer's ``metadata`` for its :class:`Clusters`."""
 
 OPACITY = 0.5
 """Every pixel has a label, so the image has to show through."""
@@ -36,7 +36,7 @@ Colour = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clusters:
-    """What a layer shows, and what it takes to show it at another level.
+    """State of a layer of clusters, with all that is needed to change its level.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Clusters:
 
     @property
     def model(self) -> Any:
-        """What the movie was clustered with."""
+        """The model that clustered the movie."""
         return self.result.model
 
     def leaves(self, label: int) -> Leaves:
@@ -92,12 +92,12 @@ class Clusters:
         return [label for label in self.labels() if self.hidden(label)]
 
     def hidden(self, label: int) -> bool:
-        """Tell whether a cluster was made background."""
+        """Return whether a cluster was made background."""
         leaves = self.leaves(label)
         return bool(leaves) and leaves <= self.background
 
     def name(self, label: int) -> str:
-        """Return a cluster's name, empty where it has none."""
+        """Return a cluster's name, empty if it has none."""
         return self.names.get(self.leaves(label), "background" if self.hidden(label) else "")
 
     def colour(self, label: int) -> Colour:

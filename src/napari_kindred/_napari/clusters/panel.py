@@ -155,7 +155,7 @@ class ClusterPanel(LabelPanel):
             self.set_colour((chosen.redF(), chosen.greenF(), chosen.blueF(), 1.0))
 
     def set_colour(self, colour: tuple[float, float, float, float]) -> None:
-        """Give the selected cluster a colour, red, green, blue and opacity from 0 to 1."""
+        """Colour the selected cluster; red, green, blue and opacity from 0 to 1."""
         if self.state is not None:
             self._change(coloured(self.state, int(self._layer.selected_label), colour))
 

@@ -39,7 +39,7 @@ class GrowingClusters(GrowingLabels):
         self._frames = ProvisionalFrames(self.data, shape, placement.slot)
 
     def add(self, partial: Partial) -> None:
-        """Take in a frame, or take it in again with its final labels."""
+        """Add a frame, or replace it by its final labels."""
         self._frames.add(partial)
         self.done = self._frames.done
 
@@ -49,7 +49,7 @@ class GrowingClusters(GrowingLabels):
         return self._frames.provisional
 
     def settle(self) -> None:
-        """Let all frames have the final ids where only some have them."""
+        """Give all frames the final ids if only some have them."""
         self._frames.settle()
 
     def release(self, data: Any) -> None:
@@ -62,7 +62,7 @@ class GrowingClusters(GrowingLabels):
 
 
 class ClusterRun(Run):
-    """A run that gives everything of a kind one label, in all frames.
+    """A run that clusters a movie: one label per kind in all frames.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ClusterRun(Run):
         return self._source is None and not self._model
 
     def add(self, partial: Partial) -> None:
-        """Show a frame, and now and then what is known of the clusters so far."""
+        """Show a frame, and from time to time the table so far."""
         super().add(partial)
         if self.layer is not None and monotonic() > self._listed + BETWEEN_TABLES:
             self.layer.features = self._clusters.features()

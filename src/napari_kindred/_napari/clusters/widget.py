@@ -167,7 +167,7 @@ class ClustersWidget(MethodWidget):
             self._offer_applying(self.run.enabled)
 
     def release(self) -> None:
-        """Wait no longer for what is known of the encoder; see :class:`MethodWidget`."""
+        """Discard the check of the encoder; see :class:`MethodWidget`."""
         self.encoder.abandon()
 
     def _model_path(self) -> str:

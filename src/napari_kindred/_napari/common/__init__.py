@@ -1,1 +1,1 @@
-"""What the windows of all methods share."""
+"""Parts shared by all widgets."""

@@ -1,4 +1,4 @@
-"""A dock widget among the others of the window: in tabs with those of ours, told when closed."""
+"""Docking: our widgets share tabs, and are notified when their dock is closed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Dock(QObject):
             self._on_show()
 
     def _join(self) -> None:
-        """Become a tab beside the others."""
+        """Move into the tabs of our other widgets."""
         dock = _around(self.parent())
         if dock is None:
             return
@@ -74,7 +74,7 @@ class Dock(QObject):
 
 
 def _around(one: Any) -> QDockWidget | None:
-    """Return the dock that something is in."""
+    """Return the dock of a widget."""
     while one is not None and not isinstance(one, QDockWidget):
         one = one.parent()
     return one

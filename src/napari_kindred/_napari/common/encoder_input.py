@@ -22,7 +22,7 @@ TOOLTIP = (
     "clip:MODEL/PRETRAINED or the path of a SAM file."
 )
 SLOW = ("timm:", "clip:")
-"""How the names begin of which only a large library knows."""
+"""Prefixes of encoder names that need a large library to check."""
 
 
 class EncoderInput:

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import ValueWidget, Widget
 
 WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
-"""How an entry looks that cannot be used."""
+"""Style of an invalid entry."""
 
 
 RED_ON_DARK, RED_ON_LIGHT = "#f08a85", "#b3261e"
-"""How a sentence looks that tells of a mistake."""
+"""Colours of error messages."""
 
 LABEL_WIDTH = 124
 SCROLL_BAR = 20
@@ -89,7 +89,7 @@ def sentence() -> Label:
 
 
 def show_message(label: Label, text: str, *, wrong: bool) -> None:
-    """Show a sentence, in red where something is wrong: a red that can be read on the window."""
+    """Show a message, errors in a red that is readable on the theme."""
     label.value = text
     around = label.native.parentWidget() or label.native
     dark = around.palette().color(QPalette.ColorRole.WindowText).lightness() > 127
@@ -125,7 +125,7 @@ class Scrolled(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def fit(self) -> None:
-        """Become as wide as what is inside needs by now."""
+        """Widen to the width that the content needs."""
         self.setMinimumWidth(self.widget().minimumSizeHint().width() + SCROLL_BAR)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -194,7 +194,7 @@ class Form:
         self.more.native.toggled.connect(self.unfold)
 
     def rows(self) -> list[Widget]:
-        """Return everything that is shown, from top to bottom."""
+        """Return all rows, from top to bottom."""
         plain = [row for row in self._rows.values() if row not in self._folded]
         return [*plain, self.more, *self._folded]
 
@@ -206,7 +206,7 @@ class Form:
         self._entitle()
 
     def _entitle(self, *_: Any) -> None:
-        """Say on the button how many options that it hides are not as usual."""
+        """Show on the button how many of the hidden options were changed."""
         unusual = sum(self._value(name) != self._fields[name].default for name in self._advanced)
         text = "▾ Fewer options" if self._unfolded else "▸ More options"
         self.more.text = text + (f" ({unusual} changed)" if unusual else "")

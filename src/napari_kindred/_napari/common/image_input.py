@@ -1,4 +1,4 @@
-"""The choice of an image layer, its axes and channel; and of a sample, where there is no layer."""
+"""Input for an image layer, its axes and channel, or for a sample if there is no layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the wind
 
 
 class ImageInput:
-    """Asks for the image to be segmented, and says what is known of it.
+    """Input for the image to be segmented, with a description of it.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class ImageInput:
         self.take_axes()
 
     def _read(self) -> None:
-        """Look at the layer anew: its data or its name may have changed."""
+        """Update from the layer: its data or name may have changed."""
         self.image, layer = None, self.layer.value
         if layer is None:
             self.about.value = NO_IMAGE
@@ -171,7 +171,7 @@ class ImageInput:
         return str(self.axes.value).strip().upper()
 
     def frames(self, image: LayerImage) -> ImageStack:
-        """Open an image as entered; nothing is read."""
+        """Open an image with the axes and channel entered; no pixels are read."""
         if not self.letters:
             raise InputError(f"Enter the axes, one letter each: {image.guess.why}.")
         return ImageStack.open(image.file, self.letters, self.channel.value)

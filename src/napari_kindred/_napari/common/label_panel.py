@@ -1,4 +1,4 @@
-"""What the panels for clusters and for classes share: one layer, its edits, its colours."""
+"""Base of the panels that change a layer of clusters or classes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LabelPanel(Container):
 
     @property
     def state(self) -> Any:
-        """What that layer shows."""
+        """The state that the layer shows."""
         return self.state_of(self._layer)
 
     def take(self, layer: Any) -> None:

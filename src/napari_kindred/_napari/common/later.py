@@ -1,4 +1,4 @@
-"""A call that waits until nothing has asked for it for a moment."""
+"""A debounced call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Later:
         self._timer: Any = None
 
     def ask(self, milliseconds: int) -> bool:
-        """Restart the wait; False if no Qt application runs, so that nothing would ever call."""
+        """Restart the wait; False if no Qt application runs, so that no call would come."""
         try:
             from qtpy.QtCore import QCoreApplication, QTimer
         except ImportError:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .placement import Placement
 
 KEY = "napari-kindred"
-"""Where a layer's ``metadata`` holds the provenance of a result."""
+"""Key of a layer's ``metadata`` for the provenance of a result."""
 
 _LETTERS = {
     "T": ("t", "time", "frame", "frames"),
@@ -45,7 +45,7 @@ _WORDS = {word: letter for letter, words in _LETTERS.items() for word in words}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerImage:
-    """What is known about an image layer before anything is read from it.
+    """An image layer and what is known before its pixels are read.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ def describe(image: LayerImage, frames: ImageStack) -> str:
 
 
 def axis_letters(labels: Sequence[str]) -> str:
-    """Return one letter per axis label, or nothing where one of them is not understood."""
+    """Return one letter per axis label, empty if one of them is unknown."""
     letters = [_WORDS.get(str(label).strip().lower(), "") for label in labels]
     return "".join(letters) if all(letters) and len(set(letters)) == len(letters) else ""
 
@@ -106,7 +106,7 @@ def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
 
 
 def _path_of(layer: Image, data: Any) -> Path | None:
-    """Return the file or folder that a layer was opened from, None where that is not known."""
+    """Return the file or folder that a layer was opened from, None if unknown."""
     named = layer.source.path
     return Path(named) if named and Path(named).exists() else source_of(data)
 
@@ -137,7 +137,7 @@ class GrowingLabels:
         self._blocks: list[pd.DataFrame] = []
 
     def add(self, partial: Partial) -> None:
-        """Take in a finished frame, or a block of one."""
+        """Add a finished frame, or a block of one."""
         labels, table, last = partial.labels, partial.table, self._last
         if partial.index:
             labels, table, last = offset_ids(labels, table, last)
@@ -160,7 +160,7 @@ class GrowingLabels:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to be done."""
+        """Whether all frames are done."""
         return self.done == self.frames
 
     def features(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ SIDE = 4096
 
 
 class LabelPyramid:
-    """Every so manieth row and column of labels that grow.
+    """Every n-th row and column of labels that grow.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class LabelPyramid:
         return [self._data, self._low, half, half[tuple(self._every)]]
 
     def put(self, slot: tuple[Any, ...], block: tuple[slice, slice] | None, labels: Any) -> None:
-        """Take in a frame's labels (Y, X), or those of a block of it."""
+        """Add a frame's labels (Y, X), or those of a block of it."""
         if self._low is None:
             return
         parts = [block] if block is not None else blocks(labels, "YX")

@@ -1,4 +1,4 @@
-"""Where a layer lies in the world, and labels placed like their image."""
+"""Placement of labels like their image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the labels of an image layer lie in the viewer.
+    """Placement of the labels of an image layer in the viewer.
 
     napari lines layers up by their last axes. So where an axis that the labels lack (channels)
     follows one that they have (time), the labels get an axis of length 1 there, as long as all

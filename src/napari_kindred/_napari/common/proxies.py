@@ -1,4 +1,4 @@
-"""What is behind napari's proxies, and below its lower resolutions. Free of Qt."""
+"""Objects behind napari's proxies, and data at full resolution. Free of Qt."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ STAGES = {
     "regions": "Dividing the image into regions",
     "asking the SAM": "Predicting masks with the SAM",
 }
-"""What the stages of jobs are called here that do not speak for themselves."""
+"""Names of the stages of jobs, as shown to the user."""
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +74,7 @@ class Clock:
 
 
 class JobView(Protocol):
-    """What tells of a job; see :class:`Run`."""
+    """View of a job; see :class:`Run`."""
 
     layer: Labels | None
     image_id: object
@@ -84,17 +84,17 @@ class JobView(Protocol):
         """Count the time from now on."""
 
     def drop(self) -> None:
-        """Show and keep nothing more."""
+        """Ignore further events."""
 
     @property
     def source(self) -> str:
-        """What the job is about, in words."""
+        """What is processed, in words."""
 
     def progress(self, event: Progress) -> str:
         """Return how far the job is."""
 
     def notice(self, text: str) -> None:
-        """Remember something the user should know."""
+        """Note something that the user should know."""
 
     def notices(self) -> list[str]:
         """Return what the user should know."""
@@ -158,7 +158,7 @@ class Run(ABC):
         self._clock.start()
 
     def drop(self) -> None:
-        """Show and keep nothing more: the user removed the result."""
+        """Ignore further events: the user removed the result."""
         self.dropped, self.layer = True, None
 
     @property
@@ -191,7 +191,7 @@ class Run(ABC):
         return f"{text}{self._clock.remaining(event)}."
 
     def notice(self, text: str) -> None:
-        """Remember something the user should know."""
+        """Note something that the user should know."""
         if text and text not in self._notices:
             self._notices.append(text)
 
@@ -260,7 +260,7 @@ class Run(ABC):
 
     @property
     def shown(self) -> Any:
-        """What the layer shows: the labels, at several resolutions where planes are large."""
+        """Data of the layer: the labels, at several resolutions if planes are large."""
         return self._growing.data
 
     def hide_earlier(self, layer: Labels) -> None:

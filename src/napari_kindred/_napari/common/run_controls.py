@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STEPS = 1000
-"""Of the bar."""
+"""Number of steps of the progress bar."""
 
 
 class RunControls:
@@ -82,7 +82,7 @@ class RunControls:
         return self._job is not None
 
     def show_message(self, text: str, *, wrong: bool = False) -> None:
-        """Show a sentence below the bar, in red where something went wrong."""
+        """Show a message below the bar, in red if it is an error."""
         self.status.visible = bool(text)
         show_message(self.status, text, wrong=wrong)
 
@@ -115,7 +115,7 @@ class RunControls:
             self._job.cancel()
 
     def abandon(self, *_: Any) -> None:
-        """Stop the job and tell nobody: the window is going away."""
+        """Stop the job without further callbacks: the window is being closed."""
         if self._job is not None:
             self._job.abandon()
             self._job = None
@@ -199,7 +199,7 @@ class RunControls:
 
 
 def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:
-    """Start a job; called beside the window.
+    """Start a job; called in another thread.
 
     napari's first layer of labels loads what compiles its colours, for a second or more, in which
     the window would stand still.

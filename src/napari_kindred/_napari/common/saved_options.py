@@ -1,4 +1,4 @@
-"""The options of each method's last run, kept in the user's own folder for the next session."""
+"""Options of each method's last run, saved in the user's folder for the next session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def place() -> Path:
 
 
 def load_options(method: str) -> tuple[dict[str, Any], str]:
-    """Return a method's options that are kept, and a sentence where they cannot be read.
+    """Return a method's saved options, and a sentence if they cannot be read.
 
     They may come from another version: names and values are whatever was written then.
     """
@@ -44,7 +44,7 @@ def load_options(method: str) -> tuple[dict[str, Any], str]:
 
 
 def save_options(method: str, options: dict[str, Any]) -> None:
-    """Keep a method's options; where that is not possible, the last ones stay."""
+    """Save a method's options; if that fails, the previous ones stay."""
     file = place()
     try:
         known = _read()
@@ -59,7 +59,7 @@ def save_options(method: str, options: dict[str, Any]) -> None:
 
 
 def _read() -> dict[str, Any]:
-    """Return what is kept of all methods."""
+    """Return the saved options of all methods."""
     file = place()
     if not file.exists():
         return {}

@@ -50,7 +50,7 @@ def preferences_of(kept: Any) -> Preferences:
 
 
 def _kept() -> Any:
-    """Return napari's settings of this plugin; None where there are none."""
+    """Return napari's settings of this plugin, None if there are none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:  # before napari 0.9

@@ -1,4 +1,4 @@
-"""Keys for what is done most: Run, Cancel, and the next frame in which something changes."""
+"""Keys for Run, Cancel, and the next frame in which a label appears or disappears."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids_of(labels: NDArray[Any]) -> set[int]:
 
 
 def differ(before: set[int], now: set[int]) -> bool:
-    """Tell whether something appeared or vanished between two frames.
+    """Return whether a label appeared or disappeared between two frames.
 
     Where ids mean the same in every frame, another set of them tells; where each frame has ids of
     its own, only another number of them can.
@@ -86,7 +86,7 @@ def shortcut_hint(key: str) -> str:
 
 
 def bind_keys(viewer: Any, widget: Runnable) -> None:
-    """Let the keys work on a widget, until another one is used.
+    """Bind the keys to a widget until another one is used.
 
     A key that somebody has bound before stays theirs.
     """
@@ -106,14 +106,14 @@ def bind_keys(viewer: Any, widget: Runnable) -> None:
 
 
 def used(viewer: Any, widget: Runnable) -> None:
-    """Let the keys work on this widget from now on."""
+    """Direct the keys to this widget."""
     viewer = unwrap_proxy(viewer)
     others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
     _widgets[viewer] = [*others, ref(widget)]
 
 
 def forget(viewer: Any, widget: Runnable) -> None:
-    """Let the keys work on the others: this one was closed."""
+    """Direct the keys to another widget: this one was closed."""
     viewer = unwrap_proxy(viewer)
     known = _widgets.get(viewer, [])
     known[:] = [kept for kept in known if kept() not in (None, widget)]
@@ -178,7 +178,7 @@ def movie_of(viewer: Any) -> tuple[Labels, int] | None:
 
 
 def frame_axis(layer: Labels) -> int | None:
-    """Return the first axis of a layer along which there are frames, None where there are none."""
+    """Return the first axis of a layer with several frames, None if there is none."""
     shape = level_0(layer).shape
     return next((axis for axis, size in enumerate(shape[:-2]) if size > 1), None)
 
@@ -205,7 +205,7 @@ def _labels(viewer: Any) -> Labels | None:
 
 
 class _Frames:
-    """Labels with their frames first; nothing is read before it is asked for."""
+    """Labels with the frame axis first, read lazily."""
 
     def __init__(self, data: Any, axis: int) -> None:
         self._data, self._before = data, (slice(None),) * axis

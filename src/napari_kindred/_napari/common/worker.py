@@ -1,4 +1,4 @@
-"""The only place with threads: drives a generator of events beside the window."""
+"""Jobs: generators of events, run in another thread. The only place with threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RELEASE = 400
 """Milliseconds after which a job that was cancelled is no longer waited for."""
 
 STEPS = 1000
-"""Of the bar in napari's activity window."""
+"""Number of steps of the bar in napari's activity window."""
 
 BETWEEN_TELLS = 0.25
 """Seconds between two changes of that bar, each of which makes napari draw itself."""
@@ -34,20 +34,20 @@ BETWEEN_TELLS = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failure:
-    """How a job ends that stopped with an error."""
+    """End of a job with an error."""
 
     error: KindredError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Success:
-    """How a job ends that went through."""
+    """End of a job with a result."""
 
     result: Any
 
 
 def as_kindred(error: BaseException) -> KindredError:
-    """Turn any exception into one sentence for the user, which names the fix where there is one."""
+    """Turn any exception into one sentence for the user that names the fix if there is one."""
     return as_sentence(
         error,
         "allow less memory under More options, or choose another device",
@@ -86,7 +86,7 @@ class _Worker(GeneratorWorker):
             self._gen.close()
 
     def run(self) -> None:
-        """Run it, and say nothing at its end where Python is about to end too; see the above."""
+        """Run the job, silent if Python is shutting down; see above."""
         with suppress(RuntimeError):  # its signals are gone by then
             super().run()
 
@@ -103,7 +103,7 @@ class _Activity(cancelable_progress):
         self._stop = cancel
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Draw nothing in a terminal, nor steps per second: the name tells how far the job is."""
+        """Draw nothing in the terminal, nor steps per second: the name shows the progress."""
 
     def cancel(self) -> None:
         """Cancel the job; called by napari's button."""
@@ -112,14 +112,14 @@ class _Activity(cancelable_progress):
 
 
 _running: set[Job] = set()
-"""Qt holds on to callbacks weakly, so somebody has to keep a job that nobody else keeps."""
+"""Running jobs: Qt holds callbacks weakly, so they need a reference."""
 
 _line: list[Job] = []
 """Jobs of which only the first runs, the others in the order in which they were asked for."""
 
 
 class Job:
-    """A job beside the window; all callbacks are called in the window's thread.
+    """A job in another thread; all callbacks are called in the window's thread.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class Job:
         self._worker.start()
 
     def tell(self, share: float, text: str) -> None:
-        """Say in napari's activity window how far the job is, from 0 to 1; not each time."""
+        """Show progress from 0 to 1 in napari's activity window, at limited rate."""
         now = monotonic()
         if self._activity is None or now < self._told + BETWEEN_TELLS:
             return
@@ -200,7 +200,7 @@ class Job:
         self._quit()
 
     def abandon(self) -> None:
-        """Stop the job, and call nobody any more: the window is going away."""
+        """Stop the job without further callbacks: the window is being closed."""
         self._listening = False
         self._quit()
 
@@ -212,7 +212,7 @@ class Job:
             self._end(self._on_cancel)
 
     def _release(self) -> None:
-        """Wait no longer for a job that was asked to stop; its thread ends by itself."""
+        """Stop waiting for a cancelled job; its thread ends by itself."""
         if self in _running and not self._released:
             self._released = True
             # There are few threads, and this one must not keep others from beginning.
@@ -239,7 +239,7 @@ class Job:
             self._end(self._on_cancel)
 
     def _end(self, tell: Callable[[], None]) -> None:
-        """Tell how the job ended, once and if somebody listens, and let the next one begin."""
+        """Report the end of the job once, and allow the next one."""
         if self._activity is not None:
             self._activity.close()
             self._activity = None

@@ -1,4 +1,4 @@
-"""What the plot shows of a result: areas over time, or how many entities there are. Free of Qt."""
+"""Charts of a result: areas, or the number of objects, over time. Free of Qt."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chart:
-    """What the plot shows.
+    """Content of the plot.
 
     Attributes
     ----------
@@ -71,18 +71,18 @@ class Chart:
 
     @property
     def frames(self) -> int:
-        """How many there are."""
+        """Number of frames."""
         return max((len(curve.values) for curve in self.curves), default=0)
 
     @property
     def top(self) -> float:
-        """The largest value; 1 where there is none above 0."""
+        """The largest value, 1 if there is none above 0."""
         values = [float(np.nanmax(curve.values, initial=0.0)) for curve in self.curves]
         return max(values, default=0.0) or 1.0
 
 
 def ticks(last: float, count: int = TICKS) -> list[float]:
-    """Return round numbers from 0 to ``last``, about so many."""
+    """Return about ``count`` round numbers from 0 to ``last``."""
     if last <= 0:
         return [0.0]
     rough = last / count
@@ -132,7 +132,7 @@ def chart_of(layer: Labels) -> Chart | None:
 
 
 def iter_chart(layer: Labels) -> Generator[Progress, None, Chart | None]:
-    """Return the chart of a result, its pixels counted; to be called beside the window."""
+    """Return the chart of a result by counting its pixels; called in another thread."""
     yield Progress(0, 1, "counting")
     return _of_areas(layer, areas_per_frame(level_0(layer))) if frames_of(layer) > 1 else None
 

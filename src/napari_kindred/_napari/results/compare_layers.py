@@ -1,4 +1,4 @@
-"""What differs between two results as a layer of outlines, and the way to each. Free of Qt."""
+"""Differences between two results as a layer of outlines. Free of Qt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...results.compare import Changes
 
 COMPARED = "napari-kindred changes"
-"""Where the metadata of the outlines hold their :class:`.Changes`."""
+"""Key of the outlines' metadata for their :class:`.Changes`."""
 
 COLOURS = ("#ffb000", "#ff4fa3", "#00d5e0")
 """Of what changed, of what only the first result has, and of what only the second has."""
@@ -28,7 +28,7 @@ LINES = 256
 
 
 def is_comparison(layer: Any) -> bool:
-    """Tell whether a layer shows what differs between two others."""
+    """Return whether a layer shows the differences between two others."""
     return COMPARED in layer.metadata
 
 

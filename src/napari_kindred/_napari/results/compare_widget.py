@@ -153,7 +153,7 @@ class CompareWidget(Container):
         self._check()
 
     def _check(self, *_: Any) -> None:
-        """Let Compare be pressed where two results of one shape are chosen, and say what lacks."""
+        """Enable Compare if two results of one shape are chosen, else show what is missing."""
         first, second = self.first.value, self.second.value
         fault = ""
         if first is None or second is None or _id_of(first) == _id_of(second):
@@ -170,7 +170,7 @@ class CompareWidget(Container):
     # -- comparing -------------------------------------------------------------------------
 
     def start(self, *_: Any) -> None:
-        """Compare the two results, beside the window."""
+        """Compare the two results in another thread."""
         if not self.compare.enabled:
             return
         self._pair = self.first.value, self.second.value
@@ -273,7 +273,7 @@ class CompareWidget(Container):
                 self._bound.append(key)
 
     def _let_go(self) -> None:
-        """Give the keys back: the dock was closed, the viewer stays."""
+        """Unbind the keys: the dock was closed, the viewer stays."""
         viewer = unwrap_proxy(self._viewer)
         while self._bound:
             viewer.bind_key(self._bound.pop(), None)
@@ -286,7 +286,7 @@ class CompareWidget(Container):
 
 
 def _unlike(first: Any, second: Any) -> str:
-    """Return what to know of a result with a number per thing beside one with a number per kind."""
+    """Return a note if one result has a label per object and the other one per kind."""
     methods = [method_of(layer.metadata.get(KEY, {})) for layer in (first, second)]
     counting = [method.counts_objects for method in methods if method is not None]
     if sorted(counting) != [False, True]:

@@ -36,7 +36,7 @@ REST = 250
 """Milliseconds for which a table has to rest before the plot follows it."""
 
 COUNTED = 1 << 28
-"""Pixels of a result that are counted anew for the plot; of larger ones only tables are used."""
+"""Most pixels of a result that are counted for the plot; larger ones use tables only."""
 
 NONE_YET = "There is no result yet: press Run first."
 
@@ -242,7 +242,7 @@ class ExportPanel:
             self._followed = None
 
     def abandon(self) -> None:
-        """Let go of everything: the dock or the window is going away."""
+        """Release everything: the dock or the window is being closed."""
         for emitter, callback in self._heard:
             emitter.disconnect(callback)
         self._heard = []
@@ -253,7 +253,7 @@ class ExportPanel:
             self._saving.abandon()
 
     def _count_no_more(self) -> None:
-        """Let no chart arrive of what was counted until now."""
+        """Discard the chart that is being computed."""
         if self._counting is not None:
             self._counting.abandon()
             self._counting = None
@@ -306,13 +306,13 @@ class ExportPanel:
             self.plot.show_frame(int(np.ravel_multi_index(places, [size for _, size in axes])))
 
     def go_to(self, frame: int) -> None:
-        """Let the viewer show a frame of the result."""
+        """Show a frame of the result in the viewer."""
         if self._followed is not None:
             show_frame(self._viewer, self._followed, frame)
 
 
 def _is_countable(layer: Any) -> bool:
-    """Tell whether a result has frames that can be counted anew in no time."""
+    """Return whether a result is small enough to count its pixels for the plot."""
     entry = layer.metadata[KEY]
     method = method_of(entry)
     counts_objects = method is not None and method.counts_objects

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from ...methods import Method
 
 PLACED = ("translate", "rotate", "shear", "affine", "opacity", "name")
-"""What is kept of a layer beside scale, units, axes, table and colours."""
+"""Properties of a layer that are saved besides scale, units, axes, table and colours."""
 
 TEXTS = ("name", "colour")
 """Columns of text."""
 
 SHOWN, REPLAY = "layer", "replay"
-"""What the provenance of a saved layer calls how it was shown, and how it can be shown again."""
+"""Keys of the provenance of a saved layer: how it was shown, and how to recompute it."""
 
 
 # -- from a layer ----------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def _known(metadata: Mapping[str, Any]) -> ClassSegmentation | ClusterSegmentati
 
 
 def _state_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what it takes to go on with a layer after it was saved, as plain data."""
+    """Return what is needed to change a layer after it is reopened, as plain data."""
     shown, classes = metadata.get(clusters.STATE), metadata.get(class_layers.STATE)
     if isinstance(classes, class_layers.Classes):
         return classes.call.entry()
@@ -172,7 +172,7 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame | None:
-    """Return a result's table as a layer's features; None where it has no columns."""
+    """Return a result's table as a layer's features, None if it has no columns."""
     # A CSV cannot tell a column of empty texts from one of missing numbers.
     texts = {
         name: table[name].astype(object).fillna("").astype(str) for name in TEXTS if name in table
@@ -219,7 +219,7 @@ def _colormap(result: Segmentation, look: Mapping[str, Any], method: Method | No
 
 
 def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what lets panels change the layer, where it was saved with the result."""
+    """Return the state that lets panels change the layer, if it was saved."""
     facts, shape = result.provenance, tuple(result.labels.shape)
     line = Command(
         tuple(tuple(words) for words in facts.get("command", ())), facts.get("no_command", "")

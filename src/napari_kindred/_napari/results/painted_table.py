@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUMS = ("area", "y", "x", "intensity")
-"""Of the pixels that a label has in a frame: their number, places and intensities."""
+"""Sums over the pixels of a label in a frame: their number, places and intensities."""
 
 JUDGED = ("score", "count", "mean_score")
 """Columns that hold what a method found; they are empty for labels that were painted on."""

@@ -143,7 +143,7 @@ class Painting:
     # -- measuring -------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Measure what waits, at once."""
+        """Measure all that is pending, at once."""
         while self.waiting:
             self._work(float("inf"))
 
@@ -172,7 +172,7 @@ class Painting:
         self._show(layer)
 
     def _begin(self, layer: Any) -> None:
-        """Take the table as it was, and list what has to be measured."""
+        """Store the table before painting, and list the bands to measure."""
         frames = self._count(layer)
         if self._features is None:
             self._features = layer.features.copy()

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .charts import Curve
 
 HEIGHT = 130
-"""Of the plot, in pixels."""
+"""Height of the plot, in pixels."""
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 18, 30
 """Room for the numbers around it."""
 
 
 class PlotWidget(QWidget):
-    """Draws a chart, and the frame that is looked at as a line.
+    """Draws a chart, and the frame that is shown as a line.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class PlotWidget(QWidget):
         self.update()
 
     def show_frame(self, frame: int) -> None:
-        """Mark the frame that is looked at."""
+        """Mark the frame that is shown."""
         if frame != self.frame:
             self.frame = frame
             self.update()

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 
 LABELS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
-"""How labels may end that lie beside a JSON file."""
+"""Suffixes of labels next to a JSON file."""
 
 
 def get_reader(path: str | list[str]) -> Callable[..., list[LayerData]] | None:
-    """Return what reads a result of ours; None for anything else, which others may read."""
+    """Return the reader of a result of ours, None for anything else."""
     paths = [path] if isinstance(path, str) else list(path)
     found = [result_at(Path(each)) for each in paths]
     return read if paths and all(found) else None
@@ -48,7 +48,7 @@ def write(path: str, data: Any, about: dict[str, Any]) -> list[str]:
 
 
 def result_at(path: Path) -> Path | None:
-    """Return the labels of a result of ours that a path belongs to, None where there is none."""
+    """Return the labels of the result that a path belongs to, None if there is none."""
     from ...results.storage import read_about
 
     if path.suffix.lower() == ".json":

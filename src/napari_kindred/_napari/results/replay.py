@@ -40,7 +40,7 @@ class Command:
 
     @property
     def out(self) -> str:
-        """Where the last command writes to; empty where there is none."""
+        """Path that the last command writes to, empty if there is none."""
         words = self.lines[-1] if self.lines else ()
         return words[words.index("--out") + 1] if "--out" in words else ""
 
@@ -113,7 +113,7 @@ def as_in_file(image: LayerImage, file: ImageFile, config: Any) -> Any:
 
 
 def _same(one: Any, axes: str, other: Any, other_axes: str, channel: int | None = None) -> bool:
-    """Tell whether two arrays are alike, by shape, dtype and rows in the middle of a picture."""
+    """Return whether arrays have equal shape, dtype and rows in the middle of a frame."""
     shape = tuple(
         size
         for size, letter in zip(other.shape, other_axes, strict=False)

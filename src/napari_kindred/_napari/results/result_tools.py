@@ -1,4 +1,4 @@
-"""What there is to do with any result: its table, and the code that computes it again."""
+"""Tools for any result: its table, and the code that computes it again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 FEATURES_TABLE = "Features table widget"
-"""What napari calls the widget that shows a layer's features."""
+"""napari's name of the widget that shows a layer's features."""
 
 
 class ResultTools:
