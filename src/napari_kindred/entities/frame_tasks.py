@@ -48,20 +48,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What the tasks of a run have in common.
-
-    Attributes
-    ----------
-    network : EntityNetwork
-    config : EntityConfig
-        Its tile fits into memory.
-    frames : ImageStack or None
-        The image at full size, unless its pixels come with the calls.
-    """
+    """Common context of the tasks of a run."""
 
     network: EntityNetwork
     config: EntityConfig
+    """Its tile fits into memory."""
     frames: ImageStack | None
+    """The image at full size, unless its pixels come with the calls."""
 
     @classmethod
     def open(
@@ -82,40 +75,19 @@ def image_at_scale(frames: ImageStack, scale: float, config: EntityConfig) -> Im
 
 @dataclass(frozen=True)
 class Whole:
-    """A frame that was segmented in one go.
-
-    Attributes
-    ----------
-    labels : ndarray of int32, (H, W)
-    table : DataFrame
-    note : str
-        What had to be done to the frame's values.
-    digest : bytes
-        The frame's part of the image's signature.
-    """
+    """A frame that was segmented as a whole."""
 
     labels: NDArray[np.int32]
     table: pd.DataFrame
     note: str
     digest: bytes
+    """The frame's part of the image's signature."""
 
 
 def iter_whole(
     context: TaskContext, frame: FrameAt, number: int | None, scale: float, shape: tuple[int, int]
 ) -> Generator[Progress | Notice, None, Whole]:
-    """Segment a frame in one go.
-
-    Parameters
-    ----------
-    context : TaskContext
-    frame : FrameAt
-    number : int or None
-        Its place in the stack, from 0; None for a single picture.
-    scale : float
-        At which the network looks at it first.
-    shape : tuple of int
-        Of the frame, which may be read at a lower resolution.
-    """
+    """Segment a frame as a whole; it may be read at a lower resolution than its ``shape``."""
     raw = frame.read(context.at_scale(scale))
     if is_constant(raw.pixels):
         nothing = np.zeros(shape, np.int32)
@@ -135,28 +107,16 @@ def iter_whole(
 
 @dataclass(frozen=True)
 class BlockAt:
-    """A block as a task takes it: what it is read from, and with its pixels where it must be.
-
-    Attributes
-    ----------
-    index : tuple of int
-        Of the frame.
-    place : Tile
-        One of :func:`.blocks.cut`.
-    stats : FrameStats
-        What the frame's regions have in common.
-    shape, stored : tuple of int
-        Of the frame, and of the resolution that is read.
-    pixels : ndarray of float32, or None
-        The region that the block is made from, where a worker could not read it.
-    """
+    """A block of a frame as a task takes it."""
 
     index: tuple[int, ...]
     place: Tile
     stats: FrameStats
     shape: tuple[int, int]
     stored: tuple[int, int]
+    """Shape of the resolution that is read."""
     pixels: NDArray[np.float32] | None = None
+    """The region that the block is made from, if a worker cannot read it."""
 
     @classmethod
     def of(cls, source: PlaneSource, place: Tile) -> BlockAt:
@@ -169,7 +129,7 @@ class BlockAt:
         return replace(self, pixels=source.raw(*region))
 
     def raw(self, rows: slice, columns: slice) -> NDArray[np.float32]:  # noqa: ARG002
-        """Return the region that came along; no other is asked for."""
+        """Return the region that came with the block; no other is read."""
         if self.pixels is None:
             raise InputError("A block came without its pixels; give the image itself.")
         return self.pixels
@@ -189,30 +149,22 @@ def iter_block(
 Made = TypeVar("Made")
 
 TILE_BYTES = 160
-"""Memory that the network needs per pixel of a tile.  Measured: by how much a process's peak rose
-above what it held before, on a CPU with the shipped network; 126 bytes for a tile of 512 pixels,
-146 for one of 1,024."""
+"""Memory of the network per pixel of a tile.  Measured as the rise of a process's peak, on a CPU
+with the shipped network: 126 bytes for a tile of 512 pixels, 146 for one of 1,024."""
 
 BLOCK_BYTES = 110
-"""Memory that a block needs per pixel of its window beside the network's, from reading it to its
-labels.  Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of
-800 to 2,400 pixels."""
+"""Memory of a block per pixel of its window, without the network's, from reading to labels.
+Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of 800 to 2,400
+pixels."""
 
 
 def within_budget(
     config: EntityConfig, device: torch.device, shape: tuple[int, int]
 ) -> tuple[EntityConfig, int, str]:
-    """Fit tiles and blocks for planes of a shape into the memory that may be used.
+    """Fit tiles and blocks into the memory limit.
 
-    Returns
-    -------
-    config : EntityConfig
-        With a smaller ``tile`` where that is needed.
-    block : int
-        Side of a block; larger planes are cut.
-    note : str
-        What became smaller, one sentence; empty where that makes no difference to planes of this
-        shape.
+    Returns the config with a tile that fits, the side of blocks, and a note for the user, which is
+    empty if planes of this shape are not affected.
     """
     ram = memory_budget(config.memory)
     own = memory_budget(config.memory, device) if device.type == "cuda" else ram // 2
@@ -227,17 +179,9 @@ def within_budget(
 
 
 class Frame:
-    """One frame of an image; read when it is first asked for, whole if it is not too large.
+    """One frame of an image, read on first use: whole, or in regions if its side exceeds ``block``.
 
-    Parameters
-    ----------
-    frames : ImageStack
-    index : tuple of int
-        Of the frame.
-    block : int
-        Side of a plane above which it is not read whole.
-    image : ImageStack, optional
-        The image at a lower resolution, to be read in its place.
+    ``image`` is the image at a lower resolution, if that is to be read instead.
     """
 
     def __init__(
@@ -263,12 +207,12 @@ class Frame:
 
     @cached_property
     def stats(self) -> FrameStats:
-        """What its regions have in common."""
+        """Statistics of the whole frame, which all its regions share."""
         return self.image.frame_stats(self.index)
 
     @property
     def source(self) -> PlaneSource:
-        """What reads its regions."""
+        """Reader of its regions."""
         return PlaneSource(self.image, self.index, self.stats, self.frames.plane_shape)
 
     @property
@@ -278,7 +222,7 @@ class Frame:
 
     @property
     def shrunk(self) -> Callable[[int], NDArray[np.float32]] | None:
-        """What shrinks a large frame to a longest side."""
+        """Function that shrinks a large frame to a longest side."""
         return self.source.overview if self.large else None
 
     @cached_property
@@ -288,28 +232,19 @@ class Frame:
 
     @property
     def note(self) -> str:
-        """What had to be done to its values."""
+        """Note for the user on its values."""
         return self.stats.note if self.large else self.raw.note
 
     @property
     def number(self) -> int | None:
-        """Its place in the stack, from 0; None for a single picture."""
+        """Its place in the stack, from 0; None for a single image."""
         shape = self.frames.leading_shape
         return int(np.ravel_multi_index(self.index, shape)) if self.index else None
 
 
 @dataclass(frozen=True)
 class Crew:
-    """Who segments the frames of a run, with what, and where they are put.
-
-    Attributes
-    ----------
-    workers : Workers
-    context : TaskContext
-    opener : callable
-        Opens the context elsewhere.
-    assembly : Assembly
-    """
+    """Workers of a run, their context (``opener`` opens it there), and the result's assembly."""
 
     workers: Workers
     context: TaskContext
@@ -322,13 +257,13 @@ class Crew:
 
 
 def fits(frames: ImageStack, scale: float, config: EntityConfig, block: int) -> bool:
-    """Tell whether frames are segmented in one go, not in blocks."""
+    """Whether frames are segmented as a whole, not in blocks."""
     shape = frames.plane_shape
     return len(cut(shape, scale, config, _first_side(shape, scale, config, block))) == 1
 
 
 def _first_side(shape: tuple[int, int], scale: float, config: EntityConfig, block: int) -> int:
-    """Return the side of blocks that is tried first."""
+    """Return the side of the blocks of the first attempt."""
     longest = math.ceil(max(shape) * finest(scale, config))
     return min(block, 1 << (longest - 1).bit_length())
 
@@ -336,17 +271,7 @@ def _first_side(shape: tuple[int, int], scale: float, config: EntityConfig, bloc
 def put_frame(
     frame: Frame, crew: Crew, scale: float, whole: Job[Whole] | None
 ) -> Generator[Event, None, Partial]:
-    """Put a frame into the assembly, segmented in one go or block by block.
-
-    Parameters
-    ----------
-    frame : Frame
-    crew : Crew
-    scale : float
-        At which the network looks at it first.
-    whole : generator or None
-        The job that segments it in one go; None where it is too large for that.
-    """
+    """Segment a frame into the assembly: by the job ``whole``, or block by block without it."""
     if whole is None and frame.constant:
         table = empty_table(stack=frame.number is not None)
         labels = yield from crew.assembly.settle(frame.index, np.zeros(1, np.int32), table)
@@ -376,7 +301,7 @@ def put_frame(
 def _in_blocks(
     frame: Frame, side: int, crew: Crew, scale: float
 ) -> Generator[Event, None, Partial]:
-    """Segment a large frame block by block, then make one of the entities that cuts go through."""
+    """Segment a large frame block by block, then join the entities that cuts go through."""
     config, source = crew.context.config, frame.source
     places = cut(source.shape, scale, config, side)
     stitcher, object_filter = (

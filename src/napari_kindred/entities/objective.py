@@ -1,4 +1,4 @@
-"""The total loss of one crop (paper eq. 9): every term of ``losses`` put to its features."""
+"""Total loss of one crop (paper eq. 9): every term of ``losses`` applied to its features."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
     from .network import DenseMaps
 
 NEIGHBOURS = 12
-"""At most so many entities, nearest to a random place, enter the pairwise terms of a crop."""
+"""Largest number of entities in the pairwise terms of a crop: those nearest to a random one."""
 
 SAMPLES = 3000
-"""At most so many background pixels enter the repulsion loss."""
-
+"""Largest number of background pixels in the repulsion loss."""
 
 CLOSE = 3
-"""Pixels between two entities count more when both are at most so far away."""
+"""Largest distance, in pixels, to two entities between which a pixel counts more."""
 
 CLOSE_WEIGHT = 3.0
 """Weight of such pixels in the background's loss."""
@@ -50,7 +49,7 @@ DISTANCE = 0.2
 
 @dataclass(frozen=True)
 class Targets:
-    """What a crop's labels ask of the network, at its output stride.
+    """Targets of the network for a crop's labels, at its output stride.
 
     Attributes
     ----------
@@ -72,7 +71,7 @@ BACKGROUND = -1
 
 
 def make_targets(labels: Tensor, stride: int) -> Targets:
-    """Targets from labels (H, W) int64 with ``IGNORE`` outside the picture.
+    """Targets from labels (H, W) int64 with ``IGNORE`` outside the image.
 
     The ring is what a 3x3 erosion takes from an entity; an entity that would vanish keeps its
     pixels.
@@ -180,7 +179,7 @@ def highest_within(values: Tensor, reach: int) -> Tensor:
 def edge_distance(labels: Tensor) -> Tensor:
     """Distance (H, W) of each entity's pixels to its edge over its equivalent radius.
 
-    What lies outside the picture is no edge; 0 outside entities.
+    The image's border is not an edge; 0 outside entities.
     """
     ids = labels.cpu().numpy()
     padded = np.pad(ids, 1, mode="edge")
@@ -200,7 +199,7 @@ def edge_distance(labels: Tensor) -> Tensor:
 
 
 def _branch_terms(maps: DenseMaps, labels: Tensor, known: Tensor, stride: int) -> dict[str, Tensor]:
-    """Losses that only a foreground with a branch of its own has."""
+    """Losses of a foreground with a branch of its own."""
     where = known[::stride, ::stride]
     if maps.distance is None or not bool(where.any()):
         return {}
@@ -213,7 +212,7 @@ def _branch_terms(maps: DenseMaps, labels: Tensor, known: Tensor, stride: int) -
 
 
 def _neighbourhood(centres: Tensor, seen: Tensor, random: np.random.Generator) -> Tensor:
-    """Return the indices of entities nearest to a random one: those that can be confused."""
+    """Return the indices of the entities nearest to a random one, which are easily confused."""
     present = torch.nonzero(seen)[:, 0]
     places = centres[present]
     pick = int(random.integers(len(present)))
@@ -222,7 +221,7 @@ def _neighbourhood(centres: Tensor, seen: Tensor, random: np.random.Generator) -
 
 
 class _Features:
-    """Cosines of a crop's pixels with target lines, whichever kind of features there is."""
+    """Cosines of a crop's pixels with target lines, for any kind of features."""
 
     def __init__(self, maps: DenseMaps, targets: Targets, stride: int) -> None:
         height, width = targets.ids.shape

@@ -1,4 +1,4 @@
-"""Blocks of a plane put together: entities that a cut goes through become one again."""
+"""Stitching the blocks of a plane: parts of an entity on both sides of a cut are joined."""
 
 from __future__ import annotations
 
@@ -24,32 +24,24 @@ if TYPE_CHECKING:
 Corner = tuple[int, int]
 
 SAME = 0.5
-"""Two entities are one when they share more than this part of their union, in the strip that two
-blocks both see; or of the smaller one, where both go through the cut: one of them may be seen
-whole by one block, and in parts by the other."""
+"""Two entities are one if they share more than this part of their union in the overlap of two
+blocks, or of the smaller one if both cross the cut: one block may have it whole, and the other in
+parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two neighbouring blocks are compared in.
-
-    Attributes
-    ----------
-    place : tuple of two slices
-        Of the plane: the middle half of what both windows cover.
-    axis : int
-        Across the cut.
-    cut : int
-        Where the one core ends and the other begins, counted from the strip's begin.
-    """
+    """Strip in which two neighbouring blocks are compared: the middle half of their overlap."""
 
     place: Slices
     axis: int
+    """Axis across the cut."""
     cut: int
+    """Position of the cut between the two cores in the strip."""
 
     @classmethod
     def between(cls, first: Tile, second: Tile, axis: int) -> Overlap:
-        """Return that of two blocks, ``second`` following ``first`` along an axis."""
+        """Return the overlap of two blocks, ``second`` following ``first`` along an axis."""
         place = [
             slice(max(a.start, b.start), min(a.stop, b.stop))
             for a, b in zip(first.outer, second.outer, strict=True)
@@ -61,13 +53,7 @@ class Overlap:
 
 
 class BlockStitcher:
-    """Puts a plane's blocks together, in whatever order they come.
-
-    Parameters
-    ----------
-    places : sequence of Tile
-        All blocks of the plane.
-    """
+    """Stitches the blocks of a plane, in any order."""
 
     def __init__(self, places: Sequence[Tile]) -> None:
         self._neighbours = _neighbours(places)
@@ -77,13 +63,7 @@ class BlockStitcher:
         self.count = 0
 
     def add(self, block: BlockLabels) -> NDArray[np.int32]:
-        """Take a block in.
-
-        Returns
-        -------
-        ndarray of int32
-            Labels of its core, with ids of their own in the plane until all blocks are there.
-        """
+        """Add a block; returns the labels of its core, with provisional ids in the plane."""
         offset, me = self.count, _corner(block.place)
         for other, overlap in self._neighbours[me]:
             rows, columns = (
@@ -100,19 +80,10 @@ class BlockStitcher:
         return _moved(block.core, offset)
 
     def finish(self, object_filter: ObjectFilter) -> tuple[NDArray[np.int32], BlockObjectStats]:
-        """Decide, when all blocks are there, which ids are one entity and which are none.
+        """Return the final id of each provisional id, and the statistics of the N entities.
 
-        Parameters
-        ----------
-        object_filter : ObjectFilter
-
-        Returns
-        -------
-        lut : ndarray of int32, (ids + 1,)
-            The final id of each id, 0 for what is left out; 1 … N by their first pixel, row by
-            row, as in a plane that is segmented whole.
-        stats : BlockObjectStats
-            Of the N entities, in this order.
+        Ids are 1 … N by first pixel, row by row, as in a plane that is segmented as a whole; 0 is
+        what the filter leaves out.
         """
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]) - 1
         graph = coo_array((np.ones(len(pairs), bool), pairs.T), (self.count, self.count))
@@ -130,12 +101,12 @@ class BlockStitcher:
 
 
 def _corner(place: Tile) -> Corner:
-    """Return where a block's core begins, which no other's does."""
+    """Return the first pixel of a block's core, which identifies it."""
     return place.inner[0].start, place.inner[1].start
 
 
 def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Overlap]]]:
-    """Return those beside, above and below each block, with the strips that they share."""
+    """Return the neighbours of each block, with the overlaps."""
     known = {_corner(place): place for place in places}
     found: dict[Corner, list[tuple[Corner, Overlap]]] = {corner: [] for corner in known}
     for corner, place in known.items():
@@ -190,18 +161,7 @@ def _grouped(
 def table_of(
     total: BlockObjectStats, object_filter: ObjectFilter, frame: int | None, offset: int = 0
 ) -> pd.DataFrame:
-    """Return the table that :func:`.measure` gives for these entities.
-
-    Parameters
-    ----------
-    total : BlockObjectStats
-        Those without a pixel are left out.
-    object_filter : ObjectFilter
-    frame : int or None
-        As there.
-    offset : int
-        Ids begin at the next.
-    """
+    """Return the table that :func:`.measure` gives for these entities; ids begin after ``offset``."""
     seen = np.flatnonzero(total.area)
     area = total.area[seen]
     table = pd.DataFrame(
