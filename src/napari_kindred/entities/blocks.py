@@ -1,8 +1,8 @@
-"""A plane too large to hold is segmented in overlapping blocks, each by itself.
+"""Segmentation of a large plane in overlapping blocks.
 
-A block's window is its core, for which it answers, and room around it for the entities that its
-core cuts; the network sees a halo beyond.  What two neighbours saw in their shared strip tells
-which of their entities are one (:mod:`napari_kindred.entities.stitching`).
+A block's window is its core, for which it gives labels, and room around it for the entities that
+the core cuts; the network sees a halo beyond.  The overlap of two neighbours shows which of their
+entities are one (:mod:`napari_kindred.entities.stitching`).
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from .region_reader import Source
 
 BLOCK = 4096
-"""Side of a block's window, in pixels of the finest picture that the network looks at."""
+"""Side of a block's window, in pixels of the finest image that the network sees."""
 
 SMALLEST_BLOCK = 512
 """Blocks are not halved below this side."""
 
 ROOM = 64
-"""Pixels of the scaled plane that a block sees beyond its core: entities that a core cuts reach
-less far, or else are put together from what neighbours saw."""
+"""Pixels of the scaled plane around a block's core: entities that a core cuts reach less far, or
+else are stitched from the neighbours' parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockObjectStats(ObjectStats):
-    """What is known of each entity of a block, summed over those of its pixels in the core.
+    """Statistics of each entity of a block, summed over its pixels in the core.
 
     Attributes
     ----------
@@ -64,17 +64,7 @@ class BlockObjectStats(ObjectStats):
 
 @dataclass(frozen=True, slots=True)
 class BlockLabels:
-    """What one block gives.
-
-    Attributes
-    ----------
-    place : Tile
-        Its window (``outer``) and core (``inner``).
-    labels : ndarray of int32, (h, w)
-        Of the window; 1 … N, 0 background.
-    stats : BlockObjectStats
-        Of the N entities.
-    """
+    """Labels and statistics of the entities in one block's window."""
 
     place: Tile
     labels: NDArray[np.int32]
@@ -94,18 +84,7 @@ def finest(scale: float, config: EntityConfig) -> float:
 def cut(
     shape: tuple[int, int], scale: float, config: EntityConfig, side: int = BLOCK
 ) -> list[Tile]:
-    """Cut a plane into blocks; a plane that fits into one is one.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the plane.
-    scale : float
-        At which the network looks at it first.
-    side : int
-        Of a block's window, in pixels of the plane at its finest resolution, or in those of the
-        plane itself where that is finer.
-    """
+    """Cut a plane into blocks with windows of ``side`` pixels at the finest resolution."""
     window = max(8, int(side / finest(scale, config)))
     room = min(math.ceil(ROOM / scale), window // 4)
     return tiles(shape, window, room)
@@ -114,7 +93,7 @@ def cut(
 def region_of(
     source: Source, place: Tile, scale: float, config: EntityConfig
 ) -> tuple[slice, slice]:
-    """Return which stored pixels a block is made from."""
+    """Return the region of stored pixels that a block needs."""
     steps = range(config.resolutions)
     needed = [_spans(source.shape, place, scale * 2**step, source.stored)[0] for step in steps]
     return (
@@ -130,23 +109,9 @@ def segment_block(
     config: EntityConfig,
     scale: float,
 ) -> Generator[Progress | Notice, None, BlockLabels]:
-    """Segment one block of a plane; nothing beyond its surroundings is read.
+    """Segment one block of a plane, reading only the block's surroundings.
 
-    Parameters
-    ----------
-    source : Source
-    place : Tile
-        One of :func:`cut`.
-    network : EntityNetwork
-    config : EntityConfig
-    scale : float
-        At which the network looks at the plane first.
-
-    Returns
-    -------
-    BlockLabels
-        With all that may be part of an entity: only the whole plane can tell what is too small
-        or too doubtful.
+    Objects that a neighbour shares are not filtered: their area is known in the whole plane only.
     """
     shape, stored = source.shape, source.stored
     spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
@@ -181,7 +146,7 @@ def segment_block(
 def _finished(
     found: decode.InstanceMap, place: Tile, shape: tuple[int, int], object_filter: ObjectFilter
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Leave out what is too small or doubtful, but not what the window's edges cut."""
+    """Apply the object filter, except to objects that the window's edges cut."""
     labels, (rows, columns) = found.labels, place.outer
     ends = (rows.start > 0, rows.stop < shape[0], columns.start > 0, columns.stop < shape[1])
     sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
@@ -198,17 +163,17 @@ def _finished(
 
 
 def nearest(part: slice, full: int, low: int) -> NDArray[np.int64]:
-    """Return which of an axis's ``low`` pixels lie where some of its ``full`` ones do."""
+    """Return the pixels of an axis of ``low`` pixels nearest to a part of ``full`` ones."""
     return ((2 * np.arange(part.start, part.stop) + 1) * low) // (2 * full)
 
 
 def _spans(
     shape: tuple[int, int], place: Tile, scale: float, stored: tuple[int, int] | None = None
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return which stored pixels a block needs, and what the network sees, in scaled ones.
+    """Return the stored pixels that a block needs, and the scaled ones that the network sees.
 
-    The latter begins on the network's coarsest grid, so that neighbours see the same cells.
-    ``stored`` is the size of the resolution that is read, where it is not that of the plane.
+    The latter begin on the network's coarsest grid, so that neighbours see the same cells.
+    ``stored`` is the shape of the resolution that is read, if it is not that of the plane.
     """
     needed, seen = [], []
     scaled_lengths = scaled_shape(shape, scale)
@@ -255,7 +220,7 @@ def _scaled(
 def _summed(
     place: Tile, instances: decode.InstanceMap, grey: NDArray[np.float32], shape: tuple[int, int]
 ) -> BlockLabels:
-    """Give the pieces of a window numbers, and sum up what their pixels in the core tell."""
+    """Renumber the parts of a window, and sum up the statistics of their pixels in the core."""
     seen = np.bincount(instances.labels.ravel()) > 0
     seen[0] = False
     labels = np.where(seen, np.cumsum(seen), 0).astype(np.int32)[instances.labels]
@@ -297,7 +262,7 @@ def _summed(
 
 
 def _sorted_out(block: BlockLabels, object_filter: ObjectFilter) -> BlockLabels:
-    """Leave out what is too small or doubtful and lies where no neighbour sees it."""
+    """Apply the object filter to objects that no neighbour sees."""
     deep = []
     for inner, outer in zip(block.place.inner, block.place.outer, strict=True):
         before, after = inner.start - outer.start, outer.stop - inner.stop

@@ -154,8 +154,8 @@ with the shipped network: 126 bytes for a tile of 512 pixels, 146 for one of 1,0
 
 BLOCK_BYTES = 110
 """Memory of a block per pixel of its window, without the network's, from reading to labels.
-Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of 800 to 2,400
-pixels."""
+Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of 800 to
+2,400 pixels."""
 
 
 def within_budget(

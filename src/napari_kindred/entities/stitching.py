@@ -161,7 +161,7 @@ def _grouped(
 def table_of(
     total: BlockObjectStats, object_filter: ObjectFilter, frame: int | None, offset: int = 0
 ) -> pd.DataFrame:
-    """Return the table that :func:`.measure` gives for these entities; ids begin after ``offset``."""
+    """Return the table of these entities, as :func:`.measure` does; ids begin after ``offset``."""
     seen = np.flatnonzero(total.area)
     area = total.area[seen]
     table = pd.DataFrame(
