@@ -178,7 +178,7 @@ def _add_train(commands: Any) -> None:
             name,
             help=about,
             description="Train on folders of images/ and labels/ of the same names, with an "
-            "optional index.csv that has a 'split' (train or val). Run it again to go on with it.",
+            "optional index.csv that has a 'split' (train or val). The same command resumes a run.",
         )
         command.add_argument("data", type=Path, nargs="+", help="data folders")
         command.add_argument(

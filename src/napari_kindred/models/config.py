@@ -31,28 +31,28 @@ class RunConfig:
     precision: str = option(
         "auto",
         "Precision",
-        "Of the forward pass: auto takes bfloat16 on CPUs that have it (depthwise convolutions "
-        "stay in float32) and float16 on a GPU.",
+        "Precision of the forward pass: auto takes bfloat16 on CPUs that have it (depthwise "
+        "convolutions stay in float32) and float16 on a GPU.",
         choices=("auto", "float32", "bfloat16"),
     )
     batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
     learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)
     weight_decay: float = option(1e-3, "Weight decay", "AdamW weight decay.", minimum=0.0)
     average: float = option(
-        0.999, "Average", "Decay of the weights' running average, which is what is kept."
+        0.999, "Average", "Decay of the weights' running average, which is saved."
     )
     validate_minutes: float = option(
         10.0, "Validate every", "Minutes between validations.", minimum=0.01
     )
     validate_images: int = option(
-        24, "Validation images", "At most this many images are used for a validation.", minimum=1
+        24, "Validation images", "Largest number of images of a validation.", minimum=1
     )
     checkpoint_minutes: float = option(
         3.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
     )
     threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
     seed: int = option(
-        0, "Seed", "Where chance begins: crops, what is done to them, initial weights.", minimum=0
+        0, "Seed", "Random seed of crops, their augmentation and the initial weights.", minimum=0
     )
     device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
 

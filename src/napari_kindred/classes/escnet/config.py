@@ -26,7 +26,7 @@ class EscTrainConfig(RunConfig):
         "kindred-sam",
         "SAM",
         "The SAM whose blocks are taken: a name, the path of a file, or random for blocks that "
-        "know nothing yet.",
+        "are not trained.",
     )
     side: int = option(
         336, "Input side", "Side of the crops in pixels, a multiple of CLIP's patch.", minimum=32
@@ -34,8 +34,8 @@ class EscTrainConfig(RunConfig):
     pretrained_rate: float = option(
         0.01,
         "Pre-trained rate",
-        "Learning rate of CLIP's attention and of SAM's blocks, as a share of the peak; 0 leaves "
-        "them as they are.",
+        "Learning rate of CLIP's attention and of SAM's blocks, as a share of the peak; 0 freezes "
+        "them.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -45,9 +45,7 @@ class EscTrainConfig(RunConfig):
     window: int = option(
         7, "Window", "Side of the fusion's attention windows in patches.", minimum=2
     )
-    regions: int = option(
-        5, "Regions", "Points and masks that are asked of the SAM for each class.", minimum=1
-    )
+    regions: int = option(5, "Regions", "Number of pseudo-prompts for each class.", minimum=1)
     above: float = option(
         1.1,
         "Above",
@@ -55,10 +53,8 @@ class EscTrainConfig(RunConfig):
         "times the even one.",
         minimum=1.0,
     )
-    sam_block: bool = option(
-        True, "SAM block", "Whether pseudo-prompts and SAM's blocks take part."
-    )
-    fusion: bool = option(True, "Fusion", "Whether fusion and decoder take part.")
+    sam_block: bool = option(True, "SAM block", "Use pseudo-prompts and SAM's blocks.")
+    fusion: bool = option(True, "Fusion", "Use fusion and decoder.")
 
     def __post_init__(self) -> None:
         check(self)

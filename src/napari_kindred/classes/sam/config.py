@@ -20,42 +20,41 @@ class SamTrainConfig(RunConfig):
     validate_minutes: float = inherited(RunConfig, "validate_minutes", 20.0)
     validate_images: int = inherited(RunConfig, "validate_images", 32)
     checkpoint_minutes: float = inherited(RunConfig, "checkpoint_minutes", 4.0)
-    prompts: int = option(6, "Prompts", "Things that are asked for in each crop.", minimum=1)
+    prompts: int = option(6, "Prompts", "Objects that are prompted in each crop.", minimum=1)
     boxes: float = option(
         0.3,
         "Boxes",
-        "Share of the things asked for by a rough box; the others by one point.",
+        "Share of the objects prompted by a rough box; the others by one point.",
         minimum=0.0,
         maximum=1.0,
     )
     corrections: float = option(
         0.25,
         "Corrections",
-        "Share of the crops in which a second point, put where the answer was wrong, is answered "
-        "too.",
+        "Share of the crops with a second point, placed where the first answer was wrong.",
         minimum=0.0,
         maximum=1.0,
     )
     dense_until: float = option(
         0.6,
         "Dense help until",
-        "Share of the training during which a helper reads every pixel off the embedding, "
-        "fading out; 0 is without it.",
+        "Share of the training with a loss of every pixel, predicted from the embedding, fading "
+        "out; 0 is without it.",
         minimum=0.0,
         maximum=1.0,
     )
     windows_until: float = option(
         0.6,
         "Windows until",
-        "Share of the training during which windows of half the side stand for whole crops, four "
-        "for one; 0 is without them.",
+        "Share of the training in which four windows of half the side replace one crop; 0 is "
+        "without them.",
         minimum=0.0,
         maximum=1.0,
     )
     init: str = option(
         "random",
         "Start from",
-        "random, or the path of a file written by 'train sam' to go on from.",
+        "random, or the path of a file written by 'train sam'.",
     )
     side: int = option(256, "Input side", "Side of the square input in pixels.", minimum=64)
     patch: int = option(8, "Patch", "Pixels per token.", choices=(4, 8, 16))
@@ -66,11 +65,11 @@ class SamTrainConfig(RunConfig):
     channels: int = option(
         256,
         "Channels",
-        "Of the embedding and the mask decoder; 256 are SAM's own.",
+        "Channels of the embedding and the mask decoder; SAM has 256.",
         choices=(32, 64, 128, 256),
     )
     diameter_low: float = option(
-        12.0, "Smallest diameter", "Entities are scaled to median diameters from here …", minimum=4
+        12.0, "Smallest diameter", "Crops are scaled to median diameters from here …", minimum=4
     )
     diameter_high: float = option(90.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
 
