@@ -66,7 +66,7 @@ class ClassNameSource:
     def arguments(self) -> dict[str, Any]:
         """Return the argument of :func:`napari_kindred.iter_segment_classes` that says this.
 
-        Called beside the window, for pictures may have to be read.
+        Called in another thread, because frames may have to be read.
         """
         if self.vocabulary is not None:
             return {"vocabulary": self.vocabulary}

@@ -96,7 +96,7 @@ class ClusterRun(Run):
         self._listed = monotonic()
 
     @property
-    def _clusters_anew(self) -> bool:
+    def _fits_model(self) -> bool:
         """Whether no model is there that labels the frames once and for all."""
         return self._source is None and not self._model
 
@@ -137,7 +137,7 @@ class ClusterRun(Run):
     def finish(self, result: ClusterSegmentation) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
         missing = result.level - len(result.table)
-        if missing > 0 and self._clusters_anew:
+        if missing > 0 and self._fits_model:
             self.notice(
                 f"{missing} of the {result.level} clusters {'has' if missing == 1 else 'have'} no "
                 "pixels after refinement."
@@ -155,7 +155,7 @@ class ClusterRun(Run):
     def interrupt(self, reason: str) -> str:
         """Keep the frames that are there; see :class:`Run`."""
         self._clusters.settle()
-        if self._clusters.provisional and self._clusters_anew and self._config.preset != "paper":
+        if self._clusters.provisional and self._fits_model and self._config.preset != "paper":
             self.notice("Labels and outlines are provisional.")
         return super().interrupt(reason)
 

@@ -36,7 +36,7 @@ class EncoderInput:
     names : sequence of str, optional
         What the list offers, the first of them chosen; all encoders when left out.
     look_up : callable, optional
-        Takes a name and tells what is known of it; called beside the window, and not before
+        Takes a name and returns facts about it; called in another thread, and not before
         :meth:`describe` is. :func:`.describe_encoder` when left out.
 
     Attributes

@@ -106,7 +106,7 @@ class ImageInput:
 
     def take_layer(self, *_: Any) -> None:
         """Show what is guessed about the layer, if another one than before is chosen."""
-        # Plugins see layers through proxies, which are made anew each time: only ids compare.
+        # Plugins see layers through proxies, which are new each time: only ids compare.
         layer = self.layer.value
         chosen = None if layer is None else layer.unique_id
         for row in self._fields:

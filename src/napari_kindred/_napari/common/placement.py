@@ -62,7 +62,7 @@ def place_labels(layer: Image, axes: str) -> Placement:
         if letter in "TZYX":
             shape.append(int(size[axis]))
         else:
-            # A little longer than the channels, lest the outermost be rounded off.
+            # A little longer than the channels, so that the outermost is not rounded off.
             shape.append(1)
             start += step * (size[axis] - 1) / 2
             step *= size[axis] + 1

@@ -37,7 +37,7 @@ class RunControls:
         What a job is called, before the image's name.
     run_tip : str
     on_end : callable
-        Called with the run, and its result or None, when a job has ended in whatever way.
+        Called with the run, and its result or None, when a job has ended in any way.
 
     Attributes
     ----------

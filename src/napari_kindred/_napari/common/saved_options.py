@@ -31,7 +31,7 @@ def place() -> Path:
 def load_options(method: str) -> tuple[dict[str, Any], str]:
     """Return a method's saved options, and a sentence if they cannot be read.
 
-    They may come from another version: names and values are whatever was written then.
+    They may come from another version, with other names and values.
     """
     try:
         options = _read().get(method, {})

@@ -88,7 +88,7 @@ def shortcut_hint(key: str) -> str:
 def bind_keys(viewer: Any, widget: Runnable) -> None:
     """Bind the keys to a widget until another one is used.
 
-    A key that somebody has bound before stays theirs.
+    A key that is bound already stays as it is.
     """
     viewer = unwrap_proxy(viewer)
     if viewer not in _widgets:

@@ -268,7 +268,7 @@ class CompareWidget(Container):
     def _bind(self) -> None:
         viewer = unwrap_proxy(self._viewer)
         for key, action in ((NEXT, self.go_on), (PREVIOUS, self.go_back)):
-            with suppress(ValueError):  # a key that somebody has bound before stays theirs
+            with suppress(ValueError):  # a key that is bound already stays as it is
                 viewer.bind_key(key, action)
                 self._bound.append(key)
 
