@@ -70,19 +70,20 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def edges() -> set[tuple[str, str]]:
-    """Which file of the package imports which; the public ``__init__`` is left out."""
+    """Which file of the package imports which; ``__init__`` and ``__main__`` are left out."""
     found = set()
     for path in modules():
         for name, _ in imports(path):
             inside = name.removeprefix("napari_kindred.")
             target = inside if inside in NAMES else inside.rpartition(".")[0]
-            if name != inside and target in NAMES and name_of(path) != "__init__":
+            public = name_of(path) in ("__init__", "__main__")
+            if name != inside and target in NAMES and not public:
                 found.add((name_of(path), target))
     return found
 
 
 def test_every_file_is_in_a_folder_of_the_house() -> None:
-    assert {name.split(".")[0] for name in NAMES} == {*ORDER, "__init__", "_version"}
+    assert {name.split(".")[0] for name in NAMES} == {*ORDER, "__init__", "__main__", "_version"}
 
 
 def test_folders_import_one_way() -> None:
@@ -155,6 +156,10 @@ def test_the_core_runs_without_napari_and_qt() -> None:
 @pytest.mark.parametrize("name", napari_kindred.__all__)
 def test_every_public_name_is_there_when_asked_for(name: str) -> None:
     assert getattr(napari_kindred, name) is not None
+
+
+def test_only_public_names_are_listed() -> None:
+    assert dir(napari_kindred) == sorted(napari_kindred.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -328,7 +328,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     """As with ``napari-kindred info … | head``."""
     facts = tmp_path / "facts.json"
     facts.write_text("x\n" * 100_000)  # more than a pipe holds
-    command = [sys.executable, "-m", "napari_kindred.cli.main", "info", str(facts)]
+    command = [sys.executable, "-m", "napari_kindred", "info", str(facts)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert running.stdout is not None
     assert running.stdout.readline() == b"x\n"
@@ -345,9 +345,15 @@ def test_training_without_data_is_refused(
     assert "check the path" in capsys.readouterr().err
 
 
+def test_the_package_is_run_as_the_command() -> None:
+    command = [sys.executable, "-m", "napari_kindred", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"napari-kindred {__version__}"
+
+
 def test_help_comes_at_once_and_names_the_commands() -> None:
     start = time.monotonic()
-    command = [sys.executable, "-m", "napari_kindred.cli.main", "--help"]
+    command = [sys.executable, "-m", "napari_kindred", "--help"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert all(name in told for name in ("demo", "entities", "train", "info"))
     assert time.monotonic() - start < 5  # importing torch alone would take most of this
@@ -360,7 +366,7 @@ def test_the_shipped_weights_segment_the_shipped_movie_without_display_or_networ
     out = tmp_path / "demo"
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | nowhere
-    command = [sys.executable, "-m", "napari_kindred.cli.main", "demo", "--out", str(out)]
+    command = [sys.executable, "-m", "napari_kindred", "demo", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     result = load_segmentation(out / "labels.tif")

@@ -161,7 +161,7 @@ def test_classes_that_no_command_can_name_are_refused() -> None:
     with pytest.raises(KindredError, match="comma"):
         recipe_of(facts).to_command()
     facts |= {"names": ["a"], "groups": [["a", ["b", "c"]]], "source_layer": "cells"}
-    with pytest.raises(KindredError, match="defined in this window"):
+    with pytest.raises(KindredError, match="trained in this window"):
         recipe_of(facts).to_command()
     code = recipe_of(facts | {"arguments": {"vocabulary": "v.kindred"}}).to_python()
     assert "vocabulary = vocabulary.regroup({'a': ['b', 'c']})" in code

@@ -79,10 +79,10 @@ class ClassRecipe(Recipe):
         """Return why no command can ask for these names, if so."""
         if self.groups or any(isinstance(value, Mapping) for value in self.arguments.values()):
             return (
-                "These names were defined in this window; press 'Save vocabulary …' next to the "
-                "table of classes, choose that file as the vocabulary and run again, and there is "
-                "a command."
+                "These classes were trained in this window. To get a command, press 'Save "
+                "vocabulary …' below the table of classes, choose that file as the vocabulary and "
+                "run again."
             )
         if any("," in name for name in self.names):
-            return "A command cannot name a class with a comma; rename it."
+            return "A class name with a comma cannot be used in a command; rename it."
         return ""

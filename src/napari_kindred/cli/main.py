@@ -237,7 +237,3 @@ COMMANDS = (
     _add_info,
 )
 """In the order of the help."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -212,6 +212,15 @@ def recipe_of(provenance: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+ORIGIN = ("method", "config", "source_layer", "image", "file", "no_file", "arguments")
+"""Entries of a provenance from which its result can be made again, before any later change."""
+
+
+def origin_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a provenance says of how its result came about, without later changes."""
+    return {name: provenance[name] for name in ORIGIN if name in provenance}
+
+
 def flags(config: Any) -> list[str]:
     """Return the flags that make a config again; fields at their defaults are left out."""
     words: list[str] = []

@@ -13,6 +13,7 @@ from napari_kindred._napari.common.layers import KEY
 from napari_kindred.images.samples import open_sample
 from napari_kindred.models import download
 from napari_kindred.models.download import CACHE_VARIABLE
+from napari_kindred.results.recipe import recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +166,7 @@ def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
     until(lambda: widget.run.enabled)
     again = run(timeout=SLOW)
     np.testing.assert_array_equal(again.data, layer.data)
-    assert "mine.kindred" in again.metadata[KEY]["python"]
+    assert "mine.kindred" in recipe_of(again.metadata[KEY]).to_python()
 
     widget.form.inputs["encoder"].value = "efficientnet"
     assert run(timeout=SLOW) is None

@@ -12,6 +12,7 @@ import napari_kindred
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.events import Progress, finish
+from napari_kindred.results.recipe import recipe_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -300,7 +301,7 @@ def test_a_saved_model_labels_another_movie(
     widget.image.value = viewer.layers["flipped"]
     result = run()
     np.testing.assert_array_equal(result.data, layer.data[:, ::-1])
-    assert "kinds.safetensors" in result.metadata[KEY]["python"]
+    assert "kinds.safetensors" in recipe_of(result.metadata[KEY]).to_python()
 
 
 def test_a_place_where_nothing_can_be_saved_is_named(

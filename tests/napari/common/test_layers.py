@@ -17,7 +17,6 @@ from napari_kindred._napari.common.layers import (
     KEY,
     GrowingLabels,
     layer_options,
-    python_call,
     read_layer,
 )
 from napari_kindred._napari.common.placement import place_labels
@@ -27,6 +26,7 @@ from napari_kindred.core.events import Partial
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.label_ids import unique_ids
+from napari_kindred.results.recipe import recipe_of
 from napari_kindred.results.segmentation import Segmentation, make_labels, measure
 
 if TYPE_CHECKING:
@@ -228,7 +228,9 @@ def test_the_python_call_names_axes_and_only_the_options_that_were_changed() -> 
     image = read_layer(
         Image([np.zeros((64, 64)), np.zeros((32, 32))], name="it's", multiscale=True)
     )
-    code = python_call(image, EntityConfig(axes="YX", threshold=0.3))
+    config = {"axes": "YX", "threshold": 0.3}
+    facts = {"method": "entities", "config": config, "source_layer": image.name}
+    code = recipe_of(facts).to_python()
     assert 'image = viewer.layers["it\'s"].data\n' in code
     assert "axes='YX'" in code
     assert "threshold=0.3" in code

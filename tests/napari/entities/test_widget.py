@@ -52,7 +52,7 @@ def test_the_result_is_a_layer_that_lies_on_the_image_with_table_and_provenance(
     entry = labels.metadata[KEY]
     assert entry["source_layer"] == "cells"
     assert entry["config"]["axes"] == "TYX"
-    assert {"version", "weights", "input", "seconds", "python"} <= set(entry)
+    assert {"version", "weights", "input", "seconds", "arguments"} <= set(entry)
     assert "Found 23 objects in 4 frames" in widget.status.value
     assert "Scale 1.25: entities are about 24 pixels across." in widget.status.value
     np.testing.assert_array_equal(image.data, before)

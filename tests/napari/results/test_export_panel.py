@@ -18,7 +18,7 @@ from napari_kindred._napari.common.layers import read_layer
 from napari_kindred._napari.results import export_panel
 from napari_kindred._napari.results.layer_storage import save_layer
 from napari_kindred._napari.results.reader import get_reader
-from napari_kindred._napari.results.replay import Command, command_for
+from napari_kindred._napari.results.replay import origin_in_file
 from napari_kindred.cli import main as cli
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.methods import ENTITIES
@@ -198,10 +198,10 @@ def test_a_layer_that_shows_other_pixels_than_its_file_has_no_command(
 ) -> None:
     layer = opened(movie)
     config = EntityConfig(axes="TYX")
-    assert command_for(read_layer(layer), config, ENTITIES).lines
+    assert origin_in_file(read_layer(layer), config, ENTITIES)["file"]
     layer.data = movie[:, ::-1].copy()
-    fault = command_for(read_layer(layer), config, ENTITIES).fault
-    assert "is not what" in fault
+    found = origin_in_file(read_layer(layer), config, ENTITIES)
+    assert "is not what" in found["no_file"]
 
 
 def test_one_channel_of_a_file_is_found_again(
@@ -212,15 +212,8 @@ def test_one_channel_of_a_file_is_found_again(
     tifffile.imwrite(path, both, metadata={"axes": "TCYX"}, photometric="minisblack")
     layer = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     layer._source = layer.source.model_copy(update={"path": str(path)})
-    command = command_for(read_layer(layer), EntityConfig(axes="TYX"), ENTITIES)
-    (line,) = command.lines
-    assert line[line.index("--axes") + 1] == "TCYX"
-    assert line[line.index("--channel") + 1] == "1"
-
-
-def test_a_command_after_another_that_cannot_be_is_none() -> None:
-    assert Command((("a",),)).after(Command(fault="No.")) == Command(fault="No.")
-    assert Command((("b",),)).after(Command((("a",),))).lines == (("a",), ("b",))
+    found = origin_in_file(read_layer(layer), EntityConfig(axes="TYX"), ENTITIES)
+    assert found == {"file": {"path": str(path), "axes": "TCYX", "channel": 1}}
 
 
 def test_a_second_run_leaves_the_first_result_as_it_was(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results import layer_storage
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
 from napari_kindred._napari.results.reader import get_reader, write
-from napari_kindred._napari.results.replay import Command
 from napari_kindred.classes.config import ClassesConfig
 from napari_kindred.core.errors import KindredError, OutputError
 from napari_kindred.results.label_ids import lazily_unique, unique_ids
+from napari_kindred.results.recipe import recipe_of
 from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure, provenance
 
 
@@ -101,7 +100,7 @@ def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
     widget.panel.set_colour((1.0, 0.0, 0.0, 1.0))
     result.selected_label = 3
     widget.panel.toggle_background()
-    code = result.metadata[KEY]["python"]
+    code = widget.python()
     save_layer(result, tmp_path / "kept.ome.zarr")
     viewer.layers.remove(result)
 
@@ -113,7 +112,7 @@ def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
     assert widget.python() == code
     again.selected_label = 3
     widget.panel.toggle_background()
-    assert again.metadata[KEY]["python"] == code.replace("result = result.without([3])\n", "")
+    assert widget.python() == code.replace("result = result.without([3])\n", "")
     finest = clusters.clusters_of(result).result.at_level(7)  # type: ignore[union-attr]
     widget.panel.level.value = 7
     widget.panel.relabel()
@@ -143,26 +142,34 @@ def test_classes_that_were_saved_are_changed_as_those_that_were_not(
         widget.panel.make_one(["grey", "dim"], "dull")
         until(lambda layer=layer: layer.metadata[KEY]["names"] == ["bright", "dull"])
         assert widget.panel.save.enabled
-        shown.append((layer.metadata[KEY]["python"], layer.metadata[KEY]["no_command"]))
+        shown.append(recipe_of(layer.metadata[KEY]).to_python())
     viewer.layers.remove(result)
     again.name = result.name
     assert_alike(result, again)
     assert shown[0] == shown[1]
-    assert "0.95" in shown[1][0]
-    assert "regroup({'dull': ['grey', 'dim']})" in shown[1][0]
+    assert "0.95" in shown[1]
+    assert "regroup({'dull': ['grey', 'dim']})" in shown[1]
     assert widget.names.names == ("bright", "dull")
 
 
 def test_the_command_of_a_saved_result_follows_threshold_and_names() -> None:
-    config = ClassesConfig(threshold=0.5)
-    words = ("napari-kindred", "classes", "a.tif", "--out", "b.tif", "--names", "x,y")
-    line = Command(((*words, "--threshold", "0.5", "--axes", "YX"),))
-    call = class_layers.SavedCall(config, "", line)
-    changed = replace(call, config=replace(config, threshold=0.7)).command(["y"])
-    assert changed.lines == ((*words[:-1], "y", "--axes", "YX", "--threshold", "0.7"),)
-    auto = replace(call, config=replace(config, threshold="auto")).command(["x", "y"])
-    assert auto.lines == ((*words, "--axes", "YX"),)
-    assert "comma" in call.command(["x,y"]).fault
+    facts: dict[str, Any] = {
+        "method": "classes",
+        "file": {"path": "a.tif", "axes": "YX", "channel": None},
+        "arguments": {"clip": "x"},
+    }
+
+    def words(names: list[str], threshold: float | str) -> tuple[str, ...]:
+        config = {"threshold": threshold}
+        (line,) = recipe_of({**facts, "config": config, "names": names}).commands()
+        return line
+
+    start = ("napari-kindred", "classes", "a.tif", "--out", "a classes.ome.zarr", "--names")
+    assert words(["x", "y"], 0.7) == (
+        *start, "x,y", "--clip", "x", "--axes", "YX", "--threshold", "0.7"
+    )  # fmt: skip
+    assert words(["y"], "auto")[:7] == (*start, "y")
+    assert "--threshold" not in words(["y"], ClassesConfig().threshold)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("widget", ["classes_widget"], indirect=True)

@@ -10,12 +10,13 @@ from magicgui.widgets import Container, LineEdit, PushButton
 from qtpy.QtWidgets import QAbstractItemView, QListWidget, QSizePolicy
 
 from ...classes.names import check_names
+from ...classes.recipe import OF_TEACHING
 from ...core.errors import KindredError, OptionError
 from ..common.form import labelled, native_row, row, sentence, show_message
 from ..common.proxies import unwrap_proxy
 from .annotations import Annotation, Target, collect, together
 from .annotations_to_code import examples_of
-from .layer import OF_TEACHING, ClassNameSource
+from .layer import ClassNameSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

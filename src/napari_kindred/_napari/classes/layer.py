@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ...classes.names import key
-from ...methods import CLASSES
-from ..common.layers import KEY, LayerImage, call_lines, in_shape, layer_features
-from ..results.replay import Command, command_for
+from ..common.layers import KEY, in_shape, layer_features
 from .annotations_to_code import example_lines, examples_of
 
 if TYPE_CHECKING:
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 Kind = Literal["vocabulary", "examples", "clip"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_size", "seed")
-"""Options for training on examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,32 +69,30 @@ class ClassNameSource:
             return {"examples": examples_of(self.examples)}
         return {self.kind: self.name}
 
-    def lines(self) -> list[str]:
-        """Return the lines of Python that make the examples, if there are any."""
-        if self.kind != "examples":
-            return []
-        return list(self.taught_by) or example_lines(self.examples)
+    def entry(self) -> dict[str, Any]:
+        """Return it as provenance has it; examples are the lines of Python that make them."""
+        what: Any = self.name
+        if self.kind == "examples":
+            what = {"lines": list(self.taught_by) or example_lines(self.examples)}
+        groups = [[name, list(members)] for name, members in self.groups]
+        return {"arguments": {self.kind: what}, "groups": groups}
 
-    def code(self, config: ClassesConfig) -> tuple[list[str], dict[str, str]]:
-        """Return the lines of Python that prepare this, and the argument that says it."""
-        lines = self.lines()
-        if not self.groups:
-            return lines, {self.kind: "examples" if lines else repr(self.name)}
-        if lines:
-            options = "".join(
-                f", {name}={value!r}" for name, value in self._teaching(config).items()
+    @classmethod
+    def read(cls, provenance: Mapping[str, Any]) -> ClassNameSource:
+        """Return what :meth:`entry` wrote, which may be anything."""
+        try:
+            ((kind, what),) = provenance["arguments"].items()
+            groups = tuple(
+                (str(name), tuple(map(str, members)))
+                for name, members in provenance.get("groups", ())
             )
-            lines.append(f"vocabulary = nk.teach_classes(examples, folds=0{options})")
-        else:
-            lines.append(f"vocabulary = nk.Vocabulary.load({self.name!r})")
-        for name, members in self.groups:
-            lines.append(f"vocabulary = vocabulary.regroup({{{name!r}: {list(members)!r}}})")
-        return lines, {"vocabulary": "vocabulary"}
-
-    def _teaching(self, config: ClassesConfig) -> Mapping[str, Any]:
-        from ...core.options import changed
-
-        return {name: value for name, value in changed(config).items() if name in OF_TEACHING}
+            if kind not in KINDS:
+                raise ValueError(kind)
+            if isinstance(what, str):
+                return cls(kind, what, groups=groups)
+            return cls(kind, groups=groups, taught_by=tuple(map(str, what["lines"])))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return cls("vocabulary")
 
 
 STATE = "napari-kindred classes"
@@ -107,134 +100,6 @@ STATE = "napari-kindred classes"
 
 OPACITY = 0.5
 """The image has to show through."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """All that is needed to compute a result again.
-
-    Attributes
-    ----------
-    image : LayerImage
-    config : ClassesConfig
-    name_source : ClassNameSource
-    """
-
-    image: LayerImage
-    config: ClassesConfig
-    name_source: ClassNameSource
-
-    def code(self, names: Sequence[str]) -> str:
-        """Return the Python code."""
-        return _code(self.image.name, self.config, self.name_source, names)
-
-    def command(self, names: Sequence[str]) -> Command:
-        """Return the command line."""
-        fault = _no_command(self.name_source, names)
-        if fault:
-            return Command(fault=fault)
-        words = ["--names", ",".join(names), f"--{self.name_source.kind}", self.name_source.name]
-        return command_for(self.image, self.config, CLASSES, words)
-
-    def entry(self) -> dict[str, Any]:
-        """Return it as plain data, for a :class:`SavedCall`."""
-        return _entry(self.image.name, self.name_source)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedCall:
-    """All that is needed to compute a saved result again; its image need not be open.
-
-    Attributes
-    ----------
-    config : ClassesConfig
-    text : str
-        The Python code of what was saved.
-    line : Command
-        Its command line.
-    image : str
-        Name of the image's layer; empty where it is not known, as of a result of the command line.
-    name_source : ClassNameSource
-    """
-
-    config: ClassesConfig
-    text: str
-    line: Command
-    image: str = ""
-    name_source: ClassNameSource = field(default_factory=lambda: ClassNameSource("vocabulary"))
-
-    @classmethod
-    def read(
-        cls, config: ClassesConfig, text: str, line: Command, entry: Mapping[str, Any]
-    ) -> SavedCall:
-        """Return it with what :meth:`entry` wrote, which may be anything."""
-        try:
-            groups = tuple(
-                (str(name), tuple(map(str, members))) for name, members in entry["groups"]
-            )
-            if entry["kind"] not in KINDS:
-                raise ValueError(entry["kind"])
-            lines = tuple(map(str, entry["lines"]))
-            name_source = ClassNameSource(
-                entry["kind"], str(entry["name"]), groups=groups, taught_by=lines
-            )
-            return cls(config, text, line, str(entry["image"]), name_source)
-        except (LookupError, TypeError, ValueError):  # saved by a command, or an earlier version
-            return cls(config, text, line)
-
-    def code(self, names: Sequence[str]) -> str:
-        """Return the Python code."""
-        return _code(self.image, self.config, self.name_source, names) if self.image else self.text
-
-    def command(self, names: Sequence[str]) -> Command:
-        """Return the command line: that of what was saved, with other names and threshold."""
-        fault = _no_command(self.name_source, names)
-        if fault or not self.line.lines:
-            return Command(fault=fault or self.line.fault)
-        words = list(self.line.lines[-1])
-        words[words.index("--names") + 1] = ",".join(names)
-        if "--threshold" in words:
-            at = words.index("--threshold")
-            del words[at : at + 2]
-        if self.config.threshold != "auto":
-            words += ["--threshold", str(self.config.threshold)]
-        return replace(self.line, lines=(*self.line.lines[:-1], tuple(words)))
-
-    def entry(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return _entry(self.image, self.name_source) if self.image else {}
-
-
-def _code(
-    image: str, config: ClassesConfig, name_source: ClassNameSource, names: Sequence[str]
-) -> str:
-    lines, more = name_source.code(config)
-    call = call_lines(image, config, "segment_classes", {"names": repr(list(names)), **more})
-    first = ["import napari_kindred as nk", ""]
-    return "\n".join([*first, *lines, *call, "labels = result.labels"]) + "\n"
-
-
-def _entry(image: str, name_source: ClassNameSource) -> dict[str, Any]:
-    return {
-        "image": image,
-        "kind": name_source.kind,
-        "name": name_source.name,
-        "lines": name_source.lines(),
-        "groups": name_source.groups,
-    }
-
-
-def _no_command(name_source: ClassNameSource, names: Sequence[str]) -> str:
-    """Return why no command can ask for these names, one sentence, if so."""
-    if name_source.kind == "examples" or name_source.groups:
-        return (
-            "These classes were trained in this window. To get a command, press 'Save vocabulary "
-            "…' "
-            "below the table of classes, choose that file as the vocabulary and run again."
-        )
-    if any("," in name for name in names):
-        return "A class name with a comma cannot be used in a command; rename it."
-    return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,14 +111,16 @@ class Classes:
     result : ClassSegmentation
     shape : tuple of int
         Of the layer, which may have axes of length 1 that the result lacks.
-    call : Call or SavedCall
+    config : ClassesConfig
+    name_source : ClassNameSource
     colours : mapping
         ``#rrggbb`` by :func:`~napari_kindred.classes.names.key`, where the user chose one.
     """
 
     result: ClassSegmentation
     shape: tuple[int, ...]
-    call: Call | SavedCall
+    config: ClassesConfig
+    name_source: ClassNameSource
     colours: Mapping[str, str] = field(default_factory=dict)
 
     def palette(self) -> dict[int, str]:
@@ -267,12 +134,12 @@ class Classes:
     @property
     def threshold(self) -> float | str:
         """Minimum confidence of a class, or ``"auto"``."""
-        return self.call.config.threshold
+        return self.config.threshold
 
     @property
     def can_be_grouped(self) -> bool:
         """Whether classes can be made one: there has to be code that makes them one as well."""
-        name_source = self.call.name_source
+        name_source = self.name_source
         return self.vocabulary is not None and bool(
             name_source.name or name_source.kind == "examples"
         )
@@ -296,8 +163,8 @@ def classes_of(layer: Any) -> Classes | None:
 
 def at_threshold(classes: Classes, threshold: Any) -> Classes:
     """Return the classes at another threshold; nothing is encoded again."""
-    call = replace(classes.call, config=replace(classes.call.config, threshold=threshold))
-    return replace(classes, result=classes.result.at_threshold(threshold), call=call)
+    config = replace(classes.config, threshold=threshold)
+    return replace(classes, result=classes.result.at_threshold(threshold), config=config)
 
 
 def with_names(classes: Classes, names: Sequence[str]) -> Classes:
@@ -328,10 +195,8 @@ def iter_regrouped(
     result = replace(
         classes.result, observations=replace(observations, classifier=classifier)
     ).with_names(tuple(names))
-    call = replace(
-        classes.call, name_source=classes.call.name_source.grouped(name, members, coarser)
-    )
-    return replace(classes, result=result, call=call)
+    name_source = classes.name_source.grouped(name, members, coarser)
+    return replace(classes, result=result, name_source=name_source)
 
 
 def _coloured(
@@ -388,8 +253,6 @@ def show(layer: Labels, classes: Classes) -> None:
         **layer.metadata.get(KEY, {}),
         **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
         "colours": list(palette.values()),
-        "groups": [[name, list(members)] for name, members in classes.call.name_source.groups],
-        "python": classes.call.code(classes.result.names),
-        **classes.call.command(classes.result.names).entry(),
+        **classes.name_source.entry(),
     }
     layer.metadata = {**layer.metadata, KEY: entry, STATE: classes}

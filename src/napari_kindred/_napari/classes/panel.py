@@ -269,7 +269,7 @@ class ClassPanel(LabelPanel):
             self.refresh()
 
     def _grouped(self, classes: Classes) -> None:
-        name, members = classes.call.name_source.groups[-1]
+        name, members = classes.name_source.groups[-1]
         self.show_message(f"Merged {', '.join(members)} into {name!r}.")
         self._on_grouped(classes)
 

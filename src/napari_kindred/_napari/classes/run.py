@@ -10,7 +10,7 @@ from ...methods import CLASSES
 from ..common.layers import KEY, GrowingLabels
 from ..common.placement import Placement, place_labels
 from ..common.run import MOST_NOTICES, Clock, Run, duration
-from .layer import OPACITY, Call, Classes, colormap, features, show
+from .layer import OPACITY, Classes, colormap, features, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.events import Partial, Progress
     from ..common.layers import LayerImage
-    from ..results.replay import Command
     from .layer import ClassNameSource
 
 MOST_SHOWN = 6
@@ -113,7 +112,7 @@ class ClassRun(Run):
         super().__init__(viewer, layer, image, config, self._classes)
         self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
         self._so_far: Callable[[], ClassSegmentation] | None = None
-        self.call = Call(image, config, name_source)
+        self._name_source = name_source
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
         """Return the number of objects of each class; see :class:`Run`."""
@@ -125,13 +124,9 @@ class ClassRun(Run):
         listed = ", ".join(counts[:MOST_SHOWN])
         return f"Found {listed}" + (f" and {more} more classes" if more > 0 else "")
 
-    def code(self) -> str:
-        """Return the call of this run; see :class:`Run`."""
-        return self.call.code(self._names)
-
-    def make_command(self) -> Command:
-        """Work out the command; see :class:`Run`."""
-        return self.call.command(self._names)
+    def origin(self) -> dict[str, Any]:
+        """Return how the result comes about, names included; see :class:`Run`."""
+        return {**super().origin(), "names": list(self._names), **self._name_source.entry()}
 
     def finish(self, result: ClassSegmentation) -> str:
         """Complete the layer, and keep with it what changing it needs."""
@@ -144,7 +139,7 @@ class ClassRun(Run):
         kept, layer = super().interrupt(reason), self.layer
         if layer is not None and self._so_far is not None:
             result = self._so_far()
-            entry = {**layer.metadata[KEY], **result.provenance}
+            entry = {**layer.metadata[KEY], **result.provenance, **self.origin(), **self.file}
             layer.metadata = {**layer.metadata, KEY: entry}
             self._keep(result)
         return kept
@@ -156,7 +151,9 @@ class ClassRun(Run):
 
     def _keep(self, result: ClassSegmentation) -> None:
         assert self.layer is not None  # noqa: S101 - what is kept is shown
-        show(self.layer, Classes(result, self._growing.placement.shape, self.call, self._chosen))
+        shape = self._growing.placement.shape
+        classes = Classes(result, shape, self._config, self._name_source, self._chosen)
+        show(self.layer, classes)
         self._classes.release(self.layer.data)  # not kept twice
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:

@@ -206,11 +206,11 @@ class ClassesWidget(MethodWidget):
         classes = classes_of(run.layer)
         if classes is None or run.layer not in self._viewer.layers:
             return
-        name_source = classes.call.name_source
+        name_source = classes.name_source
         if name_source.kind == "examples" and name_source.vocabulary is None and classes.vocabulary:
             examples = self.classifier.examples
             if name_source.examples == examples.annotations:
-                examples.keep(examples.key(classes.call.config), classes.vocabulary)
+                examples.keep(examples.key(classes.config), classes.vocabulary)
         self._viewer.layers.selection.active = run.layer
         self.panel.take(run.layer)
 
@@ -251,7 +251,7 @@ class ClassesWidget(MethodWidget):
 
     def _grouped(self, classes: Classes) -> None:
         """Offer the regrouped vocabulary for the next run, with the names that it gave."""
-        name_source = classes.call.name_source
+        name_source = classes.name_source
         last = name_source.groups[-1][0]
         origin = "my examples" if name_source.kind == "examples" else Path(name_source.name).stem
         self.classifier.vocabulary.offer(f"{last} ({origin})", name_source)

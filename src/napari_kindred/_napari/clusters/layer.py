@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from ...clusters.result import ClusterSegmentation
-    from ..results.replay import Command
 
 STATE = "napari-kindred clusters"
 """Key of a layer's ``metadata`` for its :class:`Clusters`."""
@@ -48,12 +47,8 @@ class Clusters:
         Label of each leaf at this level, without background.
     shape : tuple of int
         Of the layer, which may have axes of length 1 that the result lacks.
-    call : tuple of str
-        Lines of Python that compute the result, at its first level.
-    command : Command
-        The command line that does.
-    first_level : int
-        The level that the run was asked for.
+    origin : mapping
+        How the result came about, before its level or background was changed.
     palette : tuple of int
         Number of each leaf's colour; a cluster has that of the first of its leaves.
     names, colours : mapping
@@ -66,9 +61,7 @@ class Clusters:
     level: int
     labels_of_leaves: np.ndarray
     shape: tuple[int, ...]
-    call: tuple[str, ...]
-    command: Command
-    first_level: int
+    origin: Mapping[str, Any]
     palette: tuple[int, ...]
     names: Mapping[Leaves, str] = field(default_factory=dict)
     colours: Mapping[Leaves, Colour] = field(default_factory=dict)
@@ -117,7 +110,7 @@ def clusters_of(layer: Any) -> Clusters | None:
 
 
 def begin(
-    result: ClusterSegmentation, shape: tuple[int, ...], call: tuple[str, ...], command: Command
+    result: ClusterSegmentation, shape: tuple[int, ...], origin: Mapping[str, Any]
 ) -> Clusters:
     """Return the state of a layer of this shape that shows the result of a run."""
     level = result.level
@@ -136,7 +129,7 @@ def begin(
         else:
             palette[leaf] = label
             leading.add(label)
-    return Clusters(result, level, labels, shape, call, command, level, tuple(palette.tolist()))
+    return Clusters(result, level, labels, shape, origin, tuple(palette.tolist()))
 
 
 def at_level(clusters: Clusters, level: int) -> Clusters:
@@ -235,26 +228,6 @@ def colormap(clusters: Clusters | None = None) -> Any:
     return DirectLabelColormap(color_dict=colours)
 
 
-def code(clusters: Clusters) -> str:
-    """Return the Python code that computes what the layer shows."""
-    lines = list(clusters.call)
-    if clusters.level != clusters.first_level:
-        lines.append(f"result = result.at_level({clusters.level})")
-    if clusters.hidden_labels():
-        lines.append(f"result = result.without({clusters.hidden_labels()})")
-    return "\n".join([*lines, "labels = result.labels"]) + "\n"
-
-
-def command(clusters: Clusters) -> Command:
-    """Return the command line that computes what the layer shows."""
-    words = []
-    if clusters.level != clusters.first_level:
-        words += ["--at-level", str(clusters.level)]
-    if clusters.hidden_labels():
-        words += ["--hide", ",".join(map(str, clusters.hidden_labels()))]
-    return clusters.command.adding(*words)
-
-
 def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> None:
     """Show clusters in a layer, replacing what differs from ``shown``, which its data show now."""
     before = clusters_of(layer)
@@ -266,12 +239,11 @@ def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> No
         layer.colormap = colormap(clusters)
     entry = {
         **layer.metadata.get(KEY, {}),
+        "clusters": clusters.model.n_labels_,
         "level": clusters.level,
         "names": {str(label): clusters.name(label) for label in clusters.labels()},
         "colours": {str(label): as_hex(clusters.colour(label)) for label in clusters.labels()},
         "background": clusters.hidden_labels(),
-        "python": code(clusters),
-        **command(clusters).entry(),
     }
     layer.metadata = {**layer.metadata, KEY: entry, STATE: clusters}
 

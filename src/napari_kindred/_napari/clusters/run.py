@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...clusters.provisional import ProvisionalFrames
 from ...methods import CLUSTERS
-from ..common.layers import GrowingLabels, call_lines, layer_features
+from ..common.layers import GrowingLabels, layer_features
 from ..common.placement import Placement, place_labels
 from ..common.run import Run
-from ..results.replay import Command, command_for
 from .layer import OPACITY, Clusters, begin, carried_over, colormap, show
 
 if TYPE_CHECKING:
@@ -111,28 +110,11 @@ class ClusterRun(Run):
         """Return how many clusters there are; see :class:`Run`."""
         return f"Found {len(result.table)} clusters"
 
-    def code(self) -> str:
-        """Return the call of this run; see :class:`Run`."""
-        return "\n".join([*self._call(), "labels = result.labels"]) + "\n"
-
-    def make_command(self) -> Command:
-        """Work out the command, or the two where a model comes from a layer; see :class:`Run`."""
-        source = self._source.command if self._source is not None else Command()
-        model = f"{source.out.removesuffix('.ome.zarr')}.safetensors" if source.out else self._model
-        words = ["--model", model] if model else []
-        command = command_for(self._image, self._config, self.method, words)
-        if self._source is None:
-            return command
-        return command.after(source.adding("--save-model", model))
-
-    def _call(self) -> list[str]:
+    def arguments(self) -> dict[str, Any]:
+        """Return the model, or how the clusters came about that it is of; see :class:`Run`."""
         if self._source is not None:
-            first = [*self._source.call, "model = result.model"]
-            call = call_lines(self._image.name, self._config, "cluster_stack", {"model": "model"})
-            return [*first, *call]
-        more = {"model": repr(self._model)} if self._model else None
-        call = call_lines(self._image.name, self._config, "cluster_stack", more)
-        return ["import napari_kindred as nk", "", *call]
+            return {"model": dict(self._source.origin)}
+        return {"model": self._model} if self._model else {}
 
     def finish(self, result: ClusterSegmentation) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
@@ -144,7 +126,7 @@ class ClusterRun(Run):
             )
         text = super().finish(result)
         shape = self._growing.placement.shape
-        came = clusters = begin(result, shape, tuple(self._call()), self.command)
+        came = clusters = begin(result, shape, {**self.origin(), **self.file})
         if self._source is not None:
             clusters = carried_over(self._source, clusters)
         assert self.layer is not None  # noqa: S101 - finishing shows the layer

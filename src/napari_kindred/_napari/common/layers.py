@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.options import changed
 from ...images.arrays import source_of
 from ...images.axes import AxesGuess, guess_axes
 from ...images.readers import ImageFile
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ...core.events import Partial
-    from ...entities.config import EntityConfig
     from ...images.stack import ImageStack
     from .placement import Placement
 
@@ -228,33 +226,3 @@ def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
     )
     viewer.layers.selection.active = layer
     return str(copy.name)
-
-
-def python_call(image: LayerImage, config: EntityConfig) -> str:
-    """Write the Python code, for napari's console, that computes a layer's labels again."""
-    lines = [
-        "import napari_kindred as nk",
-        "from napari_kindred.results.label_ids import unique_ids",
-        "",
-        *call_lines(image.name, config, "segment_entities"),
-        "labels = unique_ids(result).labels  # ids count on from frame to frame, as in the layer",
-    ]
-    if not config.axes or not set(config.axes) & set("TZ"):
-        del lines[1]
-        lines[-1] = "labels = result.labels"
-    return "\n".join(lines) + "\n"
-
-
-def call_lines(
-    image: str, config: Any, function: str, more: Mapping[str, str] | None = None
-) -> list[str]:
-    """Write the lines that take a layer's image and call a function on it."""
-    options = changed(config)
-    return [
-        f"image = viewer.layers[{image!r}].data",
-        f"result = nk.{function}(",
-        "    image,",
-        *(f"    {name}={value!r}," for name, value in options.items()),
-        *(f"    {name}={code}," for name, code in (more or {}).items()),
-        ")",
-    ]

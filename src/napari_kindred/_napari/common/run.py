@@ -8,9 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ...methods import ENTITIES, method_of
+from ...results.atomic import plain
+from ...results.recipe import recipe_of
 from ...results.segmentation import provenance
-from ..results.replay import Command, command_for
-from .layers import KEY, GrowingLabels, LayerImage, layer_options, python_call
+from ..results.replay import origin_in_file
+from .layers import KEY, GrowingLabels, LayerImage, layer_options
 from .placement import place_labels
 
 if TYPE_CHECKING:
@@ -170,18 +172,27 @@ class Run(ABC):
     def found(self, result: Segmentation) -> str:
         """Return what was found, the begin of a sentence."""
 
-    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return further arguments of the method's function, as plain data."""
+        return {}
+
+    def origin(self) -> dict[str, Any]:
+        """Return how the result comes about, for its provenance."""
+        return {
+            "method": self.method.name,
+            "config": plain(self._config),
+            "source_layer": self._image.name,
+            "arguments": self.arguments(),
+        }
+
     def code(self) -> str:
         """Return the Python code that computes the result again."""
+        return recipe_of(self.origin()).to_python()
 
     @cached_property
-    def command(self) -> Command:
-        """The command line that computes the result again."""
-        return self.make_command()
-
-    def make_command(self) -> Command:
-        """Work out :attr:`command`."""
-        return command_for(self._image, self._config, self.method)
+    def file(self) -> dict[str, Any]:
+        """The file that holds the image, or why none does, for the provenance."""
+        return origin_in_file(self._image, self._config, self.method)
 
     def progress(self, event: Progress) -> str:
         """Return what the job is at, how far it is and how long it may still take."""
@@ -245,7 +256,7 @@ class Run(ABC):
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
         notes = {"notes": list(self._notices)} if self._notices else {}
-        return {**facts, **notes, "python": self.code(), **self.command.entry()}
+        return {**facts, **notes, **self.origin(), **self.file}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         options = layer_options(self._growing, self._image.name, entry, self.method.suffix)
@@ -286,7 +297,3 @@ class EntityRun(Run):
     def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
         """Return how many entities there are; see :class:`Run`."""
         return f"Found {self._growing.found} objects"
-
-    def code(self) -> str:
-        """Return the call of this run; see :class:`Run`."""
-        return python_call(self._image, self._config)

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from ...core.errors import KindredError
 from ...core.events import Progress
 from ...methods import method_of
+from ...results.recipe import recipe_of
 from ...results.tables import kinds_of
 from ..common.form import native_row
 from ..common.layers import KEY
@@ -24,7 +25,6 @@ from .compare_layers import show_frame
 from .layer_storage import result_of, save_layer
 from .painting import settle, watch
 from .plot_widget import PlotWidget
-from .replay import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -155,10 +155,13 @@ class ExportPanel:
 
     def copy_command(self, *_: Any) -> None:
         """Put the command on the clipboard that computes the result, or say why there is none."""
-        text, fault = text_of(self.layer.metadata[KEY])
-        if text:
-            QApplication.clipboard().setText(text)
-        self._show_message(fault or f"Copied the command.{self.painted_note()}")
+        try:
+            text = recipe_of(self.layer.metadata[KEY]).to_command()
+        except KindredError as error:
+            self._show_message(str(error))
+            return
+        QApplication.clipboard().setText(text)
+        self._show_message(f"Copied the command.{self.painted_note()}")
 
     def ask_save(self, *_: Any) -> None:
         """Save the result where the user says."""

@@ -16,6 +16,7 @@ from ...images.axes import fault_in_axes
 from ...methods import CLASSES, CLUSTERS, method_of
 from ...results.atomic import plain
 from ...results.label_ids import lazily_unique, unique_ids
+from ...results.recipe import origin_of
 from ...results.segmentation import Segmentation, load_segmentation, provenance
 from ...results.storage import read_about
 from ..classes import layer as class_layers
@@ -23,7 +24,6 @@ from ..clusters import layer as clusters
 from ..common.layers import KEY, axis_letters, in_shape
 from ..common.multiscale_labels import SIDE
 from .painting import up_to_date
-from .replay import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,17 +108,8 @@ def _known(metadata: Mapping[str, Any]) -> ClassSegmentation | ClusterSegmentati
 
 def _state_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is needed to change a layer after it is reopened, as plain data."""
-    shown, classes = metadata.get(clusters.STATE), metadata.get(class_layers.STATE)
-    if isinstance(classes, class_layers.Classes):
-        return classes.call.entry()
-    if not isinstance(shown, clusters.Clusters):
-        return {}
-    return {
-        "call": list(shown.call),
-        "first_level": shown.first_level,
-        "palette": list(shown.palette),
-        **shown.command.entry(),
-    }
+    shown = metadata.get(clusters.STATE)
+    return {"palette": list(shown.palette)} if isinstance(shown, clusters.Clusters) else {}
 
 
 def _look(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,9 +212,6 @@ def _colormap(result: Segmentation, look: Mapping[str, Any], method: Method | No
 def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state that lets panels change the layer, if it was saved."""
     facts, shape = result.provenance, tuple(result.labels.shape)
-    line = Command(
-        tuple(tuple(words) for words in facts.get("command", ())), facts.get("no_command", "")
-    )
     if getattr(result, "leaves", None) is not None and replay:
         return {clusters.STATE: _clusters(result, replay, shape)}  # type: ignore[arg-type]
     if getattr(result, "entities", None) is not None:
@@ -232,10 +220,10 @@ def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
             rows = zip(result.table["name"], result.table["colour"], strict=True)
         except (OptionError, TypeError, KeyError):  # written by another version
             return {}
-        call = class_layers.SavedCall.read(config, facts.get("python", ""), line, replay)
+        source = class_layers.ClassNameSource.read(facts)
         colours = {key(str(name)): str(colour) for name, colour in rows}
         found: Any = result
-        return {class_layers.STATE: class_layers.Classes(found, shape, call, colours)}
+        return {class_layers.STATE: class_layers.Classes(found, shape, config, source, colours)}
     return {}
 
 
@@ -244,12 +232,9 @@ def _clusters(
 ) -> clusters.Clusters:
     """Return clusters with the level, names, colours and background that were saved."""
     facts = result.provenance
-    line = Command(
-        tuple(tuple(words) for words in replay.get("command", ())), replay.get("no_command", "")
-    )
     level = int(facts["level"])
-    begun = clusters.begin(result.at_level(level), shape, tuple(replay["call"]), line)
-    begun = replace(begun, first_level=int(replay["first_level"]), palette=tuple(replay["palette"]))
+    begun = clusters.begin(result.at_level(level), shape, origin_of(facts))
+    begun = replace(begun, palette=tuple(replay["palette"]))
     shown = facts.get("background", [])
     hidden = frozenset().union(*(begun.leaves(label) for label in shown))
     names = {label: name for label, name in facts["names"].items() if int(label) not in shown}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import PushButton
 from qtpy.QtWidgets import QApplication
 
+from ...core.errors import KindredError
+from ...results.recipe import recipe_of
 from ..common.form import row
 from ..common.layers import KEY
 from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
@@ -122,7 +125,7 @@ class ResultTools:
         """Return the code for the selected result, else the last one, else the entries."""
         active = self._viewer.layers.selection.active
         for layer in (active, self._result()):
-            code = layer.metadata.get(KEY, {}).get("python") if layer is not None else None
-            if code:
-                return str(code)
+            entry = {} if layer is None else layer.metadata.get(KEY, {})
+            with suppress(KindredError):  # of other labels
+                return recipe_of(entry).to_python()
         return self._entries()
