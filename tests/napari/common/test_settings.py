@@ -192,7 +192,7 @@ def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_
 def test_the_names_of_regrouped_classes_are_not_kept_without_their_meaning(
     viewer: Any, asked: ClassesWidget, until: Any
 ) -> None:
-    asked.panel.make_one(["dim", "bright"], "odd")
+    asked.panel.merge(["dim", "bright"], "odd")
     until(lambda: asked.names.names == ("odd",))
     asked.run.native.click()
     until(lambda: not asked.controls.busy)

@@ -164,7 +164,7 @@ def test_the_copied_command_computes_the_same_classes(
         widget.panel.slider.value = float(np.mean(sorted(layer.features["mean_score"][1:])))
         until(lambda: not np.array_equal(layer.data, before))
     elif what == "regrouped":
-        widget.panel.make_one(["dim", "bright"], "odd")
+        widget.panel.merge(["dim", "bright"], "odd")
         until(lambda: layer.data.max() == 1, timeout=60000)
         widget.more_tools.export_panel.command.native.click()
         assert "press 'Save vocabulary …'" in widget.status.value

@@ -139,7 +139,7 @@ def test_classes_that_were_saved_are_changed_as_those_that_were_not(
         until(lambda layer=layer: class_layers.classes_of(layer).threshold == 0.95)
         widget.panel.show_names(("bright", "grey", "dim"))
         until(lambda layer=layer: len(class_layers.classes_of(layer).result.names) == 3)
-        widget.panel.make_one(["grey", "dim"], "dull")
+        widget.panel.merge(["grey", "dim"], "dull")
         until(lambda layer=layer: layer.metadata[KEY]["names"] == ["bright", "dull"])
         assert widget.panel.save.enabled
         shown.append(recipe_of(layer.metadata[KEY]).to_python())

@@ -58,7 +58,7 @@ def save_layer(layer: Labels, path: Path, overwrite: bool = False) -> Path:
 def save_data(data: Any, about: Mapping[str, Any], path: Path, overwrite: bool = False) -> Path:
     """Write what napari hands over of a layer, its data and all else that it is made with."""
     result = result_of(data, about)
-    levels = {"levels": True} if hasattr(result, "leaves") else {}
+    levels = {"levels": True} if isinstance(result, CLUSTERS.result) else {}
     return result.save(path, overwrite, **levels)
 
 
@@ -212,19 +212,19 @@ def _colormap(result: Segmentation, look: Mapping[str, Any], method: Method | No
 def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state that lets panels change the layer, if it was saved."""
     facts, shape = result.provenance, tuple(result.labels.shape)
-    if getattr(result, "leaves", None) is not None and replay:
-        return {clusters.STATE: _clusters(result, replay, shape)}  # type: ignore[arg-type]
-    if getattr(result, "entities", None) is not None:
-        try:
-            config = ClassesConfig(**facts["config"])
-            rows = zip(result.table["name"], result.table["colour"], strict=True)
-        except (OptionError, TypeError, KeyError):  # written by another version
-            return {}
-        source = class_layers.ClassNameSource.read(facts)
-        colours = {key(str(name)): str(colour) for name, colour in rows}
-        found: Any = result
-        return {class_layers.STATE: class_layers.Classes(found, shape, config, source, colours)}
-    return {}
+    if type(result) is Segmentation:
+        return {}
+    if isinstance(result, CLUSTERS.result):
+        return {clusters.STATE: _clusters(result, replay, shape)} if replay else {}
+    try:
+        config = ClassesConfig(**facts["config"])
+        rows = zip(result.table["name"], result.table["colour"], strict=True)
+    except (OptionError, TypeError, KeyError):  # written by another version
+        return {}
+    source = class_layers.ClassNameSource.read(facts)
+    colours = {key(str(name)): str(colour) for name, colour in rows}
+    found: Any = result
+    return {class_layers.STATE: class_layers.Classes(found, shape, config, source, colours)}
 
 
 def _clusters(
