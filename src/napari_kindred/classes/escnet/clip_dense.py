@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """What a CLIP sees in B pictures, on a grid of h x w patches.
+    """Features of B images in a CLIP, on a grid of h x w patches.
 
     Attributes
     ----------
@@ -88,18 +88,7 @@ class DenseClip(nn.Module):
         return super().train(False)
 
     def forward(self, pictures: Tensor) -> DenseFeatures:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        pictures : Tensor, (B, 3, H, W) float32
-            0..1, sides multiples of the patch.
-
-        Returns
-        -------
-        DenseFeatures
-            h = H / patch, w = W / patch.
-        """
+        """Encode images (B, 3, H, W), 0..1, sides multiples of the patch; h = H / patch."""
         visual = self.visual
         grid = visual.conv1((pictures - self.mean) / self.deviation)
         shape = grid.shape[2:]

@@ -8,22 +8,14 @@ from torch.nn import functional as F
 
 
 def silence(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make a layer return zeros until it has learnt something."""
+    """Make a layer return zeros until it is trained."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()
 
 
 class UpStage(nn.Module):
-    """Twice the resolution, with features of the picture joined in.
-
-    Parameters
-    ----------
-    channels, wanted : int
-        Coming in and going out.
-    width : int
-        Channels W of the picture's features.
-    """
+    """Doubles the resolution, ``channels`` to ``wanted``, joined with W features of the image."""
 
     def __init__(self, channels: int, wanted: int, width: int) -> None:
         super().__init__()
@@ -48,15 +40,7 @@ class UpStage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the fused correlation to a logit per class, four times as fine.
-
-    Parameters
-    ----------
-    hidden : int
-        Of the fusion.
-    width : int
-        Channels W of CLIP's intermediate features.
-    """
+    """From the fused correlation to a logit per class, four times as fine."""
 
     def __init__(self, hidden: int = 128, width: int = 768) -> None:
         super().__init__()
@@ -66,18 +50,10 @@ class Decoder(nn.Module):
         silence(self.read)
 
     def forward(self, embedded: Tensor, middle: tuple[Tensor, Tensor]) -> Tensor:
-        """Decode.
+        """Decode (B, C, h, w, hidden) to logits (B, C, 4 h, 4 w); all zero before training.
 
-        Parameters
-        ----------
-        embedded : Tensor, (B, C, h, w, hidden)
-        middle : tuple of two Tensors, (B, W, h, w)
-            CLIP's features, early ones first; the late ones join the first step.
-
-        Returns
-        -------
-        Tensor, (B, C, 4 h, 4 w)
-            Logits; all zero before training.
+        ``middle`` is CLIP's features (B, W, h, w), early ones first; the late ones join the first
+        step.
         """
         batch, classes = embedded.shape[:2]
         x = embedded.flatten(0, 1).permute(0, 3, 1, 2)

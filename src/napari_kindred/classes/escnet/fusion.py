@@ -31,15 +31,9 @@ class Feed(nn.Module):
 
 
 class WindowLayer(nn.Module):
-    """Attention inside square windows, led by features of the picture.
+    """Attention inside square windows, guided by features of the image.
 
-    Parameters
-    ----------
-    hidden, heads : int
-    window : int
-        Side of a window, in patches.
-    shift : int
-        How far the windows are moved up and left, 0..window - 1.
+    ``window`` is the side of a window in patches, ``shift`` the windows' shift up and left.
     """
 
     between: Tensor
@@ -60,17 +54,7 @@ class WindowLayer(nn.Module):
         self.feed = Feed(hidden)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Attend.
-
-        Parameters
-        ----------
-        x : Tensor, (B, C, h, w, hidden)
-        guide : Tensor, (B, h, w, hidden)
-
-        Returns
-        -------
-        Tensor, (B, C, h, w, hidden)
-        """
+        """Attend within (B, C, h, w, hidden), guided by (B, h, w, hidden)."""
         height, width = x.shape[2:4]
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
         lead_q, lead_k = self.lead(guide)[:, None].chunk(2, -1)
@@ -85,7 +69,7 @@ class WindowLayer(nn.Module):
         return out
 
     def _frame(self, length: int) -> tuple[int, int]:
-        """Return the padding before and behind a side, which make whole windows of it."""
+        """Return the padding before and after a side that makes it whole windows."""
         return self.shift, -(length + self.shift) % self.window
 
     def _cut(self, x: Tensor) -> Tensor:
@@ -125,17 +109,7 @@ class ClassLayer(nn.Module):
         self.feed = Feed(hidden)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Attend.
-
-        Parameters
-        ----------
-        x : Tensor, (B, C, h, w, hidden)
-        guide : Tensor, (C, hidden)
-
-        Returns
-        -------
-        Tensor, (B, C, h, w, hidden)
-        """
+        """Attend across the classes of (B, C, h, w, hidden), guided by (C, hidden)."""
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
         lead_q, lead_k = self.lead(guide)[:, None, None].chunk(2, -1)
         q, k = (F.elu(part) + 1 for part in (q + lead_q, k + lead_k))
@@ -150,14 +124,8 @@ class ClassLayer(nn.Module):
 class FusionBlock(nn.Module):
     """Refines the correlation of C classes.
 
-    Parameters
-    ----------
-    channels : int
-        Of the features that lead in space.
-    dimension : int
-        Of the texts, which lead across the classes.
-    hidden, heads, window : int
-        Of the attention.
+    ``channels`` is that of the features that guide in space, ``dimension`` that of the texts, which
+    guide across the classes.
     """
 
     def __init__(
@@ -176,22 +144,10 @@ class FusionBlock(nn.Module):
     def forward(
         self, correlation: Tensor, before: Tensor | None, guide: Tensor, texts: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Refine.
+        """Refine a correlation (B, C, h, w) by ``F_v'`` (B, channels, h, w) and texts (C, D).
 
-        Parameters
-        ----------
-        correlation : Tensor, (B, C, h, w)
-        before : Tensor, (B, C, h, w, hidden), or None
-            What the block before returned as ``embedded``.
-        guide : Tensor, (B, channels, h, w)
-            ``F_v'``.
-        texts : Tensor, (C, dimension)
-
-        Returns
-        -------
-        correlation : Tensor, (B, C, h, w)
-            With what was read off the embedding added; nothing at first.
-        embedded : Tensor, (B, C, h, w, hidden)
+        ``before`` is the embedding that the block before returned, (B, C, h, w, hidden).  Returns
+        the correlation, unchanged before training, and its own embedding.
         """
         batch, classes = correlation.shape[:2]
         x = self.embed(correlation.flatten(0, 1)[:, None]).permute(0, 2, 3, 1)

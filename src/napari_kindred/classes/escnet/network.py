@@ -24,42 +24,16 @@ if TYPE_CHECKING:
 
 
 def correlate(visual: Tensor, texts: Tensor) -> Tensor:
-    """Cosine of every patch with every name (eq. 1).
-
-    Parameters
-    ----------
-    visual : Tensor, (B, D, h, w)
-        ``F_v``.
-    texts : Tensor, (C, D)
-        ``F_l``.
-
-    Returns
-    -------
-    Tensor, (B, C, h, w)
-        -1..1.
-    """
+    """Return the cosine of every patch (B, D, h, w) with every name (C, D), eq. 1: (B, C, h, w)."""
     return torch.einsum("bdhw,cd->bchw", F.normalize(visual, dim=1), F.normalize(texts, dim=1))
 
 
 def log_odds(correlation: Tensor, others: Tensor, sharpness: Tensor | float) -> Tensor:
-    """Return the logits whose sigmoids are CLIP's own probabilities.
+    """Return the logits whose sigmoids are CLIP's own probabilities, (B, C, h, w) float32.
 
-    The softmax of the cosines over the names and what is no name, as CLIP was trained to compare
-    them, as logits for a binary cross-entropy per class; float32 whatever the input.
-
-    Parameters
-    ----------
-    correlation : Tensor, (B, C, h, w)
-        Of the names.
-    others : Tensor, (B, K, h, w)
-        Of words that stand for none of the names; K may be 0.
-    sharpness : Tensor or float
-        Factor of the cosines.
-
-    Returns
-    -------
-    Tensor, (B, C, h, w)
-        -13.8..13.8.
+    The softmax of the cosines (B, C, h, w), times ``sharpness``, over the names and the words
+    (B, K, h, w) for none of them, as CLIP was trained to compare them; as logits for a binary
+    cross-entropy per class.
     """
     # In half precision a probability near 1 would be 1, and its logit infinite.
     every = sharpness * torch.cat([correlation, others], 1).float()
@@ -134,20 +108,9 @@ class EscBlock(nn.Module):
     def forward(
         self, visual: Tensor, correlation: Tensor, embedded: Tensor | None, texts: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Refine.
+        """Refine the correlation (B, C, h, w) of features (B, D, h, w) and texts (C, D).
 
-        Parameters
-        ----------
-        visual : Tensor, (B, D, h, w)
-        correlation : Tensor, (B, C, h, w)
-        embedded : Tensor, (B, C, h, w, hidden), or None
-            From the block before.
-        texts : Tensor, (C, D)
-
-        Returns
-        -------
-        correlation : Tensor, (B, C, h, w)
-        embedded : Tensor, (B, C, h, w, hidden), or None
+        ``embedded`` (B, C, h, w, hidden) comes from the block before, and goes to the next one.
         """
         guide = visual
         if self.sam is not None:
@@ -163,20 +126,20 @@ class EscBlock(nn.Module):
 
 
 class EscNet(nn.Module):
-    """The whole network but for CLIP, whose features and texts it is given.
+    """The network without CLIP, whose features and texts are its input.
 
     Parameters
     ----------
     shape : EscShape
     sharpness : float
-        Factor that CLIP learnt to put before its cosines.
+        Factor that CLIP learnt for its cosines.
     sam : segment_anything.modeling.Sam, optional
-        Whose prompt encoder and mask decoder the blocks begin with; random ones when left out.
+        Source of the prompt encoder and mask decoder; random ones if left out.
 
     Raises
     ------
     WeightsError
-        When ``segment_anything`` is not installed.
+        If ``segment_anything`` is not installed.
     """
 
     def __init__(self, shape: EscShape, sharpness: float = 20.0, sam: Any = None) -> None:
@@ -191,21 +154,10 @@ class EscNet(nn.Module):
         self.requires_grad_(True)
 
     def forward(self, features: DenseFeatures, texts: Tensor, contrast: Tensor) -> Tensor:
-        """Segment.
+        """Return logits (B, C, 4 h, 4 w), each class by itself; before training CLIP's own.
 
-        Parameters
-        ----------
-        features : DenseFeatures
-            Of B pictures.
-        texts : Tensor, (C, D)
-            Of the names; order and number are free.
-        contrast : Tensor, (K, D)
-            Of words for none of the names.
-
-        Returns
-        -------
-        Tensor, (B, C, 4 h, 4 w)
-            Logits, each class by itself; before training those of CLIP's own probabilities.
+        Texts (C, D) are those of the names, in any order and number, ``contrast`` (K, D) those of
+        words for none of the names.
         """
         visual = features.final
         correlation = correlate(visual, texts)
@@ -227,19 +179,10 @@ class EscNet(nn.Module):
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of every class, the mean over known pixels and classes.
+    """Return the mean binary cross-entropy of logits (B, C, h, w) over known pixels and classes.
 
-    Parameters
-    ----------
-    logits : Tensor, (B, C, h, w)
-        Scaled to the labels' size first.
-    labels : Tensor, (B, H, W) int64
-        Number of the class, ``NOTHING`` for none of them, ``IGNORE`` where it is not known.
-
-    Returns
-    -------
-    Tensor, ()
-        Zero where nothing is known.
+    Labels (B, H, W) are the number of the class, ``NOTHING`` for none of them, ``IGNORE`` for
+    unknown; the loss is zero if nothing is known.
     """
     full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear")
     known = labels != IGNORE

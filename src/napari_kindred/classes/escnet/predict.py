@@ -1,4 +1,4 @@
-"""A trained ESC-Net at work: how probable every name is, pixel by pixel."""
+"""Prediction by a trained ESC-Net: the probability of every name, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .checkpoint import TrainedModel
 
 LARGE = 1.5
-"""Pictures whose longer side is this many times the network's input are looked at in tiles too."""
+"""Images whose longer side is this many times the network's input are processed in tiles too."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class EscNetSpec(Spec["EscPredictor"]):
 
 
 class EscPredictor:
-    """Names taken at their meaning, for pixels, by a trained network.
+    """Predicts the names of pixels by a trained network.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class EscPredictor:
     texts : ClipTexts
         Of its CLIP.
     side : int
-        Longer side of the pictures that the network is given, a multiple of CLIP's patch.
+        Longer side of the network's input, a multiple of CLIP's patch.
     contrast : sequence of str
         Words for none of the names.
     spec : EscNetSpec, optional
@@ -89,35 +89,18 @@ class EscPredictor:
     def iter_class_map(
         self, pixels: NDArray[np.float32], names: Sequence[str]
     ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Tell how probable every name is at every pixel.
+        """Return the probability of every name at every pixel, each name by itself: (C, H, W).
 
-        A picture much larger than the network's input is looked at as a whole and in overlapping
-        tiles, and the two are averaged: what a thing is may need all of the picture, where it
-        ends may not.
-
-        Parameters
-        ----------
-        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-            About 0..1.
-        names : sequence of str
-            C names.
-
-        Yields
-        ------
-        Progress
-            After every look.
-
-        Returns
-        -------
-        ndarray of float32, shape (C, H, W)
-            Probabilities, each name by itself.
+        An image (H, W, 1 or 3) much larger than the network's input is processed as a whole and in
+        overlapping tiles, and the two are averaged: what an object is may need all of the image,
+        where it ends may not.
 
         Raises
         ------
         InputError
-            When ``pixels`` is no picture.
+            If ``pixels`` is not an image.
         KindredError
-            When memory is not enough.
+            If memory is not enough.
         """
         picture = to_picture(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
@@ -194,13 +177,7 @@ def open_esc(
 
 
 def to_picture(pixels: NDArray[np.float32]) -> Tensor:
-    """Return a picture (H, W, 1 or 3) as (3, H, W), cut to 0..1.
-
-    Raises
-    ------
-    InputError
-        When this is no picture.
-    """
+    """Return an image (H, W, 1 or 3) as (3, H, W), clipped to 0..1; else InputError."""
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
         raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)

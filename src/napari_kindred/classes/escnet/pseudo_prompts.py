@@ -48,22 +48,11 @@ def pseudo_prompts(
     above: float = ABOVE,
     sharpness: float = 1.0,
 ) -> PseudoPrompts:
-    """Make prompts of correlation maps; without gradients, for places have none.
+    """Make prompts of correlation maps (B, C, h, w), without gradients, because places have none.
 
-    Parameters
-    ----------
-    correlation : Tensor, (B, C, h, w)
-    regions : int
-        k.
-    above : float
-        Threshold, in units of the even probability 1 / (h w).
-    sharpness : float
-        Factor of the correlation before the softmax.
-
-    Returns
-    -------
-    PseudoPrompts
-        A class whose map is too flat to rise above the threshold has no region.
+    ``regions`` is k, ``above`` the threshold in units of the even probability 1 / (h w),
+    ``sharpness`` the factor before the softmax.  A map too flat to rise above the threshold has no
+    region.
     """
     batch, classes, height, width = correlation.shape
     flat = correlation.float().reshape(batch * classes, height * width)
@@ -86,18 +75,10 @@ def pseudo_prompts(
 def cluster(
     places: Tensor, foreground: Tensor, density: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Cluster the foreground's places by k-means, M maps at once.
+    """Cluster the foreground's places by k-means, M maps at once, deterministically.
 
     The first centre is the densest place, each further one the foreground's place farthest from
-    those before: nothing is left to chance.
-
-    Parameters
-    ----------
-    places : Tensor, (P, 2) float32
-    foreground : Tensor, (M, P) bool
-    density : Tensor, (M, P) float32
-    count : int
-        k.
+    those before.  Places are (P, 2), foreground and density (M, P).
 
     Returns
     -------

@@ -56,20 +56,7 @@ class SamBlock(nn.Module):
         return [*self.prompts.parameters(), *self.layers.parameters(), self.tokens]
 
     def forward(self, visual: Tensor, prompts: PseudoPrompts) -> Tensor:
-        """Refine features.
-
-        Parameters
-        ----------
-        visual : Tensor, (B, D, h, w)
-            ``F_v``.
-        prompts : PseudoPrompts
-            For C classes.
-
-        Returns
-        -------
-        Tensor, (B, d, h, w)
-            ``F_v'``.
-        """
+        """Refine features ``F_v`` (B, D, h, w) to ``F_v'`` (B, d, h, w)."""
         batch, classes = prompts.valid.shape[:2]
         height, width = visual.shape[2:]
         picture: Tensor = self.norm(self.project(visual))
@@ -86,12 +73,7 @@ class SamBlock(nn.Module):
         return picture + merged
 
     def embed(self, prompts: PseudoPrompts) -> tuple[Tensor, Tensor]:
-        """Embed prompts as SAM does.
-
-        Parameters
-        ----------
-        prompts : PseudoPrompts
-            For B C classes, k regions each.
+        """Embed prompts for B C classes as SAM does.
 
         Returns
         -------

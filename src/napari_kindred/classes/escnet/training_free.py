@@ -1,4 +1,4 @@
-"""ESC mode without training: CLIP's pseudo-prompts for a SAM that sees the picture itself.
+"""ESC mode without training: CLIP's pseudo-prompts for a SAM that encodes the image itself.
 
 Any CLIP with patches and any SAM will do.  The correlation of patches and names gives points and
 masks as in ESC-Net; here they are put to a whole SAM, with its own picture encoder, and what it
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 32
-"""So many prompts are answered at once."""
+"""Number of prompts that are answered at once."""
 
 FINER = 2
-"""CLIP is shown pictures this many times as large as those that it was trained on."""
+"""Size of CLIP's input, as a multiple of the images that it was trained on."""
 
 SMALLEST = 256
-"""Side of the smallest tiles that large pictures are cut into, in pixels."""
+"""Side of the smallest tiles that large images are cut into, in pixels."""
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """A picture as CLIP sees it.
+    """Features of an image in CLIP.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class FreeEscSpec(Spec["FreeEscPredictor"]):
 
 
 class FreeEscPredictor:
-    """Names taken at their meaning, for pixels, by a CLIP and a SAM as they are.
+    """Predicts the names of pixels by a CLIP and a SAM as they are.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ class FreeEscPredictor:
     Raises
     ------
     OptionError
-        When open_clip has no such model or weights, or it has no token per patch.
+        If open_clip has no such model or weights, or it has no token per patch.
     WeightsError
-        When weights are not here and cannot be downloaded, or are damaged.
+        If weights are not here and cannot be downloaded, or are damaged.
     """
 
     def __init__(
@@ -157,34 +157,17 @@ class FreeEscPredictor:
     def iter_class_map(
         self, pixels: NDArray[np.float32], names: Sequence[str]
     ) -> Generator[Progress, None, NDArray[np.float32]]:
-        """Tell how probable every name is at every pixel.
+        """Return the probability of every name at every pixel, (C, H, W).
 
-        A picture much larger than the SAM's input is cut into overlapping tiles, each looked at
-        by itself.
-
-        Parameters
-        ----------
-        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-            About 0..1.
-        names : sequence of str
-            C names.
-
-        Yields
-        ------
-        Progress
-            After every tile.
-
-        Returns
-        -------
-        ndarray of float32, shape (C, H, W)
-            Probabilities.
+        An image (H, W, 1 or 3) much larger than the SAM's input is cut into overlapping tiles, each
+        of them processed by itself.
 
         Raises
         ------
         InputError
-            When ``pixels`` is no picture.
+            If ``pixels`` is not an image.
         KindredError
-            When memory is not enough.
+            If memory is not enough.
         """
         picture = to_picture(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
@@ -214,7 +197,7 @@ class FreeEscPredictor:
             ) from error
 
     def see(self, batch: Tensor, names: Sequence[str]) -> ImageFeatures:
-        """Correlate a picture (1, 3, H, W) with names, and make prompts of it."""
+        """Correlate an image (1, 3, H, W) with names, and make prompts of it."""
         clip = self._clip
         fitted = fitted_shape((batch.shape[2], batch.shape[3]), FINER * clip.side)
         # Whole patches, so that CLIP's grid covers the picture and nothing else.
@@ -230,7 +213,7 @@ class FreeEscPredictor:
         return ImageFeatures(odds[0], pseudo_prompts(odds, self._regions, self._above))
 
     def _name(self, batch: Tensor, features: ImageFeatures) -> Tensor:
-        """Ask the SAM for masks, and return how probable each name is, (C, H, W)."""
+        """Prompt the SAM for masks, and return the probability of each name, (C, H, W)."""
         shape = (batch.shape[2], batch.shape[3])
         size = fitted_shape(shape, self._sam.image_encoder.img_size)
         embedding = self._encoder.encode(batch).values.permute(0, 3, 1, 2)
@@ -266,18 +249,10 @@ class FreeEscPredictor:
     def _asked(
         self, prompts: PseudoPrompts, size: tuple[int, int], part: tuple[int, int], side: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn prompts of CLIP's grid into those of SAM's input.
+        """Convert one image's prompts from CLIP's grid to SAM's input.
 
-        Parameters
-        ----------
-        prompts : PseudoPrompts
-            Of one picture.
-        size : tuple of int
-            Height and width of the picture in SAM's input.
-        part : tuple of int
-            The same on the grid of its masks.
-        side : int
-            Of that grid.
+        ``size`` is the image's in SAM's input, ``part`` that on the grid of its masks, which has
+        ``side`` rows.
 
         Returns
         -------
@@ -317,7 +292,7 @@ class FreeEscPredictor:
 def best_answers(
     inside: Tensor, quality: Tensor, chances: Tensor, kinds: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose one of each prompt's masks, and name it by what CLIP says under it.
+    """Choose one of each prompt's M masks, and name it by CLIP's probabilities under it.
 
     Parameters
     ----------
@@ -336,7 +311,7 @@ def best_answers(
     scores : Tensor, (N, C)
         Mean probability of every name under the mask.
     trust : Tensor, (N,)
-        Predicted IoU, times the probability of the likeliest name: what covers several things is
+        Predicted IoU, times the probability of the likeliest name: a mask over several objects is
         not likely any of them.
     """
     weight = inside.sum((2, 3)).clamp_min(1e-6)
