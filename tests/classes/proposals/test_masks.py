@@ -149,5 +149,5 @@ def test_a_box_beyond_the_picture_is_refused() -> None:
 
 
 def test_masks_of_another_picture_share_nothing_that_could_be_counted(dense: np.ndarray) -> None:
-    with pytest.raises(InputError, match="one picture"):
+    with pytest.raises(InputError, match="one image"):
         from_dense(dense).overlaps(from_dense(dense[:, :-1]))
