@@ -41,7 +41,7 @@ def test_the_encoder_is_shown_with_licence_and_whereabouts(
     assert widget.encoder.choice.value == "kindred"
     assert widget.encoder.about.value == "Installed; licence BSD-3-Clause."
     widget.encoder.choice.value = "sam_vit_b"
-    assert "Apache-2.0; 375 MB to download" in widget.encoder.about.value
+    assert "(375 MB); licence Apache-2.0" in widget.encoder.about.value
     assert widget.run.enabled
     assert widget.check().encoder == "sam_vit_b"
 
@@ -183,7 +183,7 @@ def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
     assert [bool(frame.any()) for frame in layer.data] == [True, True, False, False]
     assert "2 of 4 frames are in the layer 'cells clusters'" in widget.status.value
     assert layer.metadata[KEY]["complete"] is False
-    assert "still provisional" in widget.status.value
+    assert "are provisional" in widget.status.value
     assert layer.metadata[KEY]["notes"] == ["Labels and outlines are provisional."]
     assert widget.panel.native.isHidden()
     rows = layer.features.iloc[1:]
