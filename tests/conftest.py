@@ -215,7 +215,7 @@ def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
     Takes the command and the Python lines that put a function in the real one's place, which
     prints each frame's number; returns what the command left in its output.
     """
-    from napari_kindred.results.segmentation import load_segmentation
+    from napari_kindred.load import load_segmentation
 
     if sys.platform == "win32":
         pytest.skip("Windows ends a process without telling it")

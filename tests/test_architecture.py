@@ -30,6 +30,7 @@ ORDER = [
     "encoders",
     "clusters",
     "classes",
+    "load",
     "cli",
     "_napari",
 ]

@@ -31,7 +31,8 @@ from napari_kindred.core.events import Event, Partial
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.network import EntityNetwork
 from napari_kindred.images.readers import ImageFile, read_image
-from napari_kindred.results.segmentation import Segmentation, load_segmentation
+from napari_kindred.load import load_segmentation
+from napari_kindred.results.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

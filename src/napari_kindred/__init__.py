@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from .clusters.config import ClusterConfig
     from .clusters.model import HierarchicalClustering
     from .clusters.predict import cluster_stack, iter_cluster_stack
+    from .clusters.result import ClusterSegmentation
     from .core.errors import KindredError
     from .entities.config import EntityConfig
     from .entities.predict import iter_segment_entities, segment_entities
-    from .results.segmentation import Segmentation, load_segmentation
+    from .load import load_segmentation
+    from .results.segmentation import Segmentation
 
 _HOME = {
     "ClassSegmentation": "classes.result",
     "ClassesConfig": "classes.config",
     "ClusterConfig": "clusters.config",
+    "ClusterSegmentation": "clusters.result",
     "EntityConfig": "entities.config",
     "Example": "classes.vocabulary.examples",
     "HierarchicalClustering": "clusters.model",
@@ -42,7 +45,7 @@ _HOME = {
     "iter_segment_classes": "classes.predict",
     "iter_segment_entities": "entities.predict",
     "iter_teach_classes": "classes.vocabulary.teach",
-    "load_segmentation": "results.segmentation",
+    "load_segmentation": "load",
     "read_examples": "classes.vocabulary.examples",
     "segment_classes": "classes.predict",
     "segment_entities": "entities.predict",
@@ -53,6 +56,7 @@ __all__ = [
     "ClassSegmentation",
     "ClassesConfig",
     "ClusterConfig",
+    "ClusterSegmentation",
     "EntityConfig",
     "Example",
     "HierarchicalClustering",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 
@@ -23,17 +24,19 @@ from napari_kindred.classes.config import TeachConfig
 from napari_kindred.classes.escnet.predict import EscNetSpec
 from napari_kindred.classes.predict import segment_classes
 from napari_kindred.classes.proposals.base import Proposals, ProposerSpec
-from napari_kindred.classes.result import ClassSegmentation, load_classes
 from napari_kindred.classes.saved_state import DAMAGED, MUCH, NOT_KEPT, OBSERVATIONS
 from napari_kindred.classes.vocabulary.entry import Entry
 from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary, iter_fit
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import finish
+from napari_kindred.load import load_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
+
+    from napari_kindred.classes.result import ClassSegmentation
 
 NAMES = ("one", "two")
 
@@ -135,7 +138,7 @@ def assert_same(one: ClassSegmentation, other: ClassSegmentation) -> None:
 def test_a_saved_result_follows_the_threshold_as_the_fresh_one_does(
     fresh: ClassSegmentation, tmp_path: Path
 ) -> None:
-    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr"))
+    again = load_segmentation(fresh.save(tmp_path / "kept.ome.zarr"))
     shown = set()
     for threshold in (0.05, 0.3, 0.55, "auto"):
         assert_same(again.at_threshold(threshold), fresh.at_threshold(threshold))
@@ -147,8 +150,8 @@ def test_a_saved_result_follows_the_threshold_as_the_fresh_one_does(
 def test_it_can_be_saved_and_opened_as_often_as_one_likes(
     fresh: ClassSegmentation, tmp_path: Path
 ) -> None:
-    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr")).at_threshold(0.3)
-    third = load_classes(again.save(tmp_path / "again.ome.zarr"))
+    again = load_segmentation(fresh.save(tmp_path / "kept.ome.zarr")).at_threshold(0.3)
+    third = load_segmentation(again.save(tmp_path / "again.ome.zarr"))
     assert_same(third, fresh.at_threshold(0.3))
     assert_same(third.at_threshold(0.1), fresh.at_threshold(0.1))
 
@@ -157,7 +160,7 @@ def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
     vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
-    again = load_classes(fresh.save(tmp_path / "kept.ome.zarr"))
+    again = load_segmentation(fresh.save(tmp_path / "kept.ome.zarr"))
     assert_same(again.with_names(["three", "one"]), fresh.with_names(["three", "one"]))
     shown = []
     for result in (fresh, again):
@@ -174,7 +177,7 @@ def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
 def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
     tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = load_classes(ask(CLASSIFIERS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
+    again = load_segmentation(ask(CLASSIFIERS["clip"](vocabulary)).save(tmp_path / "kept.ome.zarr"))
     with pytest.raises(OptionError, match="none"):
         again.with_names(["three"])
     monkeypatch.setattr(ClipSpec, "open", lambda *_: Embedder())
@@ -187,7 +190,7 @@ def test_labels_with_more_axes_of_length_one_are_changed_in_their_shape(
     """A layer has all of its image's axes; the result had those that were worked on."""
     fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     more = {"labels": fresh.labels[:, None], "entities": fresh.entities[:, None], "axes": "TZYX"}
-    again = load_classes(replace(fresh, **more).save(tmp_path / "kept.ome.zarr"))
+    again = load_segmentation(replace(fresh, **more).save(tmp_path / "kept.ome.zarr"))
     changed = again.at_threshold(0.2)
     np.testing.assert_array_equal(changed.labels, fresh.at_threshold(0.2).labels[:, None])
 
@@ -200,8 +203,8 @@ def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_
         patch.setattr(saved_state, "LARGEST", 2000)
         path = fresh.save(tmp_path / "much.ome.zarr")
     assert OBSERVATIONS not in zarr.open_group(path, mode="r")
-    assert_changeless(load_classes(path), fresh, MUCH)
-    assert_changeless(load_classes(fresh.save(tmp_path / "a.tif")), fresh, NOT_KEPT)
+    assert_changeless(load_segmentation(path), fresh, MUCH)
+    assert_changeless(load_segmentation(fresh.save(tmp_path / "a.tif")), fresh, NOT_KEPT)
     assert fresh.observations is not None
 
     class Mine:
@@ -212,7 +215,18 @@ def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_
 
     mine: Any = Mine()
     own = replace(fresh, observations=replace(fresh.observations, classifier=mine))
-    assert_changeless(load_classes(own.save(tmp_path / "own.ome.zarr")), fresh, NOT_KEPT)
+    assert_changeless(load_segmentation(own.save(tmp_path / "own.ome.zarr")), fresh, NOT_KEPT)
+
+
+@pytest.mark.parametrize("name", ["kept.ome.zarr", "kept.tif"])
+def test_what_was_saved_is_returned(vocabulary: Vocabulary, tmp_path: Path, name: str) -> None:
+    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary)).at_threshold(0.05)
+    again = load_segmentation(fresh.save(tmp_path / name))
+    assert type(again) is type(fresh)
+    assert again.names == NAMES
+    np.testing.assert_array_equal(again.entities, fresh.entities)
+    pd.testing.assert_frame_equal(again.entity_table, fresh.entity_table)
+    pd.testing.assert_frame_equal(again.per_frame, fresh.per_frame)
 
 
 def assert_changeless(again: ClassSegmentation, fresh: ClassSegmentation, why: str) -> None:
@@ -242,14 +256,14 @@ def test_bytes_that_were_cut_short_leave_the_labels(
 ) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
     rewritten(path, lambda content: content[: int(share * len(content))])
-    assert_changeless(load_classes(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), fresh, DAMAGED)
 
 
 def test_a_header_of_any_length_leaves_the_labels(fresh: ClassSegmentation, tmp_path: Path) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
     for length in (0, 2**63, 10**6):
         rewritten(path, lambda content, n=length: n.to_bytes(8, "little") + content[8:])
-        assert_changeless(load_classes(path), fresh, DAMAGED)
+        assert_changeless(load_segmentation(path), fresh, DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -273,14 +287,14 @@ def test_words_that_cannot_be_leave_the_labels(
 ) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
     zarr.open_group(path, mode="r+")[OBSERVATIONS].attrs.update(wrong)
-    assert_changeless(load_classes(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), fresh, DAMAGED)
 
 
 def test_an_absurd_size_is_not_read(fresh: ClassSegmentation, tmp_path: Path) -> None:
     path = fresh.save(tmp_path / "kept.ome.zarr")
     text = path / OBSERVATIONS / "zarr.json"
     text.write_text(json.dumps({**json.loads(text.read_text()), "shape": [2**45]}))
-    assert_changeless(load_classes(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), fresh, DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -306,4 +320,4 @@ def test_masks_that_cannot_be_leave_the_labels(
     fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     path = fresh.save(tmp_path / "kept.ome.zarr")
     rewritten(path, lambda content: save({**load(bytes(content)), f"2 {name}": wrong}))
-    assert_changeless(load_classes(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), fresh, DAMAGED)

@@ -17,13 +17,8 @@ from napari_kindred.core.errors import InputError, OutputError, WeightsError
 from napari_kindred.core.events import Event, Partial, Progress
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
-from napari_kindred.results.segmentation import (
-    Assembly,
-    Segmentation,
-    load_segmentation,
-    measure,
-    provenance,
-)
+from napari_kindred.load import load_segmentation
+from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Generator

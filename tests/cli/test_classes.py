@@ -23,7 +23,8 @@ from napari_kindred.cli import main as cli
 from napari_kindred.cli.class_tasks import ClassTask
 from napari_kindred.core.events import Progress
 from napari_kindred.images.stack import ImageStack
-from napari_kindred.results.segmentation import load_segmentation, provenance
+from napari_kindred.load import load_segmentation
+from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,10 +25,11 @@ from napari_kindred.encoders.registry import list_encoders
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
+from napari_kindred.load import load_segmentation
 from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.models.weights import WEIGHTS
 from napari_kindred.results.metrics import average_precision
-from napari_kindred.results.segmentation import Assembly, load_segmentation, measure, provenance
+from napari_kindred.results.segmentation import Assembly, measure, provenance
 
 if TYPE_CHECKING:
     from pathlib import Path

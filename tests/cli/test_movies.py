@@ -13,7 +13,7 @@ from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.clusters.provisional import ProvisionalFrames
 from napari_kindred.core.errors import InputError, OptionError, OutputError
 from napari_kindred.core.events import Partial, finish
-from napari_kindred.results.segmentation import load_segmentation
+from napari_kindred.load import load_segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path

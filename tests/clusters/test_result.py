@@ -16,7 +16,8 @@ from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.result import ClusterAssembly, ClusterSegmentation
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.images.stack import ImageStack
-from napari_kindred.results.segmentation import load_segmentation
+from napari_kindred.load import load_segmentation
+from napari_kindred.results.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +185,44 @@ def test_labels_and_tables_come_back_from_disk(
     else:
         frames = pd.read_csv(tmp_path / "a.frames.csv")
     pd.testing.assert_frame_equal(frames, made.per_frame)
+
+
+def test_what_was_saved_is_returned_with_all_its_levels(
+    made: ClusterSegmentation, tmp_path: Path
+) -> None:
+    hidden = made.without([2])
+    hidden.provenance["names"] = {"1": "membrane", "2": "gone", "3": ""}
+    read = load_segmentation(hidden.save(tmp_path / "a.ome.zarr"))
+    assert isinstance(read, ClusterSegmentation)
+    assert (read.level, read.levels) == (made.level, made.levels)
+    assert (read.names, read.background) == ({1: "membrane"}, (2,))
+    pd.testing.assert_frame_equal(read.per_frame, hidden.per_frame)
+    for level in (3, 7):
+        here, there = made.at_level(level), read.at_level(level)
+        np.testing.assert_array_equal(there.labels, here.labels)
+        pd.testing.assert_frame_equal(there.table, here.table)
+        assert (there.names, there.background) == ({}, ())
+    np.testing.assert_array_equal(read.without([1]).labels, made.without([1]).labels)
+
+
+def test_a_tiff_holds_one_level_and_says_where_there_are_more(
+    made: ClusterSegmentation, tmp_path: Path
+) -> None:
+    read = load_segmentation(made.at_level(3).save(tmp_path / "a.tif"))
+    assert isinstance(read, ClusterSegmentation)
+    assert (read.level, len(read.levels)) == (3, 0)
+    for change in (lambda: read.at_level(2), lambda: read.without([1])):
+        with pytest.raises(OptionError, match=r"save the result as \.ome\.zarr"):
+            change()
+    again = load_segmentation(read.save(tmp_path / "b.ome.zarr"))
+    np.testing.assert_array_equal(again.labels, read.labels)
+
+
+def test_labels_edited_in_napari_are_no_clusters_any_more(
+    made: ClusterSegmentation, tmp_path: Path
+) -> None:
+    made.provenance["edited"] = True
+    assert type(load_segmentation(made.save(tmp_path / "a.ome.zarr"))) is Segmentation
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.zarr"])

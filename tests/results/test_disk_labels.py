@@ -15,14 +15,9 @@ from ome_zarr_models.v05 import ImageLabel
 
 from napari_kindred.core.events import Partial
 from napari_kindred.images.stack import ImageStack, read_image
+from napari_kindred.load import load_segmentation
 from napari_kindred.results import disk_labels, segmentation
-from napari_kindred.results.segmentation import (
-    Assembly,
-    load_segmentation,
-    location_for,
-    make_labels,
-    measure,
-)
+from napari_kindred.results.segmentation import Assembly, location_for, make_labels, measure
 
 
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ import tifffile
 import zarr
 
 from napari_kindred.core.errors import OutputError
+from napari_kindred.load import load_segmentation
 from napari_kindred.results import label_tiff
-from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure
+from napari_kindred.results.segmentation import Segmentation, measure
 from napari_kindred.results.storage import KEY
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from napari_kindred.core.events import Partial
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images import arrays
 from napari_kindred.images.stack import ImageStack, read_image
+from napari_kindred.load import load_segmentation
 from napari_kindred.results import label_tiff, storage
 from napari_kindred.results.segmentation import (
     Assembly,
     Segmentation,
     empty_table,
-    load_segmentation,
     make_labels,
     measure,
     provenance,

@@ -12,7 +12,8 @@ import pytest
 from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import finish
-from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure
+from napari_kindred.load import load_segmentation
+from napari_kindred.results.segmentation import Segmentation, measure
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -176,42 +176,40 @@ class ClassSegmentation(Segmentation):
         }
         return storage.save(self, path, overwrite, others=others)
 
+    @classmethod
+    def load(cls, path: Path) -> Segmentation:
+        """Read back what :meth:`save` wrote; see :meth:`napari_kindred.Segmentation.load`.
 
-def load_classes(path: Path) -> ClassSegmentation:
-    """Read back what :meth:`ClassSegmentation.save` wrote.
+        If only what was found in the frames is damaged, all else is there.
+        """
+        parts = storage.load(path)
+        observations, fixed = None, NOT_KEPT
+        with storage.reading(path):
+            if path.suffix.lower() == ".zarr":
+                import zarr
 
-    Where what was found in the frames is damaged, all else is there.
-
-    Raises
-    ------
-    OutputError
-        When there is no result at this path, or when it is damaged.
-    """
-    parts = storage.load(path)
-    observations, fixed = None, NOT_KEPT
-    with storage.reading(path):
-        if path.suffix.lower() == ".zarr":
-            import zarr
-
-            root = zarr.open_group(path, mode="r")
-            things, per_frame = (
-                storage.load(path, "labels/entities"),
-                read_columns(root, "per_frame"),
-            )
-            observations, fixed = read_observations(root, parts["labels"].shape)
-        else:
-            labels, table, frames = beside(path)
-            things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
-            per_frame = pd.read_csv(frames)
-    return ClassSegmentation(
-        **parts,
-        names=tuple(parts["provenance"]["names"]),
-        entities=things["labels"],
-        entity_table=things["table"],
-        per_frame=per_frame,
-        observations=observations,
-        fixed=fixed,
-    )
+                root = zarr.open_group(path, mode="r")
+                if "labels/entities" not in root:
+                    return Segmentation(**parts)
+                things = storage.load(path, "labels/entities")
+                per_frame = read_columns(root, "per_frame")
+                observations, fixed = read_observations(root, parts["labels"].shape)
+            else:
+                labels, table, frames = others = beside(path)
+                if not all(other.is_file() for other in others):
+                    return Segmentation(**parts)
+                things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
+                per_frame = pd.read_csv(frames)
+            names = tuple(map(str, parts["provenance"]["names"]))
+        return cls(
+            **parts,
+            names=names,
+            entities=things["labels"],
+            entity_table=things["table"],
+            per_frame=per_frame,
+            observations=observations,
+            fixed=fixed,
+        )
 
 
 def beside(path: Path) -> list[Path]:

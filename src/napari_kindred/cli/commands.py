@@ -55,8 +55,8 @@ def demo(given: argparse.Namespace) -> int:
 
     from ..images import samples
     from ..images.stack import ImageStack, read_image
+    from ..load import load_segmentation
     from ..results.atomic import check_folder, replacing
-    from ..results.segmentation import load_segmentation
     from . import batch
     from .overview import draw_overview
     from .tasks import EntityTask

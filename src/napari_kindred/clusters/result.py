@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 IN_MEMORY = 1 << 26
 """Labels, or leaves, of more bytes than this are kept on disk, whatever the movie's length."""
 
+OF_A_LEVEL = ("background", "names", "colours")
+"""Entries of the provenance that name clusters by their label at one level."""
+
 
 @dataclass(slots=True, eq=False)
 class ClusterSegmentation(Segmentation):
@@ -40,8 +43,9 @@ class ClusterSegmentation(Segmentation):
     Attributes
     ----------
     leaves : ndarray of uint8, or zarr array, shape of the labels
-        The finest cluster of every pixel.
+        The finest cluster of every pixel; None of a result that was read from a TIFF.
     model : HierarchicalClustering
+        None likewise.
     per_frame : DataFrame
         A row per cluster and frame: ``index``, ``frame``, ``area``, ``share`` of the frame,
         ``mean_intensity``.
@@ -57,27 +61,44 @@ class ClusterSegmentation(Segmentation):
     @property
     def level(self) -> int:
         """The number of clusters that the labels show."""
-        return int(self.provenance.get("level", self.model.n_labels_))
+        asked = len(self.table) if self.leaves is None else self.model.n_labels_
+        return int(self.provenance.get("level", self.provenance.get("clusters", asked)))
 
     @property
     def levels(self) -> range:
         """The numbers of clusters that :meth:`at_level` can give."""
-        return range(2, len(self.model.leaf_areas_) + 1)
+        return range(0) if self.leaves is None else range(2, len(self.model.leaf_areas_) + 1)
+
+    @property
+    def background(self) -> tuple[int, ...]:
+        """The labels that were made background."""
+        return tuple(int(label) for label in self.provenance.get("background", ()))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names that clusters were given in napari, by label."""
+        given = self.provenance.get("names", {}).items()
+        named = {int(label): str(name) for label, name in given if name}
+        return {label: name for label, name in named.items() if label not in self.background}
 
     def at_level(self, n: int) -> ClusterSegmentation:
         """Return the same movie under ``n`` labels; nothing is encoded or clustered again.
 
+        Names and background belong to a level and are left behind.
+
         Raises
         ------
         OptionError
-            When the hierarchy has no such level.
+            When the hierarchy has no such level, or the result was read from a TIFF.
         """
+        self._check_levels()
         table = self.model.lut(n)
+        facts = {key: value for key, value in self.provenance.items() if key not in OF_A_LEVEL}
         per_frame = summed(self.leaves_per_frame, table, self._pixels())
         return ClusterSegmentation(
             relabel(self.leaves, table),
             summary(per_frame, int(np.prod(self.leaves.shape))),
-            {**self.provenance, "level": n},
+            {**facts, "level": n},
             self.axes,
             self.scale,
             self.units,
@@ -98,8 +119,9 @@ class ClusterSegmentation(Segmentation):
         Raises
         ------
         OptionError
-            When there is no cluster of such a label.
+            When there is no cluster of such a label, or the result was read from a TIFF.
         """
+        self._check_levels()
         table = self.model.lut(self.level)
         unknown = sorted(set(hidden) - set(table.tolist()) | ({0} & set(hidden)))
         if unknown:
@@ -119,65 +141,67 @@ class ClusterSegmentation(Segmentation):
         """Tables beside the result's own, by what a row stands for."""
         return {"frame": self.per_frame} if len(self.per_frame) else {}
 
-    def save(self, path: str | Path, overwrite: bool = False, *, levels: bool = False) -> Path:
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 
-        The table per frame becomes ``NAME.frames.csv`` beside a TIFF, and a group ``per_frame``
-        inside an OME-Zarr.
-
-        Parameters
-        ----------
-        path, overwrite
-            As there.
-        levels : bool
-            Whether an OME-Zarr is also to hold leaves and model, from which napari shows any
-            level again.  ``model.save`` writes the model alone.
+        An OME-Zarr holds leaves and model as well, from which any level can be shown again, and
+        the table per frame as the group ``per_frame``.  Beside a TIFF that table becomes
+        ``NAME.frames.csv``; leaves and model are left out.  ``model.save`` writes the model alone.
         """
         path = Path(path)
         if path.suffix.lower() == ".zarr":
 
             def more(root: zarr.Group) -> None:
                 write_columns(root, self.per_frame, "per_frame")
-                if levels:
+                if self.leaves is not None:
                     write_leaves(root, self.leaves, self.leaves_per_frame, self.model.packed())
 
             return storage.save(self, path, overwrite, more)
-        beside = path.with_name(f"{path.name.rsplit('.', 1)[0].removesuffix('.ome')}.frames.csv")
-        others = {beside: as_csv(self.per_frame)}
+        others = {_frames_beside(path): as_csv(self.per_frame)}
         return storage.save(self, path, overwrite, others=others)
+
+    @classmethod
+    def load(cls, path: Path) -> Segmentation:
+        """Read back what :meth:`save` wrote; see :meth:`napari_kindred.Segmentation.load`."""
+        parts = storage.load(path)
+        with storage.reading(path):
+            if path.suffix.lower() != ".zarr":
+                frames = _frames_beside(path)
+                if not frames.is_file():
+                    return Segmentation(**parts)
+                return cls(**parts, per_frame=pd.read_csv(frames))
+            import zarr
+
+            from .model import HierarchicalClustering
+
+            root = zarr.open_group(path, mode="r")
+            found = read_leaves(root, HierarchicalClustering.unpacked)
+            if found is None:
+                return Segmentation(**parts)
+            leaves, rows, model = found
+            return cls(
+                **parts,
+                leaves=leaves,
+                model=model,
+                per_frame=read_columns(root, "per_frame"),
+                leaves_per_frame=rows,
+            )
+
+    def _check_levels(self) -> None:
+        if self.leaves is None:
+            raise OptionError(
+                "A TIFF holds one level of clusters alone; save the result as .ome.zarr, which "
+                "holds them all."
+            )
 
     def _pixels(self) -> int:
         return int(np.prod(self.leaves.shape[-2:]))
 
 
-def load_clusters(path: Path) -> ClusterSegmentation | None:
-    """Read back an OME-Zarr that holds leaves and model; None for other results.
-
-    Raises
-    ------
-    OutputError
-        When there is no result at this path, or when it is damaged.
-    """
-    if path.suffix.lower() != ".zarr":
-        return None
-    import zarr
-
-    from .model import HierarchicalClustering
-
-    parts = storage.load(path)
-    with storage.reading(path):
-        root = zarr.open_group(path, mode="r")
-        found = read_leaves(root, HierarchicalClustering.unpacked)
-        if found is None:
-            return None
-        leaves, rows, model = found
-        return ClusterSegmentation(
-            **parts,
-            leaves=leaves,
-            model=model,
-            per_frame=read_columns(root, "per_frame"),
-            leaves_per_frame=rows,
-        )
+def _frames_beside(path: Path) -> Path:
+    """Return where a result in a TIFF puts its table of frames."""
+    stem = path.name.rsplit(".", 1)[0].removesuffix(".ome")
+    return path.with_name(f"{stem}.frames.csv")
 
 
 def _rows_without(rows: pd.DataFrame, hidden: Sequence[int]) -> pd.DataFrame:

@@ -66,6 +66,15 @@ class Segmentation:
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
 
+    @classmethod
+    def load(cls, path: Path) -> Segmentation:
+        """Read back what :meth:`save` wrote; see :func:`napari_kindred.load_segmentation`.
+
+        Of a file that lacks what a subclass adds, such as that of a stopped run, the rest is
+        returned as a plain :class:`Segmentation`.
+        """
+        return Segmentation(**storage.load(path))
+
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to disk; nothing is left behind half-written.
 
@@ -100,22 +109,6 @@ class Segmentation:
     def save_table(self, path: str | Path, per: str | None = None, overwrite: bool = False) -> Path:
         """Write that as CSV, units in its columns' names; see :func:`.tables.save_table`."""
         return tabulate.save_table(self, Path(path), per, overwrite)
-
-
-def load_segmentation(path: str | Path) -> Segmentation:
-    """Read back what :meth:`Segmentation.save` wrote.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``NAME.ome.zarr`` or ``NAME.tif``; the labels of a large OME-Zarr stay on disk, as zarr.
-
-    Raises
-    ------
-    OutputError
-        When there is no result at this path, or when it is damaged.
-    """
-    return Segmentation(**storage.load(Path(path)))
 
 
 def empty_table(stack: bool = False) -> pd.DataFrame:

@@ -21,8 +21,8 @@ from napari_kindred._napari.results.reader import get_reader
 from napari_kindred._napari.results.replay import origin_in_file
 from napari_kindred.cli import main as cli
 from napari_kindred.entities.config import EntityConfig
+from napari_kindred.load import load_segmentation
 from napari_kindred.methods import ENTITIES
-from napari_kindred.results.segmentation import load_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from napari.layers import Labels
 
 from napari_kindred._napari.classes import layer as class_layers
@@ -18,10 +19,12 @@ from napari_kindred._napari.results import layer_storage
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
 from napari_kindred._napari.results.reader import get_reader, write
 from napari_kindred.classes.config import ClassesConfig
+from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import KindredError, OutputError
+from napari_kindred.load import load_segmentation
 from napari_kindred.results.label_ids import lazily_unique, unique_ids
 from napari_kindred.results.recipe import recipe_of
-from napari_kindred.results.segmentation import Segmentation, load_segmentation, measure, provenance
+from napari_kindred.results.segmentation import Segmentation, measure, provenance
 
 
 def opened(path: Path) -> Labels:
@@ -118,6 +121,44 @@ def test_clusters_that_were_saved_can_still_be_shown_at_another_level(
     widget.panel.relabel()
     np.testing.assert_array_equal(again.data, finest.labels)
     assert "debris" in set(again.features["name"]) | set(clusters.clusters_of(again).names.values())  # type: ignore[union-attr]
+
+
+def test_clusters_of_the_command_line_open_as_those_saved_in_the_window(
+    viewer: Any,
+    clusters_widget: Any,
+    greys: Any,
+    steps: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr("napari_kindred.clusters.predict.iter_cluster_stack", greys)
+    movie, out = tmp_path / "movie.tif", tmp_path / "out.ome.zarr"
+    tifffile.imwrite(movie, steps, metadata={"axes": "TYX"})
+    arguments = ["clusters", str(movie), "--out", str(out), "--n-clusters", "3"]
+    assert cli.main([*arguments, "--at-level", "5", "--hide", "2"]) == 0
+    layer = viewer.add_layer(opened(out))
+    viewer.layers.selection.active = layer
+    panel, found = clusters_widget.panel, clusters.clusters_of(layer)
+    assert found is not None
+    assert (panel.level.value, panel.level.max) == (5, 9)
+    assert layer.features["name"].tolist() == ["background", "", "background", "", "", ""]
+    assert layer.metadata[KEY]["background"] == [2]
+    assert not (layer.data == 2).any()
+    layer.selected_label = 2
+    panel.toggle_background()
+    expected = found.result.at_level(5).labels
+    np.testing.assert_array_equal(layer.data, expected)
+    namespace: dict[str, Any] = {}
+    exec(layer.metadata[KEY]["python"], namespace)  # noqa: S102
+    np.testing.assert_array_equal(namespace["labels"], expected)
+    layer.selected_label = 1
+    panel.name.value = "debris"
+    panel.rename()
+    panel.level.value = 3
+    panel.relabel()
+    np.testing.assert_array_equal(layer.data, found.result.at_level(3).labels)
+    again = opened(save_layer(layer, tmp_path / "again.ome.zarr"))
+    assert_alike(layer, again)
 
 
 @pytest.mark.parametrize("widget", ["classes_widget"], indirect=True)

@@ -228,6 +228,18 @@ def colormap(clusters: Clusters | None = None) -> Any:
     return DirectLabelColormap(color_dict=colours)
 
 
+def entry(clusters: Clusters) -> dict[str, Any]:
+    """Return what a layer's metadata say of its clusters."""
+    labels = clusters.labels()
+    return {
+        "clusters": clusters.model.n_labels_,
+        "level": clusters.level,
+        "names": {str(label): clusters.name(label) for label in labels},
+        "colours": {str(label): as_hex(clusters.colour(label)) for label in labels},
+        "background": clusters.hidden_labels(),
+    }
+
+
 def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> None:
     """Show clusters in a layer, replacing what differs from ``shown``, which its data show now."""
     before = clusters_of(layer)
@@ -237,15 +249,8 @@ def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> No
     layer.features = features(clusters)
     if before is None or _colours(before) != _colours(clusters):
         layer.colormap = colormap(clusters)
-    entry = {
-        **layer.metadata.get(KEY, {}),
-        "clusters": clusters.model.n_labels_,
-        "level": clusters.level,
-        "names": {str(label): clusters.name(label) for label in clusters.labels()},
-        "colours": {str(label): as_hex(clusters.colour(label)) for label in clusters.labels()},
-        "background": clusters.hidden_labels(),
-    }
-    layer.metadata = {**layer.metadata, KEY: entry, STATE: clusters}
+    facts = {**layer.metadata.get(KEY, {}), **entry(clusters)}
+    layer.metadata = {**layer.metadata, KEY: facts, STATE: clusters}
 
 
 def _same_picture(one: Clusters, other: Clusters) -> bool:

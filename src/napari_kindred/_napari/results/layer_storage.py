@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,15 @@ import numpy as np
 from ...classes.config import ClassesConfig
 from ...classes.names import key
 from ...core.colors import as_hex
-from ...core.errors import OptionError, OutputError
+from ...core.errors import OptionError
 from ...images.axes import fault_in_axes
-from ...methods import CLASSES, CLUSTERS, method_of
+from ...load import load_segmentation
+from ...methods import CLUSTERS, method_of
 from ...results.atomic import plain
 from ...results.label_ids import lazily_unique, unique_ids
 from ...results.recipe import origin_of
-from ...results.segmentation import Segmentation, load_segmentation, provenance
-from ...results.storage import read_about
+from ...results.segmentation import Segmentation, provenance
+from ...results.storage import reading
 from ..classes import layer as class_layers
 from ..clusters import layer as clusters
 from ..common.layers import KEY, axis_letters, in_shape
@@ -57,9 +57,7 @@ def save_layer(layer: Labels, path: Path, overwrite: bool = False) -> Path:
 
 def save_data(data: Any, about: Mapping[str, Any], path: Path, overwrite: bool = False) -> Path:
     """Write what napari hands over of a layer, its data and all else that it is made with."""
-    result = result_of(data, about)
-    levels = {"levels": True} if isinstance(result, CLUSTERS.result) else {}
-    return result.save(path, overwrite, **levels)
+    return result_of(data, about).save(path, overwrite)
 
 
 def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
@@ -136,7 +134,7 @@ def _letters(ndim: int, about: Mapping[str, Any], entry: Mapping[str, Any]) -> s
 
 def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     """Read a saved result as napari makes a layer of it; large labels stay on disk."""
-    result = _load(path)
+    result = load_segmentation(path)
     facts = dict(result.provenance)
     look, method = facts.pop(SHOWN, {}), method_of(facts)
     replay = facts.pop(REPLAY, {})
@@ -145,16 +143,22 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
         result = numbered(result)
     image = facts.get("source_layer") or facts.get("image") or path.name.split(".")[0]
     facts["source_layer"] = image
-    options = {
+    with reading(path):
+        shown = _clusters(result, replay)
+    options: dict[str, Any] = {
         "name": f"{image} {'labels' if method is None else method.suffix}",
         **{name: value for name, value in look.items() if name in PLACED},
         "features": _features(result.table),
         "scale": result.scale,
         "units": result.units,
         "axis_labels": tuple(result.axes.lower()),
-        "metadata": {KEY: facts, **_state(result, replay)},
+        "metadata": {KEY: facts, **_classes(result)},
     }
     colormap = _colormap(result, look, method)
+    if shown is not None:
+        options["features"] = clusters.features(shown)
+        options["metadata"] = {KEY: {**facts, **clusters.entry(shown)}, clusters.STATE: shown}
+        colormap = clusters.colormap(shown)
     if colormap is not None:
         options |= {"colormap": colormap, "opacity": look.get("opacity", clusters.OPACITY)}
     data = levels_of(result.labels)
@@ -169,23 +173,6 @@ def _features(table: pd.DataFrame) -> pd.DataFrame | None:
         name: table[name].astype(object).fillna("").astype(str) for name in TEXTS if name in table
     }
     return class_layers.features(table.assign(**texts)) if len(table.columns) else None
-
-
-def _load(path: Path) -> Segmentation:
-    """Read a result with all that was saved of it."""
-    facts = read_about(path)
-    method = None if "edited" in facts else method_of(facts)
-    found: Segmentation | None = None
-    if method is CLUSTERS:
-        from ...clusters.result import load_clusters
-
-        found = load_clusters(path)
-    elif method is CLASSES:
-        from ...classes.result import load_classes
-
-        with suppress(OutputError):  # a folder's image has no more than labels and table
-            found = load_classes(path)
-    return found or load_segmentation(path)
 
 
 def levels_of(labels: Any) -> Any:
@@ -209,13 +196,11 @@ def _colormap(result: Segmentation, look: Mapping[str, Any], method: Method | No
     return clusters.colormap() if method is CLUSTERS else None
 
 
-def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state that lets panels change the layer, if it was saved."""
+def _classes(result: Segmentation) -> dict[str, Any]:
+    """Return what lets a panel change a layer of classes, if it was saved with the result."""
     facts, shape = result.provenance, tuple(result.labels.shape)
-    if type(result) is Segmentation:
+    if getattr(result, "entities", None) is None:
         return {}
-    if isinstance(result, CLUSTERS.result):
-        return {clusters.STATE: _clusters(result, replay, shape)} if replay else {}
     try:
         config = ClassesConfig(**facts["config"])
         rows = zip(result.table["name"], result.table["colour"], strict=True)
@@ -227,24 +212,21 @@ def _state(result: Segmentation, replay: Mapping[str, Any]) -> dict[str, Any]:
     return {class_layers.STATE: class_layers.Classes(found, shape, config, source, colours)}
 
 
-def _clusters(
-    result: ClusterSegmentation, replay: Mapping[str, Any], shape: tuple[int, ...]
-) -> clusters.Clusters:
-    """Return clusters with the level, names, colours and background that were saved."""
-    facts = result.provenance
-    level = int(facts["level"])
-    begun = clusters.begin(result.at_level(level), shape, origin_of(facts))
-    begun = replace(begun, palette=tuple(replay["palette"]))
-    shown = facts.get("background", [])
-    hidden = frozenset().union(*(begun.leaves(label) for label in shown))
-    names = {label: name for label, name in facts["names"].items() if int(label) not in shown}
+def _clusters(result: Any, replay: Mapping[str, Any]) -> clusters.Clusters | None:
+    """Return clusters with level, names, colours and background; None without their leaves."""
+    if getattr(result, "leaves", None) is None:
+        return None
+    hidden = result.background
+    whole = result.at_level(result.level) if hidden else result
+    begun = clusters.begin(whole, tuple(result.labels.shape), origin_of(result.provenance))
+    if replay:
+        begun = replace(begun, palette=tuple(replay["palette"]))
+    colours = result.provenance.get("colours", {}).items()
     return replace(
         begun,
-        names={begun.leaves(int(label)): name for label, name in names.items() if name},
-        colours={
-            begun.leaves(int(label)): _rgba(colour) for label, colour in facts["colours"].items()
-        },
-        background=hidden,
+        names={begun.leaves(label): name for label, name in result.names.items()},
+        colours={begun.leaves(int(label)): _rgba(colour) for label, colour in colours},
+        background=frozenset().union(*(begun.leaves(label) for label in hidden)),
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...images.stack import read_image
+from ...load import load_segmentation
 from ...results.label_ids import unique_ids
-from ...results.segmentation import load_segmentation
 from ..common.layers import KEY
 
 if TYPE_CHECKING:
