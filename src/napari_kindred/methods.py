@@ -26,8 +26,7 @@ class Method:
     suffix : str
         What the name of a result adds to that of its image.
     ids : {"frame", "stack", "track", "class"}
-        Within what a label id means one and the same: an object of a frame, of a stack, an object
-        followed through time, or all objects of a kind.
+        Within what an id stands for the same; see :class:`.Segmentation`.
     folder_is_movie : bool
         Whether the command takes a folder as one movie rather than as images, each by itself.
     function : str
@@ -73,7 +72,7 @@ class Method:
     @property
     def counts_objects(self) -> bool:
         """Whether each object has a label of its own."""
-        return self.ids != "class"
+        return self.ids in ("frame", "track")
 
     def _part(self, what: str) -> Any:
         module, _, name = self.parts[what].partition(":")
@@ -103,7 +102,7 @@ CLUSTERS = Method(
     noun="cluster",
     plural="clusters",
     suffix="clusters",
-    ids="class",
+    ids="stack",
     folder_is_movie=True,
     function="cluster_stack",
     parts={

@@ -223,6 +223,7 @@ def test_what_was_saved_is_returned(vocabulary: Vocabulary, tmp_path: Path, name
     fresh = ask(CLASSIFIERS["vocabulary"](vocabulary)).at_threshold(0.05)
     again = load_segmentation(fresh.save(tmp_path / name))
     assert type(again) is type(fresh)
+    assert again.ids == fresh.ids == "class"
     assert again.names == NAMES
     np.testing.assert_array_equal(again.entities, fresh.entities)
     pd.testing.assert_frame_equal(again.entity_table, fresh.entity_table)

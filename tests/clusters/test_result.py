@@ -195,6 +195,7 @@ def test_what_was_saved_is_returned_with_all_its_levels(
     read = load_segmentation(hidden.save(tmp_path / "a.ome.zarr"))
     assert isinstance(read, ClusterSegmentation)
     assert (read.level, read.levels) == (made.level, made.levels)
+    assert made.ids == read.ids == "stack"
     assert (read.names, read.background) == ({1: "membrane"}, (2,))
     pd.testing.assert_frame_equal(read.per_frame, hidden.per_frame)
     for level in (3, 7):

@@ -90,7 +90,7 @@ def test_where_nothing_can_be_written_labels_grow_in_the_temporary_folder(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    location = location_for(large, "entities")
+    location = location_for(large, "entities", "frame")
     assert location is not None
     assert location.make() is None
     monkeypatch.undo()

@@ -239,6 +239,8 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
         {"scale": ["a", "b"]},
         {"scale": [0.5]},
         {"units": [1, 2]},
+        {"ids": "movie"},
+        {"ids": ["frame"]},
         {"provenance": "none"},
         {"provenance": None},
     ],

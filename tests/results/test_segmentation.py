@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import ImageLabel
 from skimage.measure import regionprops_table
 
-from napari_kindred.core.errors import OutputError
+from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import Partial
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images import arrays
@@ -308,3 +309,19 @@ def test_frames_that_are_done_make_a_result_even_when_others_are_not() -> None:
     assert result.table["frame"].tolist() == [0, 2]
     assert result.provenance["complete"] is False
     assert result.provenance["frames_done"] == 2
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.tif"])
+@pytest.mark.parametrize("ids", ["frame", "stack", "track", "class"])
+def test_the_scope_of_ids_is_kept_on_disk(tmp_path: Path, name: str, ids: Any) -> None:
+    labels = np.eye(4, dtype=np.int32)
+    result = Segmentation(labels, measure(labels, None), ids=ids)
+    assert load_segmentation(result.save(tmp_path / name)).ids == ids
+
+
+def test_entities_have_ids_of_a_frame_and_any_other_word_is_refused() -> None:
+    labels = np.eye(4, dtype=np.int32)
+    result = Segmentation(labels, measure(labels, None))
+    assert result.ids == "frame"
+    with pytest.raises(OptionError, match="ids='movie' is none of 'frame', 'stack', 'track'"):
+        replace(result, ids="movie")

@@ -89,7 +89,7 @@ def iter_segment_classes(
             frames.output_axes,
             names,
             colours,
-            location_for(frames, "classes"),
+            location_for(frames, "classes", "class"),
             config.memory,
         )
         if assembly.note:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from ..results.id_scope import IdScope
     from .config import Threshold
     from .resolve import Resolved
 
@@ -93,6 +94,7 @@ class ClassSegmentation(Segmentation):
         Why they cannot, one sentence, where it is None.
     """
 
+    ids: IdScope = "class"
     names: tuple[str, ...] = ()
     entities: Any = None
     entity_table: pd.DataFrame = field(default_factory=pd.DataFrame)

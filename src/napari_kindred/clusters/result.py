@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import zarr
 
     from ..images.stack import ImageStack
+    from ..results.id_scope import IdScope
     from .model import HierarchicalClustering
 
 IN_MEMORY = 1 << 26
@@ -53,6 +54,7 @@ class ClusterSegmentation(Segmentation):
         The same for leaves, from which any level's rows are summed up.
     """
 
+    ids: IdScope = "stack"
     leaves: Any = None
     model: HierarchicalClustering = None  # type: ignore[assignment]
     per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -267,7 +269,7 @@ class ClusterAssembly:
     def __init__(self, frames: ImageStack, model: HierarchicalClustering) -> None:
         self._frames, self._model = frames, model
         self.table = model.lut(model.n_labels_)
-        location = location_for(frames, "clusters")
+        location = location_for(frames, "clusters", "stack")
         self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, location)
         self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
         self._rows: list[pd.DataFrame] = []

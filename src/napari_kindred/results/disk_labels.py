@@ -43,6 +43,8 @@ class OutputLocation:
         Size of a step along each axis.
     units : tuple of str or None
         Unit of each axis.
+    ids : str
+        As of :class:`.Segmentation`.
     """
 
     image: Path
@@ -50,6 +52,7 @@ class OutputLocation:
     axes: str
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
+    ids: str = "frame"
 
     def make(self) -> Path | None:
         """Make a folder beside the image whose name was not taken; None where that cannot be."""
@@ -104,6 +107,7 @@ def create_on_disk(
                 "axes": location.axes,
                 "scale": plain(location.scale),
                 "units": plain(location.units),
+                "ids": location.ids,
                 "provenance": UNFINISHED,
             },
         }

@@ -54,8 +54,8 @@ def unique_ids(result: Segmentation) -> Segmentation:
     Parameters
     ----------
     result : Segmentation
-        As computed: ids are unique within a frame. A single picture is returned as it is, and so
-        is a result of unique ids.
+        As computed: ids are unique within a frame. A single image is returned as it is, and so
+        is a result of unique ids, or of ids of another scope than ``"frame"``.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def unique_ids(result: Segmentation) -> Segmentation:
         ``id_in_frame``.
     """
     leading = result.labels.shape[:-2]
-    if not leading or "id_in_frame" in result.table:
+    if not leading or result.ids != "frame" or "id_in_frame" in result.table:
         return result
     import pandas as pd
 
@@ -80,7 +80,7 @@ def unique_ids(result: Segmentation) -> Segmentation:
 def lazily_unique(result: Segmentation) -> Segmentation:
     """Return the same as :func:`unique_ids`, the labels being a dask array that reads the old."""
     leading = result.labels.shape[:-2]
-    if not leading or "id_in_frame" in result.table:
+    if not leading or result.ids != "frame" or "id_in_frame" in result.table:
         return result
     import dask.array as da
 

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from .._version import __version__
+from ..core.errors import OptionError
 from ..core.events import Partial, Progress
 from ..images.arrays import blocks
 from . import storage
 from . import tables as tabulate
 from .atomic import plain
 from .disk_labels import OutputLocation, create_on_disk, tell, where
+from .id_scope import ID_SCOPES, IdScope
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -46,7 +48,7 @@ class Segmentation:
     Attributes
     ----------
     labels : ndarray of int32, or zarr array, shape as named by ``axes``
-        0 is background. In a stack, ids are unique within a frame, not over the stack.
+        0 is background; ``ids`` tells what the others stand for.
     table : DataFrame
         ``index`` is the label id; stacks have ``frame`` as well, the place of the frame in order.
     provenance : dict
@@ -57,6 +59,15 @@ class Segmentation:
         Size of a step along each axis.
     units : tuple of str or None
         Unit of each axis.
+    ids : {"frame", "stack", "track", "class"}
+        Within what an id stands for the same: an object of one frame, whose id says nothing of
+        other frames (entities); a kind of pixel in all frames of the stack (clusters); an object
+        followed through frames; a class, by its place among the names that were asked for.
+
+    Raises
+    ------
+    OptionError
+        When ``ids`` is none of these.
     """
 
     labels: Any
@@ -65,6 +76,11 @@ class Segmentation:
     axes: str = "YX"
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
+    ids: IdScope = "frame"
+
+    def __post_init__(self) -> None:
+        if self.ids not in ID_SCOPES:
+            raise OptionError(f"ids={self.ids!r} is none of {', '.join(map(repr, ID_SCOPES))}.")
 
     @classmethod
     def load(cls, path: Path) -> Segmentation:
@@ -280,11 +296,11 @@ def make_labels(
     )
 
 
-def location_for(frames: ImageStack, what: str) -> OutputLocation | None:
+def location_for(frames: ImageStack, what: str, ids: IdScope) -> OutputLocation | None:
     """Return where labels of an image go that are too large for memory, if its place is known."""
     if frames.path is None:
         return None
-    return OutputLocation(frames.path, what, frames.output_axes, frames.scale, frames.units)
+    return OutputLocation(frames.path, what, frames.output_axes, frames.scale, frames.units, ids)
 
 
 def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
@@ -322,7 +338,7 @@ class Assembly:
     def __init__(self, frames: ImageStack, memory: float | None = None) -> None:
         self._frames = frames
         self.labels = make_labels(
-            frames.output_shape, location=location_for(frames, "entities"), memory=memory
+            frames.output_shape, location=location_for(frames, "entities", "frame"), memory=memory
         )
         self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
         self._blocks: dict[tuple[int, ...], list[pd.DataFrame]] = {}

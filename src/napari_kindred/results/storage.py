@@ -26,6 +26,7 @@ from .atomic import (
     replacing,
     write_together,
 )
+from .id_scope import ID_SCOPES
 from .label_tiff import as_ids, places_in, read_tiff, write_tiff
 from .zarr_tables import read_columns, write_columns
 
@@ -131,6 +132,7 @@ def _about(result: Segmentation) -> dict[str, Any]:
         "shape": getattr(result.labels, "shape", None),
         "scale": result.scale,
         "units": result.units,
+        "ids": result.ids,
         "provenance": result.provenance,
     }
 
@@ -294,6 +296,7 @@ def _parts(labels: Any, table: pd.DataFrame, about: Mapping[str, Any]) -> dict[s
         "axes": about["axes"],
         "scale": None if scale is None else tuple(map(float, scale)),
         "units": None if units is None else tuple(units),
+        "ids": about["ids"],
     }
 
 
@@ -311,6 +314,8 @@ def _fault_in(labels: Any, table: Any, about: Mapping[str, Any]) -> str:
     named = isinstance(units, list | tuple) and all(isinstance(unit, str) for unit in units)
     if units is not None and not (named and len(units) == len(shape)):
         return f"the units {units!r} are not a word for each of the axes {axes}"
+    if about["ids"] not in ID_SCOPES:
+        return f"the scope of ids {about['ids']!r} is none of {', '.join(ID_SCOPES)}"
     if not isinstance(table, pd.DataFrame) or not table.columns.is_unique:
         return "the table is none, or has two columns of one name"
     return "" if isinstance(about["provenance"], Mapping) else "the provenance is no dictionary"

@@ -89,6 +89,8 @@ def test_a_saved_layer_comes_back_with_table_names_colours_and_place(
     assert_alike(result, again)
     before, after = result.metadata[KEY], again.metadata[KEY]
     assert {key: after[key] for key in before} == json.loads(json.dumps(before))
+    scopes = {"entities": "frame", "clusters": "stack", "classes": "class"}
+    assert load_segmentation(path).ids == after["ids"] == scopes[after["method"]]
 
 
 @pytest.mark.parametrize("widget", ["clusters_widget"], indirect=True)

@@ -256,7 +256,7 @@ class Run(ABC):
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
         notes = {"notes": list(self._notices)} if self._notices else {}
-        return {**facts, **notes, **self.origin(), **self.file}
+        return {**facts, **notes, "ids": self.method.ids, **self.origin(), **self.file}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         options = layer_options(self._growing, self._image.name, entry, self.method.suffix)

@@ -15,6 +15,7 @@ from ...images.axes import fault_in_axes
 from ...load import load_segmentation
 from ...methods import CLUSTERS, method_of
 from ...results.atomic import plain
+from ...results.id_scope import ID_SCOPES
 from ...results.label_ids import lazily_unique, unique_ids
 from ...results.recipe import origin_of
 from ...results.segmentation import Segmentation, provenance
@@ -67,6 +68,7 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
     metadata = about.get("metadata") or {}
     entry = dict(metadata.get(KEY) or provenance(method="labels", config={}))
     state, known = _state_of(metadata), None if "edited" in entry else _known(metadata)
+    scope = entry.pop("ids", "frame")
     entry |= {SHOWN: _look(about), **({REPLAY: state} if state else {})}
     parts = {
         "labels": labels,
@@ -75,6 +77,7 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
         "axes": _letters(labels.ndim, about, entry),
         "scale": tuple(float(step) for step in about["scale"]),
         "units": tuple(str(unit) for unit in about["units"]),
+        "ids": scope if scope in ID_SCOPES else "frame",
     }
     if known is None:
         return Segmentation(**parts)
@@ -138,11 +141,12 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     facts = dict(result.provenance)
     look, method = facts.pop(SHOWN, {}), method_of(facts)
     replay = facts.pop(REPLAY, {})
-    if method is not None and method.ids == "frame" and not look:  # a layer's are unique already
+    # A layer's ids are unique already.
+    if result.ids == "frame" and "frame" in result.table and not look:
         numbered = unique_ids if isinstance(result.labels, np.ndarray) else lazily_unique
         result = numbered(result)
     image = facts.get("source_layer") or facts.get("image") or path.name.split(".")[0]
-    facts["source_layer"] = image
+    facts |= {"source_layer": image, "ids": result.ids}
     with reading(path):
         shown = _clusters(result, replay)
     options: dict[str, Any] = {

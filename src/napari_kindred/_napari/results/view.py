@@ -34,7 +34,7 @@ def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
         scale=result.scale,
         axis_labels=tuple(result.axes.lower()),
         features=result.table,
-        metadata={KEY: result.provenance},
+        metadata={KEY: {**result.provenance, "ids": result.ids}},
     )
 
 
