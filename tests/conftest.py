@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_kindred.core.events import Event, Partial, Progress
+from napari_kindred.core.events import Event, Progress
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import provenance
 
@@ -167,33 +167,36 @@ class Greys:
         metadata_axes: str | None = None,
         scheduler: Any = None,
     ) -> Generator[Event, None, ClusterSegmentation]:
+        from napari_kindred.clusters.assembly import ClusterAssembly
         from napari_kindred.clusters.kmeans import nearest
         from napari_kindred.clusters.model import HierarchicalClustering
-        from napari_kindred.clusters.result import ClusterAssembly
 
         frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
         count, greys = len(frames), []
+        assembly = ClusterAssembly(frames)
+        assembly.facts = lambda: provenance(
+            method="clusters", config=config, frames=frames, device="cpu"
+        )
         for number, index in enumerate(frames.indices()):
             yield from self._wait(number, Progress(number, 2 * count, "encoding", number, count))
             greys.append(frames.read(index).pixels.mean(-1))
             if model is None:
                 kind = 3 - abs(greys[-1][..., None] - LEVELS).argmin(-1) // 3
-                yield Partial(index, kind.astype(np.int32), pd.DataFrame())
+                yield assembly.add_provisional(index, kind.astype(np.int32), pd.DataFrame())
             yield Progress(number + 1, 2 * count, "encoding", number + 1, count)
         tokens = np.stack([np.stack([grey, grey**2 / 255], -1) for grey in greys]) / 255
         if model is None:
             model = HierarchicalClustering(config.n_clusters, n_local=len(LEVELS)).fit(tokens)
         elif isinstance(model, str | Path):
             model = HierarchicalClustering.load(model)
-        assembly = ClusterAssembly(frames, model)
+        assembly.begin(model)
         for number, index in enumerate(frames.indices()):
             step = count + number
             yield from self._wait(step, Progress(step, 2 * count, "labelling", number, count))
             leaves = nearest(model.reduce(tokens[number]), model.leaves_)
-            yield Partial(index, assembly.add(index, leaves, greys[number]), pd.DataFrame())
+            yield assembly.add(index, leaves, greys[number])
             yield Progress(step + 1, 2 * count, "labelling", number + 1, count)
-        facts = provenance(method="clusters", config=config, frames=frames, device="cpu")
-        return assembly.segmentation(facts)
+        return assembly.result()
 
     def _wait(self, step: int, event: Progress) -> Generator[Event, None, None]:
         gate = self.gates.get(step)

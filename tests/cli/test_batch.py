@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -12,13 +14,15 @@ import tifffile
 from skimage.measure import label
 
 from napari_kindred.cli.batch import PROVENANCE, process_file, process_folder
-from napari_kindred.cli.tasks import EntityTask
+from napari_kindred.cli.tasks import EntityTask, run_task
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
 from napari_kindred.core.events import Event, Partial, Progress
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.entities.config import EntityConfig
+from napari_kindred.images.readers import ImageFile
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.load import load_segmentation
-from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
+from napari_kindred.results.segmentation import Segmentation, measure, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,17 +42,15 @@ class BrightThings(EntityTask):
         self, image: Any, metadata_axes: str | None
     ) -> Generator[Event, None, Segmentation]:
         frames = ImageStack.open(image, self.config.axes, self.config.channel, metadata_axes)
-        assembly = Assembly(frames)
+        assembly = EntityAssembly(frames)
         for number, index in enumerate(frames.indices()):
             raw = frames.read(index)
             labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
             table = measure(labels, raw.pixels, frame=number if index else None)
-            partial = Partial(index, labels, table, raw.note)
-            assembly.add(partial)
-            yield partial
+            yield assembly.add(Partial(index, labels, table, raw.note))
             yield Progress(number + 1, len(frames), "threshold", number + 1, len(frames))
         facts = provenance(method="entities", config=self.config, frames=frames, device="none")
-        return assembly.segmentation(facts)
+        return assembly.result(facts)
 
 
 @pytest.fixture
@@ -257,3 +259,15 @@ def test_folders_that_would_lose_something_are_refused(
     iio.imwrite(folder / "p1.jpg", np.zeros((20, 30), np.uint8))
     with pytest.raises(InputError, match="rename one"):
         process_folder(folder, tmp_path / "out", task, ignore)
+
+
+def test_labels_are_in_memory_once(task: EntityTask) -> None:
+    """Large enough that a second copy would not hide among the rest."""
+    movie = da.zeros((60, 512, 512), np.uint8, chunks=(1, 512, 512))
+    kept: list[Segmentation] = []
+    tracemalloc.start()
+    run_task(task, ImageFile(movie, "TYX", name="movie"), ignore, kept.append)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = kept[0].labels.nbytes
+    assert size <= most < 1.5 * size

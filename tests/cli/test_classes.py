@@ -14,8 +14,6 @@ import tifffile
 from napari_kindred.classes.resolve import Resolved
 from napari_kindred.classes.result import (
     ClassAssembly,
-    ClassSegmentation,
-    PartialClasses,
     sum_classes,
 )
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
@@ -155,26 +153,22 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
     colours = Colours().check(task.names)
     assembly = ClassAssembly(frames.output_shape, frames.output_axes, task.names, colours)
 
-    def so_far() -> ClassSegmentation:
-        facts = provenance(
-            method="classes",
-            config=task.config,
-            frames=frames,
-            names=task.names,
-            colours=colours,
-            notes=["frames are fine"],
-            **Colours().provenance(),
-        )
-        return assembly.segmentation(facts)
-
+    assembly.facts = lambda: provenance(
+        method="classes",
+        config=task.config,
+        frames=frames,
+        names=task.names,
+        colours=colours,
+        notes=["frames are fine"],
+        **Colours().provenance(),
+    )
     for number, index in enumerate(frames.indices()):
         pixels = frames.read(index).pixels
         labels = np.where(pixels[..., 0] > 150, 1, 0).astype(np.int32)
         found = Resolved(labels, labels, np.array([1]), np.array([0.5], np.float32))
-        done = assembly.add(number, index, found)
-        yield PartialClasses(done.index, done.labels, done.table, so_far=so_far)
+        yield assembly.add(number, index, found)
         yield Progress(number + 1, len(frames), "naming", number + 1, len(frames))
-    return so_far()
+    return assembly.result()
 
 
 @pytest.fixture

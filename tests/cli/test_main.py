@@ -22,6 +22,7 @@ from napari_kindred.cli.tasks import EntityTask
 from napari_kindred.core.events import Partial
 from napari_kindred.encoders import registry
 from napari_kindred.encoders.registry import list_encoders
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
@@ -29,7 +30,7 @@ from napari_kindred.load import load_segmentation
 from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.models.weights import WEIGHTS
 from napari_kindred.results.metrics import average_precision
-from napari_kindred.results.segmentation import Assembly, measure, provenance
+from napari_kindred.results.segmentation import measure, provenance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,15 +52,14 @@ def bright_things(monkeypatch: pytest.MonkeyPatch) -> list[EntityConfig]:
         config = task.config
         configs.append(config)
         frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
-        assembly = Assembly(frames)
+        assembly = EntityAssembly(frames)
         for number, index in enumerate(frames.indices()):
             raw = frames.read(index)
             labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
             table = measure(labels, raw.pixels, frame=number if index else None)
-            assembly.add(partial := Partial(index, labels, table, raw.note))
-            yield partial
+            yield assembly.add(Partial(index, labels, table, raw.note))
         facts = provenance(method="entities", config=config, frames=frames, device="cpu")
-        return assembly.segmentation(facts)
+        return assembly.result(facts)
 
     monkeypatch.setattr(EntityTask, "iterate", iterate)
     return configs
@@ -171,13 +171,15 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         """
 import time, numpy as np
 from napari_kindred.core.events import Partial
-from napari_kindred.models.feature_cache import FeatureCache
-from napari_kindred.results.segmentation import measure
 from napari_kindred.cli.tasks import EntityTask
+from napari_kindred.entities.assembly import EntityAssembly
+from napari_kindred.images.stack import ImageStack
+from napari_kindred.results.segmentation import measure
 def slow(task, image, metadata_axes):
     labels = np.ones((20, 30), np.int32)
+    assembly = EntityAssembly(ImageStack.open(image, "TYX"))
     for t in range(50):
-        yield Partial((t,), labels, measure(labels, labels, frame=t))
+        yield assembly.add(Partial((t,), labels, measure(labels, labels, frame=t)))
         print(t, flush=True)
         time.sleep(0.1)
 EntityTask.iterate = slow

@@ -10,9 +10,8 @@ import tifffile
 from napari_kindred.cli import main as cli
 from napari_kindred.cli.movies import cluster_file, level_path
 from napari_kindred.clusters.config import ClusterConfig
-from napari_kindred.clusters.provisional import ProvisionalFrames
 from napari_kindred.core.errors import InputError, OptionError, OutputError
-from napari_kindred.core.events import Partial, finish
+from napari_kindred.core.events import finish
 from napari_kindred.load import load_segmentation
 
 if TYPE_CHECKING:
@@ -44,35 +43,8 @@ def by_grey(greys: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return greys
 
 
-def part(index: tuple[int, ...], labels: list[list[int]]) -> Partial:
-    return Partial(index, np.array(labels, np.int32), None)  # type: ignore[arg-type]
-
-
 def nothing(event: Any) -> None:
     pass
-
-
-# -- frames that come twice ------------------------------------------------------------------
-
-
-def test_a_stopped_run_has_one_numbering_in_all_frames() -> None:
-    frames = ProvisionalFrames(np.zeros((3, 1, 6), np.int32), (3,))
-    for time_ in range(3):
-        frames.add(part((time_,), [[1, 1, 1, 2, 2, 3]]))
-    frames.add(part((0,), [[2, 2, 2, 1, 1, 1]]))
-    frames.settle()
-    assert frames.labels[:, 0].tolist() == [[2, 2, 2, 1, 1, 1]] * 3
-    assert frames.done == 3
-
-
-def test_the_table_counts_each_cluster_over_the_frames_that_are_there() -> None:
-    frames = ProvisionalFrames(np.zeros((4, 1, 4), np.int32), (4,))
-    frames.add(part((3,), [[1, 1, 1, 3]]))
-    frames.add(part((1,), [[1, 1, 0, 0]]))
-    table = frames.table().set_index("index")
-    assert table.loc[1, ["area", "first_frame", "last_frame", "frames"]].tolist() == [5, 1, 3, 2]
-    assert table["share"].tolist() == [5 / 8, 0, 1 / 8]
-    assert table.loc[2, "frames"] == 0
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -235,11 +207,13 @@ def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> N
         "clusters",
         """
 import time, numpy as np
-from napari_kindred.core.events import Partial, finish
 from napari_kindred.cli.movies import ClusterTask
+from napari_kindred.clusters.assembly import ClusterAssembly
+from napari_kindred.images.stack import ImageStack
 def slow(task, image, metadata_axes):
+    assembly = ClusterAssembly(ImageStack.open(image, "TYX"))
     for t in range(50):
-        yield Partial((t,), np.ones((20, 30), np.int32), None)
+        yield assembly.add_provisional((t,), np.ones((20, 30), np.int32), None)
         print(t, flush=True)
         time.sleep(0.1)
 ClusterTask.iterate = slow

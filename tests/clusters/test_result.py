@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import zarr
 
+from napari_kindred.clusters import assembly as assembly_module
 from napari_kindred.clusters import levels
-from napari_kindred.clusters import result as result_module
+from napari_kindred.clusters.assembly import ClusterAssembly
 from napari_kindred.clusters.model import HierarchicalClustering
-from napari_kindred.clusters.result import ClusterAssembly, ClusterSegmentation
+from napari_kindred.clusters.result import ClusterSegmentation
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.load import load_segmentation
@@ -41,11 +42,12 @@ def make(planted: Callable[..., Any], pixels: np.ndarray) -> Callable[..., Clust
         movie.tokens[1] = movie.tokens[movie.truth == 0][0]
         model = HierarchicalClustering(5, **options).fit(movie.tokens)
         frames = ImageStack.open(pixels, "TYX")
-        assembly = ClusterAssembly(frames, model)
+        assembly = ClusterAssembly(frames)
+        assembly.begin(model)
         for number, index in enumerate(frames.indices()):
             distances = np.square(model.reduce(movie.tokens[number])[..., None, :] - model.leaves_)
             assembly.add(index, distances.sum(-1).argmin(-1), pixels[number].astype(np.float32))
-        return assembly.segmentation({"method": "clusters"})
+        return assembly.result({"method": "clusters"})
 
     return run
 
@@ -151,7 +153,7 @@ def test_labels_larger_than_the_limit_lie_on_disk_and_so_does_every_level(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(result_module, "IN_MEMORY", made.leaves.nbytes - 1)
+    monkeypatch.setattr(assembly_module, "IN_MEMORY", made.leaves.nbytes - 1)
     monkeypatch.setattr(levels, "LAZY", 0)
     large = make()
     assert isinstance(large.labels, zarr.Array)

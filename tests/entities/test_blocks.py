@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tracemalloc
 
 import numpy as np
@@ -23,8 +22,10 @@ from napari_kindred.entities.region_reader import PlaneSource
 from napari_kindred.entities.scoring import ObjectFilter, ScoreModel
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
+from napari_kindred.results.assembly import within
+from napari_kindred.results.label_ids import unique_ids
 from napari_kindred.results.metrics import overlaps
-from napari_kindred.results.segmentation import Assembly, make_labels, measure
+from napari_kindred.results.segmentation import measure
 
 CONFIG = EntityConfig(scale=1.0, min_area=0, min_score=0.0)
 
@@ -233,9 +234,14 @@ class Watched:
         return ((away < 100) * 200).astype(np.uint8)
 
 
+def on_disk(monkeypatch, size):
+    """Hold labels of more bytes than that on disk."""
+    monkeypatch.setattr("napari_kindred.results.assembly.IN_MEMORY", size)
+    monkeypatch.setattr("napari_kindred.results.assembly.room_for_labels", lambda *_: size)
+
+
 def test_a_large_plane_takes_the_memory_of_a_block(bright, monkeypatch, tmp_path):
-    to_disk = functools.partial(make_labels, in_memory=1 << 20)
-    monkeypatch.setattr("napari_kindred.results.segmentation.make_labels", to_disk)
+    on_disk(monkeypatch, 1 << 20)
     monkeypatch.setattr("napari_kindred.images.arrays._BLOCK", 1 << 18)
     peaks = {}
     for side in (1480, 3000):
@@ -327,25 +333,25 @@ def test_a_real_picture_in_blocks_is_as_it_is_whole(monkeypatch):
 def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch):
     """Blocks with provisional ids, then the frame with its final ones, of a stack on disk."""
     movie = np.stack([scattered(150, seed=6), scattered(150, seed=7)])
-    to_disk = functools.partial(make_labels, in_memory=1 << 10)
-    monkeypatch.setattr("napari_kindred.results.segmentation.make_labels", to_disk)
+    on_disk(monkeypatch, 1 << 10)
     monkeypatch.setattr(frame_tasks, "BLOCK", 64)
     job = nk.iter_segment_entities(
         movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0
     )
-    listener = Assembly(ImageStack.open(movie, "TYX"))
-    seen = []
+    labels, tables, seen = np.zeros(movie.shape, np.int32), [], []
 
     def listen(event):
         if isinstance(event, Partial):
-            listener.add(event)
-            seen.append((event.index, event.block is None))
+            labels[within(event.index, event.block)] = np.asarray(event.labels)
+            tables.extend([event.table] * (event.block is None))
+            seen.append((event.index, event.block is None, event.assembly))
 
     result = finish(job, listen)
-    assert [index for index, whole in seen if whole] == [(0,), (1,)]
+    assert all(assembly.labels is result.labels for _, _, assembly in seen)
+    assert [index for index, whole, _ in seen if whole] == [(0,), (1,)]
     assert len(seen) > 2 * 4
-    np.testing.assert_array_equal(listener.labels[:], result.labels[:])
-    pd.testing.assert_frame_equal(listener.table(), result.table)
+    np.testing.assert_array_equal(labels, result.labels[:])
+    pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), result.table)
     for time in (0, 1):
         truth = label(movie[time] > 0, connectivity=1)
         np.testing.assert_array_equal(result.labels[time], truth)
@@ -353,19 +359,43 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
 
 def test_what_a_stopped_plane_leaves_is_a_result(bright, monkeypatch):
     picture = scattered(200, seed=8)
-    listener = Assembly(ImageStack.open(picture, "YX"))
-    job = in_blocks(picture, bright, monkeypatch, 64)
+    job, assembly = in_blocks(picture, bright, monkeypatch, 64), None
     for event in job:
-        if isinstance(event, Partial):
-            listener.add(event)
-        if len(listener.table()) > 20:
+        assembly = getattr(event, "assembly", assembly)
+        if assembly is not None and len(assembly.table()) > 20:
             break
     job.close()
-    assert listener.done == [()]
-    kept = listener.segmentation({})
+    assert assembly.begun
+    assert assembly.done == 0
+    kept = assembly.result()
     assert not kept.provenance["complete"]
     found = kept.labels > 0
     assert found.any()
     np.testing.assert_array_equal(found & (picture == 0), np.zeros_like(found))
     assert kept.table["area"].sum() == found.sum()
     assert set(kept.table["index"]) == set(np.unique(kept.labels)) - {0}
+
+
+def test_ids_of_a_plane_are_all_final_where_it_is_stopped_as_they_are_settled(bright, monkeypatch):
+    monkeypatch.setattr("napari_kindred.images.arrays._BLOCK", 1 << 12)
+    picture = scattered(200, seed=8)
+    job, assembly = in_blocks(picture, bright, monkeypatch, 64), None
+    for event in job:
+        assembly = getattr(event, "assembly", assembly)
+        if getattr(event, "what", "") == "numbering the entities":
+            break
+    assert assembly.done == 1
+    job.close()
+    kept, whole = assembly.result(), finish(in_blocks(picture, bright, monkeypatch, 64))
+    np.testing.assert_array_equal(kept.labels, whole.labels)
+    pd.testing.assert_frame_equal(kept.table, whole.table)
+
+
+def test_ids_of_blocks_count_on_as_those_of_unique_ids(bright, monkeypatch):
+    movie = np.stack([scattered(150, seed=6), scattered(150, seed=7)])
+    monkeypatch.setattr(frame_tasks, "BLOCK", 64)
+    options = {"axes": "TYX", "model": bright, "scale": 1.0, "min_area": 0, "min_score": 0.0}
+    expected = unique_ids(nk.segment_entities(movie, **options))
+    unique = nk.segment_entities(movie, **options, unique_ids=True)
+    np.testing.assert_array_equal(unique.labels, expected.labels)
+    pd.testing.assert_frame_equal(unique.table, expected.table)

@@ -15,8 +15,9 @@ from scipy import ndimage as ndi
 from skimage.measure import label as connected
 
 from napari_kindred.core.events import Event, Notice, Partial, Progress
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.images.stack import ImageStack
-from napari_kindred.results.segmentation import Assembly, Segmentation, measure, provenance
+from napari_kindred.results.segmentation import Segmentation, measure, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -74,7 +75,7 @@ class Threshold:
 
     def __call__(self, image: Any, *, config: EntityConfig) -> Generator[Event, None, Segmentation]:
         frames = ImageStack.open(image, config.axes, config.channel)
-        done = Assembly(frames)
+        done = EntityAssembly(frames, unique_ids=True)
         self.thread = threading.current_thread().name
         yield Notice("Scale 1.25: entities are about 24 pixels across.")
         try:
@@ -87,15 +88,14 @@ class Threshold:
                 raw = frames.read(index)
                 labels = ndi.label(raw.pixels.mean(-1) > 160)[0].astype(np.int32)
                 frame = number if index else None
-                part = Partial(index, labels, measure(labels, raw.pixels, frame=frame), raw.note)
-                done.add(part)
-                yield part
+                rows = measure(labels, raw.pixels, frame=frame)
+                yield done.add(Partial(index, labels, rows, raw.note))
                 yield Progress(number + 1, len(frames), "frame", number + 1, len(frames))
         except GeneratorExit:
             self.closed = True
             raise
         facts = provenance(method="entities", config=config, frames=frames, scale_used=1.25)
-        return done.segmentation(facts)
+        return done.result(facts)
 
 
 @pytest.fixture

@@ -14,15 +14,18 @@ from ome_zarr_models import open_ome_zarr
 from ome_zarr_models.v05 import ImageLabel
 
 from napari_kindred.core.events import Partial
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.images.stack import ImageStack, read_image
 from napari_kindred.load import load_segmentation
-from napari_kindred.results import disk_labels, segmentation
-from napari_kindred.results.segmentation import Assembly, location_for, make_labels, measure
+from napari_kindred.results import assembly as assembly_module
+from napari_kindred.results import disk_labels
+from napari_kindred.results.assembly import location_for, make_labels
+from napari_kindred.results.segmentation import measure
 
 
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation, "IN_MEMORY", 1000)
-    monkeypatch.setattr(segmentation, "room_for_labels", lambda *_: 1000)
+    monkeypatch.setattr(assembly_module, "IN_MEMORY", 1000)
+    monkeypatch.setattr(assembly_module, "room_for_labels", lambda *_: 1000)
 
 
 @pytest.fixture
@@ -44,13 +47,13 @@ def one_square(frame: int) -> Partial:
 def test_labels_too_large_for_memory_grow_beside_the_image(
     large: ImageStack, tmp_path: Path
 ) -> None:
-    assembly = Assembly(large)
+    assembly = EntityAssembly(large)
     path = tmp_path / "cells entities.ome.zarr"
     assert path.is_dir()
     assert str(path) in assembly.note
     for frame in range(3):
         assembly.add(one_square(frame))
-    result = assembly.segmentation({"method": "entities"})
+    result = assembly.result({"method": "entities"})
     assert isinstance(result.labels, zarr.Array)
     loaded = load_segmentation(path)
     assert loaded.provenance == {"method": "entities", "complete": True, "frames_done": 3}
@@ -61,7 +64,7 @@ def test_labels_too_large_for_memory_grow_beside_the_image(
 
 
 def test_what_is_left_of_a_killed_run_can_be_read(large: ImageStack, tmp_path: Path) -> None:
-    assembly = Assembly(large)
+    assembly = EntityAssembly(large)
     assembly.add(one_square(1))
     image = open_ome_zarr(
         zarr.open_group(tmp_path / "cells entities.ome.zarr", mode="r"), version="0.5"
@@ -74,7 +77,7 @@ def test_what_is_left_of_a_killed_run_can_be_read(large: ImageStack, tmp_path: P
 
 
 def test_a_result_beside_the_image_is_never_written_over(large: ImageStack, tmp_path: Path) -> None:
-    kept = [Assembly(large) for _ in range(3)]
+    kept = [EntityAssembly(large) for _ in range(3)]
     names = {Path(assembly.labels.store.root).name for assembly in kept}
     assert names == {
         "cells entities.ome.zarr",
@@ -106,7 +109,7 @@ def test_an_image_whose_place_is_unknown_has_its_labels_in_the_temporary_folder(
 ) -> None:
     little_memory(monkeypatch)
     frames = ImageStack.open(np.zeros((3, 40, 50), "uint8"), axes="TYX")
-    assert Assembly(frames).note == ""
+    assert EntityAssembly(frames).note == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,12 +122,12 @@ def test_a_label_movie_on_disk_is_smaller_than_its_image(
     truth = read_image(samples / "nuclei_timelapse_truth.ome.tif").data[:]
     shutil.copy(image, tmp_path / image.name)
     frames = ImageStack.open(read_image(tmp_path / image.name))
-    assembly = Assembly(frames)
+    assembly = EntityAssembly(frames)
     for place, index in enumerate(frames.indices()):
         # Ids that count on from frame to frame compress worst.
         labels = np.where(truth[place], truth[place].astype(np.int32) + 1000 * place, 0)
         assembly.add(Partial(index, labels, measure(labels, labels, frame=place)))
-    result = assembly.segmentation({})
+    result = assembly.result({})
     path = Path(result.labels.store.root)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     assert size < image.stat().st_size

@@ -16,16 +16,16 @@ from skimage.measure import regionprops_table
 
 from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import Partial
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images import arrays
 from napari_kindred.images.stack import ImageStack, read_image
 from napari_kindred.load import load_segmentation
 from napari_kindred.results import label_tiff, storage
+from napari_kindred.results.assembly import make_labels
 from napari_kindred.results.segmentation import (
-    Assembly,
     Segmentation,
     empty_table,
-    make_labels,
     measure,
     provenance,
 )
@@ -298,12 +298,12 @@ def test_provenance_is_plain_data_that_says_what_was_done() -> None:
 
 def test_frames_that_are_done_make_a_result_even_when_others_are_not() -> None:
     frames = ImageStack.open(np.zeros((4, 20, 30), "uint8"), axes="TYX")
-    assembly = Assembly(frames)
+    assembly = EntityAssembly(frames)
     labels = np.zeros((20, 30), np.int32)
     labels[3:6, 3:6] = 1
     for t in (2, 0):
         assembly.add(Partial((t,), labels, measure(labels, labels, frame=t)))
-    result = assembly.segmentation({"method": "entities"})
+    result = assembly.result({"method": "entities"})
     assert result.axes == "TYX"
     assert result.labels.any(axis=(1, 2)).tolist() == [True, False, True, False]
     assert result.table["frame"].tolist() == [0, 2]

@@ -13,13 +13,14 @@ from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
 from ..images.stack import ImageStack, is_constant, normalise
 from ..models.feature_cache import FeatureCache
-from ..results.segmentation import location_for, provenance
+from ..results.assembly import location_for
+from ..results.segmentation import provenance
 from ..results.spill import SpillStore
 from .classifiers import Classifier
 from .config import ClassesConfig
 from .names import check_names
 from .open import SHIPPED, closed, iter_open_classifier, opened
-from .result import ClassAssembly, ClassSegmentation, PartialClasses, thresholds_of
+from .result import ClassAssembly, ClassSegmentation, thresholds_of
 from .saved_state import Observations
 
 if TYPE_CHECKING:
@@ -91,30 +92,28 @@ def iter_segment_classes(
             colours,
             location_for(frames, "classes", "class"),
             config.memory,
+            frames.scale,
+            frames.units,
         )
         if assembly.note:
             notes.append(assembly.note)
             yield Notice(assembly.note)
         indices = tuple(frames.indices())
 
-        def so_far() -> ClassSegmentation:
-            facts = provenance(
-                method="classes",
-                config=config,
-                frames=frames,
-                seconds=time.perf_counter() - start,
-                device=workers.describe(),
-                notes=notes,
-                names=names,
-                colours=colours,
-                thresholds=thresholds_of(thresholds),
-                arguments=given,
-                **classifier.provenance(),
-            )
-            return assembly.segmentation(
-                facts, Observations(classifier, store, indices, frames.output_shape)
-            )
-
+        assembly.observations = Observations(classifier, store, indices, frames.output_shape)
+        assembly.facts = lambda: provenance(
+            method="classes",
+            config=config,
+            frames=frames,
+            seconds=time.perf_counter() - start,
+            device=workers.describe(),
+            notes=notes,
+            names=names,
+            colours=colours,
+            thresholds=thresholds_of(thresholds),
+            arguments=given,
+            **classifier.provenance(),
+        )
         jobs = workers.jobs(
             iter_observe,
             (classifier, frames),
@@ -129,10 +128,9 @@ def iter_segment_classes(
                 yield Notice(looked.note)
             store.put(number, looked.observations)
             found = classifier.resolve(looked.observations, names, thresholds)
-            done = assembly.add(number, index, found, looked.note)
-            yield PartialClasses(done.index, done.labels, done.table, done.note, so_far=so_far)
+            yield assembly.add(number, index, found, looked.note)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
-        return so_far()
+        return assembly.result()
 
 
 def _as_written(vocabulary: Any, examples: Any, clip: Any, classifier: Any) -> dict[str, str]:

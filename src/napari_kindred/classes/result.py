@@ -12,16 +12,17 @@ import pandas as pd
 from ..core.errors import OptionError
 from ..core.events import Partial
 from ..results import storage
+from ..results.assembly import Assembly, make_labels
 from ..results.atomic import as_csv
-from ..results.disk_labels import OutputLocation, tell, where
+from ..results.disk_labels import OutputLocation, tell
 from ..results.label_tiff import read_tiff
-from ..results.segmentation import Segmentation, make_labels, measure
+from ..results.segmentation import Segmentation, measure
 from ..results.zarr_tables import read_columns, write_columns
 from .names import check_names
 from .saved_state import NOT_KEPT, Observations, read_observations, write_observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import zarr
     from numpy.typing import NDArray
@@ -141,8 +142,8 @@ class ClassSegmentation(Segmentation):
             "thresholds": thresholds_of(thresholds),
             "config": {**self.provenance["config"], "threshold": threshold},
         }
-        result = assembly.segmentation(facts, observations)
-        return replace(result, scale=self.scale, units=self.units)
+        assembly.observations = observations
+        return replace(assembly.result(facts), scale=self.scale, units=self.units)
 
     def further_tables(self) -> dict[str, pd.DataFrame]:
         """Tables beside the result's own, by what a row stands for."""
@@ -231,22 +232,8 @@ def thresholds_of(values: NDArray[np.float32]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-@dataclass(frozen=True, slots=True)
-class PartialClasses(Partial):
-    """A finished frame with classes, and all that are done as a result.
-
-    Attributes
-    ----------
-    so_far : callable
-        Returns a :class:`ClassSegmentation` of the frames that are done when it is called, valid
-        after a cancel as well.
-    """
-
-    so_far: Callable[[], ClassSegmentation] | None = None
-
-
-class ClassAssembly:
-    """Frames with classes, put together while a job runs; what there is at a cancel is a result.
+class ClassAssembly(Assembly):
+    """Labels of classes and of their objects; see :class:`.Assembly`.
 
     Parameters
     ----------
@@ -254,11 +241,16 @@ class ClassAssembly:
         Of the labels of all frames.
     axes : str
     names, colours : tuple of str
-    location : OutputLocation, optional
-        Beside which image the labels are written when there is no room for them in memory.
-    memory : float, optional
-        As the ``memory`` of a config.
+    location, memory, scale, units
+        As of :class:`.Assembly`.
+
+    Attributes
+    ----------
+    observations : Observations or None
+        What was found in the frames.
     """
+
+    ids = "class"
 
     def __init__(
         self,
@@ -268,35 +260,39 @@ class ClassAssembly:
         colours: tuple[str, ...],
         location: OutputLocation | None = None,
         memory: float | None = None,
+        scale: tuple[float, ...] | None = None,
+        units: tuple[str, ...] | None = None,
     ) -> None:
-        self._axes, self._names, self._colours = axes, names, colours
-        self.labels = make_labels(shape, location=location, memory=memory)
+        super().__init__(shape, axes, scale, units, location, memory)
+        self._names, self._colours = names, colours
         self.entities = make_labels(shape, memory=memory)
-        self._frames = int(np.prod(self.labels.shape[:-2], dtype=np.int64))
+        self.observations: Observations | None = None
         self._rows: list[pd.DataFrame] = []
-        self._things: list[pd.DataFrame] = []
+        self._objects: list[pd.DataFrame] = []
 
     @property
-    def note(self) -> str:
-        """Where the labels are, one sentence, if they are kept on disk."""
-        return where(self.labels)
+    def done(self) -> int:
+        """Number of frames that are there."""
+        return len(self._rows)
 
     def add(self, number: int, index: tuple[int, ...], found: Resolved, note: str = "") -> Partial:
-        """Take a frame in, and return it as what the user is shown."""
-        self.labels[index], self.entities[index] = found.labels, found.entities
+        """Add a frame; returns it as the job yields it."""
         frame = number if index else None
         rows = self._class_rows(found, frame)
-        things = measure(found.entities, None, found.scores, frame)
-        things["class"] = found.classes
-        things["name"] = [self._names[kind - 1] for kind in found.classes]
-        self._rows.append(rows)
-        self._things.append(things)
-        return Partial(index, found.labels, rows, note)
+        objects = measure(found.entities, None, found.scores, frame)
+        objects["class"] = found.classes
+        objects["name"] = [self._names[kind - 1] for kind in found.classes]
+        with self._lock:
+            if not self._closed:
+                self.labels[index], self.entities[index] = found.labels, found.entities
+                self._rows.append(rows)
+                self._objects.append(objects)
+        return Partial(index, found.labels, rows, note, assembly=self)
 
     def _class_rows(self, found: Resolved, frame: int | None) -> pd.DataFrame:
         count = len(self._names)
         area = np.bincount(found.labels.ravel(), minlength=count + 1)[1:]
-        things = np.bincount(found.classes, minlength=count + 1)[1:]
+        objects = np.bincount(found.classes, minlength=count + 1)[1:]
         total = np.bincount(found.classes, found.scores, minlength=count + 1)[1:]
         rows = pd.DataFrame(
             {
@@ -304,8 +300,8 @@ class ClassAssembly:
                 "name": list(self._names),
                 "area": area,
                 "share": area / found.labels.size,
-                "count": things,
-                "mean_score": np.where(things > 0, total / np.maximum(things, 1), np.nan),
+                "count": objects,
+                "mean_score": np.where(objects > 0, total / np.maximum(objects, 1), np.nan),
             }
         )
         if frame is not None:
@@ -314,19 +310,13 @@ class ClassAssembly:
 
     def table(self) -> pd.DataFrame:
         """Return a row per class, over all frames that are there."""
-        pixels = len(self._rows) * int(np.prod(self.labels.shape[-2:]))
-        return sum_classes(self._rows, self._colours, pixels)
+        with self._lock:
+            rows = list(self._rows)
+        pixels = len(rows) * int(np.prod(self.labels.shape[-2:]))
+        return sum_classes(rows, self._colours, pixels)
 
-    def segmentation(
-        self, provenance: Mapping[str, Any], observations: Observations | None = None
-    ) -> ClassSegmentation:
-        """Return what is there as a result; its provenance tells whether that is all of it."""
-        facts = {
-            **provenance,
-            "complete": len(self._rows) == self._frames,
-            "frames_done": len(self._rows),
-        }
-        filled = [rows for rows in self._things if len(rows)] or self._things[:1]
+    def _result(self, facts: dict[str, Any]) -> ClassSegmentation:
+        filled = [rows for rows in self._objects if len(rows)] or self._objects[:1]
         table = self.table()
         tell(self.labels, table, facts)
         return ClassSegmentation(
@@ -334,9 +324,18 @@ class ClassAssembly:
             table,
             facts,
             self._axes,
+            self._scale,
+            self._units,
             names=self._names,
             entities=self.entities,
             entity_table=pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(),
             per_frame=pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame(),
-            observations=observations,
+            observations=self.observations,
         )
+
+    def result(
+        self, more: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
+    ) -> ClassSegmentation:
+        """Return what is there; see :meth:`.Assembly.result`."""
+        found: Any = super().result(more, notes)
+        return found  # type: ignore[no-any-return]

@@ -15,15 +15,14 @@ from ..results.atomic import refuse_existing
 from .tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     import pandas as pd
 
     from ..classes.classifiers import Classifier
     from ..classes.config import ClassesConfig
     from ..classes.result import ClassSegmentation
-    from ..core.events import Event, Partial
-    from ..images.stack import ImageStack
+    from ..core.events import Event
     from ..results.segmentation import Segmentation
 
 
@@ -155,10 +154,6 @@ class ClassTask(Task["ClassSegmentation"]):
         """Return the names and what gives them their meaning."""
         return {"names": self.names, "given": self._given}
 
-    def so_far(self, frames: ImageStack) -> ClassesSoFar:  # noqa: ARG002
-        """Return an empty place for the frames of an image."""
-        return ClassesSoFar()
-
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the things of each class."""
         table = result.table
@@ -173,32 +168,3 @@ class ClassTask(Task["ClassSegmentation"]):
 def _absolute(name: str) -> str:
     """Return a name as it is, a path so that it leads there from everywhere."""
     return str(Path(name).absolute()) if Path(name).exists() else name
-
-
-class ClassesSoFar:
-    """The frames that are done, as the last of them says: with all their tables."""
-
-    def __init__(self) -> None:
-        self._last: Callable[[], ClassSegmentation] | None = None
-
-    @property
-    def done(self) -> bool:
-        """True when there are any."""
-        return self._last is not None
-
-    def add(self, partial: Partial) -> None:
-        """Take a finished frame in."""
-        self._last = getattr(partial, "so_far", None)
-
-    def segmentation(
-        self,
-        provenance: Mapping[str, Any],
-        scale: tuple[float, ...] | None = None,
-        units: tuple[str, ...] | None = None,
-    ) -> ClassSegmentation:
-        """Return what is there as a result, with its own facts and notes beside those given."""
-        assert self._last is not None  # noqa: S101 - it is asked for where there are frames
-        result = self._last()
-        facts = {**result.provenance, **provenance}
-        facts["notes"] = [*result.provenance["notes"], *provenance["notes"]]
-        return replace(result, provenance=facts, scale=scale, units=units)

@@ -7,65 +7,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..clusters.provisional import ProvisionalFrames
 from ..core.errors import OptionError, OutputError
 from ..images.image_folder import read_folder
 from ..images.readers import is_image, read_image
 from ..methods import CLUSTERS
 from ..results.atomic import check_folder, refuse_existing
-from ..results.segmentation import Segmentation, make_labels
 from ..results.storage import check_output
 from .batch import place_of, refuse_input
 from .tasks import Report, Task, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from ..clusters.config import ClusterConfig
     from ..clusters.result import ClusterSegmentation
     from ..core.events import Event
-    from ..images.stack import ImageStack
+    from ..results.segmentation import Segmentation
 
 _SUFFIX = re.compile(r"(\.ome)?\.(zarr|tiff?)$", re.IGNORECASE)
-
-
-class MovieSoFar:
-    """The frames of a movie that are done, provisionally or for good, while it is clustered.
-
-    Parameters
-    ----------
-    frames : ImageStack
-        The movie.
-    twice : bool
-        Whether frames come a second time, with other labels.
-    """
-
-    def __init__(self, frames: ImageStack, twice: bool) -> None:
-        self._frames, self._twice = frames, twice
-        self._labelled = ProvisionalFrames(make_labels(frames.output_shape), frames.leading_shape)
-        self.add = self._labelled.add
-
-    @property
-    def done(self) -> int:
-        """How many frames there are."""
-        return self._labelled.done
-
-    def segmentation(
-        self,
-        provenance: Mapping[str, Any],
-        scale: tuple[float, ...] | None = None,
-        units: tuple[str, ...] | None = None,
-    ) -> Segmentation:
-        """Return what is there as a result, with one numbering in all frames."""
-        labelled = self._labelled
-        labelled.settle()
-        notes = list(provenance["notes"])
-        if self._twice and labelled.provisional:
-            notes.append("Labels and outlines are still provisional.")
-        facts = {**provenance, "notes": notes, "complete": False, "frames_done": labelled.done}
-        axes = self._frames.output_axes
-        return Segmentation(labelled.labels, labelled.table(), facts, axes, scale, units)
 
 
 class ClusterTask(Task["ClusterSegmentation"]):
@@ -113,10 +73,6 @@ class ClusterTask(Task["ClusterSegmentation"]):
 
         spec = EncoderSpec.of(open_encoder(self.config.encoder, stride=self.config.stride))
         return {"weights": {"name": spec.name, "sha256": spec.sha256}}
-
-    def so_far(self, frames: ImageStack) -> MovieSoFar:
-        """Return an empty place for the frames of a movie."""
-        return MovieSoFar(frames, self.model is None and self.config.preset != "paper")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ..models.spec import absolute
 from ..models.weights import resolve
 from ..results.atomic import plain
 from ..results.recipe import FileInput
-from ..results.segmentation import Assembly, Segmentation, provenance
+from ..results.segmentation import Segmentation, provenance
 from ..results.storage import check_output
 
 if TYPE_CHECKING:
@@ -32,29 +32,11 @@ if TYPE_CHECKING:
     from ..entities.config import EntityConfig
     from ..images.readers import ImageFile
     from ..methods import Method
+    from ..results.assembly import Assembly
 
 Result = TypeVar("Result")
 Made = TypeVar("Made", bound=Segmentation)
 Report = Callable[[Event], None]
-
-
-class SoFar(Protocol):
-    """The frames that are done while a task works."""
-
-    @property
-    def done(self) -> Any:
-        """True when there are any."""
-
-    def add(self, partial: Partial) -> None:
-        """Take a finished frame in."""
-
-    def segmentation(
-        self,
-        provenance: Mapping[str, Any],
-        scale: tuple[float, ...] | None = None,
-        units: tuple[str, ...] | None = None,
-    ) -> Segmentation:
-        """Return what is there as a result; its provenance tells whether that is all of it."""
 
 
 class Task(ABC, Generic[Made]):
@@ -114,10 +96,6 @@ class Task(ABC, Generic[Made]):
         """Return what must be the same, beside the config, for a folder to be gone on with."""
         return {}
 
-    def so_far(self, frames: ImageStack) -> SoFar:
-        """Return an empty place for the frames of an image."""
-        return Assembly(frames)
-
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:  # noqa: ARG002
         """Return by name how many things there are of a kind, and their area in pixels."""
         return {}
@@ -154,12 +132,13 @@ def run_task(
     origin = _origin(task, image)
     image = replace(image, path=None)  # the result goes where the user says, not beside it
     frames = ImageStack.open(image, task.config.axes, task.config.channel)
-    so_far = task.so_far(frames)
+    assembly: Assembly | None = None
     job = _iter_task(task, image, frames, origin)
 
     def watch(event: Event) -> None:
+        nonlocal assembly
         if isinstance(event, Partial):
-            so_far.add(event)
+            assembly = event.assembly
         report(event)
 
     start = time.perf_counter()
@@ -167,18 +146,21 @@ def run_task(
         result = finish(job, watch)
     except BaseException as error:  # a cancel too: what is done is kept, then it goes on its way
         job.close()
-        if so_far.done:
+        if assembly is not None:
             cancelled = isinstance(error, KeyboardInterrupt)
             why = "cancelled" if cancelled else reason_of(error)
+            part = assembly.result(notes=[f"stopped: {why}"])
             facts = provenance(
                 method=task.method.name,
                 config=task.config,
                 frames=frames,
                 seconds=time.perf_counter() - start,
-                notes=[*_notes(image), f"stopped: {why}"],
                 **origin,
             )
-            _keep_surely(keep, so_far.segmentation(facts, *image.scale_of(frames.output_axes)))
+            notes = [*_notes(image), *part.provenance["notes"]]
+            part.provenance = {**facts, **part.provenance, "notes": notes, "image": image.name}
+            part.scale, part.units = image.scale_of(frames.output_axes)
+            _keep_surely(keep, part)
         raise
     _keep_surely(keep, result)
     return result

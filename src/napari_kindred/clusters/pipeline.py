@@ -18,6 +18,7 @@ from ..encoders.registry import EncoderSpec, open_encoder
 from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
+from .assembly import ClusterAssembly
 from .frame_features import (
     Encoding,
     FeatureLookup,
@@ -29,10 +30,10 @@ from .frame_features import (
 from .labelling import Labeller, provisional
 from .prefetch import Reader
 from .prepass import fit_on_sample, sample_places
-from .result import ClusterAssembly, count_pixels
+from .result import count_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ..compute.workers import Job, Workers
     from ..encoders.base import Encoder
@@ -66,6 +67,8 @@ class Run:
     notes : list of str
         What the user was told.
     reader : Reader
+    facts : callable
+        Returns the provenance of what is there.
     """
 
     encoder: Encoder
@@ -78,6 +81,8 @@ class Run:
         self.indices = list(frames.indices())
         self.notes: list[str] = []
         self.reader = Reader(frames)
+        self.facts: Callable[[], dict[str, Any]] = dict
+        self._assembly: ClusterAssembly | None = None
         self._reduced, self._embeddings = SpillFile(), SpillFile()
         self._places: list[int] = []
         self._sampled: dict[int, FrameFeatures] = {}
@@ -229,7 +234,8 @@ class Run:
             if reduces:
                 model.partial_fit_reduced(batch)
                 for place, (reduced, grey) in enumerate(zip(batch, greys, strict=True)):
-                    yield self._provisional(first + place, model, reduced, grey)
+                    assembly = yield from self._assemble()
+                    yield self._provisional(assembly, first + place, model, reduced, grey)
             else:
                 model.partial_fit(batch)
             trim()
@@ -275,12 +281,27 @@ class Run:
         if features.embedding is not None:
             self._embeddings.append(features.embedding)
 
+    def _assemble(self) -> Generator[Event, None, ClusterAssembly]:
+        """Return where labels go, from the first that there are."""
+        if self._assembly is None:
+            self._assembly = ClusterAssembly(self.frames)
+            self._assembly.facts = self.facts
+            if self._assembly.note:
+                yield self.note(self._assembly.note)
+        return self._assembly
+
     def _provisional(
-        self, number: int, model: HierarchicalClustering, reduced: np.ndarray, grey: np.ndarray
+        self,
+        assembly: ClusterAssembly,
+        number: int,
+        model: HierarchicalClustering,
+        reduced: np.ndarray,
+        grey: np.ndarray,
     ) -> Partial:
         labels = provisional(model, reduced, self.frames.plane_shape, self._step)
-        table = count_pixels(labels, grey, number)
-        return Partial(self.indices[number], labels, table)
+        return assembly.add_provisional(
+            self.indices[number], labels, count_pixels(labels, grey, number)
+        )
 
     def check_model(self, model: HierarchicalClustering) -> None:
         """Raise InputError or OptionError for a model that cannot label here."""
@@ -320,17 +341,15 @@ class Run:
             labeller.vote(number, self._reduced[number])
             yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")
         labeller.decide()
-        assembly = ClusterAssembly(self.frames, model)
-        if assembly.note:
-            yield self.note(assembly.note)
+        assembly = yield from self._assemble()
+        assembly.begin(model)
         for number, index in enumerate(self.indices):
             frame = self.reader.read(number, number + 1)
             embedding = self._embeddings[number] if len(self._embeddings) else None
             leaves = labeller.leaves(
                 number, self._reduced[number], frame.pixels, self._step, self._valid, embedding
             )
-            labels = assembly.add(index, leaves, frame.grey)
-            yield Partial(index, labels, assembly.last_rows(), frame.note)
+            yield assembly.add(index, leaves, frame.grey, frame.note)
             if number % TRIMMED == 0:
                 trim()
             done = count + LABELLING * (0.3 + 0.7 * (number + 1) / count) * count

@@ -84,6 +84,19 @@ def iter_cluster_stack(
             )
         given = HierarchicalClustering.load(model) if isinstance(model, str | Path) else model
         must_be("model", given, HierarchicalClustering, "give a fitted one or its file")
+        run.facts = lambda: provenance(
+            method="clusters",
+            config=config,
+            frames=frames,
+            weights={"name": run.spec.name, "sha256": run.spec.sha256},
+            seconds=time.perf_counter() - start,
+            device=workers.describe(),
+            notes=run.notes,
+            encoder=run.encoder.name,
+            licence=run.encoder.licence,
+            arguments={"model": str(model)} if isinstance(model, str | Path) else {},
+            intensity_range=list(run.reader.range),
+        )
         opened = partial(run.open, FeatureCache.of(cache))
         yield from iter_in_background(opened, "loading the encoder")
         if given is not None:
@@ -96,21 +109,8 @@ def iter_cluster_stack(
             fitted = given
             yield from run.encode_all(fitted)
         assembly = yield from run.label(fitted, fitted_here=given is None)
-    facts = provenance(
-        method="clusters",
-        config=config,
-        frames=frames,
-        weights={"name": run.spec.name, "sha256": run.spec.sha256},
-        seconds=time.perf_counter() - start,
-        device=workers.describe(),
-        notes=run.notes,
-        encoder=run.encoder.name,
-        licence=run.encoder.licence,
-        clusters=fitted.n_labels_,
-        arguments={"model": str(model)} if isinstance(model, str | Path) else {},
-        intensity_range=list(run.reader.range),
-    )
-    return assembly.segmentation(facts)
+    result: Any = assembly.result({"clusters": fitted.n_labels_})
+    return result  # type: ignore[no-any-return]
 
 
 def cluster_stack(

@@ -12,23 +12,18 @@ import pandas as pd
 from ..core.errors import OptionError
 from ..results import storage
 from ..results.atomic import as_csv
-from ..results.disk_labels import tell, where
-from ..results.segmentation import Segmentation, location_for, make_labels
+from ..results.segmentation import Segmentation
 from ..results.zarr_tables import read_columns, write_columns
 from .levels import relabel
 from .model_io import read_leaves, write_leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import zarr
 
-    from ..images.stack import ImageStack
     from ..results.id_scope import IdScope
     from .model import HierarchicalClustering
-
-IN_MEMORY = 1 << 26
-"""Labels, or leaves, of more bytes than this are kept on disk, whatever the movie's length."""
 
 OF_A_LEVEL = ("background", "names", "colours")
 """Entries of the provenance that name clusters by their label at one level."""
@@ -253,61 +248,3 @@ def count_pixels(numbers: np.ndarray, grey: np.ndarray, frame: int) -> pd.DataFr
             "mean_intensity": total[there] / area[there],
         }
     )
-
-
-class ClusterAssembly:
-    """Labels and leaves put together frame by frame.
-
-    Parameters
-    ----------
-    frames : ImageStack
-        The movie that is worked on.
-    model : HierarchicalClustering
-        Fitted.
-    """
-
-    def __init__(self, frames: ImageStack, model: HierarchicalClustering) -> None:
-        self._frames, self._model = frames, model
-        self.table = model.lut(model.n_labels_)
-        location = location_for(frames, "clusters", "stack")
-        self.labels = make_labels(frames.output_shape, np.int32, IN_MEMORY, location)
-        self.leaves = make_labels(frames.output_shape, np.uint8, IN_MEMORY)
-        self._rows: list[pd.DataFrame] = []
-
-    @property
-    def note(self) -> str:
-        """Where the labels are, one sentence, if they are kept on disk."""
-        return where(self.labels)
-
-    def add(self, index: tuple[int, ...], leaves: np.ndarray, grey: np.ndarray) -> np.ndarray:
-        """Take in a frame's leaves (H, W) and intensities; returns its labels (H, W) int32."""
-        labels: np.ndarray = self.table[leaves]
-        self.labels[index] = labels
-        self.leaves[index] = leaves.astype(np.uint8)
-        self._rows.append(count_pixels(leaves, grey, len(self._rows)))
-        return labels
-
-    def last_rows(self) -> pd.DataFrame:
-        """Return the rows of the last frame's clusters."""
-        return summed(self._rows[-1], self.table, int(np.prod(self._frames.plane_shape)))
-
-    def segmentation(self, provenance: Mapping[str, Any]) -> ClusterSegmentation:
-        """Return the finished result."""
-        pixels = int(np.prod(self._frames.plane_shape))
-        rows = pd.concat(self._rows, ignore_index=True)
-        per_frame = summed(rows, self.table, pixels)
-        table = summary(per_frame, pixels * len(self._frames))
-        facts = {**provenance, "complete": True, "frames_done": len(self._frames)}
-        tell(self.labels, table, facts)
-        return ClusterSegmentation(
-            self.labels,
-            table,
-            facts,
-            self._frames.output_axes,
-            self._frames.scale,
-            self._frames.units,
-            leaves=self.leaves,
-            model=self._model,
-            per_frame=per_frame,
-            leaves_per_frame=rows,
-        )

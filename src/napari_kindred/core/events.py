@@ -50,6 +50,9 @@ class Partial:
     block : tuple of two slices, or None
         Rows and columns of a block.  Its ids are unique in the frame but provisional, an entity
         between two blocks having two; the whole frame follows when all blocks are there.
+    assembly : Assembly or None
+        Where the run's labels are put together, this frame among them; see
+        :class:`.results.assembly.Assembly`.  What is there is a result, after a cancel as well.
     """
 
     index: tuple[int, ...]
@@ -57,6 +60,7 @@ class Partial:
     table: pd.DataFrame
     note: str = ""
     block: tuple[slice, slice] | None = None
+    assembly: Any = None
 
 
 @dataclass(frozen=True, slots=True)

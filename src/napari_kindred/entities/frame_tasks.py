@@ -13,7 +13,7 @@ from ..compute.device import fitting_side, halving, memory_budget
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
 from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise
-from ..results.segmentation import Assembly, empty_table, measure
+from ..results.segmentation import empty_table, measure
 from .auto_scale import LARGEST
 from .blocks import (
     BLOCK,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..compute.workers import Job, Workers
     from ..core.events import Notice, Progress
     from ..images.tiling import Tile
+    from .assembly import EntityAssembly
     from .checkpoint import EntityNetSpec
     from .config import EntityConfig
     from .network import EntityNetwork
@@ -249,7 +250,7 @@ class Crew:
     workers: Workers
     context: TaskContext
     opener: Callable[[], TaskContext]
-    assembly: Assembly
+    assembly: EntityAssembly
 
     def jobs(self, task: Task[Made], calls: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
         """Yield a job for each call; see :meth:`.workers.Workers.jobs`."""
@@ -274,8 +275,8 @@ def put_frame(
     """Segment a frame into the assembly: by the job ``whole``, or block by block without it."""
     if whole is None and frame.constant:
         table = empty_table(stack=frame.number is not None)
-        labels = yield from crew.assembly.settle(frame.index, np.zeros(1, np.int32), table)
-        return Partial(frame.index, labels, table, frame.note)
+        nothing = np.zeros(1, np.int32)
+        return (yield from crew.assembly.settle(frame.index, nothing, table, frame.note))
     first = _first_side(frame.frames.plane_shape, scale, crew.context.config, frame.block)
 
     def attempt(side: int) -> Generator[Event, None, Partial]:
@@ -283,9 +284,7 @@ def put_frame(
             return (yield from _in_blocks(frame, side, crew, scale))
         made = yield from whole
         frame.image.add_digest(frame.index, made.digest)
-        partial = Partial(frame.index, made.labels, made.table, made.note)
-        crew.assembly.add(partial)
-        return partial
+        return crew.assembly.add(Partial(frame.index, made.labels, made.table, made.note))
 
     return (
         yield from halving(
@@ -315,10 +314,8 @@ def _in_blocks(
     for number, (place, job) in enumerate(zip(places, jobs, strict=True)):
         block = yield from within_stack(job, number, len(places))
         rows = table_of(block.stats, object_filter, frame.number, stitcher.count)
-        partial = Partial(frame.index, stitcher.add(block), rows, block=place.inner)
-        crew.assembly.add(partial)
-        yield partial
+        found = Partial(frame.index, stitcher.add(block), rows, block=place.inner)
+        yield crew.assembly.add(found)
     lut, total = stitcher.finish(object_filter)
     table = table_of(total, object_filter, frame.number)
-    labels = yield from crew.assembly.settle(frame.index, lut, table)
-    return Partial(frame.index, labels, table, frame.note)
+    return (yield from crew.assembly.settle(frame.index, lut, table, frame.note))

@@ -12,7 +12,8 @@ from ..core.errors import OptionError
 from ..core.events import Event, Notice, Partial, Progress, finish, within_stack
 from ..core.options import shown, with_options
 from ..images.stack import ImageStack
-from ..results.segmentation import Assembly, Segmentation, provenance
+from ..results.segmentation import Segmentation, provenance
+from .assembly import EntityAssembly
 from .auto_scale import choose_scale
 from .checkpoint import EntityNetSpec, load_network
 from .config import EntityConfig
@@ -40,6 +41,7 @@ def iter_segment_entities(
     model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
     metadata_axes: str | None = None,
     scheduler: Any = None,
+    unique_ids: bool = False,
     **options: Any,
 ) -> Generator[Event, None, Segmentation]:
     """Segment cells or nuclei, telling what happens on the way.
@@ -50,7 +52,7 @@ def iter_segment_entities(
 
     Parameters
     ----------
-    image, config, scheduler, **options
+    image, config, scheduler, unique_ids, **options
         As in :func:`segment_entities`.
     model : tuple of network and info, optional
         From :func:`~napari_kindred.entities.checkpoint.load_network`, in place of
@@ -67,7 +69,7 @@ def iter_segment_entities(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     with open_workers(scheduler, config.device) as workers:
         network, info = _opened(model, config.weights, workers)
-        assembly = Assembly(frames, config.memory)
+        assembly = EntityAssembly(frames, config.memory, unique_ids)
         fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
         for note in filter(None, (assembly.note, smaller)):
             notes.append(note)
@@ -76,27 +78,29 @@ def iter_segment_entities(
         spec = EntityNetSpec.of(info, config.weights)
         opener = partial(TaskContext.open, spec, fitting, workers.image(frames), config.device)
         crew = Crew(workers, context, opener, assembly)
+        found: dict[str, Any] = {}
+        assembly.facts = lambda: provenance(
+            method="entities",
+            config=config,
+            frames=frames,
+            weights=spec.as_dict(),
+            seconds=time.perf_counter() - start,
+            device=workers.describe(),
+            notes=notes,
+            encoder=network.config.encoder,
+            features=network.config.features,
+            **found,
+        )
         first, scale, diameter = yield from _choose_scale(frames, context, side)
+        found["scale_used"] = scale
+        found["typical_diameter"] = None if diameter is None else round(diameter, 1)
         job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
         for event in job:
             if isinstance(event, Partial) and event.note and event.note not in notes:
                 notes.append(event.note)
                 yield Notice(event.note)
             yield event
-    facts = provenance(
-        method="entities",
-        config=config,
-        frames=frames,
-        weights=spec.as_dict(),
-        seconds=time.perf_counter() - start,
-        device=workers.describe(),
-        notes=notes,
-        encoder=network.config.encoder,
-        features=network.config.features,
-        scale_used=scale,
-        typical_diameter=None if diameter is None else round(diameter, 1),
-    )
-    return assembly.segmentation(facts)
+    return assembly.result()
 
 
 def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, Mapping[str, Any]]:
@@ -178,6 +182,7 @@ def segment_entities(
     model: tuple[EntityNetwork, Mapping[str, Any]] | None = None,
     metadata_axes: str | None = None,
     scheduler: Any = None,
+    unique_ids: bool = False,
     **options: Any,
 ) -> Segmentation:
     """Segment every cell or nucleus of an image or stack: each its own label.
@@ -204,6 +209,8 @@ def segment_entities(
         Who segments the frames, or the blocks of large ones: this process; up to four of its
         threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
         file, or a client.  The labels are the same.
+    unique_ids : bool
+        Whether ids count on from frame to frame, as in a layer of napari, and not from 1 in each.
     **options
         Single fields of :class:`~napari_kindred.entities.config.EntityConfig`, for example
         ``axes="TYX"``, ``channel=0``, ``scale=0.5``.
@@ -236,6 +243,7 @@ def segment_entities(
             model=model,
             metadata_axes=metadata_axes,
             scheduler=scheduler,
+            unique_ids=unique_ids,
             **options,
         )
     )

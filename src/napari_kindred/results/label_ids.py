@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .segmentation import make_labels
+from .assembly import make_labels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,8 @@ from napari.layers import Image
 from napari_kindred._napari.common import multiscale_labels
 from napari_kindred._napari.common.layers import (
     KEY,
-    GrowingLabels,
+    growing_in_shape,
+    layer_features,
     layer_options,
     read_layer,
 )
@@ -23,11 +24,13 @@ from napari_kindred._napari.common.placement import place_labels
 from napari_kindred._napari.common.run import EntityRun
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Partial
+from napari_kindred.entities.assembly import EntityAssembly
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.stack import ImageStack
+from napari_kindred.results.assembly import make_labels
 from napari_kindred.results.label_ids import unique_ids
 from napari_kindred.results.recipe import recipe_of
-from napari_kindred.results.segmentation import Segmentation, make_labels, measure
+from napari_kindred.results.segmentation import Segmentation, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
 def part(index: tuple[int, ...], labels: Any, frame: int | None = None) -> Partial:
     labels = np.asarray(labels, np.int32)
     return Partial(index, labels, measure(labels, np.ones(labels.shape), frame=frame))
+
+
+def entities(shape: tuple[int, ...], axes: str) -> EntityAssembly:
+    return EntityAssembly(ImageStack.open(np.zeros(shape), axes), unique_ids=True)
 
 
 def test_an_rgb_layer_has_its_samples_last() -> None:
@@ -156,10 +163,12 @@ def test_labels_of_a_movie_with_channels_show_in_every_channel(channel: int) -> 
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((3, 5, 16, 24)), scale=(1, 2, 1, 1), translate=(0, 7, 0, 0))
     place = place_labels(image, "TCYX")
-    growing = GrowingLabels(place)
+    growing = entities(image.data.shape, "TCYX")
+    shown = growing_in_shape(growing.labels, place.shape)
     for time in range(3):
         growing.add(part((time,), np.full((16, 24), 1), frame=time))
-    layer = viewer.add_labels(growing.data, **layer_options(growing, "a", {}))
+    features = layer_features(growing.table())
+    layer = viewer.add_labels(shown, **layer_options(features, place, "a", {}, "entities"))
     steps = viewer.dims.nsteps
     assert steps[:2] == (3, 5)
     viewer.dims.current_step = (2, channel, 0, 0)
@@ -167,25 +176,25 @@ def test_labels_of_a_movie_with_channels_show_in_every_channel(channel: int) -> 
 
 
 def test_ids_count_on_from_frame_to_frame_so_that_each_names_one_row() -> None:
-    growing = GrowingLabels(place_labels(Image(np.zeros((3, 2, 16))), "TYX"))
+    growing = entities((3, 2, 16), "TYX")
     frames = [np.zeros((2, 16), int) for _ in range(3)]
     frames[0][0, 1], frames[0][1, 4:8] = 1, 2
     frames[2][0, 3:5] = 1
     for time, labels in enumerate(frames):
         growing.add(part((time,), labels, frame=time))
-    table = growing.features().iloc[1:]
+    table = layer_features(growing.table()).iloc[1:]
     assert list(table["index"]) == [1, 2, 3]
     assert list(table["frame"]) == [0, 0, 2]
     assert list(table["id_in_frame"]) == [1, 2, 1]
     for row in table.itertuples():
-        assert (growing.data == row.index).sum() == row.area
-        assert ((growing.data == row.index).any((1, 2)) == (np.arange(3) == row.frame)).all()
+        assert (growing.labels == row.index).sum() == row.area
+        assert ((growing.labels == row.index).any((1, 2)) == (np.arange(3) == row.frame)).all()
 
 
 def test_the_layers_ids_are_those_of_unique_ids() -> None:
     rng = np.random.default_rng(0)
     stack = rng.integers(0, 4, (2, 3, 4, 16)).astype(np.int32)
-    growing = GrowingLabels(place_labels(Image(np.zeros(stack.shape)), "TZYX"))
+    growing = entities(stack.shape, "TZYX")
     tables = []
     for frame, index in enumerate(np.ndindex(2, 3)):
         growing.add(part(index, stack[index], frame=frame))
@@ -193,33 +202,35 @@ def test_the_layers_ids_are_those_of_unique_ids() -> None:
     import pandas as pd
 
     result = unique_ids(Segmentation(stack, pd.concat(tables, ignore_index=True), axes="TZYX"))
-    np.testing.assert_array_equal(result.labels, growing.data)
-    features = growing.features().iloc[1:].reset_index(drop=True)
+    np.testing.assert_array_equal(result.labels, growing.labels)
+    features = layer_features(growing.table()).iloc[1:].reset_index(drop=True)
     pd.testing.assert_frame_equal(result.table, features, check_dtype=False)
 
 
 def test_the_place_of_a_row_is_its_labels_id_as_naparis_table_wants_it() -> None:
-    growing = GrowingLabels(place_labels(Image(np.zeros((2, 1, 16))), "TYX"))
+    growing = entities((2, 2, 16), "TYX")
     for time in range(2):
-        growing.add(part((time,), [[1, 1, 2, 0] * 4], frame=time))
-    table = growing.features()
+        growing.add(part((time,), [[1, 1, 2, 0] * 4] * 2, frame=time))
+    table = layer_features(growing.table())
     assert list(table["index"]) == list(range(5))
     assert table["area"].isna().tolist() == [True, False, False, False, False]
-    assert table["area"].mean() == 6
+    assert table["area"].mean() == 12
 
 
 def test_a_frame_without_entities_has_no_rows_and_keeps_the_count() -> None:
-    growing = GrowingLabels(place_labels(Image(np.zeros((2, 4, 16))), "TYX"))
+    growing = entities((2, 4, 16), "TYX")
     growing.add(part((0,), np.zeros((4, 16)), frame=0))
-    assert list(growing.features()["index"]) == [0]
+    assert list(layer_features(growing.table())["index"]) == [0]
     growing.add(part((1,), np.ones((4, 16)), frame=1))
-    assert list(growing.features()["index"]) == [0, 1]
+    assert list(layer_features(growing.table())["index"]) == [0, 1]
 
 
 def test_the_layer_carries_provenance_and_its_source() -> None:
-    growing = GrowingLabels(place_labels(Image(np.zeros((4, 16))), "YX"))
+    growing = entities((4, 16), "YX")
     growing.add(part((), np.ones((4, 16))))
-    options = layer_options(growing, "dapi", {"version": "1"})
+    place = place_labels(Image(np.zeros((4, 16))), "YX")
+    features = layer_features(growing.table())
+    options = layer_options(features, place, "dapi", {"version": "1"}, "entities")
     assert options["name"] == "dapi entities"
     assert options["metadata"][KEY] == {"version": "1", "source_layer": "dapi"}
 
@@ -247,21 +258,38 @@ def test_a_large_plane_is_shown_from_afar_without_being_loaded(
     viewer = ViewerModel()
     run = EntityRun(viewer, layer, read_layer(layer), EntityConfig(axes="YX"))
     truth = np.arange(300 * 500, dtype=np.int32).reshape(300, 500)
+    assembly = entities(picture.shape, "YX")
     for rows in (slice(0, 170), slice(170, 300)):
         block = (rows, slice(0, 500))
-        run.add(Partial((), truth[block], measure(truth[:1], None), block=block))
+        run.add(assembly.add(Partial((), truth[block], measure(truth[:1], None), block=block)))
     shown = run.layer
     assert shown is not None
     assert [level.shape for level in shown.data] == [(300, 500), (38, 63), (19, 32), (10, 16)]
     for level, step in zip(shown.data, (1, 8, 16, 32), strict=True):
         np.testing.assert_array_equal(level, truth[::step, ::step])
-    run.add(Partial((), truth + 1, measure(truth[:1], None)))
+    assert np.shares_memory(shown.data[0], assembly.labels)
+    run.add(assembly.add(Partial((), truth + 1, measure(truth[:1], None))))
     np.testing.assert_array_equal(shown.data[1], truth[::8, ::8] + 1)
 
 
 def test_an_ordinary_plane_is_shown_as_it_is() -> None:
     layer = Image(np.zeros((30, 50), np.uint8), name="plane")
     run = EntityRun(ViewerModel(), layer, read_layer(layer), EntityConfig(axes="YX"))
-    run.add(part((), np.ones((30, 50), np.int32)))
+    run.add(entities((30, 50), "YX").add(part((), np.ones((30, 50), np.int32))))
     assert run.layer is not None
     assert not run.layer.multiscale
+
+
+def test_labels_on_disk_show_in_every_channel_as_they_fill_up() -> None:
+    labels = make_labels((3, 16, 24), in_memory=0)
+    shown = growing_in_shape(labels, (3, 1, 16, 24))
+    layer = ViewerModel().add_labels(shown)
+    labels[1] = np.full((16, 24), 7, np.int32)
+    assert shown[1, 0, 3, 4] == 7
+    assert shown[..., 2:5].shape == (3, 1, 16, 3)
+    shown[2, 0, 3, 4] = 5
+    layer.data_setitem((np.array([2]), np.array([0]), np.array([5]), np.array([6])), 9)
+    assert (labels[2, 3, 4], labels[2, 5, 6]) == (5, 9)
+    np.testing.assert_array_equal(np.asarray(shown)[:, 0], labels[:])
+    layer.refresh()
+    assert layer._slice.image.raw.shape == (16, 24)

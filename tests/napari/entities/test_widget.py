@@ -75,8 +75,8 @@ def test_a_result_too_large_for_memory_is_a_layer_on_disk(
     movie: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_kindred.results.segmentation.IN_MEMORY", 1000)
-    monkeypatch.setattr("napari_kindred.results.segmentation.room_for_labels", lambda *_: 1000)
+    monkeypatch.setattr("napari_kindred.results.assembly.IN_MEMORY", 1000)
+    monkeypatch.setattr("napari_kindred.results.assembly.room_for_labels", lambda *_: 1000)
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     (labels,) = labels_layers()

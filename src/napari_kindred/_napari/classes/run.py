@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from ...classes.result import sum_classes
 from ...methods import CLASSES
-from ..common.layers import KEY, GrowingLabels
-from ..common.placement import Placement, place_labels
 from ..common.run import MOST_NOTICES, Clock, Run, duration
 from .layer import OPACITY, Classes, colormap, features, show
 
@@ -42,40 +38,6 @@ def counted(count: int, name: str) -> str:
     return f"{count:,} {name}s"
 
 
-class GrowingClasses(GrowingLabels):
-    """Labels that mean the same in every frame.
-
-    Parameters
-    ----------
-    placement : Placement
-    colours : sequence of str
-        ``#rrggbb``, of each class.
-    """
-
-    def __init__(self, placement: Placement, colours: Sequence[str]) -> None:
-        super().__init__(placement)
-        self._colours = colours
-
-    def add(self, partial: Partial) -> None:
-        """Add a finished frame."""
-        self.data[self.placement.slot(partial.index)] = partial.labels
-        self._tables.append(partial.table)
-        self.done += 1
-
-    def features(self) -> pd.DataFrame:
-        """Return a row per class, summed up over the frames that are there."""
-        return features(sum_classes(self._tables, self._colours, self._pixels()))
-
-    def release(self, data: Any) -> None:
-        """Show other data from now on, and let go of what was shown so far."""
-        self.data = data
-
-    def _pixels(self) -> int:
-        """Return how many pixels the frames have that are there."""
-        plane = [self.placement.shape[axis] for axis in self.placement.plane_axes]
-        return math.prod(plane) * self.done
-
-
 class ClassRun(Run):
     """A run that gives every class one label, in all frames.
 
@@ -106,12 +68,8 @@ class ClassRun(Run):
         chosen: Mapping[str, str],
         name_source: ClassNameSource,
     ) -> None:
-        self._classes = GrowingClasses(
-            place_labels(layer, config.axes or image.guess.axes), colours
-        )
-        super().__init__(viewer, layer, image, config, self._classes)
+        super().__init__(viewer, layer, image, config)
         self._names, self._colours, self._chosen = tuple(names), tuple(colours), chosen
-        self._so_far: Callable[[], ClassSegmentation] | None = None
         self._name_source = name_source
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
@@ -128,33 +86,14 @@ class ClassRun(Run):
         """Return how the result comes about, names included; see :class:`Run`."""
         return {**super().origin(), "names": list(self._names), **self._name_source.entry()}
 
-    def finish(self, result: ClassSegmentation) -> str:
-        """Complete the layer, and keep with it what changing it needs."""
-        text = super().finish(result)
-        self._keep(result)
-        return text
+    def keep(self, layer: Labels, result: ClassSegmentation) -> None:
+        """Keep with the layer what changing it needs, of a part as of the whole."""
+        shape, source = self.placement.shape, self._name_source
+        show(layer, Classes(result, shape, self._config, source, self._chosen))
 
-    def interrupt(self, reason: str) -> str:
-        """Keep the frames that are there, to be changed as a whole result is; see :class:`Run`."""
-        kept, layer = super().interrupt(reason), self.layer
-        if layer is not None and self._so_far is not None:
-            result = self._so_far()
-            entry = {**layer.metadata[KEY], **result.provenance, **self.origin(), **self.file}
-            layer.metadata = {**layer.metadata, KEY: entry}
-            self._keep(result)
-        return kept
-
-    def add(self, partial: Partial) -> None:
-        """Show a finished frame; see :class:`Run`."""
-        super().add(partial)
-        self._so_far = getattr(partial, "so_far", None)
-
-    def _keep(self, result: ClassSegmentation) -> None:
-        assert self.layer is not None  # noqa: S101 - what is kept is shown
-        shape = self._growing.placement.shape
-        classes = Classes(result, shape, self._config, self._name_source, self._chosen)
-        show(self.layer, classes)
-        self._classes.release(self.layer.data)  # not kept twice
+    def features(self) -> pd.DataFrame:
+        """Return a row per class; see :class:`Run`."""
+        return features(self.assembly.table())
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         before = self.layer

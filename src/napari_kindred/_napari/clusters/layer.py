@@ -207,7 +207,7 @@ def layer_data(clusters: Clusters) -> Any:
 
 def features(clusters: Clusters) -> pd.DataFrame:
     """Return one row per cluster, its name included, after a row for the background."""
-    rows = clusters.result.table.copy()
+    rows = clusters.result.table.drop(columns="name", errors="ignore")
     rows = rows.set_index("index").reindex(clusters.labels()).rename_axis("index").reset_index()
     rows.insert(1, "name", [clusters.name(label) for label in rows["index"]])
     table = layer_features(rows)

@@ -5,59 +5,23 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...clusters.provisional import ProvisionalFrames
 from ...methods import CLUSTERS
-from ..common.layers import GrowingLabels, layer_features
-from ..common.placement import Placement, place_labels
 from ..common.run import Run
 from .layer import OPACITY, Clusters, begin, carried_over, colormap, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from ...clusters.config import ClusterConfig
-    from ...clusters.result import ClusterSegmentation
     from ...core.events import Partial
     from ...results.segmentation import Segmentation
     from ..common.layers import LayerImage
 
 BETWEEN_TABLES = 2.0
 """Seconds between two tables of a growing result."""
-
-
-class GrowingClusters(GrowingLabels):
-    """Labels that mean the same in every frame, first provisional and then for good."""
-
-    def __init__(self, placement: Placement) -> None:
-        super().__init__(placement)
-        shape = [placement.shape[axis] for axis in placement.frame_axes]
-        self._frames = ProvisionalFrames(self.data, shape, placement.slot)
-
-    def add(self, partial: Partial) -> None:
-        """Add a frame, or replace it by its final labels."""
-        self._frames.add(partial)
-        self.done = self._frames.done
-
-    @property
-    def provisional(self) -> bool:
-        """Whether there are frames, and none was labelled a second time."""
-        return self._frames.provisional
-
-    def settle(self) -> None:
-        """Give all frames the final ids if only some have them."""
-        self._frames.settle()
-
-    def release(self, data: Any) -> None:
-        """Show other data from now on, and let go of what was shown so far."""
-        self.data = self._frames.labels = data
-
-    def features(self) -> pd.DataFrame:
-        """Return a row per cluster, as :func:`layer_features` does."""
-        return layer_features(self._frames.table())
 
 
 class ClusterRun(Run):
@@ -89,8 +53,7 @@ class ClusterRun(Run):
         source: Clusters | None = None,
         model: str = "",
     ) -> None:
-        self._clusters = GrowingClusters(place_labels(layer, config.axes or image.guess.axes))
-        super().__init__(viewer, layer, image, config, self._clusters)
+        super().__init__(viewer, layer, image, config)
         self._source, self._model = source, model
         self._listed = monotonic()
 
@@ -103,7 +66,7 @@ class ClusterRun(Run):
         """Show a frame, and from time to time the table so far."""
         super().add(partial)
         if self.layer is not None and monotonic() > self._listed + BETWEEN_TABLES:
-            self.layer.features = self._clusters.features()
+            self.layer.features = self.features()
             self._listed = monotonic()
 
     def found(self, result: Segmentation) -> str:
@@ -116,7 +79,7 @@ class ClusterRun(Run):
             return {"model": dict(self._source.origin)}
         return {"model": self._model} if self._model else {}
 
-    def finish(self, result: ClusterSegmentation) -> str:
+    def finish(self, result: Any) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
         missing = result.level - len(result.table)
         if missing > 0 and self._fits_model:
@@ -124,22 +87,17 @@ class ClusterRun(Run):
                 f"{missing} of the {result.level} clusters {'has' if missing == 1 else 'have'} no "
                 "pixels after refinement."
             )
-        text = super().finish(result)
-        shape = self._growing.placement.shape
-        came = clusters = begin(result, shape, {**self.origin(), **self.file})
+        return super().finish(result)
+
+    def keep(self, layer: Labels, result: Any) -> None:
+        """Keep with the layer what changing its level needs, once all frames are there."""
+        if getattr(result, "leaves", None) is None:
+            return
+        origin = {**self.origin(), **self.file}
+        came = clusters = begin(result, self.placement.shape, origin)
         if self._source is not None:
             clusters = carried_over(self._source, clusters)
-        assert self.layer is not None  # noqa: S101 - finishing shows the layer
-        show(self.layer, clusters, shown=came)
-        self._clusters.release(self.layer.data)  # not kept twice
-        return text
-
-    def interrupt(self, reason: str) -> str:
-        """Keep the frames that are there; see :class:`Run`."""
-        self._clusters.settle()
-        if self._clusters.provisional and self._fits_model and self._config.preset != "paper":
-            self.notice("Labels and outlines are provisional.")
-        return super().interrupt(reason)
+        show(layer, clusters, shown=came)
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         before = self.layer

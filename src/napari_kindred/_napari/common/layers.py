@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,6 @@ import numpy as np
 from ...images.arrays import source_of
 from ...images.axes import AxesGuess, guess_axes
 from ...images.readers import ImageFile
-from ...results.label_ids import offset_ids
-from ...results.segmentation import empty_table, make_labels, put_labels, within
-from .multiscale_labels import LabelPyramid
 from .proxies import level_0
 
 if TYPE_CHECKING:
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from ...core.events import Partial
     from ...images.stack import ImageStack
     from .placement import Placement
 
@@ -109,65 +104,54 @@ def _path_of(layer: Image, data: Any) -> Path | None:
     return Path(named) if named and Path(named).exists() else source_of(data)
 
 
-class GrowingLabels:
-    """Labels that fill up frame by frame, their ids counting on from frame to frame.
+class InLayerShape:
+    """Labels on disk that fill up, shown with further axes of length 1.
 
-    Attributes
+    Parameters
     ----------
-    data : ndarray of int32 or zarr.Array
-        What the layer shows; it is zarr, on disk, where it would take too much memory.
-    lower : LabelPyramid
-        The same at lower resolutions, where planes are large.
-    frames, done : int
-        How many frames there will be, and are.
-    found : int
-        How many labels there are, over all frames that are done.
+    labels : zarr.Array
+    shape : tuple of int
+        The same with axes of length 1 added.
     """
 
-    def __init__(self, placement: Placement) -> None:
-        self.frames = math.prod(placement.shape[axis] for axis in placement.frame_axes)
-        self.placement = placement
-        self.data = make_labels(placement.shape)
-        self.pyramid = LabelPyramid(self.data, placement)
-        self.done = self.found = 0
-        self._last = 0
-        self._tables: list[pd.DataFrame] = []
-        self._blocks: list[pd.DataFrame] = []
+    def __init__(self, labels: Any, shape: tuple[int, ...]) -> None:
+        self.labels, self.shape, self.dtype = labels, shape, labels.dtype
+        self.ndim = len(shape)
+        self._added, sizes = [], list(labels.shape)
+        for axis, size in enumerate(shape):
+            if sizes and sizes[0] == size:
+                del sizes[0]
+            else:
+                self._added.append(axis)
 
-    def add(self, partial: Partial) -> None:
-        """Add a finished frame, or a block of one."""
-        labels, table, last = partial.labels, partial.table, self._last
-        if partial.index:
-            labels, table, last = offset_ids(labels, table, last)
-        slot = self.placement.slot(partial.index)
-        put_labels(self.data, within(slot, partial.block), labels)
-        self.pyramid.put(slot, partial.block, labels)
-        if partial.block is not None:
-            self._blocks.append(table)
-            return
-        self._last = last
-        self._blocks.clear()
-        self._tables.append(table)
-        self.done += 1
-        self.found += len(table)
+    def __getitem__(self, key: Any) -> Any:
+        place, new = self._split(key)
+        return np.asarray(self.labels[place])[new]
 
-    @property
-    def begun(self) -> bool:
-        """Whether there are blocks of a frame that is not done."""
-        return bool(self._blocks)
+    def __setitem__(self, key: Any, values: Any) -> None:
+        place, _ = self._split(key)
+        if isinstance(values, np.ndarray) and values.ndim > len(self.labels.shape):
+            values = values.reshape([size for size in values.shape if size > 1] or [1])
+        self.labels[place] = values
 
-    @property
-    def complete(self) -> bool:
-        """Whether all frames are done."""
-        return self.done == self.frames
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.labels[:], dtype).reshape(self.shape)
 
-    def features(self) -> pd.DataFrame:
-        """Return the rows of all frames, as :func:`layer_features` does."""
-        import pandas as pd
-
-        tables = self._tables + self._blocks
-        filled = [table for table in tables if len(table)] or tables[:1]
-        return layer_features(pd.concat(filled, ignore_index=True) if filled else empty_table())
+    def _split(self, key: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Return a key without the added axes, and what adds those that it keeps."""
+        items = list(key) if isinstance(key, tuple) else [key]
+        if Ellipsis in [item for item in items if not isinstance(item, np.ndarray)]:
+            at = next(place for place, item in enumerate(items) if item is Ellipsis)
+            items[at : at + 1] = [slice(None)] * (self.ndim - len(items) + 1)
+        items += [slice(None)] * (self.ndim - len(items))
+        place = tuple(item for axis, item in enumerate(items) if axis not in self._added)
+        new: list[Any] = []
+        for axis, item in enumerate(items):
+            if axis in self._added:
+                new += [None] * isinstance(item, slice)
+            elif isinstance(item, slice):
+                new.append(slice(None))
+        return place, tuple(new)
 
 
 def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
@@ -195,18 +179,26 @@ def in_shape(labels: Any, shape: tuple[int, ...]) -> Any:
     return labels.reshape(shape)
 
 
+def growing_in_shape(labels: Any, shape: tuple[int, ...]) -> Any:
+    """Return labels in the shape of their layer, which shows what is written to them later."""
+    if isinstance(labels, np.ndarray) or tuple(labels.shape) == shape:
+        return labels.reshape(shape) if isinstance(labels, np.ndarray) else labels
+    return InLayerShape(labels, shape)
+
+
 def layer_options(
-    growing: GrowingLabels,
+    features: pd.DataFrame,
+    placement: Placement,
     source: str,
     provenance: Mapping[str, Any],
-    suffix: str = "entities",
+    suffix: str,
 ) -> dict[str, Any]:
     """Return the keyword arguments of ``viewer.add_labels`` for a result."""
     return {
         "name": f"{source} {suffix}",
-        "features": growing.features(),
+        "features": features,
         "metadata": {KEY: {**provenance, "source_layer": source}},
-        **growing.placement.options,
+        **placement.options,
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...images.arrays import blocks, regular
-from ...results.segmentation import make_labels, within
+from ...results.assembly import make_labels, within
 
 if TYPE_CHECKING:
     from .placement import Placement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 from time import monotonic
@@ -12,12 +13,14 @@ from ...results.atomic import plain
 from ...results.recipe import recipe_of
 from ...results.segmentation import provenance
 from ..results.replay import origin_in_file
-from .layers import KEY, GrowingLabels, LayerImage, layer_options
+from .layers import KEY, LayerImage, growing_in_shape, layer_features, layer_options
+from .multiscale_labels import LabelPyramid
 from .placement import place_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
@@ -123,8 +126,6 @@ class Run(ABC):
         What was read from it.
     config : dataclass
         Options, axes included.
-    growing : GrowingLabels, optional
-        Where the frames go.
 
     Attributes
     ----------
@@ -134,6 +135,10 @@ class Run(ABC):
         Tells the image's layer from others.
     dropped : bool
         Whether nothing more is shown or kept.
+    placement : Placement
+        Where the labels lie.
+    assembly : Assembly or None
+        Where the job puts them together, from its first frame to its end.
     """
 
     stages: ClassVar[Mapping[str, str]] = STAGES
@@ -145,11 +150,10 @@ class Run(ABC):
         layer: Image,
         image: LayerImage,
         config: Any,
-        growing: GrowingLabels | None = None,
     ) -> None:
         self._viewer, self._image, self._config = viewer, image, config
-        axes = config.axes or image.guess.axes
-        self._growing = growing or GrowingLabels(place_labels(layer, axes))
+        self.placement = place_labels(layer, config.axes or image.guess.axes)
+        self.assembly: Any = None
         self._notices: list[str] = []
         self._clock, self.dropped = Clock(), False
         self.layer: Labels | None = None
@@ -162,6 +166,9 @@ class Run(ABC):
     def drop(self) -> None:
         """Ignore further events: the user removed the result."""
         self.dropped, self.layer = True, None
+        if self.assembly is not None:
+            self.assembly.close()
+            self.assembly = None
 
     @property
     def source(self) -> str:
@@ -217,41 +224,57 @@ class Run(ABC):
         if self.dropped:
             return
         self.notice(partial.note)
-        self._growing.add(partial)
+        self.assembly = partial.assembly
         if self.layer is None:
             self._show(self._entry({}))
         else:
             self.layer.refresh()
 
-    def finish(self, result: Any) -> str:
+    def finish(self, result: Segmentation) -> str:
         """Complete the layer with its table and provenance, and return a summary."""
-        self._show(self._entry(result.provenance))
-        text, frames = self.found(result), self._growing.frames
+        layer, frames = self._show(self._entry(result.provenance)), self._frames
+        self.keep(layer, result)
+        self.assembly = None
+        text = self.found(result)
         if frames > 1:
             text += f" in {frames} frames"
         return f"{text}, in {duration(self._clock.seconds())}."
 
     def interrupt(self, reason: str) -> str:
         """Keep the finished frames, note the reason in the provenance, and return a summary."""
-        growing = self._growing
         if self.dropped:
             return ""
-        if not (growing.done or growing.begun):
+        if self.assembly is None:
             return "No frame was finished, so there is no result."
+        assembly = self.assembly
+        assembly.close()
+        result = assembly.result()
+        for note in result.provenance.get("notes", ()):
+            self.notice(note)
         facts = provenance(
             method=self.method.name,
             config=self._config,
             seconds=self._clock.seconds(),
             axes=self._config.axes,
             channel=self._config.channel,
-            complete=growing.complete,
-            frames_done=growing.done,
-            stopped=reason,
         )
-        layer = self._show(self._entry(facts))
-        if growing.begun:
+        layer = self._show(self._entry({**facts, **result.provenance, "stopped": reason}))
+        self.keep(layer, result)
+        self.assembly = None
+        if assembly.begun:
             return f"The finished part is in the layer {layer.name!r}."
-        return f"{growing.done} of {growing.frames} frames are in the layer {layer.name!r}."
+        return f"{assembly.done} of {self._frames} frames are in the layer {layer.name!r}."
+
+    def keep(self, layer: Labels, result: Any) -> None:  # noqa: B027 - entities need nothing
+        """Keep with the layer what changing it needs."""
+
+    def features(self) -> pd.DataFrame:
+        """Return the layer's table of what is there."""
+        return layer_features(self.assembly.table())
+
+    @property
+    def _frames(self) -> int:
+        return math.prod(self.placement.shape[axis] for axis in self.placement.frame_axes)
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
@@ -259,7 +282,8 @@ class Run(ABC):
         return {**facts, **notes, "ids": self.method.ids, **self.origin(), **self.file}
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
-        options = layer_options(self._growing, self._image.name, entry, self.method.suffix)
+        name = self._image.name
+        options = layer_options(self.features(), self.placement, name, entry, self.method.suffix)
         layer = self.layer
         if layer is None or layer not in self._viewer.layers:
             layer = self.layer = self._viewer.add_labels(self.shown, **options)
@@ -271,8 +295,8 @@ class Run(ABC):
 
     @property
     def shown(self) -> Any:
-        """Data of the layer: the labels, at several resolutions if planes are large."""
-        return self._growing.data
+        """What the layer shows: the job's own labels, which fill up."""
+        return growing_in_shape(self.assembly.labels, self.placement.shape)
 
     def hide_earlier(self, layer: Labels) -> None:
         """Hide earlier results on the same image: two that cover it all cannot be read."""
@@ -288,12 +312,29 @@ class EntityRun(Run):
 
     method = ENTITIES
 
+    _pyramid: LabelPyramid | None = None
+
+    def add(self, partial: Partial) -> None:
+        """Show a finished frame or block, at lower resolutions too; see :class:`Run`."""
+        if not self.dropped:
+            self.assembly = partial.assembly
+            slot = self.placement.slot(partial.index)
+            self._lower.put(slot, partial.block, partial.labels)
+        super().add(partial)
+
+    @property
+    def _lower(self) -> LabelPyramid:
+        """The labels at lower resolutions, where planes are large."""
+        if self._pyramid is None:
+            self._pyramid = LabelPyramid(super().shown, self.placement)
+        return self._pyramid
+
     @property
     def shown(self) -> Any:
         """The labels; see :class:`Run`."""
-        levels = self._growing.pyramid.levels
+        levels = self._lower.levels
         return levels if len(levels) > 1 else levels[0]
 
-    def found(self, result: Segmentation) -> str:  # noqa: ARG002 - counted frame by frame
+    def found(self, result: Segmentation) -> str:
         """Return how many entities there are; see :class:`Run`."""
-        return f"Found {self._growing.found} objects"
+        return f"Found {len(result.table)} objects"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...methods import ENTITIES
 from ..common.run import EntityRun, Run
 from ..method_widget import MethodWidget
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari.layers import Image
 
+    from ...core.events import Event
     from ...entities.config import EntityConfig
+    from ...results.segmentation import Segmentation
     from ..common.layers import LayerImage
 
 
@@ -21,6 +25,10 @@ class EntitiesWidget(MethodWidget):
     method = ENTITIES
     title = "Cells and nuclei"
     run_tip = "Segment the image into a new Labels layer."
+
+    def _iterate(self, *args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
+        """Start the job, whose ids count on from frame to frame; see :class:`MethodWidget`."""
+        return super()._iterate(*args, unique_ids=True, **options)
 
     def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:
         """Return what shows a job; see :class:`MethodWidget`."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_kindred.clusters.provisional import LabelMatching
+from napari_kindred.clusters.label_matching import LabelMatching
 
 
 def test_each_old_id_becomes_the_new_one_that_shares_most_pixels_with_it() -> None:

@@ -1,0 +1,133 @@
+"""Labels of entities, put together frame by frame, or block by block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..core.events import Partial, Progress
+from ..images.arrays import blocks
+from ..results.assembly import Assembly, location_for, put_labels, within
+from ..results.label_ids import offset_ids
+from ..results.segmentation import empty_table
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..images.stack import ImageStack
+
+
+class EntityAssembly(Assembly):
+    """Labels of entities; see :class:`.Assembly`.
+
+    Parameters
+    ----------
+    frames : ImageStack
+        The image that is worked on.
+    memory : float, optional
+        As the ``memory`` of a config.
+    unique_ids : bool
+        Whether ids count on from frame to frame, as a layer of napari needs them.
+    """
+
+    def __init__(
+        self, frames: ImageStack, memory: float | None = None, unique_ids: bool = False
+    ) -> None:
+        super().__init__(
+            frames.output_shape,
+            frames.output_axes,
+            frames.scale,
+            frames.units,
+            location_for(frames, "entities", self.ids),
+            memory,
+        )
+        self._unique = unique_ids and len(frames.output_shape) > 2
+        self._last = 0
+        self._tables: dict[tuple[int, ...], pd.DataFrame] = {}
+        self._blocks: dict[tuple[int, ...], list[pd.DataFrame]] = {}
+
+    @property
+    def done(self) -> int:
+        """Number of frames that are there."""
+        return len(self._tables)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are blocks of a frame that is not done."""
+        return bool(self._blocks)
+
+    def add(self, partial: Partial) -> Partial:
+        """Add a finished frame, or a block of one; returns it as the job yields it."""
+        with self._lock:
+            labels, table, last = self._numbered(partial.labels, partial.table)
+            if not self._closed:
+                put_labels(self.labels, within(partial.index, partial.block), labels)
+                if partial.block is not None:
+                    self._blocks.setdefault(partial.index, []).append(table)
+                else:
+                    self._take(partial.index, table, last)
+        return replace(partial, labels=labels, table=table, assembly=self)
+
+    def settle(
+        self, index: tuple[int, ...], lut: np.ndarray, table: pd.DataFrame, note: str = ""
+    ) -> Generator[Progress, None, Partial]:
+        """Give a frame whose blocks are all there its final ids, however the job ends meanwhile.
+
+        Parameters
+        ----------
+        index : tuple of int
+        lut : ndarray of int32
+            The final id of every provisional one.
+        table : DataFrame
+            The frame's rows.
+        note : str
+            As of the frame.
+        """
+        labels = self.labels
+        if index and not isinstance(labels, np.ndarray):
+            import dask.array as da
+
+            view = da.from_zarr(labels)[index]
+        else:
+            view = labels[index] if index else labels
+        with self._lock:
+            before = self._last if self._unique else 0
+            lut, table, last = self._numbered(lut, table)
+            stopped = self._closed
+            if not stopped:
+                self._take(index, table, last)
+        waiting = [] if stopped else list(blocks(view, "YX"))
+        count = len(waiting)
+        try:
+            while waiting:
+                self._renumber((*index, *waiting.pop(0)), lut, before)
+                yield Progress(count - len(waiting), count, "numbering the entities")
+        finally:
+            for part in waiting:
+                self._renumber((*index, *part), lut, before)
+        return Partial(index, view, table, note, assembly=self)
+
+    def _numbered(self, labels: Any, table: pd.DataFrame) -> tuple[Any, pd.DataFrame, int]:
+        return offset_ids(labels, table, self._last) if self._unique else (labels, table, 0)
+
+    def _take(self, index: tuple[int, ...], table: pd.DataFrame, last: int) -> None:
+        self._tables[index], self._last = table, last
+        self._blocks.pop(index, None)
+
+    def _renumber(self, place: tuple[Any, ...], lut: np.ndarray, before: int) -> None:
+        provisional = np.asarray(self.labels[place])
+        self.labels[place] = lut[np.where(provisional > 0, provisional - before, 0)]
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows of all frames that are there."""
+        with self._lock:
+            blocked = {index: pd.concat(rows) for index, rows in self._blocks.items()}
+            known = {**blocked, **self._tables}
+        tables = [known[index] for index in sorted(known)]
+        filled = [table for table in tables if len(table)]
+        if filled:
+            return pd.concat(filled, ignore_index=True)
+        return tables[0] if tables else empty_table(stack=len(self.labels.shape) > 2)
