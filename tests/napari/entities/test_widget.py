@@ -182,7 +182,7 @@ def test_cancel_before_the_first_frame_leaves_no_layer(
     widget.cancel.native.click()
     until(lambda: widget.run.enabled)
     assert labels_layers() == []
-    assert "nothing to keep" in widget.status.value
+    assert "there is no result" in widget.status.value
 
 
 def test_what_the_job_says_of_a_frame_is_shown(
