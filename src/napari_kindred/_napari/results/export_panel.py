@@ -150,6 +150,7 @@ class ExportPanel:
     def painted_note(self) -> str:
         """Return what has to be known of code for a result that was painted on."""
         layer = self.layer
+        settle(layer)
         painted = layer is not None and "edited" in layer.metadata[KEY]
         return " It does not include what you painted." if painted else ""
 

@@ -58,7 +58,7 @@ def _attach(layer: Any, viewer: ref[ViewerModel]) -> None:
 
 def settle(layer: Any) -> None:
     """Measure the latest strokes on a layer now, not only once they rest."""
-    painting = _WATCHED.get(unwrap_proxy(layer))
+    painting = None if layer is None else _WATCHED.get(unwrap_proxy(layer))
     if painting is not None:
         painting.settle()
 
