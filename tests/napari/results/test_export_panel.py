@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_kindred._napari.common.layers import read_layer
 from napari_kindred._napari.results import export_panel
 from napari_kindred._napari.results.layer_storage import save_layer
+from napari_kindred._napari.results.painting import settle
 from napari_kindred._napari.results.reader import get_reader
 from napari_kindred._napari.results.replay import origin_in_file
 from napari_kindred.cli import main as cli
@@ -222,6 +223,7 @@ def test_a_second_run_leaves_the_first_result_as_it_was(
     viewer.add_image(movie[0], name="discs")
     first = run()
     first.paint((5, 5), 9)
+    settle(first)
     before, features = first.data.copy(), first.features.copy()
     widget.form.inputs["min_area"].value = 20
     second = run()
@@ -251,7 +253,7 @@ def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_sa
     )
     image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     assert all(told(button).endswith("no result yet: press Run first.") for button in needing)
-    assert all("no movie of labels" in told(button) for button in (tools.previous, tools.next))
+    assert all("no Labels layer" in told(button) for button in (tools.previous, tools.next))
     layer = run()
     everything = (*needing, tools.previous, tools.next)
     assert not any(map(told, everything))
