@@ -311,13 +311,7 @@ class PixelClassifier:
     threshold: float = 0.5
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return colours in order.
-
-        Raises
-        ------
-        OptionError
-            For a name that it was not asked for.
-        """
+        """Return colours in order."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise OptionError(

@@ -153,14 +153,7 @@ class ObservedFrame:
 def iter_observe(
     tool: tuple[Classifier, ImageStack | None], frame: FrameAt
 ) -> Generator[Progress | Notice, None, ObservedFrame]:
-    """Look at one frame; the task of :func:`iter_segment_classes`.
-
-    Parameters
-    ----------
-    tool : tuple of Classifier and ImageStack
-        The image, unless frames come with their pixels.
-    frame : FrameAt
-    """
+    """Look at one frame; the task of :func:`iter_segment_classes`."""
     classifier, frames = tool
     raw = frame.read(frames)
     if is_constant(raw.pixels):

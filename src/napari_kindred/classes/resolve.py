@@ -54,21 +54,7 @@ def resolve_masks(
     Every mask takes its most probable class.  Where masks lie on each other the smaller is on
     top, as a part lies upon the whole.
 
-    Parameters
-    ----------
-    masks : Masks
-        N of them.
-    scores : ndarray of float32, shape (N, C)
-        Probability of each class; what is missing to 1 is the probability of none.
-    quality : ndarray of float32, shape (N,)
-        How good the outline is; of two that are the same thing, the better of both stays.
-    thresholds : ndarray of float32, shape (C,)
-        Masks with less are background.
-    overlapping : bool
-        Whether masks can overlap; False saves looking.
-    nms_box, nms_mask : float
-        Masks are the same thing when they share more than ``nms_mask`` of their union, or when
-        they overlap at all and their boxes share more than ``nms_box`` of theirs.
+    ``scores`` (N, C) float32, ``quality`` (N,) float32, ``thresholds`` (C,) float32.
     """
     best = scores.argmax(1) if scores.shape[1] else np.zeros(len(scores), np.int64)
     confidence = scores[np.arange(len(best)), best]
@@ -110,17 +96,7 @@ def best_of(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Spread the scores of masks that do not overlap over their pixels.
 
-    Parameters
-    ----------
-    masks : Masks
-    scores : ndarray of float32, shape (N, C)
-
-    Returns
-    -------
-    best : ndarray of int32, shape (Y, X)
-        The most probable class, from 1; 0 where no mask is.
-    confidence : ndarray of float32, shape (Y, X)
-        Its probability.
+    ``scores`` (N, C) float32; returns ``best`` (Y, X) int32, ``confidence`` (Y, X) float32.
     """
     place = masks.paint(np.arange(1, len(masks) + 1))
     if not len(masks):
@@ -135,14 +111,7 @@ def resolve_map(
 ) -> Resolved:
     """Let a map of classes become things: the connected parts of each class.
 
-    Parameters
-    ----------
-    best : ndarray of int32, shape (Y, X)
-        The most probable class of each pixel, from 1; 0 where there is none.
-    confidence : ndarray of float32, shape (Y, X)
-        Its probability.
-    thresholds : ndarray of float32, shape (C,)
-        Pixels with less are background.
+    ``best`` (Y, X) int32, ``confidence`` (Y, X) float32, ``thresholds`` (C,) float32.
     """
     from skimage.measure import label
 

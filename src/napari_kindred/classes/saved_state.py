@@ -86,14 +86,6 @@ def write_observations(root: zarr.Group, observations: Observations, names: Sequ
     """Add to a result's group what was found in its frames, unless it is too much.
 
     A classifier of the user's own is not known here, and not kept.
-
-    Parameters
-    ----------
-    root : zarr.Group
-        Of the result.
-    observations : Observations
-    names : sequence of str
-        Those that can be asked for without opening CLIP again.
     """
     from safetensors.numpy import save
 
@@ -119,15 +111,7 @@ def write_observations(root: zarr.Group, observations: Observations, names: Sequ
 
 
 def read_observations(root: zarr.Group, shape: Sequence[int]) -> tuple[Observations | None, str]:
-    """Read what :func:`write_observations` wrote, or tell in one sentence why there is nothing.
-
-    Parameters
-    ----------
-    root : zarr.Group
-        Of the result, whatever is in it.
-    shape : sequence of int
-        Of its labels.
-    """
+    """Read what :func:`write_observations` wrote, or tell in one sentence why there is nothing."""
     try:
         if root.attrs.get(_TOO_LARGE):
             return None, MUCH

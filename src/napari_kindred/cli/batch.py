@@ -82,25 +82,7 @@ def process_file(
     report: Report,
     overwrite: bool = False,
 ) -> Outcome:
-    """Work on one image file; gives one result.
-
-    Parameters
-    ----------
-    source : Path
-        An image that :func:`napari_kindred.images.stack.read_image` reads.
-    out : Path
-        ``NAME.ome.zarr`` or ``NAME.tif``; a folder gets a TIFF of the image's name.
-    task : Task
-    report : callable
-        Told every event.
-    overwrite : bool
-        Whether a result that is there may be replaced.
-
-    Raises
-    ------
-    KindredError
-        For what is wrong with input, options, weights or output. Frames done before are saved.
-    """
+    """Work on one image file; gives one result."""
     image = read_image(source)
     out = place_of(out, stem_of(source))
     refuse_input(out, source)
@@ -138,33 +120,7 @@ def process_folder(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Outcome:
-    """Work on every image of a folder; each is saved as soon as it is done.
-
-    Parameters
-    ----------
-    source : Path
-        Folder of images; each is taken by itself.
-    out : Path
-        Folder for one label TIFF and one CSV per image, of the image's name, and one
-        ``provenance.json``.
-    task : Task
-    report : callable
-        Told the event, the image's ``place`` and the ``count`` of images.
-    overwrite : bool
-        Whether results that are there may be replaced.
-    resume : bool
-        Whether images whose results are there are left out, after a run that was stopped.
-
-    Returns
-    -------
-    Outcome
-        With the images that failed; the others are done all the same.
-
-    Raises
-    ------
-    KindredError
-        For what is wrong with the folders or options.
-    """
+    """Work on every image of a folder; each is saved as soon as it is done."""
     images = _plan(source, out, task.ends)
     waiting = []
     for image, files in images:

@@ -16,14 +16,7 @@ Config = TypeVar("Config")
 
 
 def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
-    """Give a parser one flag per field; those not given leave the config's default.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-    config : type
-        A dataclass whose fields were made with :func:`napari_kindred.core.options.option`.
-    """
+    """Give a parser one flag per field; those not given leave the config's default."""
     group = parser.add_argument_group("options")
     for item in visible(config):
         more: dict[str, Any] = {"help": _help(item), "default": argparse.SUPPRESS}
@@ -36,13 +29,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
 
 
 def config_of(given: argparse.Namespace, config: type[Config]) -> Config:
-    """Make the config that the flags ask for.
-
-    Raises
-    ------
-    OptionError
-        For a value that the config does not allow.
-    """
+    """Make the config that the flags ask for."""
     names = {item.name for item in dataclasses.fields(config)}  # type: ignore[arg-type]
     return config(**{name: value for name, value in vars(given).items() if name in names})
 

@@ -119,19 +119,7 @@ def _vocabularies() -> Iterator[str]:
 
 
 def of_file(path: Path) -> Iterator[str]:
-    """Tell how a result came about, or what a vocabulary knows.
-
-    Parameters
-    ----------
-    path : Path
-        A result, the JSON file beside one, a folder of results, a vocabulary, or the name of a
-        shipped vocabulary.
-
-    Raises
-    ------
-    InputError, OutputError, WeightsError
-        When it cannot be read.
-    """
+    """Tell how a result came about, or what a vocabulary knows."""
     from ..results.storage import read_about
     from .batch import PROVENANCE
 

@@ -113,38 +113,7 @@ def cluster_file(
     hide: Sequence[int] = (),
     scheduler: Any = None,
 ) -> MovieOutcome:
-    """Cluster a movie, from one file or a folder with a file per frame, into one result.
-
-    Parameters
-    ----------
-    source : Path
-        An image file or OME-Zarr, or a folder whose images are the frames of one movie, in the
-        order of their names.
-    out : Path
-        ``NAME.ome.zarr`` or ``NAME.tif``; a folder gets a TIFF of the movie's name.
-    config : ClusterConfig
-    report : callable
-        Told every event.
-    overwrite : bool
-        Whether results that are there may be replaced.
-    model : Path, optional
-        A saved model that labels the frames, instead of clustering them.
-    save_model : Path, optional
-        Where the model goes; ends in ``.safetensors``.
-    levels : sequence of int
-        Further numbers of clusters; each gets a result of its own, ``NAME.level6.tif``.
-    at_level : int, optional
-        The number of clusters of the result itself; that of the clustering when left out.
-    hide : sequence of int
-        Labels of the result that are made background.
-    scheduler : optional
-        Who encodes the frames; see :func:`.dask_cluster.open_workers`.
-
-    Raises
-    ------
-    KindredError
-        For what is wrong with input, options, weights or output. Frames done before are saved.
-    """
+    """Cluster a movie, from one file or a folder with a file per frame, into one result."""
     image = read_image(source) if is_image(source) else read_folder(source)
     out = place_of(out, image.name)
     places = {level: level_path(out, level) for level in levels}

@@ -17,14 +17,7 @@ _GAP = 6
 def colour_labels(labels: np.ndarray) -> np.ndarray:
     """Give every label a colour of its own, neighbouring ids far apart in hue.
 
-    Parameters
-    ----------
-    labels : ndarray of int, shape (Y, X)
-
-    Returns
-    -------
-    ndarray of float, shape (Y, X, 3)
-        0 to 1; black where the label is 0.
+    ``labels`` (Y, X) int; returns (Y, X, 3) float.
     """
     hue = (labels * _GOLDEN) % 1.0
     strength = (labels > 0).astype(float)
@@ -35,16 +28,7 @@ def colour_labels(labels: np.ndarray) -> np.ndarray:
 def draw_frame(pixels: np.ndarray, labels: np.ndarray, largest: int = 480) -> np.ndarray:
     """Draw one frame above its labels.
 
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (Y, X, C)
-    labels : ndarray of int, shape (Y, X)
-    largest : int
-        Larger frames are thinned out to about this many pixels a side.
-
-    Returns
-    -------
-    ndarray of uint8, shape (2 * height + gap, width, 3)
+    ``pixels`` (Y, X, C) float32, ``labels`` (Y, X) int; returns (2 * height + gap, width, 3) uint8.
     """
     step = max(1, -(-max(labels.shape) // largest))
     pixels, labels = pixels[::step, ::step], np.asarray(labels[::step, ::step])
@@ -61,18 +45,7 @@ def draw_frame(pixels: np.ndarray, labels: np.ndarray, largest: int = 480) -> np
 def draw_overview(frames: ImageStack, labels: Any, count: int = 4) -> np.ndarray:
     """Draw several frames of a result side by side, from the first to the last.
 
-    Parameters
-    ----------
-    frames : ImageStack
-        The image.
-    labels : array-like
-        Its labels.
-    count : int
-        How many frames at most.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
+    Returns (height, width, 3) uint8.
     """
     indices = list(frames.indices())
     chosen = np.unique(np.linspace(0, len(indices) - 1, count).round().astype(int))

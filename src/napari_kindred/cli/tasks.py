@@ -112,23 +112,7 @@ class Task(ABC, Generic[Made]):
 def run_task(
     task: Task[Made], image: ImageFile, report: Report, keep: Callable[[Segmentation], None]
 ) -> Made:
-    """Work on an open image, and hand what there is to ``keep`` however it ends.
-
-    Parameters
-    ----------
-    task : Task
-    image : ImageFile
-    report : callable
-        Told every event.
-    keep : callable
-        Given the result; when the job is cancelled or fails, that of the frames done so far, its
-        provenance's ``complete`` then being False.
-
-    Returns
-    -------
-    Segmentation
-        The complete result.
-    """
+    """Work on an open image, and hand what there is to ``keep`` however it ends."""
     origin = _origin(task, image)
     image = replace(image, path=None)  # the result goes where the user says, not beside it
     frames = ImageStack.open(image, task.config.axes, task.config.channel)

@@ -95,15 +95,7 @@ class ClusterAssembly(Assembly):
         return Partial(index, labels, summed(rows, self._lut, labels.size), note, assembly=self)
 
     def table(self) -> pd.DataFrame:
-        """Return a row per cluster.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``index``, ``area`` over all frames in pixels, ``share`` of all their pixels,
-            ``first_frame``, ``last_frame`` and ``frames``, the number of those it is in; ids from
-            1 without a gap.
-        """
+        """Return a row per cluster."""
         with self._lock:
             counts = dict(self._counts)
         order, shape = sorted(counts), self.labels.shape[:-2]

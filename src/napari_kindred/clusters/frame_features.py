@@ -114,23 +114,7 @@ def encode_frame(
 ) -> Generator[Progress | Notice, None, FrameFeatures]:
     """Encode a frame; one task, of which nothing depends on other frames.
 
-    Parameters
-    ----------
-    encoder : Encoder
-    pixels : ndarray of float32, (H, W, C)
-        Normalised as all frames of the movie are.
-    how : Encoding
-    basis : Basis or None
-        The movie's own space; None keeps whole tokens.
-    sampled : bool
-        Whether the frame is one of those that the space was found in.  Its whole tokens are
-        reduced then, for whether they were still at hand must not change the last bits; those of
-        other frames are projected on the way, which is faster.
-
-    Raises
-    ------
-    OptionError
-        When a mask decoder wants whole frames, and this one had to be cut into tiles.
+    ``pixels`` (H, W, C) float32.
     """
     components = None if basis is None or sampled else basis.components
     found = yield from iter_encode(
@@ -277,15 +261,7 @@ def iter_features(
 ) -> Generator[Progress | Notice, None, tuple[FrameFeatures, bool]]:
     """Return the features of a frame, and whether an earlier run had cached them.
 
-    Parameters
-    ----------
-    context : TaskContext
-    index : tuple of int
-        Of the frame.
-    pixels : ndarray of float32, (H, W, C), or None
-        The normalised frame, where it is not read here.
-    basis, looked
-        As in :func:`.frame_features.encode_frame`.
+    ``pixels`` (H, W, C) float32.
     """
     if pixels is None:
         if context.frames is None:

@@ -93,21 +93,7 @@ def fit_centres(
 ) -> Floats:
     """Find centres by k-means.
 
-    Parameters
-    ----------
-    tokens : ndarray, (N, n)
-    count : int
-        Number of centres.
-    start : ndarray, (count, n), optional
-        Where to begin; k-means++ when left out.
-    weights : ndarray, (N,), optional
-    tries : int
-        How often k-means++ begins anew; the best result is kept.
-
-    Raises
-    ------
-    InputError
-        When there are fewer different tokens than centres.
+    ``tokens`` (N, n), ``start`` (count, n), ``weights`` (N,).
     """
     there = different(tokens, count)
     if there < count:
@@ -164,11 +150,7 @@ def means(
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Mean token (count, D) and number of tokens (count,) of each label; zeros without tokens.
 
-    Parameters
-    ----------
-    frames : list of ndarray, (N, D) each
-    labels : ndarray of int, (N of all frames,)
-    count : int
+    ``labels`` (N of all frames,) int.
     """
     sizes = np.bincount(labels, minlength=count)
     total = np.zeros((count, frames[0].shape[1]))

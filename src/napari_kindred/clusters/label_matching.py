@@ -14,10 +14,7 @@ class LabelMatching:
     def learn(self, old: np.ndarray, new: np.ndarray) -> None:
         """Take note of one picture.
 
-        Parameters
-        ----------
-        old, new : ndarray of int, shape (Y, X)
-            The same picture with old and with new ids.
+        ``old``, ``new`` (Y, X) int.
         """
         rows, columns = int(old.max(initial=0)) + 1, int(new.max(initial=0)) + 1
         pairs = np.bincount(old.ravel() * np.int64(columns) + new.ravel(), minlength=rows * columns)
@@ -30,16 +27,7 @@ class LabelMatching:
     def lut(self, largest: int) -> np.ndarray:
         """Return the new id of every old one.
 
-        Parameters
-        ----------
-        largest : int
-            Old ids go up to this one.
-
-        Returns
-        -------
-        ndarray of int32, shape (largest + 1,)
-            The id that shares most pixels with the old one. Old ids that were in no picture get
-            ids of their own, above all others; 0 stays 0.
+        Returns (largest + 1,) int32.
         """
         table = np.zeros(largest + 1, np.int32)
         free = max(1, self._shared.shape[1])

@@ -21,27 +21,7 @@ def lut(
 ) -> NDArray[np.int32]:
     """Return the label of each leaf when there are ``n`` clusters.
 
-    Parameters
-    ----------
-    merges : ndarray, (n_leaves - 1, 2)
-        The hierarchy; see :func:`.merge_tree.ward_merges`.
-    areas : ndarray, (n_leaves,)
-        Area of each leaf, in tokens.
-    background : {"none", "largest"}
-        Whether the largest cluster is label 0.
-    n : int
-        2 … number of leaves.
-
-    Returns
-    -------
-    ndarray of int32, shape (n_leaves,)
-        1 … n by falling area; with ``background="largest"`` the largest cluster is 0 and the
-        others are 1 … n - 1.
-
-    Raises
-    ------
-    OptionError
-        When the hierarchy has no such level.
+    ``merges`` (n_leaves - 1, 2), ``areas`` (n_leaves,); returns (n_leaves,) int32.
     """
     leaves = len(areas)
     if not 2 <= n <= leaves:

@@ -35,19 +35,8 @@ def ward_merges(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Merge centres two by two until one is left, the pair first that adds least variance.
 
-    Parameters
-    ----------
-    centres : ndarray, (L, n)
-    sizes : ndarray, (L,)
-    groups : ndarray of int, (L,)
-        Centres of one group are merged with each other before any with those of another.
-
-    Returns
-    -------
-    merges : ndarray, (L - 1, 2) int32
-        In order: the second of the pair becomes part of the first.
-    costs : ndarray, (L - 1,)
-        Variance that each merge adds (Ward), times the number of tokens.
+    ``centres`` (L, n), ``sizes`` (L,), ``groups`` (L,) int; returns ``merges`` (L - 1, 2) int32,
+    ``costs`` (L - 1,).
     """
     places, weight = centres.astype(np.float64), np.maximum(sizes.astype(np.float64), 1e-9)
     alive = np.arange(len(places))
@@ -84,21 +73,8 @@ def grow_leaves(
 ) -> tuple[Floats, NDArray[np.intp], NDArray[np.float64]]:
     """Split each cluster into leaves, as far as its tokens allow.
 
-    Parameters
-    ----------
-    tokens : ndarray, (N, n)
-        A sample of the movie's tokens.
-    centres : ndarray, (K, n)
-    weights : ndarray of int, (N,), optional
-        How many tokens each of the tokens stands for; 1 when left out.
-
-    Returns
-    -------
-    leaves : ndarray, (L, n)
-    parents : ndarray of int, (L,)
-        The cluster of each leaf, ascending.
-    sizes : ndarray, (L,)
-        Tokens in each leaf, at least 1.
+    ``tokens`` (N, n), ``centres`` (K, n), ``weights`` (N,) int; returns ``leaves`` (L, n),
+    ``parents`` (L,) int, ``sizes`` (L,).
     """
     owner = nearest(tokens, centres)
     weights = np.ones(len(tokens), np.int64) if weights is None else weights

@@ -43,13 +43,7 @@ ARRAYS = {
 
 
 def save_model(content: bytes, path: Path) -> Path:
-    """Write a packed model.
-
-    Raises
-    ------
-    OutputError
-        When the file cannot be written, or is not named ``.safetensors``.
-    """
+    """Write a packed model."""
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
     check_folder(path.parent)
@@ -66,13 +60,7 @@ def pack(tensors: dict[str, Any], facts: dict[str, Any]) -> bytes:
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:
-    """Read a model's arrays and facts, of which ``build`` makes the model.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, damaged or no model.
-    """
+    """Read a model's arrays and facts, of which ``build`` makes the model."""
     if there(path) is None:
         raise WeightsError(f"There is no model {str(path)!r}; check the path.")
     about = read_header(path).get("__metadata__", {})
@@ -90,19 +78,7 @@ def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Mod
 
 
 def write_leaves(root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: bytes) -> None:
-    """Add to a result's group what it takes to show it at any level.
-
-    Parameters
-    ----------
-    root : zarr.Group
-        Of the result.
-    leaves : array-like of uint8
-        The finest cluster of every pixel.
-    rows : DataFrame
-        A row per leaf and frame.
-    model : bytes
-        Packed.
-    """
+    """Add to a result's group what it takes to show it at any level."""
     copy_labels(leaves, create_labels(root.create_group(LEAVES), leaves.shape, np.uint8))
     write_columns(root, rows, LEAVES_PER_FRAME)
     root.create_array(MODEL, data=np.frombuffer(model, np.uint8))
@@ -111,15 +87,7 @@ def write_leaves(root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: bytes
 def read_leaves(
     root: zarr.Group, build: Callable[[dict[str, Any], dict[str, Any]], Model]
 ) -> tuple[Any, pd.DataFrame, Model] | None:
-    """Read what :func:`write_leaves` wrote; None where there is nothing of it.
-
-    Returns
-    -------
-    leaves : ndarray of uint8, or zarr array where they are large
-    rows : DataFrame
-    model
-        What ``build`` made of it.
-    """
+    """Read what :func:`write_leaves` wrote; None where there is nothing of it."""
     if MODEL not in root:
         return None
     array: Any = root[f"{LEAVES}/0"]

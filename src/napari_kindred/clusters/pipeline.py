@@ -154,14 +154,7 @@ class Run:
     def features(
         self, numbers: Sequence[int], basis: Basis | None
     ) -> Iterator[Generator[Event, None, tuple[FrameFeatures, np.ndarray]]]:
-        """Yield a job for each frame: its features, and its intensities (H, W).
-
-        Parameters
-        ----------
-        numbers : sequence of int
-        basis : Basis or None
-            The movie's own space; None keeps whole tokens.
-        """
+        """Yield a job for each frame: its features, and its intensities (H, W)."""
         read: deque[tuple[np.ndarray, str]] = deque()
         following = dict(zip(numbers, [*numbers[1:], None], strict=True))
         ready = set(self._sampled)

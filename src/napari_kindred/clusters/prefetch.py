@@ -57,13 +57,7 @@ class Reader:
         self._ahead: tuple[int, Future[Frame]] | None = None
 
     def read(self, number: int, following: int | None = None) -> Frame:
-        """Return a frame; ``following`` is read in the meantime, when there is such a frame.
-
-        Raises
-        ------
-        InputError
-            When it cannot be read.
-        """
+        """Return a frame; ``following`` is read in the meantime, when there is such a frame."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != number:
             ahead = number, self._thread.submit(self._read, number)

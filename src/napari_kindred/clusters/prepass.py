@@ -35,17 +35,7 @@ def sample_places(count: int) -> list[int]:
 def fit_on_sample(frames: Sequence[Floats] | SpillFile, n_components: int) -> tuple[Basis, Halves]:
     """Find components in a few frames spread over a movie.
 
-    Parameters
-    ----------
-    frames : sequence of ndarray, (h, w, D)
-        Gone through once; none is held.
-    n_components : int
-
-    Returns
-    -------
-    basis : Basis
-    tokens : ndarray of float16, (N, n)
-        A sample of the frames' tokens in its space.
+    Returns ``tokens`` (N, n) float16.
     """
     # The seed of the clustering does not matter: with another one, nothing is encoded again.
     random = np.random.default_rng(0)
@@ -68,19 +58,7 @@ def _short(values: Floats) -> Halves:
 
 
 def as_tokens(frame: Any, like: tuple[int, ...] | None = None) -> Floats:
-    """Return the tokens (h, w, D) of a frame in single precision.
-
-    Parameters
-    ----------
-    frame : array-like
-    like : tuple of int, optional
-        Shape that it must have.
-
-    Raises
-    ------
-    InputError
-        When they are something else.
-    """
+    """Return the tokens (h, w, D) of a frame in single precision."""
     kind: str = ""
     try:
         tokens = np.asarray(frame)

@@ -199,10 +199,7 @@ def _box(planes: torch.Tensor, radius: int) -> torch.Tensor:
 def _fit(soft: torch.Tensor, means: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
     """Fit memberships (K, h, w) by linear functions of means (C, h, w) in every window.
 
-    Returns
-    -------
-    Tensor, (K, C + 1, h, w)
-        Slope along each channel, then the offset, averaged over the windows a token is part of.
+    Returns (K, C + 1, h, w).
     """
     channels = len(means)
     centre, level = _box(means, radius), _box(soft, radius)

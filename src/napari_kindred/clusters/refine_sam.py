@@ -42,31 +42,8 @@ def refine_decoder(
 ) -> NDArray[np.int32]:
     """Label the pixels of one frame by prompting a mask decoder with each label's tokens.
 
-    Parameters
-    ----------
-    labels : ndarray of int, shape (h, w)
-        Label 0 … n_labels - 1 of each token; anything where ``valid`` is False.
-    valid : ndarray of bool, shape (h, w)
-        Tokens that say something about the frame; the others are no points, and give no labels.
-    values : ndarray of float32, shape (h', w', D)
-        The frame's embedding as the decoder wants it, whole, padding included.
-    decoder : MaskDecoder
-    shape : tuple of int
-        Height and width of the frame.
-    step : tuple of two floats
-        Pixels per token, (step_y, step_x).
-    n_labels : int
-        Number of labels over all frames; those that this frame has not are not asked for.
-
-    Returns
-    -------
-    ndarray of int32, shape (H, W)
-        Label 0 … n_labels - 1 of each pixel; the first of equally large logits.
-
-    Raises
-    ------
-    InputError
-        When labels and valid differ in shape, no token is valid, or a label is out of range.
+    ``labels`` (h, w) int, ``valid`` (h, w) bool, ``values`` (h', w', D) float32; returns (H, W)
+    int32.
     """
     if labels.shape != valid.shape or not valid.any():
         raise InputError(
@@ -98,15 +75,7 @@ def spread_tokens(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     they saw may be something else.  Of the rest, the one deepest inside is taken first, then
     always the one furthest from those taken.
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (h, w)
-        The label's tokens, at least one.
-
-    Returns
-    -------
-    ndarray of int, shape (n, 2)
-        Their (row, column).
+    ``mask`` (h, w) bool; returns (n, 2) int.
     """
     depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "taxicab")[1:-1, 1:-1]
     parts, number = ndimage.label(mask)

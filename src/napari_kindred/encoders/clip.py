@@ -96,15 +96,7 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
 
 
 def describe_clip(name: str) -> tuple[str, bool, int, str]:
-    """Return licence, whether the weights are here, their size and what they are good for.
-
-    Raises
-    ------
-    OptionError
-        When open_clip has no such model or weights.
-    WeightsError
-        When open_clip is not installed.
-    """
+    """Return licence, whether the weights are here, their size and what they are good for."""
     model, pretrained = _split(name)
     path, entry = _local(model, pretrained)
     if path is None:
@@ -114,23 +106,7 @@ def describe_clip(name: str) -> tuple[str, bool, int, str]:
 
 
 def open_clip_encoder(name: str, device: str | torch.device) -> PatchEncoder:
-    """Open the picture side of a CLIP.
-
-    Parameters
-    ----------
-    name : str
-        ``clip:<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path
-        of a checkpoint.
-    device : str or torch.device
-
-    Raises
-    ------
-    OptionError
-        When open_clip has no such model or weights, or the model is no vision transformer.
-    WeightsError
-        When open_clip is not installed, or the weights are not here and cannot be downloaded, or
-        do not fit.
-    """
+    """Open the picture side of a CLIP."""
     chosen = select(device)
     opened = open_whole_clip(name, patches=True)
     visual = opened.network.visual.to(chosen)
@@ -150,13 +126,7 @@ def open_clip_encoder(name: str, device: str | torch.device) -> PatchEncoder:
 
 
 def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
-    """Load a CLIP of open_clip from a file, tensors only.
-
-    Raises
-    ------
-    WeightsError
-        When the file does not fit the model.
-    """
+    """Load a CLIP of open_clip from a file, tensors only."""
     load_triton_apart()
     import open_clip
 

@@ -190,13 +190,7 @@ def open_kindred(stride: int, device: str | torch.device) -> Encoder:
 
 
 def open_efficientnet(stride: int, device: str | torch.device) -> Encoder:
-    """Open EfficientNet-Lite0 with ImageNet weights as a latent space.
-
-    Raises
-    ------
-    WeightsError
-        When the package with the weights is not installed.
-    """
+    """Open EfficientNet-Lite0 with ImageNet weights as a latent space."""
     load_triton_apart()
     import timm
 

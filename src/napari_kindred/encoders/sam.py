@@ -31,13 +31,7 @@ class SamDecoder:
         self._sam = sam
 
     def decode(self, values: Tensor, points: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Predict three candidate masks (3, H, W); see :meth:`.base.MaskDecoder.decode`.
-
-        Raises
-        ------
-        InputError
-            When ``values`` is not a whole image embedding, or there are no points.
-        """
+        """Predict three candidate masks (3, H, W); see :meth:`.base.MaskDecoder.decode`."""
         sam = self._sam
         grid = tuple(sam.prompt_encoder.image_embedding_size)
         expected = (*grid, sam.prompt_encoder.embed_dim)

@@ -85,13 +85,7 @@ FILES = ("model.safetensors",)
 
 
 def describe_timm(name: str) -> tuple[str, bool, int, str]:
-    """Return licence, whether the weights are here, their size and what they are good for.
-
-    Raises
-    ------
-    OptionError
-        When timm has no such model, or no weights of it.
-    """
+    """Return licence, whether the weights are here, their size and what they are good for."""
     config = _config(name)
     path = find_on_hub(config.hf_hub_id, FILES)
     size = path.stat().st_size if path else 0
@@ -99,23 +93,7 @@ def describe_timm(name: str) -> tuple[str, bool, int, str]:
 
 
 def open_timm(name: str, stride: int, device: str | torch.device) -> Encoder:
-    """Open a model of timm with its pretrained weights.
-
-    Parameters
-    ----------
-    name : str
-        ``timm:`` and a model's name, with or without the tag of its weights.
-    stride : int
-        2, 4 or 8 for convolutional models; transformers have their patch's side.
-    device : str or torch.device
-
-    Raises
-    ------
-    OptionError
-        When timm has no such model or no weights of it, or it gives no maps of features.
-    WeightsError
-        When the weights are not here and cannot be downloaded.
-    """
+    """Open a model of timm with its pretrained weights."""
     chosen = select(device)
     config = _config(name)
     outline = _outline(name)
@@ -172,14 +150,7 @@ _CONVOLUTIONAL: dict[str, Any] = {"features_only": True}
 
 
 def _outline(name: str) -> Any:
-    """Create a model without memory for its weights, and try it.
-
-    Raises
-    ------
-    OptionError
-        When it is neither a transformer of patches nor a network with maps at several strides,
-        or takes pictures of one size only.
-    """
+    """Create a model without memory for its weights, and try it."""
     import timm
 
     reason: Exception | None = None

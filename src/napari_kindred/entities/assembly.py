@@ -74,18 +74,7 @@ class EntityAssembly(Assembly):
     def settle(
         self, index: tuple[int, ...], lut: np.ndarray, table: pd.DataFrame, note: str = ""
     ) -> Generator[Progress, None, Partial]:
-        """Give a frame whose blocks are all there its final ids, however the job ends meanwhile.
-
-        Parameters
-        ----------
-        index : tuple of int
-        lut : ndarray of int32
-            The final id of every provisional one.
-        table : DataFrame
-            The frame's rows.
-        note : str
-            As of the frame.
-        """
+        """Give a frame whose blocks are all there its final ids, however the job ends meanwhile."""
         labels = self.labels
         if index and not isinstance(labels, np.ndarray):
             import dask.array as da

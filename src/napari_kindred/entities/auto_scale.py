@@ -75,15 +75,7 @@ def typical_diameter(labels: NDArray[np.int32]) -> float:
 def window_slices(
     shape: tuple[int, int], scale: float, mask: NDArray[np.bool_]
 ) -> tuple[slice, slice]:
-    """Slices of a window of at most ``LOOK`` scaled pixels where ``mask`` is densest.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Size of the plane.
-    mask : ndarray of bool
-        Where entities are, a picture of the whole plane at any size.
-    """
+    """Slices of a window of at most ``LOOK`` scaled pixels where ``mask`` is densest."""
     sides = [min(length, math.ceil(LOOK / scale)) for length in shape]
     if not mask.any():
         mask = np.ones((1, 1), bool)

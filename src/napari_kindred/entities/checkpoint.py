@@ -54,13 +54,7 @@ class EntityNetSpec(Spec[EntityNetwork]):
 
 
 def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any]) -> None:
-    """Write a network in half precision, in one piece, with ``info`` in the file's header.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written; what was there is then as it was.
-    """
+    """Write a network in half precision, in one piece, with ``info`` in the file's header."""
     path = Path(path)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()

@@ -94,14 +94,7 @@ def find_modes(
     small and large entities; the sum of all octaves' densities has its peaks at the modes.  Of
     peaks less than 45 degrees apart the one with most votes stays.
 
-    Parameters
-    ----------
-    votes : ndarray, (P, 2)
-    widths, weights : ndarray, (P,)
-    shape : tuple of int
-        Size of the plane the votes fall into; those outside are counted at its edge.
-    smallest_mass : float
-        Peaks with less than this share of an entity's votes are no modes.
+    ``votes`` (P, 2), ``widths``, ``weights`` (P,).
     """
     if not len(votes):
         return Modes(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
@@ -182,12 +175,7 @@ def _thin(modes: Modes) -> Modes:
 def assign(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
     """Assign votes (P, 2) to modes: the most parallel line wins.
 
-    Returns
-    -------
-    cluster : ndarray, (P,) int32
-        1 … N, 0 for votes beyond ``REACH`` widths of every mode.
-    similarity : ndarray, (P,) float32
-        |cos| with the winner's line, 0 without one.
+    Returns ``cluster`` (P,) int32, ``similarity`` (P,) float32.
     """
     n = len(modes.widths)
     if n == 0 or not len(votes):
@@ -220,16 +208,7 @@ def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
 
 
 def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> InstanceMap:
-    """Segment one plane from its maps, nothing being left out yet.
-
-    Parameters
-    ----------
-    maps : Maps
-    threshold : float
-        Pixels with at least this foreground value belong to entities.
-    fill : bool
-        Whether holes inside an entity become part of it.
-    """
+    """Segment one plane from its maps, nothing being left out yet."""
     shape = maps.foreground.shape
     mask = maps.foreground >= threshold
     votes, width = maps.votes[mask], maps.width[mask]
@@ -322,17 +301,8 @@ def fill_holes(labels: Labels) -> Labels:
 def number(labels: Labels, keep: NDArray[np.bool_], scores: Floats) -> tuple[Labels, Floats]:
     """Keep some entities and number them 1 … N row by row.
 
-    Parameters
-    ----------
-    labels : ndarray, (H, W) int32
-        Ids 1 … K, 0 background.
-    keep : ndarray of bool, (K,)
-    scores : ndarray, (K,)
-
-    Returns
-    -------
-    labels : ndarray, (H, W) int32
-    scores : ndarray, (N,) float32
+    ``labels`` (H, W) int32, ``keep`` (K,) bool, ``scores`` (K,); returns ``labels`` (H, W) int32,
+    ``scores`` (N,) float32.
     """
     first = np.full(len(keep) + 1, labels.size)
     flat = labels.ravel()

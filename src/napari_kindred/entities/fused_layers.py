@@ -36,27 +36,7 @@ _POINTWISE = (
 def in_bands(
     function: Callable[..., Tensor], maps: Sequence[Tensor], units: int, size: int, margin: int
 ) -> Tensor:
-    """Apply a function to maps in bands of rows, for which it must only look at nearby rows.
-
-    Parameters
-    ----------
-    function : callable
-        From maps (B, C, h, w) to one.
-    maps : sequence of Tensor
-        Their numbers of rows are multiples of ``units``, and so is the result's.
-    units : int
-        Rows of the coarsest of all maps.
-    size : int
-        Units of a band; with all of them at least, off the CPU, and where gradients are wanted,
-        there is only one.
-    margin : int
-        Units above and below a band that its result depends on.
-
-    Returns
-    -------
-    Tensor
-        What ``function(*maps)`` gives.
-    """
+    """Apply a function to maps in bands of rows, for which it must only look at nearby rows."""
     if size >= units or maps[0].device.type != "cpu" or torch.is_grad_enabled():
         return function(*maps)
     parts = []

@@ -28,12 +28,7 @@ def norm_regularisation(raw: Tensor) -> Tensor:
 def attraction(own: Tensor, ids: Tensor, count: int) -> Tensor:
     """L_attr, ``mean_i mean_{p in i} (1 - |f_p t_i|)`` (paper eq. 5).
 
-    Parameters
-    ----------
-    own : Tensor, (P,)
-        Cosine of each entity pixel with its own entity's target line.
-    ids : Tensor, (P,) int64
-        Its entity, 0 … count - 1; entities without a pixel do not count.
+    ``own`` (P,), ``ids`` (P,) int64.
     """
     total = torch.zeros(count, dtype=own.dtype, device=own.device)
     total = total.index_add(0, ids, 1 - own.abs())
@@ -48,16 +43,7 @@ def repulsion(cosines: Tensor, ids: Tensor, background: Tensor, background_line:
     ``(1/N) [ sum_{i} sum_{j != i} mean_{p in i} |f_p t_j| + sum_j mean_{p in bg} |f_p t_j|
     + sum_i mean_{p in i} |f_p t_0| ]``, normalised by N and not by the number of pairs.
 
-    Parameters
-    ----------
-    cosines : Tensor, (P, N)
-        Entity pixels against all target lines.
-    ids : Tensor, (P,) int64
-        Entity of each pixel.
-    background : Tensor, (Q, N)
-        Background pixels against all target lines; Q may be 0.
-    background_line : Tensor, (P,)
-        Entity pixels against the background line; zeros where there is none.
+    ``cosines`` (P, N), ``ids`` (P,) int64, ``background`` (Q, N), ``background_line`` (P,).
     """
     n = cosines.shape[1]
     number = torch.bincount(ids, minlength=n).clamp_min(1).to(cosines)
@@ -88,17 +74,7 @@ def reco(
     probability proportional to ``softmax(|cos of the target lines| / temperature)``;
     cross-entropy, mean over entities.
 
-    Parameters
-    ----------
-    similarities : Tensor, (P, N)
-        Cosines of entity pixels with all target lines.
-    gram : Tensor, (N, N)
-        Cosines between target lines.
-    ids : Tensor, (P,) int64
-        Entity of each pixel.
-    pixel_similarity : Tensor, (P, P), optional
-        Cosines between pixels.  Without it a negative pixel is represented by its entity's
-        target line, which needs no P x P matrix.
+    ``similarities`` (P, N), ``gram`` (N, N), ``ids`` (P,) int64, ``pixel_similarity`` (P, P).
     """
     n = gram.shape[0]
     present = torch.bincount(ids, minlength=n) > 0
@@ -143,17 +119,7 @@ def segment_space(cosines: Tensor, gram: Tensor) -> Tensor | None:
 
     With ``T`` the target lines as columns, ``S = |(T^T T)^-1 T^T f|``.
 
-    Parameters
-    ----------
-    cosines : Tensor, (P, N)
-        ``f^T T``.
-    gram : Tensor, (N, N)
-        ``T^T T``.
-
-    Returns
-    -------
-    Tensor, (P, N), or None
-        ``None`` where the target lines are nearly dependent and the inverse is not to be had.
+    ``cosines`` (P, N), ``gram`` (N, N); returns (P, N).
     """
     with torch.no_grad():
         if torch.linalg.eigvalsh(gram.detach().double())[0] < SMALLEST_EIGENVALUE:
@@ -176,13 +142,7 @@ def segment_gradient(
     ``sum_i sum_s mean_p |d_x(S_i - GT_i)| + |d_y(S_i - GT_i)|`` with maps averaged over 2x2
     blocks from scale to scale.
 
-    Parameters
-    ----------
-    segments, truth : Tensor, (N, h, w)
-    scales : int
-        Number of scales; those smaller than 2 pixels are left out.
-    valid : Tensor, (h, w) bool, optional
-        Pixels that take part; the difference is zero elsewhere.
+    ``segments``, ``truth`` (N, h, w), ``valid`` (h, w) bool.
     """
     difference = segments - truth
     if valid is not None:
@@ -204,12 +164,7 @@ def background_error(logit: Tensor, is_background: Tensor, weight: Tensor | None
     Cross-entropy of ``sin^2 = sigmoid(logit)``, every pixel with the same weight: weights per
     entity would bias the threshold and with it the masks at high IoU.
 
-    Parameters
-    ----------
-    logit : Tensor, (P,)
-    is_background : Tensor, (P,) bool
-    weight : Tensor, (P,), optional
-        0 for pixels that take no part.
+    ``logit`` (P,), ``is_background`` (P,) bool, ``weight`` (P,).
     """
     loss = F.binary_cross_entropy_with_logits(logit, is_background.to(logit), reduction="none")
     if weight is None:
@@ -220,11 +175,7 @@ def background_error(logit: Tensor, is_background: Tensor, weight: Tensor | None
 def lovasz_hinge(logit: Tensor, positive: Tensor) -> Tensor:
     """Lovasz hinge of a binary mask: a convex surrogate of 1 - IoU (Berman et al. 2018).
 
-    Parameters
-    ----------
-    logit : Tensor, (P,)
-        Above 0 where positive.
-    positive : Tensor, (P,) bool
+    ``logit`` (P,), ``positive`` (P,) bool.
     """
     if not bool(positive.any()):
         return F.relu(1 + logit).mean()

@@ -302,29 +302,7 @@ def segment_features(
 ) -> NDArray[np.int32]:
     """Segment a feature map: mean-shift, then every connected piece of a cluster by itself.
 
-    Parameters
-    ----------
-    features : ndarray or tensor of float, shape (H, W, D)
-        A unit vector per pixel, of either sign.
-    background : ndarray of bool, shape (H, W), optional
-        Pixels that belong to no entity.
-    min_area : int
-        Pieces with fewer pixels are not entities.
-    small : {"absorb", "drop"}
-        What becomes of smaller pieces: absorbed by the entity with which they share the longest
-        border (dropped where they touch none), or left as background.
-    **options
-        Passed on to :func:`mean_shift`.
-
-    Returns
-    -------
-    ndarray of int32, shape (H, W)
-        0 is background, entities are 1 to n.
-
-    Raises
-    ------
-    InputError
-        For features that are not (H, W, D), or a background of another shape.
+    ``background`` (H, W) bool; returns (H, W) int32.
     """
     shape = tuple(features.shape[:2])
     if features.ndim != 3:
@@ -345,17 +323,7 @@ def split_clusters(
 
     Pieces touch along pixel edges, not corners.
 
-    Parameters
-    ----------
-    clusters : ndarray of int, shape (H, W)
-        Cluster of each pixel, 0 for background.
-    min_area, small
-        As in :func:`segment_features`.
-
-    Returns
-    -------
-    ndarray of int32, shape (H, W)
-        0 is background, pieces are 1 to n in reading order.
+    ``clusters`` (H, W) int; returns (H, W) int32.
     """
     instances: NDArray[np.int32] = measure.label(
         np.asarray(clusters), background=0, connectivity=1

@@ -78,22 +78,7 @@ def merge_resolutions(
 ) -> NDArray[np.int32]:
     """Merge label maps from the coarsest to the finest.
 
-    Parameters
-    ----------
-    coarse_to_fine : sequence of ndarray of int, each of shape (Y, X)
-        Label maps of one picture, all enlarged to the same size; 0 is background.
-    rule : MergeRule, optional
-        When a finer cluster is taken over.
-
-    Returns
-    -------
-    ndarray of int32, shape (Y, X)
-        The merged map, labels 1 to n without gaps.
-
-    Raises
-    ------
-    InputError
-        Without any map, or for maps of different shapes, negative or fractional labels.
+    Returns (Y, X) int32.
     """
     maps = [np.asarray(labels) for labels in coarse_to_fine]
     if not maps:

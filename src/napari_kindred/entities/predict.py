@@ -116,16 +116,7 @@ def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, 
 def _choose_scale(
     frames: ImageStack, context: TaskContext, side: int
 ) -> Generator[Event, None, tuple[int, float, float | None]]:
-    """Choose a scale by the first frame in which there is something.
-
-    Returns
-    -------
-    number : int
-        Of that frame; there being none, how many there are.
-    scale : float
-    diameter : float or None
-        Of its entities, in pixels; None where it was not measured.
-    """
+    """Choose a scale by the first frame in which there is something."""
     if context.config.scale != "auto":
         return 0, float(context.config.scale), None
     diameter: float | None = None

@@ -98,19 +98,7 @@ def positional_cosines(
 ) -> Tensor:
     """Cosines between positional lines, background angle left out.
 
-    Parameters
-    ----------
-    votes : Tensor, (P, 2)
-        Places pointed to, pixels.
-    widths : Tensor, (P,)
-        Kernel width of each, pixels.
-    centres : Tensor, (N, 2)
-    centre_widths : Tensor, (N,)
-
-    Returns
-    -------
-    Tensor, (P, N)
-        In 0..1.
+    ``votes`` (P, 2), ``widths`` (P,), ``centres`` (N, 2), ``centre_widths`` (N,); returns (P, N).
     """
     distance2 = (votes[:, None] - centres[None]).square().sum(-1)
     total = widths[:, None].square() + centre_widths[None].square()
@@ -135,19 +123,7 @@ def fourier_lift(
     ``w_k ~ N(0, width^-2)``, so that ``f g`` is about ``exp(-|v - u|^2 / (2 width^2))`` for two
     foreground pixels, with an error of about ``K^-1/2``.
 
-    Parameters
-    ----------
-    votes : Tensor, (P, 2)
-        Places pointed to, pixels.
-    background_logit : Tensor, (P,)
-    width : float
-        Kernel width in pixels, one for the whole picture.
-    frequencies : int
-        K; the result has ``1 + 2 K`` channels.
-
-    Returns
-    -------
-    Tensor, (P, 1 + 2 K)
+    ``votes`` (P, 2), ``background_logit`` (P,); returns (P, 1 + 2 K).
     """
     generator = torch.Generator().manual_seed(seed)
     waves = torch.randn(2, frequencies, generator=generator).to(votes) / width

@@ -36,13 +36,7 @@ class Recipe:
     synthetic: Mapping[str, float]
 
     def folders(self, data: str | Path) -> list[Path]:
-        """Return the sources' folders inside the data folder.
-
-        Raises
-        ------
-        InputError
-            When one is missing: weights of other data would not be those of the recipe.
-        """
+        """Return the sources' folders inside the data folder."""
         names = dict.fromkeys(source.partition("/")[0] for source in self.sources)
         folders = [Path(data) / name for name in names]
         missing = [folder.name for folder in folders if not folder.is_dir()]
@@ -111,12 +105,7 @@ RECIPES = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name.
-
-    Raises
-    ------
-    OptionError
-    """
+    """Return a recipe by name."""
     if name not in RECIPES:
         raise OptionError(f"recipe={name!r} must be one of {', '.join(RECIPES)}.")
     return RECIPES[name]

@@ -43,19 +43,7 @@ class InterpolationWeights:
     def between(
         cls, outputs: slice, step: float, inputs: int, antialias: bool
     ) -> InterpolationWeights:
-        """Interpolate some outputs of an axis, as :func:`torch.nn.functional.interpolate` does.
-
-        Parameters
-        ----------
-        outputs : slice
-            Which outputs, counted from the axis' begin.
-        step : float
-            Inputs per output.
-        inputs : int
-            Of the whole axis; beyond its ends nothing counts.
-        antialias : bool
-            Whether an output takes in all inputs that it covers, where it covers more than two.
-        """
+        """Interpolate some outputs of an axis, as :func:`torch.nn.functional.interpolate` does."""
         centres = (np.arange(outputs.start, outputs.stop) + 0.5) * step
         reach = max(1.0, step) if antialias else 1.0
         first = np.floor(centres - reach + 0.5).astype(np.int64)

@@ -120,13 +120,7 @@ class ScoreModel:
 
     @classmethod
     def read(cls, text: str | None) -> ScoreModel | None:
-        """Return the one that a weights file's header tells of, if any.
-
-        Raises
-        ------
-        TypeError, ValueError
-            When it tells of something else.
-        """
+        """Return the one that a weights file's header tells of, if any."""
         known: Any = json.loads(text) if text else None
         return None if known is None else cls(**{key: float(one) for key, one in known.items()})
 
@@ -139,17 +133,7 @@ class ScoreModel:
     ) -> ScoreModel | None:
         """Learn from entities that are known to be right or wrong.
 
-        Parameters
-        ----------
-        traits : ndarray, (N, 4)
-        right : ndarray of bool, (N,)
-        weights : ndarray, (N,)
-            How much each counts.
-
-        Returns
-        -------
-        Scoring or None
-            None where there are too few right or too few wrong ones.
+        ``traits`` (N, 4), ``right`` (N,) bool, ``weights`` (N,).
         """
         from sklearn.linear_model import LogisticRegression
 

@@ -78,19 +78,7 @@ def iter_dense(
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """Run the network over a plane in overlapping tiles.
 
-    Parameters
-    ----------
-    image : Tensor, (1, 3, H, W)
-    tile : int
-        Largest side of a tile, pixels.
-    views : int
-        Of how many mirrored pictures the maps are averaged: 1, 2 or 4.
-
-    Returns
-    -------
-    ndarray, (C, h, w) float32
-        Raw maps at the network's output stride: background logit, then offset (2) and size (1),
-        then content, as far as the network has them.
+    ``image`` (1, 3, H, W); returns (C, h, w) float32.
     """
     stride = network.config.output_stride
     device = next(network.parameters()).device
@@ -209,10 +197,7 @@ def labels_of(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Cluster raw maps, and leave out what is too small or doubtful; see :func:`instances_of`.
 
-    Returns
-    -------
-    labels : ndarray, (H, W) int32
-    scores : ndarray, (N,) float32
+    Returns ``labels`` (H, W) int32, ``scores`` (N,) float32.
     """
     instances = instances_of(network, dense, mapping, config)
     return ObjectFilter(network.scoring, mapping.scale, config).finish(instances)

@@ -29,13 +29,7 @@ RIGHT = 0.5
 def iter_score_examples(
     network: EntityNetwork, examples: Sequence[Example], config: EntityConfig | None = None
 ) -> Generator[Progress, None, dict[str, float]]:
-    """Segment each example at full size and score it against its labels.
-
-    Returns
-    -------
-    dict
-        ``AP50``, ``mSA``, ``PQ`` and ``F1``, counts summed over the images.
-    """
+    """Segment each example at full size and score it against its labels."""
     config, pairs = config or EntityConfig(), []
     for number, example in enumerate(examples):
         yield Progress(number, len(examples), "validating, image")
@@ -52,17 +46,6 @@ def iter_learn_scoring(
     Each image is segmented at full size, without any object filter.  An entity is right if its
     IoU with a real one is above 0.5.  A group of images counts by the square root of the number
     of its entities.
-
-    Parameters
-    ----------
-    network : EntityNetwork
-    examples : sequence of Example
-        Those with un-annotated entities are skipped.
-
-    Returns
-    -------
-    ScoreModel or None
-        None if there is nothing to learn from.
     """
     traits, right, groups = [], [], []
     for number, example in enumerate(examples):

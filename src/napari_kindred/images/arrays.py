@@ -21,13 +21,7 @@ _HELD = 1 << 20
 
 
 def as_array(image: Any) -> Any:
-    """Return something sliceable with a shape and a numeric dtype, unread.
-
-    Raises
-    ------
-    InputError
-        When that cannot be.
-    """
+    """Return something sliceable with a shape and a numeric dtype, unread."""
     if isinstance(image, str | Path):
         raise InputError(
             f"{str(image)!r} is a path, not an image; open it first, with "

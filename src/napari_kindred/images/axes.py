@@ -151,13 +151,7 @@ def fault_in_axes(axes: str, shape: tuple[int, ...]) -> str | None:
 
 
 def guessed_axes(shape: tuple[int, ...], dtype: Any, metadata_axes: str | None) -> tuple[str, str]:
-    """Return a safe guess, and what to tell of it.
-
-    Raises
-    ------
-    InputError
-        When there is none.
-    """
+    """Return a safe guess, and what to tell of it."""
     guess = guess_axes(shape, dtype, metadata_axes=metadata_axes)
     if not guess.safe:
         hint = f"for example axes={guess.axes!r}" if guess.axes else "one letter of TCZYXS each"
@@ -169,13 +163,7 @@ def guessed_axes(shape: tuple[int, ...], dtype: Any, metadata_axes: str | None) 
 
 
 def choose_channel(axes: str, shape: tuple[int, ...], channel: Any) -> tuple[int | None, str]:
-    """Return the index to take on the C or S axis (None: all there is) and a note about it.
-
-    Raises
-    ------
-    InputError
-        When the image has no such channel.
-    """
+    """Return the index to take on the C or S axis (None: all there is) and a note about it."""
     count = shape[axes.index("C")] if "C" in axes else 3 if "S" in axes else 1
     if channel is None:
         if "C" not in axes:

@@ -87,21 +87,7 @@ def look_through(
     dtype: Any,
     name: str,
 ) -> FrameStats:
-    """Look through a frame block by block.
-
-    Parameters
-    ----------
-    read : callable
-        Returns the values of some rows and columns, as they are in the image, (Y, X, C).
-    parts : iterable of (rows, columns)
-        That make up the frame.
-    shape : tuple of int
-        Of the frame, (Y, X, C).
-    dtype : dtype
-        Of the image.
-    name : str
-        Of the frame, in sentences.
-    """
+    """Look through a frame block by block."""
     dtype = np.dtype(dtype)
     step, steps = sampling_step(int(np.prod(shape))), _marks(shape)
     marks = np.zeros((-(-shape[0] // steps[0]), -(-shape[1] // steps[1]), shape[2]), dtype)

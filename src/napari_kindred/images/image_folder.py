@@ -112,14 +112,7 @@ def read_folder(folder: str | Path) -> ImageFile:
 
 
 def in_sequence(paths: list[Path]) -> tuple[list[Path], str]:
-    """Order files by the one number in which their names differ, if that is how they differ.
-
-    Returns
-    -------
-    paths : list of Path
-    note : str
-        One sentence where numbers of the sequence are missing; else empty.
-    """
+    """Order files by the one number in which their names differ, if that is how they differ."""
     parts = [_DIGITS.split(path.name) for path in paths]
     texts = {tuple(part[::2]) for part in parts}
     if len(paths) < 2 or len(texts) > 1:

@@ -63,15 +63,7 @@ def is_exact(dtype: Any) -> bool:
 
 
 def to_float32(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
-    """Return finite float32 values, shifted or scaled where float32 would lose them.
-
-    Parameters
-    ----------
-    values : ndarray of bool, integer or float
-        All of a picture, or part of it.
-    value_range : ValueRange
-        Of the whole picture, so that its parts fit together.
-    """
+    """Return finite float32 values, shifted or scaled where float32 would lose them."""
     if is_exact(values.dtype):
         return _single(values)
     if value_range.strange == value_range.size:

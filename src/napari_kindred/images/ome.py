@@ -89,26 +89,7 @@ def ome_attributes(group: Any) -> tuple[dict[str, Any], str]:
 
 
 def read_multiscale(about: dict[str, Any], version: str) -> tuple[Multiscale, str]:
-    """Check and read the metadata of an OME-Zarr image.
-
-    Parameters
-    ----------
-    about : dict
-        One entry of ``multiscales``.
-    version : {"0.4", "0.5"}
-
-    Returns
-    -------
-    multiscale : Multiscale
-        No more than the paths where the rest breaks the rules, as that of older versions does.
-    fault : str
-        What is wrong with the metadata, the end of a sentence, or empty.
-
-    Raises
-    ------
-    KeyError
-        When not even the paths are there.
-    """
+    """Check and read the metadata of an OME-Zarr image."""
     import ome_zarr_models.v04.multiscales as v04
     import ome_zarr_models.v05.multiscales as v05
     from pydantic import ValidationError

@@ -234,9 +234,7 @@ def stitch(
 ) -> NDArray[np.float32]:
     """Put pairs of tile and result together; see :class:`Stitcher`.
 
-    Returns
-    -------
-    ndarray of float32, shape (channels, Y, X)
+    Returns (channels, Y, X) float32.
     """
     stitcher = Stitcher(channels, shape)
     for tile, values in parts:

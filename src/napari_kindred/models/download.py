@@ -68,13 +68,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Any]:
-    """Open a file of weights to read its bytes.
-
-    Raises
-    ------
-    WeightsError
-        When it cannot be read.
-    """
+    """Open a file of weights to read its bytes."""
     try:
         with path.open("rb") as file:
             yield file
@@ -90,15 +84,6 @@ def download(wanted: Wanted) -> None:
 
     What the listener raises ends the download, which is resumed another time.  Several processes
     may download at once: one does, the others wait for it.
-
-    Parameters
-    ----------
-    wanted : Wanted
-
-    Raises
-    ------
-    WeightsError
-        When something else comes, or nothing, or there is no place for it.
     """
     progress = listener()
     name, path, part = wanted.name, wanted.path, wanted.part
@@ -164,13 +149,7 @@ def _alone(wanted: Wanted, progress: Report | None) -> Iterator[None]:
 
 
 def _complete(wanted: Wanted, progress: Report | None) -> bool:
-    """Fetch what is missing of a file, all of it where what is there does not fit.
-
-    Returns
-    -------
-    bool
-        Whether it is now what it should be.
-    """
+    """Fetch what is missing of a file, all of it where what is there does not fit."""
     # Where the size is unknown, nobody can tell what is missing.
     part, size = wanted.part, wanted.size
     have = part.stat().st_size if size and part.exists() else 0

@@ -271,13 +271,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file.
-
-    Raises
-    ------
-    Exception
-        Of whatever kind, when the file is damaged.
-    """
+    """Return the arrays of a file."""
     import zarr
     from zarr.storage import ZipStore
 

@@ -28,13 +28,7 @@ SHARE = 0.25
 
 
 def room_for_labels(memory: float | None = None) -> int:
-    """Return how many bytes of labels may be in memory: a share of what the whole job may take.
-
-    Parameters
-    ----------
-    memory : float or None
-        As the ``memory`` of a config.
-    """
+    """Return how many bytes of labels may be in memory: a share of what the whole job may take."""
     from ..compute.device import memory_budget
 
     return int(SHARE * memory_budget(memory))

@@ -30,13 +30,7 @@ _SHORT_UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "sec
 
 
 def as_ids(labels: Any) -> NDArray[np.int32]:
-    """Return labels, or part of them, as int32.
-
-    Raises
-    ------
-    OutputError
-        When one of them is too large for that.
-    """
+    """Return labels, or part of them, as int32."""
     values = np.asarray(labels)
     if values.dtype.kind != "b" and not np.can_cast(values.dtype, np.int32):
         limits = np.iinfo(np.int32)
@@ -64,22 +58,7 @@ def write_tiff(
     scale: Sequence[float] | None = None,
     units: Sequence[str] | None = None,
 ) -> None:
-    """Write labels as a compressed TIFF frame by frame, uint16 where the ids allow it.
-
-    Parameters
-    ----------
-    path : Path
-        The size of pixels goes into files that end in ``.ome.tif``.
-    labels : array-like of int
-    axes : str
-    scale, units : sequence, optional
-        One of each per axis.
-
-    Raises
-    ------
-    OutputError
-        When an id is too large, or the labels are too narrow.
-    """
+    """Write labels as a compressed TIFF frame by frame, uint16 where the ids allow it."""
     import tifffile
 
     # Pages that are one pixel wide are taken for something else; arrays of them in plain TIFFs not.

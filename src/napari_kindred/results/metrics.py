@@ -156,16 +156,7 @@ def instance_counts(
 def match(found: Overlaps, threshold: float) -> NDArray[np.int64]:
     """Match instances one to one, as many as can be and of those the best.
 
-    Parameters
-    ----------
-    found : Overlaps
-    threshold : float
-        The least IoU of a pair.
-
-    Returns
-    -------
-    ndarray of int, shape (M,)
-        Places of the matched pairs in ``found``, ascending.
+    Returns (M,) int.
     """
     good = np.flatnonzero(found.iou >= threshold)
     iou = found.iou[good]

@@ -43,25 +43,7 @@ def kinds_of(result: Segmentation) -> tuple[str, ...]:
 
 
 def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
-    """Return a table of what was found.
-
-    Parameters
-    ----------
-    result : Segmentation
-    per : {"entity", "cluster", "class", "frame"}, optional
-        What a row stands for; what the result's own table has when left out. Per frame there is
-        a row for each frame, for clusters and classes one for each of them in each frame.
-
-    Returns
-    -------
-    DataFrame
-        Areas and places in pixels, frames by number from 0.
-
-    Raises
-    ------
-    OptionError
-        When the result has none of that kind.
-    """
+    """Return a table of what was found."""
     kinds = kinds_of(result)
     per = per or kinds[0]
     if per not in kinds:
@@ -189,24 +171,7 @@ def with_units(
     scale: Sequence[float] | None,
     units: Sequence[str] | None,
 ) -> pd.DataFrame:
-    """Return a table whose columns name their units.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Areas and places in pixels, frames by number.
-    axes : str
-        Of the labels, one letter each.
-    scale, units : sequence or None
-        Of each axis.
-
-    Returns
-    -------
-    DataFrame
-        ``area [px]``, ``centroid_y [px]`` and the like, each followed by the same in the image's
-        unit where it has one, such as ``area [µm²]``; ``frame`` likewise by ``time [s]`` or
-        ``depth [µm]``, where frames follow each other along one axis. Other columns as they are.
-    """
+    """Return a table whose columns name their units."""
     steps = _steps(axes, scale, units)
     columns: dict[str, Any] = {}
     for name in table:

@@ -157,13 +157,6 @@ class ClipMatcher:
 
         A mask's box is cut out as a square; outside the mask it takes the mean colour of CLIP's
         training images.
-
-        Raises
-        ------
-        InputError
-            If ``pixels`` (H, W, 1 or 3) is not an image, or the masks are of another one.
-        KindredError
-            If memory is not enough for a single crop.
         """
         picture = self._normalised(pixels)
         if tuple(masks.shape) != pixels.shape[:2]:

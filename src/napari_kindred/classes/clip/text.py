@@ -69,13 +69,7 @@ class ClipTexts:
         return float(self._opened.network.logit_scale.detach().exp())
 
     def embed(self, names: Sequence[str]) -> Tensor:
-        """Embed names as unit vectors (C, D) float32 on the network's device, each name once.
-
-        Raises
-        ------
-        WeightsError
-            If the model's tokenizer is not on this machine.
-        """
+        """Embed names as unit vectors (C, D) float32 on the network's device, each name once."""
         new = [name for name in dict.fromkeys(names) if name not in self._known]
         if new:
             self._known.update(zip(new, self._embed(new), strict=True))

@@ -48,22 +48,7 @@ class TrainedModel(nn.Module):
 
 
 def save_esc(model: TrainedModel, path: str | Path, info: dict[str, Any]) -> None:
-    """Write what was learnt, in one piece, with ``info`` in the file's header.
-
-    Parameters
-    ----------
-    model : TrainedModel
-    path : str or Path
-        A ``.safetensors`` file.
-    info : dict
-        ``clip`` with its ``name`` and ``sha256``; ``side``; ``contrast``; what else is told about
-        its making.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written; what was there is then as it was.
-    """
+    """Write what was learnt, in one piece, with ``info`` in the file's header."""
     path = Path(path)
     tensors = {}
     for name, value in model.learnt().items():
@@ -85,30 +70,7 @@ def is_esc(path: Path) -> bool:
 
 
 def load_esc(path: str | Path, clip: str = "") -> tuple[TrainedModel, Any, dict[str, Any]]:
-    """Load an ESC-Net with its CLIP.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file written by training.
-    clip : str
-        Where its CLIP is on this machine, ``<model>/<pretrained>``, if not under the name that it
-        had in training.
-
-    Returns
-    -------
-    model : TrainedModel
-        In evaluation mode on the CPU, float32.
-    opened : OpenedClip
-        Whose texts belong to it.
-    info : dict
-        ``sha256`` of the file, and what training wrote.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, damaged or of something else, or the CLIP is another one.
-    """
+    """Load an ESC-Net with its CLIP."""
     found = resolve(path)
     metadata, tensors = _read(found)
     try:

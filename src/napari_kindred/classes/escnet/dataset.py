@@ -95,13 +95,7 @@ def load_class_data(data: str | Path | Sequence[str | Path]) -> ClassData:
 
 
 def read_table(folder: Path) -> dict[int, str]:
-    """Read a folder's ``classes.csv``: the name of each label value that is a class.
-
-    Raises
-    ------
-    InputError
-        When it is missing, cannot be read, or names no class.
-    """
+    """Read a folder's ``classes.csv``: the name of each label value that is a class."""
     path = folder / "classes.csv"
     rows = [row for row in _rows(path) if not UNKNOWN.search(row[1])]
     try:
@@ -145,11 +139,7 @@ def _renumbered(example: Example, classifier: dict[int, int], unnamed: int) -> E
 def draw_crop(example: Example, side: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Cut a square out of a picture, mirrored and in another light now and then.
 
-    Returns
-    -------
-    picture : Tensor, (3, side, side) float32
-        0..1.
-    labels : Tensor, (side, side) int64
+    Returns ``picture`` (3, side, side) float32, ``labels`` (side, side) int64.
     """
     height, width = example.labels.shape
     length = round(random.uniform(SMALLEST, 1) * min(height, width))

@@ -94,13 +94,6 @@ class EscPredictor:
         An image (H, W, 1 or 3) much larger than the network's input is processed as a whole and in
         overlapping tiles, and the two are averaged: what an object is may need all of the image,
         where it ends may not.
-
-        Raises
-        ------
-        InputError
-            If ``pixels`` is not an image.
-        KindredError
-            If memory is not enough.
         """
         picture = to_picture(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
@@ -151,22 +144,7 @@ class EscPredictor:
 def open_esc(
     path: str | Path, *, device: str | torch.device = "auto", clip: str = ""
 ) -> EscPredictor:
-    """Open a trained ESC-Net.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file written by ``napari-kindred train classes``.
-    device : str or torch.device
-    clip : str
-        Where its CLIP is on this machine, ``<model>/<pretrained>``, if not under the name that it
-        had in training.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, damaged or of something else, or the CLIP is another one.
-    """
+    """Open a trained ESC-Net."""
     chosen = select(device)
     model, opened, info = load_esc(path, clip)
     texts = ClipTexts(opened)

@@ -75,12 +75,7 @@ class SamBlock(nn.Module):
     def embed(self, prompts: PseudoPrompts) -> tuple[Tensor, Tensor]:
         """Embed prompts for B C classes as SAM does.
 
-        Returns
-        -------
-        sparse : Tensor, (B C, k + 1, d)
-            The points', and SAM's own for "no box"; missing points as SAM codes missing points.
-        dense : Tensor, (B C, d, h, w)
-            The masks'.  A class's regions do not overlap, so they lie side by side in one map.
+        Returns ``sparse`` (B C, k + 1, d), ``dense`` (B C, d, h, w).
         """
         height, width = prompts.masks.shape[-2:]
         scale = self.prompts.input_image_size[0] / max(height, width)

@@ -161,13 +161,6 @@ class FreeEscPredictor:
 
         An image (H, W, 1 or 3) much larger than the SAM's input is cut into overlapping tiles, each
         of them processed by itself.
-
-        Raises
-        ------
-        InputError
-            If ``pixels`` is not an image.
-        KindredError
-            If memory is not enough.
         """
         picture = to_picture(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
@@ -254,14 +247,7 @@ class FreeEscPredictor:
         ``size`` is the image's in SAM's input, ``part`` that on the grid of its masks, which has
         ``side`` rows.
 
-        Returns
-        -------
-        points : Tensor, (N, 1, 2)
-            (x, y) in pixels of SAM's input.
-        masks : Tensor, (N, 1, side, side)
-            Logits.
-        kinds : Tensor, (N,) int64
-            Class that each was made for.
+        Returns ``points`` (N, 1, 2), ``masks`` (N, 1, side, side), ``kinds`` (N,) int64.
         """
         kinds = prompts.valid[0].nonzero()[:, 0]
         height, width = prompts.masks.shape[-2:]
@@ -294,25 +280,8 @@ def best_answers(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose one of each prompt's M masks, and name it by CLIP's probabilities under it.
 
-    Parameters
-    ----------
-    inside : Tensor, (N, M, h, w)
-        Masks, 0..1.
-    quality : Tensor, (N, M)
-        Predicted IoU of each.
-    chances : Tensor, (C, h, w)
-        Probability of every name.
-    kinds : Tensor, (N,) int64
-        Class that each prompt was made for: the mask that fits it best is chosen.
-
-    Returns
-    -------
-    inside : Tensor, (N, h, w)
-    scores : Tensor, (N, C)
-        Mean probability of every name under the mask.
-    trust : Tensor, (N,)
-        Predicted IoU, times the probability of the likeliest name: a mask over several objects is
-        not likely any of them.
+    ``inside`` (N, M, h, w), ``quality`` (N, M), ``chances`` (C, h, w), ``kinds`` (N,) int64;
+    returns ``inside`` (N, h, w), ``scores`` (N, C), ``trust`` (N,).
     """
     weight = inside.sum((2, 3)).clamp_min(1e-6)
     scores = torch.einsum("nmyx,cyx->nmc", inside, chances) / weight[..., None]

@@ -59,13 +59,7 @@ class ProposerSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ProposerSpec:
-        """Build a spec from what :meth:`as_dict` gave.
-
-        Raises
-        ------
-        InputError
-            When something is missing, or of another sort.
-        """
+        """Build a spec from what :meth:`as_dict` gave."""
         try:
             kind, encoder = values["kind"], values["encoder"]
             sha256, options = values["sha256"], values["options"]

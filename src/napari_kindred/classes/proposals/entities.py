@@ -178,17 +178,7 @@ class RegionProposer:
 def regions(pixels: NDArray[np.float32], side: float) -> NDArray[np.int32]:
     """Cut a picture into superpixels of similar intensity or colour.
 
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-        About 0..1.
-    side : float
-        Of a region, in pixels.
-
-    Returns
-    -------
-    ndarray of int32, shape (H, W)
-        1 … N.
+    ``pixels`` (H, W, 1) float32 or (H, W, 3); returns (H, W) int32.
     """
     count = max(1, round(pixels.shape[0] * pixels.shape[1] / side**2))
     if count == 1:

@@ -25,16 +25,7 @@ def describe(
     Mean latent vector inside, and around; then :func:`shapes`; then for each of three channels the
     mean inside, the deviation inside, the mean around, and the difference of the means.
 
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-        Normalised to about 0..1.
-    labels : ndarray of int32, shape (H, W)
-        1 … N, all of them present; 0 is background.
-    tokens : FrameTokens
-        The image in latent space, D numbers a token; ``step`` in pixels of ``labels``.
-    ring : float
-        Width in pixels of the ring that counts as a label's surroundings.
+    ``pixels`` (H, W, 1) float32 or (H, W, 3), ``labels`` (H, W) int32.
     """
     latent = _insides_and_surroundings(labels, ring, tokens.values.shape[:2], tokens.step)
     colour = _insides_and_surroundings(labels, ring, labels.shape, (1.0, 1.0))

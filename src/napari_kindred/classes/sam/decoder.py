@@ -23,22 +23,8 @@ from torch.nn import functional as F
 def decode(sam: Any, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, ...]:
     """Answer prompts of one picture as ``sam.mask_decoder`` with ``multimask_output`` does.
 
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-    embedding : Tensor, (1, C, h, w)
-    sparse : Tensor, (P, T, C)
-        Embedded prompts.
-    dense : Tensor, (P, C, h, w)
-        The same for all prompts, as it is when none of them has a mask.
-
-    Returns
-    -------
-    logits : Tensor, (P, 3, 4 h, 4 w)
-    quality : Tensor, (P, 3)
-        Predicted IoU.
-    tokens : Tensor, (P, 4, C)
-        Mask tokens: of the single mask, then of the three.
+    ``embedding`` (1, C, h, w), ``sparse`` (P, T, C), ``dense`` (P, C, h, w); returns ``logits`` (P,
+    3, 4 h, 4 w), ``quality`` (P, 3), ``tokens`` (P, 4, C).
     """
     decoder = sam.mask_decoder
     height, width = embedding.shape[-2:]

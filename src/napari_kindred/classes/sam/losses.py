@@ -23,17 +23,7 @@ MASK_STRIDE = 2
 def mask_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """20 focal + Dice of each mask.
 
-    Parameters
-    ----------
-    logits : Tensor, (N, K, h, w)
-    targets : Tensor, (N, h, w)
-        Covered share of each pixel, 0 … 1.
-    valid : Tensor, (h, w)
-        Weight of each pixel, 0 … 1.
-
-    Returns
-    -------
-    Tensor, (N, K)
+    ``logits`` (N, K, h, w), ``targets`` (N, h, w), ``valid`` (h, w); returns (N, K).
     """
     truth = targets[:, None].expand_as(logits)
     chance = logits.sigmoid()
@@ -66,11 +56,8 @@ def answer_loss(
     Of the three candidates for an ambiguous prompt only the best one learns; the predicted
     quality of all that a prompt may use does.  Prompts on background teach quality alone.
 
-    Parameters
-    ----------
-    logits, quality : Tensor, (N, 4, h, w) and (N, 4)
-    targets, valid : Tensor, (N, h, w) and (h, w)
-    single, empty : Tensor, (N,) bool
+    ``logits``, ``quality`` (N, 4, h, w) and (N, 4), ``targets``, ``valid`` (N, h, w) and (h, w),
+    ``single``, ``empty`` (N,) bool.
     """
     losses = mask_loss(logits, targets, valid)
     chosen = torch.where(single, losses[:, 0], losses[:, 1:].amin(1))
@@ -112,13 +99,7 @@ class DenseHead(nn.Module):
 def dense_loss(maps: Tensor, labels: Tensor, complete: bool) -> Tensor:
     """Cross-entropy of background, inside and ring, and the L1 of the way to the centre.
 
-    Parameters
-    ----------
-    maps : Tensor, (5, H / 2, W / 2) float32
-    labels : Tensor, (H, W) int64
-        ``IGNORE`` outside the picture.
-    complete : bool
-        Whether unlabelled pixels are background for certain.
+    ``maps`` (5, H / 2, W / 2) float32, ``labels`` (H, W) int64.
     """
     targets = make_targets(labels, MASK_STRIDE)
     outside = (labels == IGNORE)[::MASK_STRIDE, ::MASK_STRIDE]

@@ -41,18 +41,6 @@ def shapes(
     """Return the sizes of a small SAM.
 
     Attention reaches everywhere in two blocks: the middle one and the last.
-
-    Parameters
-    ----------
-    side, patch : int
-        Side of the square input and of a token, in pixels.
-    width, depth, heads : int
-        Of the image encoder.
-    window : int
-        Side of the other blocks' attention windows, in tokens.
-    channels : int
-        Length of an embedded token.  With 256, prompt encoder and mask decoder are exactly the
-        official ones; with fewer they shrink alike.
     """
     return SamShapes(
         side=side,
@@ -113,21 +101,7 @@ def _look_at_the_prompt(transformer: Any) -> None:
 
 
 def save_sam(sam: Any, path: str | Path, info: dict[str, Any]) -> None:
-    """Write a SAM in half precision, in one piece, with ``info`` in the file's header.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-    path : str or Path
-        A ``.safetensors`` file.
-    info : dict
-        What is told about its making; anything that JSON can hold.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written; what was there is then as it was.
-    """
+    """Write a SAM in half precision, in one piece, with ``info`` in the file's header."""
     path = Path(path)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -221,17 +195,7 @@ def embed(sam: Any, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
     nothing is known: it takes the codes of the places there, and only the relative positions
     that occur in it.  Training on windows costs less, above all in the decoder.
 
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-    images : Tensor, (B, 3, S, S) float32
-        Preprocessed; S is the input's side, or a smaller multiple of the patch.
-    corner : tuple of int
-        Row and column of the first token.
-
-    Returns
-    -------
-    Tensor, (B, C, S / patch, S / patch)
+    ``images`` (B, 3, S, S) float32; returns (B, C, S / patch, S / patch).
     """
     encoder = sam.image_encoder
     grid = encoder.pos_embed.shape[1]

@@ -64,25 +64,7 @@ def draw_prompt_batch(
 ) -> PromptBatch | None:
     """Draw prompts for a crop.
 
-    Parameters
-    ----------
-    labels : Tensor, (H, W) int64
-        ``IGNORE`` outside the picture.
-    complete : bool
-        Whether unlabelled pixels are background for certain; one prompt is then put there, to
-        teach what quality is worth nothing.
-    count : int
-        At most so many prompts.
-    boxes : float
-        Share of the things that are asked for by box.
-    random : numpy Generator
-    side : int
-        Side (h, w) of the decoder's masks.
-
-    Returns
-    -------
-    Questions or None
-        None where there is nothing to ask for.
+    ``labels`` (H, W) int64.
     """
     truth = labels.cpu().numpy()
     background = np.flatnonzero(truth == 0) if complete and count > 1 else np.empty(0, int)
@@ -145,16 +127,7 @@ def draw_corrections(
 ) -> Correction:
     """Put a point where each answer is wrong, or on the thing where it is right.
 
-    Parameters
-    ----------
-    logits : Tensor, (N, 4, h, w)
-    quality : Tensor, (N, 4)
-        The answers; of the candidates for a single point, the one of best predicted quality is
-        corrected.
-    prompt_batch : PromptBatch
-    side : int
-        Side of the input, in pixels.
-    random : numpy Generator
+    ``logits`` (N, 4, h, w), ``quality`` (N, 4).
     """
     choice = torch.where(prompt_batch.single, 0, quality[:, 1:].argmax(1) + 1)
     masks = logits.detach()[torch.arange(len(logits), device=logits.device), choice]

@@ -245,24 +245,5 @@ def iter_train_sam(
 
 
 def train_sam(data: Data, out: str | Path, config: SamTrainConfig | None = None) -> Path:
-    """Train a promptable model.
-
-    Parameters
-    ----------
-    data : path, sequence of paths, or TrainingArrays
-        Data folders as described in :mod:`napari_kindred.models.training_data`, or arrays; images
-        marked ``val`` are validated on and never trained on.
-    out : path
-        Folder for checkpoints, log and weights; a run found there is resumed.
-    config : SamTrainConfig, optional
-
-    Returns
-    -------
-    Path
-        A SAM file, which ``open_encoder`` opens: the best validated one.
-
-    Raises
-    ------
-    InputError, OptionError, OutputError, WeightsError
-    """
+    """Train a promptable model."""
     return finish(iter_train_sam(data, out, config))

@@ -42,18 +42,6 @@ def iter_one_click(
 
     Of each image the middle is used, as much as the input takes.  Of the three candidate masks
     the one of best predicted quality is the answer.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-        In evaluation mode.
-    examples : sequence of Example
-
-    Returns
-    -------
-    dict
-        ``one_click``: mean over groups of the mean IoU over objects; ``best_of_three``: the same,
-        were the best candidate known; then ``one_click GROUP`` for each group.
     """
     taken: dict[str, list[NDArray[np.float64]]] = {}
     for number, example in enumerate(examples):

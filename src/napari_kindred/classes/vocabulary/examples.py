@@ -112,15 +112,7 @@ def is_background(name: str) -> bool:
 
 
 def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Return the classes of examples in the order in which they come up first.
-
-    Raises
-    ------
-    InputError
-        When there is no example, or none of them names a class.
-    OptionError
-        For a name that is none.
-    """
+    """Return the classes of examples in the order in which they come up first."""
     seen: dict[str, str] = {}
     count = 0
     for example in examples:
@@ -136,19 +128,7 @@ def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
 
 
 def check_marks(example: Example, shape: tuple[int, int]) -> None:
-    """Check that marks lie in their picture.
-
-    Parameters
-    ----------
-    example : Example
-    shape : tuple of int
-        Height and width of its picture.
-
-    Raises
-    ------
-    InputError
-        For a mark outside the picture, or one that is not what it should be.
-    """
+    """Check that marks lie in their picture."""
     size = f"{shape[0]} × {shape[1]} pixels (Y × X)"
     for name, points in example.points.items():
         for y, x in numbers(points, 2, name, example.source):
@@ -183,13 +163,7 @@ def check_marks(example: Example, shape: tuple[int, int]) -> None:
 
 
 def numbers(values: Any, width: int, name: str, source: str) -> NDArray[np.float64]:
-    """Return marks as an array (N, width) of finite numbers.
-
-    Raises
-    ------
-    InputError
-        When they are something else.
-    """
+    """Return marks as an array (N, width) of finite numbers."""
     try:
         array = np.asarray(values, np.float64)
         array = array.reshape(-1, width) if array.size else np.zeros((0, width))
@@ -205,13 +179,7 @@ def numbers(values: Any, width: int, name: str, source: str) -> NDArray[np.float
 
 
 def as_examples(given: Any) -> Sequence[Example]:
-    """Return examples as they were given, or those in the folder that was given.
-
-    Raises
-    ------
-    InputError
-        When it is neither, or the folder cannot be used.
-    """
+    """Return examples as they were given, or those in the folder that was given."""
     if isinstance(given, str | Path):
         return read_examples(given)
     if not isinstance(given, Sequence) or not all(isinstance(one, Example) for one in given):

@@ -67,22 +67,7 @@ class Placed:
 
 
 def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) -> Placed:
-    """Find the masks that an example's marks mean.
-
-    Parameters
-    ----------
-    proposals : Proposals
-        Of the example's picture.
-    example : Example
-        Its marks lie inside the picture.
-    classes : mapping of str to int
-        Number of each class by the :func:`.names.key` of its name.
-
-    Returns
-    -------
-    Placed
-        Without marks, all masks are unknown; of a picture of background alone, none is anything.
-    """
+    """Find the masks that an example's marks mean."""
     count = len(proposals)
     if not example.marked:
         alone = bool(example.names) and all(map(is_background, example.names))

@@ -147,14 +147,7 @@ class Head(nn.Module):
     ) -> NDArray[np.float32]:
         """Score masks.
 
-        Parameters
-        ----------
-        embeddings : ndarray, shape (N, D)
-
-        Returns
-        -------
-        ndarray of float32, shape (N, C)
-            Probability of each class, 0..1; a row adds up to 1 less the probability of none.
+        ``embeddings`` (N, D); returns (N, C) float32.
         """
         found = np.zeros((len(embeddings), self.outputs), np.float32)
         for start in range(0, len(embeddings), batch):
@@ -166,18 +159,7 @@ class Head(nn.Module):
 def bag_scores(logits: Tensor, sizes: Sequence[int], share: int = 10) -> Tensor:
     """Return a bag's score for each class: the mean of its largest logits (section 3.5, eq. 1).
 
-    Parameters
-    ----------
-    logits : Tensor, (N, C) float32
-        Of all masks of all bags, one bag after the other.
-    sizes : sequence of int
-        Masks of each bag, none 0; they add up to N.
-    share : int
-        *a* of the paper: of d masks, ``k = max(1, ceil(d / a))`` count.
-
-    Returns
-    -------
-    Tensor, (B, C) float32
+    ``logits`` (N, C) float32; returns (B, C) float32.
     """
     tops = [max(1, math.ceil(size / share)) for size in sizes]
     padded = torch.nn.utils.rnn.pad_sequence(
@@ -192,19 +174,7 @@ def bag_scores(logits: Tensor, sizes: Sequence[int], share: int = 10) -> Tensor:
 def mil_loss(scores: Tensor, present: Tensor, known: Tensor | None = None) -> Tensor:
     """Cross-entropy of bags against their normalised multi-hot names (section 3.5, eq. 2).
 
-    Parameters
-    ----------
-    scores : Tensor, (B, C) float32
-        Of :func:`bag_scores`.
-    present : Tensor, (B, C) bool
-        Classes in each bag, at least one.
-    known : Tensor, (B, C) bool, optional
-        Classes that take part in each bag's softmax; all when left out.
-
-    Returns
-    -------
-    Tensor, () float32
-        Mean over the bags.
+    ``scores`` (B, C) float32, ``present`` (B, C) bool, ``known`` (B, C) bool; returns () float32.
     """
     if known is not None:
         scores = scores.masked_fill(~known, -math.inf)
@@ -216,19 +186,7 @@ def mil_loss(scores: Tensor, present: Tensor, known: Tensor | None = None) -> Te
 def bad_masks(teacher: Tensor, allowed: Tensor, share: float = 0.5) -> Tensor:
     """Tell on which masks a teacher should not be followed (section 3.5, *B*).
 
-    Parameters
-    ----------
-    teacher : Tensor, (N, C) float32
-        Its logits.
-    allowed : Tensor, (N, C) bool
-        What each mask may be, by the names of its picture.
-    share : float
-        An entropy above ``share * ln C`` is high.
-
-    Returns
-    -------
-    Tensor, (N,) bool
-        Masks with a high entropy, and those with a low one whose largest logit is not allowed.
+    ``teacher`` (N, C) float32, ``allowed`` (N, C) bool; returns (N,) bool.
     """
     logs = F.log_softmax(teacher, 1)
     entropy = -(logs.exp() * logs).sum(1)
@@ -240,16 +198,7 @@ def bad_masks(teacher: Tensor, allowed: Tensor, share: float = 0.5) -> Tensor:
 def uncertainty_loss(student: Tensor) -> Tensor:
     """Draw a student's answers on bad masks towards not knowing (section 3.5, eq. 3).
 
-    Parameters
-    ----------
-    student : Tensor, (N, C) float32
-        Logits of the bad masks only.
-
-    Returns
-    -------
-    Tensor, () float32
-        Mean over the masks of the sum over the classes of minus the logarithm of the probability;
-        smallest, C ln C, where all are equal.  0 without masks.
+    ``student`` (N, C) float32; returns () float32.
     """
     if not len(student):
         return student.sum()
@@ -259,18 +208,8 @@ def uncertainty_loss(student: Tensor) -> Tensor:
 def instance_loss(logits: Tensor, allowed: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of single masks, each of which may be one or several classes.
 
-    Parameters
-    ----------
-    logits : Tensor, (N, C) float32
-    allowed : Tensor, (N, C) bool
-        What each mask can be; the probabilities of these outputs are added up.
-    weights : Tensor, (N,) float32
-        How much each mask counts.
-
-    Returns
-    -------
-    Tensor, () float32
-        Weighted mean; 0 without masks.
+    ``logits`` (N, C) float32, ``allowed`` (N, C) bool, ``weights`` (N,) float32; returns ()
+    float32.
     """
     if not len(logits):
         return logits.sum()

@@ -27,23 +27,6 @@ def iter_quality(
     """Leave pictures out in turns, learn from the others, and see what becomes of those left out.
 
     Each turn has a teacher only, which takes half as long.
-
-    Parameters
-    ----------
-    bags : sequence of Bag
-    names : sequence of str
-        Of the classes.
-    config : TeachConfig
-        ``folds`` turns, each picture left out in one of them.
-
-    Returns
-    -------
-    dict
-        ``pictures``: how many took part; ``turns``: how many; where masks were marked ``masks``:
-        share of the marked masks that got their class, or none where that is right, and
-        ``classes``: by name ``recall`` and ``precision`` among them, and their ``count``; where
-        whole pictures were named ``named``: share of them whose strongest class is one of theirs.
-        Empty where fewer than two pictures, or turns, leave nothing to measure.
     """
     turns = min(config.folds, len(bags))
     if turns < 2:

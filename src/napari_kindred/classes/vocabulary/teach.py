@@ -134,13 +134,7 @@ def teach_classes(
 
 
 def _doubts(examples: Sequence[Example], names: tuple[str, ...]) -> Generator[Notice, None, None]:
-    """Refuse examples from which nothing can be learnt, and tell of those that say little.
-
-    Raises
-    ------
-    InputError
-        When all pictures are named alike, and nothing is marked.
-    """
+    """Refuse examples from which nothing can be learnt, and tell of those that say little."""
     alike = {frozenset(map(key, example.names)) for example in examples}
     if len(alike) > 1 or any(example.marked for example in examples):
         return

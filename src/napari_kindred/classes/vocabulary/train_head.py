@@ -109,13 +109,7 @@ class TrainingSet:
 
 
 def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[TrainingSet, bool]:
-    """Put bags together for training; tells too whether there is an output for no class.
-
-    Raises
-    ------
-    InputError
-        When no bag holds a mask, or nothing is known of any.
-    """
+    """Put bags together for training; tells too whether there is an output for no class."""
     bags = [bag for bag in bags if len(bag)]
     if not bags:
         raise InputError(
@@ -165,16 +159,7 @@ def _allowed(bag: Bag, nothing: bool) -> NDArray[np.bool_]:
 def reliable(embeddings: NDArray[np.float32], codes: NDArray[np.int16]) -> NDArray[np.int16]:
     """Take unmarked masks for unknown where they look like marked ones.
 
-    Parameters
-    ----------
-    embeddings : ndarray of float32, shape (M, D)
-    codes : ndarray of int16, shape (M,)
-
-    Returns
-    -------
-    ndarray of int16, shape (M,)
-        Of the masks that are :data:`~.mil.UNMARKED`, those nearer to any mask with a class than
-        most of them are have become :data:`~.mil.UNKNOWN`.
+    ``embeddings`` (M, D) float32, ``codes`` (M,) int16; returns (M,) int16.
     """
     left, named = np.flatnonzero(codes == UNMARKED), np.flatnonzero(codes >= 0)
     if not len(left) or not len(named):
@@ -195,15 +180,7 @@ def instance_weights(codes: NDArray[np.int16], unmarked: float) -> NDArray[np.fl
     that merely were not marked count as ``unmarked`` times all classes together: where a class
     looks like some of them it still is ``1 / (1 + unmarked)`` sure at least.
 
-    Parameters
-    ----------
-    codes : ndarray of int16, shape (K,)
-        Class numbers, :data:`~.mil.NOTHING` or :data:`~.mil.UNMARKED`.
-    unmarked : float
-
-    Returns
-    -------
-    ndarray of float32, shape (K,)
+    ``codes`` (K,) int16; returns (K,) float32.
     """
     weights = np.zeros(len(codes), np.float32)
     total = 0.0
@@ -220,26 +197,7 @@ def instance_weights(codes: NDArray[np.int16], unmarked: float) -> NDArray[np.fl
 def iter_train_head(
     bags: Sequence[Bag], classes: int, config: TeachConfig
 ) -> Generator[Progress, None, Head]:
-    """Train a head on bags, telling its progress.
-
-    Parameters
-    ----------
-    bags : sequence of Bag
-    classes : int
-        How many classes there are; each bag tells of all of them.
-    config : TeachConfig
-        ``steps``, ``hidden``, ``share``, ``distillation``, ``uncertain``, ``unmarked``, ``seed``.
-
-    Returns
-    -------
-    Head
-        The student; the teacher where nothing is to be distilled.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to learn from.
-    """
+    """Train a head on bags, telling its progress."""
     with one_thread():
         training_set, nothing = prepare(bags, classes, config.unmarked)
     total = config.steps * (2 if config.distillation and len(training_set.bags) else 1)

@@ -313,23 +313,7 @@ def iter_fit(
     config: TeachConfig,
     origin: str = "",
 ) -> Generator[Progress, None, Vocabulary]:
-    """Learn a vocabulary from bags, and measure it on some of them left out.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-        One for each class of the bags.
-    spec : ProposerSpec
-        Of the bags' vectors.
-    bags : sequence of Bag
-    config : TeachConfig
-    origin : str
-
-    Raises
-    ------
-    InputError
-        When there is nothing to learn from.
-    """
+    """Learn a vocabulary from bags, and measure it on some of them left out."""
     # What is kept is what is learnt from, so that learning again gives the same.
     kept = tuple(replace(bag, embeddings=halved(bag.embeddings)) for bag in bags if len(bag))
     head = yield from iter_train_head(kept, len(entries), config)
