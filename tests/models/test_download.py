@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 from safetensors.numpy import save
 
+from napari_kindred.core.background import reporting
 from napari_kindred.core.errors import WeightsError
 from napari_kindred.models import download
 from napari_kindred.models.weights import WEIGHTS, Weights, resolve
@@ -164,7 +165,8 @@ def begin(cache: Path, content: bytes) -> Path:
 
 def test_a_download_gives_the_file_alone_and_tells_its_progress(far: str, cache: Path) -> None:
     told: list[tuple[int, int]] = []
-    assert resolve(far, lambda *done: told.append(done)).read_bytes() == CONTENT
+    with reporting(lambda *done: told.append(done)):
+        assert resolve(far).read_bytes() == CONTENT
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert left(cache) == {NAME}
 
@@ -187,8 +189,8 @@ def test_a_download_that_is_cancelled_goes_on_where_it_stopped(
         raise KeyboardInterrupt
 
     server.sent = 7000
-    with pytest.raises(KeyboardInterrupt):
-        resolve(far, stop)
+    with pytest.raises(KeyboardInterrupt), reporting(stop):
+        resolve(far)
     assert left(cache) == {f"{NAME}.part"}
     server.sent = None
     assert resolve(far).read_bytes() == CONTENT
@@ -348,9 +350,11 @@ def test_a_file_that_may_not_be_read_is_one_sentence(
 def test_two_processes_at_once_download_once(server: Server, cache: Path) -> None:
     entry = known_at(server.address)
     program = (
+        "from napari_kindred.core.background import reporting\n"
         "from napari_kindred.models.weights import WEIGHTS, Weights, resolve\n"
         f"WEIGHTS['far'] = Weights({entry.source!r}, {entry.sha256!r}, {entry.size}, '', '')\n"
-        "resolve('far', lambda *_: print('.', flush=True))\n"
+        "with reporting(lambda *_: print('.', flush=True)):\n"
+        "    resolve('far')\n"
     )
     server.gate.clear()
     both = [
@@ -371,6 +375,6 @@ def test_who_waits_for_another_process_can_stop(far: str, cache: Path) -> None:
         raise KeyboardInterrupt
 
     part = begin(cache, CONTENT[:7000])
-    with FileLock(cache / f"{NAME}.lock"), pytest.raises(KeyboardInterrupt):
-        resolve(far, stop)
+    with FileLock(cache / f"{NAME}.lock"), pytest.raises(KeyboardInterrupt), reporting(stop):
+        resolve(far)
     assert part.read_bytes() == CONTENT[:7000]
