@@ -35,12 +35,6 @@ ORDER = [
     "_napari",
 ]
 
-# Imports that are still to be cut: upward, or part of a circle.
-KNOWN = {
-    "results.storage -> results.segmentation",
-    "results.tables -> results.segmentation",
-}
-
 GUI = {"napari", "qtpy", "PyQt6", "PyQt5", "PySide6", "magicgui", "superqt", "vispy"}
 
 
@@ -94,7 +88,7 @@ def test_folders_import_one_way() -> None:
         strangers = {me, other} == {"cli", "_napari"}
         if other in ORDER and (strangers or ORDER.index(other) > ORDER.index(me)):
             wrong.append(f"{here} -> {there}")
-    assert sorted(set(wrong) - KNOWN) == []
+    assert sorted(set(wrong)) == []
 
 
 def test_only_those_who_serve_every_method_know_the_list_of_methods() -> None:
@@ -103,16 +97,12 @@ def test_only_those_who_serve_every_method_know_the_list_of_methods() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    left = {edge for edge in edges() if " -> ".join(edge) not in KNOWN}
+    left = edges()
     while ends := {there for _, there in left} - {here for here, _ in left}:
         left = {edge for edge in left if edge[1] not in ends}
     while starts := {here for here, _ in left} - {there for _, there in left}:
         left = {edge for edge in left if edge[0] not in starts}
     assert sorted(f"{here} -> {there}" for here, there in left) == []
-
-
-def test_what_is_known_to_be_wrong_is_still_there() -> None:
-    assert {" -> ".join(edge) for edge in edges()} >= KNOWN
 
 
 def test_only_the_napari_part_imports_napari_or_qt() -> None:

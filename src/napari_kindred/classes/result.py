@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from ..results.id_scope import IdScope
+    from ..results.base import IdScope
     from .config import Threshold
     from .resolve import Resolved
 

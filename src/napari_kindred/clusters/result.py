@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from ..results.id_scope import IdScope
+    from ..results.base import IdScope
     from .model import HierarchicalClustering
 
 OF_A_LEVEL = ("background", "names", "colours")

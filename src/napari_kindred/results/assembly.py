@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..images.stack import ImageStack
-    from .id_scope import IdScope
+    from .base import IdScope
 
 IN_MEMORY = 1 << 26
 """Labels of at most this many bytes are held in memory without asking how much there is."""

@@ -15,7 +15,7 @@ from ..core.errors import OptionError
 from . import storage
 from . import tables as tabulate
 from .atomic import plain
-from .id_scope import ID_SCOPES, IdScope
+from .base import ID_SCOPES, IdScope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,14 +26,14 @@ from .atomic import (
     replacing,
     write_together,
 )
-from .id_scope import ID_SCOPES
+from .base import ID_SCOPES
 from .label_tiff import as_ids, places_in, read_tiff, write_tiff
 from .zarr_tables import read_columns, write_columns
 
 if TYPE_CHECKING:
     import zarr
 
-    from .segmentation import Segmentation
+    from .base import Result
 
 IN_MEMORY = 1 << 30
 """Labels of more bytes than this are kept in a zarr array on disk instead of in memory."""
@@ -82,7 +82,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def save(
-    result: Segmentation,
+    result: Result,
     path: Path,
     overwrite: bool = False,
     more: Callable[[zarr.Group], None] | None = None,
@@ -121,12 +121,12 @@ def save(
     return path
 
 
-def as_tiff(result: Segmentation) -> Writer:
+def as_tiff(result: Result) -> Writer:
     """Return what writes labels as a compressed TIFF, frame by frame."""
     return lambda path: write_tiff(path, result.labels, result.axes, result.scale, result.units)
 
 
-def _about(result: Segmentation) -> dict[str, Any]:
+def _about(result: Result) -> dict[str, Any]:
     return {
         "axes": result.axes,
         "shape": getattr(result.labels, "shape", None),
@@ -137,7 +137,7 @@ def _about(result: Segmentation) -> dict[str, Any]:
     }
 
 
-def write_group(root: zarr.Group, result: Segmentation) -> None:
+def write_group(root: zarr.Group, result: Result) -> None:
     """Write a result into an empty group, as an OME-Zarr label image with table and provenance."""
     root.attrs["ome"] = label_attributes(result.axes, result.scale, result.units)
     copy_labels(result.labels, create_labels(root, result.labels.shape, np.int32, result.axes))

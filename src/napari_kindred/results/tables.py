@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .segmentation import Segmentation
+    from .base import Result
 
 SHORT = {
     "micrometer": "µm",
@@ -35,14 +35,14 @@ PLACES = {"centroid_y": "Y", "centroid_x": "X"}
 UNCALIBRATED = ("", "pixel", "px")
 
 
-def kinds_of(result: Segmentation) -> tuple[str, ...]:
+def kinds_of(result: Result) -> tuple[str, ...]:
     """Return what there can be a table per, that of the result itself first."""
     method = method_of(result.provenance)
     own = "label" if method is None else method.noun
     return tuple(dict.fromkeys([own, *result.further_tables(), "frame"]))
 
 
-def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
+def table_per(result: Result, per: str | None = None) -> pd.DataFrame:
     """Return a table of what was found."""
     kinds = kinds_of(result)
     per = per or kinds[0]
@@ -53,9 +53,7 @@ def table_per(result: Segmentation, per: str | None = None) -> pd.DataFrame:
     return (result.table if per == kinds[0] else result.further_tables()[per]).copy()
 
 
-def save_table(
-    result: Segmentation, path: Path, per: str | None = None, overwrite: bool = False
-) -> Path:
+def save_table(result: Result, path: Path, per: str | None = None, overwrite: bool = False) -> Path:
     """Write a table as CSV, its units in the names of the columns.
 
     Areas and places are in pixels (``area [px]``) and, where the image is calibrated, in its unit
@@ -88,7 +86,7 @@ def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _per_frame(result: Segmentation) -> pd.DataFrame:
+def _per_frame(result: Result) -> pd.DataFrame:
     frames = int(np.prod(result.labels.shape[:-2]))
     pixels = int(np.prod(result.labels.shape[-2:]))
     method = method_of(result.provenance)

@@ -15,7 +15,7 @@ from ...images.axes import fault_in_axes
 from ...load import load_segmentation
 from ...methods import CLUSTERS, method_of
 from ...results.atomic import plain
-from ...results.id_scope import ID_SCOPES
+from ...results.base import ID_SCOPES
 from ...results.label_ids import lazily_unique, unique_ids
 from ...results.recipe import origin_of
 from ...results.segmentation import Segmentation, provenance
