@@ -173,7 +173,7 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
 
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ClassTask, "iter_prepare", lambda task: iter(()))
+    monkeypatch.setattr(ClassTask, "iter_prepare", lambda task: (event for event in ()))
     monkeypatch.setattr(ClassTask, "iterate", name_brightest)
 
 

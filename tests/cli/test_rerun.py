@@ -12,8 +12,9 @@ import tifffile
 
 from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import KindredError
+from napari_kindred.load import load_segmentation
 from napari_kindred.results.recipe import recipe_of
-from napari_kindred.results.segmentation import load_segmentation, provenance
+from napari_kindred.results.segmentation import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable

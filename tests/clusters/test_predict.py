@@ -14,8 +14,8 @@ import torch
 import zarr
 from sklearn.metrics import adjusted_rand_score
 
+from napari_kindred.clusters import assembly as assembly_module
 from napari_kindred.clusters import pipeline
-from napari_kindred.clusters import result as result_module
 from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
@@ -242,7 +242,7 @@ def test_nothing_is_left_on_disk_wherever_a_run_stops(
     place: Any,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(result_module, "IN_MEMORY", 0)  # labels on disk as well
+    monkeypatch.setattr(assembly_module, "IN_MEMORY", 0)  # labels on disk as well
     job = iter_cluster_stack(draw(frames=9).pixels, **SIX)
     if place == "an error":
         monkeypatch.setattr(HierarchicalClustering, "finish", None)
@@ -266,7 +266,7 @@ def test_a_movie_larger_than_memory_gives_labels_on_disk(
 ) -> None:
     pixels = draw(noise=25).pixels
     small = cluster_stack(pixels, **SIX)
-    monkeypatch.setattr(result_module, "IN_MEMORY", 1000)
+    monkeypatch.setattr(assembly_module, "IN_MEMORY", 1000)
     large = cluster_stack(pixels, **SIX)
     assert isinstance(large.labels, zarr.Array)
     assert large.labels.chunks == (1, 48, 64)

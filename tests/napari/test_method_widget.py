@@ -53,7 +53,12 @@ def test_axes_that_do_not_fit_turn_red_with_a_sentence_and_run_is_off(
     viewer: Any, widget: EntitiesWidget, movie: np.ndarray
 ) -> None:
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    for axes, fault in (("TYXX", "4 axes"), ("QYX", "'Q'"), ("TTX", "twice"), ("", "Name the")):
+    for axes, fault in (
+        ("TYXX", "4 axes"),
+        ("QYX", "'Q'"),
+        ("TTX", "twice"),
+        ("", "Enter the axes"),
+    ):
         widget.axes.value = axes
         assert "background-color" in widget.axes.native.styleSheet()
         assert fault in widget.about.value

@@ -66,7 +66,7 @@ class MethodWidget(Container):
         self._viewer = viewer
         self._segment = segment or self._iterate
         self.chosen = ImageInput(viewer, self.check)
-        self.defaults = PushButton(text="Defaults", tooltip="Reset to defaults")
+        self.defaults = PushButton(text="Defaults", tooltip="Reset to defaults.")
         self.settings = PushButton(
             text="Settings …",
             tooltip="Device, memory and cache folder, for all widgets and sessions.",

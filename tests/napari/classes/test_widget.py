@@ -154,7 +154,7 @@ def test_the_result_is_a_layer_on_the_image_with_a_row_per_class(
     assert entry["names"] == list(ALL)
     assert entry["source_layer"] == "smear"
     assert entry["complete"] is True
-    assert "Found dim 3, grey 3, bright 5 in 3 frames" in named.status.value
+    assert "Found 3 dims, 3 greys, 5 brights in 3 frames" in named.status.value
     assert 0.2 < layer.opacity < 0.8
 
 

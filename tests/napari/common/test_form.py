@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from qtpy.QtWidgets import QScrollArea
 
 from napari_kindred._napari.common.form import Form, scrolled
 from napari_kindred.core.errors import OptionError
-from napari_kindred.core.options import check, option
+from napari_kindred.core.options import check, option, visible
 from napari_kindred.entities.config import EntityConfig
 
 
@@ -45,7 +44,7 @@ def test_what_is_entered_arrives_with_its_type(qapp: Any) -> None:
 
 def test_ranges_and_explanations_come_from_the_config(qapp: Any) -> None:
     form = Form(EntityConfig)
-    for item in dataclasses.fields(EntityConfig):
+    for item in visible(EntityConfig):
         assert form.inputs[item.name].tooltip == item.metadata["help"]
     assert (Form(Cake).inputs["layers"].min, Form(Cake).inputs["layers"].max) == (1, 9)
 

@@ -180,7 +180,7 @@ def test_a_vocabulary_that_is_gone_is_told_once_and_the_one_that_comes_along_is_
     Path(asked.classifier.vocabulary.name).unlink()
     again, third = ClassesWidget(viewer), ClassesWidget(viewer)
     assert "'shades.kindred'" in again.status.value
-    assert "is gone" in again.status.value
+    assert "is missing" in again.status.value
     assert "gone" not in third.status.value
     for widget in (again, third):
         assert widget.classifier.vocabulary.name == "microscopy"

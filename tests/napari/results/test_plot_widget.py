@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results import export_panel
 from napari_kindred._napari.results.charts import chart_of, iter_chart, ticks, written
+from napari_kindred._napari.results.painting import settle
 from napari_kindred.core.events import finish
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def test_the_areas_of_clusters_are_plotted_in_their_colours(
         assert curve.colour == layer.metadata[KEY]["colours"][str(label)]
     # painted on, its pixels are counted anew
     layer.paint((2, 20, 20), 3)
+    settle(layer)
     assert chart_of(layer) is None
     counted = finish(iter_chart(layer))
     assert counted is not None

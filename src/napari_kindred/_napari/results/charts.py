@@ -120,7 +120,7 @@ def chart_of(layer: Labels) -> Chart | None:
         if not {"frame", "area"} <= set(objects):
             return None
         counts = entities_per_frame(objects.dropna(subset=["frame"]), frames, 1)["count"]
-        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), method.plural.capitalize())
+        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), "Objects")
     state = clusters.clusters_of(layer) or class_layers.classes_of(layer)
     if state is None:
         return None
