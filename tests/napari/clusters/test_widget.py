@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.layers import Labels
+from napari.utils._proxies import PublicOnlyProxy
 
 import napari_kindred
 from napari_kindred._napari.common.layers import KEY
@@ -232,6 +234,24 @@ def test_the_image_shows_through_and_an_earlier_result_gives_way(
     assert 0.2 < first.opacity < 0.8
     second = run()
     assert (first.visible, second.visible, other.visible) == (False, True, True)
+
+
+def test_a_result_is_visible_where_napari_hands_out_proxies(
+    viewer: Any, greys: Any, until: Any, steps: np.ndarray
+) -> None:
+    """From the menu a widget gets a proxy of the viewer, and a new one of a layer each time."""
+    from napari_kindred._napari.clusters.widget import ClustersWidget
+
+    widget = ClustersWidget(PublicOnlyProxy(viewer), segment=greys)
+    viewer.window.add_dock_widget(widget, name="Consistent clusters")
+    widget.form.inputs["n_clusters"].value = "3"
+    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
+    until(lambda: widget.run.enabled)
+    for count in (1, 2):
+        widget.start()
+        until(lambda: not widget.controls.busy)
+        results = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+        assert [layer.visible for layer in results] == [False, True][2 - count :]
 
 
 def test_the_preview_has_the_colours_of_the_result(

@@ -9,6 +9,8 @@ from magicgui.widgets import Container
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 
+from .proxies import unwrap_proxy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -79,7 +81,7 @@ class LabelPanel(Container):
             self._layer.events.selected_label.disconnect(self.follow)
             self._layer.events.paint.disconnect(self._note_paint)
         self._painted = False
-        self._layer = layer if self.state_of(layer) is not None else None
+        self._layer = unwrap_proxy(layer) if self.state_of(layer) is not None else None
         if self._layer is not None:
             self._layer.events.selected_label.connect(self.follow)
             self._layer.events.paint.connect(self._note_paint)

@@ -16,6 +16,7 @@ from ..results.replay import origin_in_file
 from .layers import KEY, LayerImage, growing_in_shape, layer_features, layer_options
 from .multiscale_labels import LabelPyramid
 from .placement import place_labels
+from .proxies import unwrap_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -303,7 +304,8 @@ class Run(ABC):
         for other in self._viewer.layers:
             facts = other.metadata.get(KEY, {})
             same = facts.get("source_layer") == self.source
-            if same and method_of(facts) is self.method and other is not layer:
+            own = unwrap_proxy(other) is unwrap_proxy(layer)
+            if same and method_of(facts) is self.method and not own:
                 other.visible = False
 
 
