@@ -84,7 +84,7 @@ def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, mo
 
 def test_a_run_by_recipe_takes_the_recipes_options(sources, tmp_path, monkeypatch):
     monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
-    asked = TrainConfig(recipe="small", max_steps=500, device="cpu")
+    asked = TrainConfig(recipe="small", device="cpu")
     events = []
     weights = finish(iter_train(sources, tmp_path / "out", asked), events.append)
     assert weights.exists()
@@ -92,6 +92,14 @@ def test_a_run_by_recipe_takes_the_recipes_options(sources, tmp_path, monkeypatc
     _, info = load_network(weights, for_training=True)
     assert info["steps"] == 2
     assert info["train_config"]["recipe"] == "small"
+
+
+def test_other_options_beside_a_recipe_are_refused_by_name(sources, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipe_module.RECIPES, "small", SMALL)
+    asked = TrainConfig(recipe="small", max_steps=500, device="cpu")
+    with pytest.raises(OptionError, match=r"leave out max_steps\."):
+        finish(iter_train(sources, tmp_path / "out", asked))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_source_is_named(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.errors import OptionError, WeightsError
 from ..core.events import Event, Progress, finish
+from ..core.options import changed
 from ..models.augment import Crop, draw_crop, draw_synthetic_crop
 from ..models.trainer import Run, prepared
 from ..models.training_data import (
@@ -236,6 +237,12 @@ def iter_train(
     config = config or TrainConfig()
     if config.recipe:
         recipe = find_recipe(config.recipe)
+        others = changed(config).keys() - {"recipe", "device"}
+        if others:
+            raise OptionError(
+                f"The recipe {config.recipe!r} sets all options but device; leave out "
+                f"{', '.join(sorted(others))}."
+            )
         config = dataclasses.replace(recipe.config, recipe=config.recipe, device=config.device)
         data = recipe.folders(_one_folder(data))
     with prepared(out, config.threads) as folder:
