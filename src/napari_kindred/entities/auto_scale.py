@@ -1,8 +1,10 @@
-"""At which scale to look at a picture: the automatic choice of the ``scale`` option.
+"""Automatic choice of the ``scale`` option.
 
-The network finds entities of about 12 to 60 pixels across and tells their diameter well within
-that range; outside of it, small ones merge into blobs and large ones fall apart, and the scores
-drop.  So quick looks at a few scales tell which one suits: the one whose entities score best.
+The network segments objects of about 12 to 60 pixels across, and measures their diameter well
+within that range; outside of it small ones merge into blobs, large ones fall apart, and the scores
+drop.  So trial segmentations at a few scales decide.  A trial whose objects are too small or too
+large to be trusted proposes the next scale; if none does, a fixed ladder of scales is tried, and
+the one whose objects score best is chosen.
 """
 
 from __future__ import annotations
@@ -18,10 +20,19 @@ from scipy import ndimage
 from ..core.events import Progress
 
 TARGET = 32.0
-"""Median diameter, in pixels of the scaled picture, at which masks measured best."""
+"""Median diameter, in pixels of the scaled image, at which masks measured best."""
 
 TRUSTED = (16.5, 50.0)
-"""Diameters, in pixels of the looked-at picture, that are believed."""
+"""Diameters, in pixels of a trial's scaled image, that are trusted."""
+
+ENOUGH = 8
+"""Number of objects from which a trial of untrusted diameter proposes the next scale."""
+
+PROPOSALS = 2
+"""Largest number of proposed scales, so that trials cannot chase each other."""
+
+TRIED = 0.2
+"""Scales closer to one another than this (natural logarithm) are one trial."""
 
 NEAR = 0.12
 """Scales closer to 1 than this (natural logarithm) are not worth resampling for."""
@@ -29,30 +40,30 @@ NEAR = 0.12
 SMALLEST = 48
 """A plane is not shrunk below this side, in pixels."""
 
-LARGEST = 3.0
-"""Pictures are never enlarged more than this."""
+LARGEST = 5.0
+"""Images are never enlarged more than this."""
 
 LOOK = 640
-"""Side, in scaled pixels, of the window that a quick look sees."""
+"""Side, in scaled pixels, of the window of a trial."""
 
 LADDER = (1.0, 0.5, 0.25, 0.125, 2.0, 3.0)
-"""Scales looked at, in this order, until one finds entities of a good size without doubt."""
+"""Scales tried, in this order, until one finds objects of a good size without doubt."""
 
 GOOD = 0.8
 """Score above which there is no doubt."""
 
 AGREE = 0.25
-"""Two scales that see the same diameter (to this difference of logarithms) leave no doubt."""
+"""Two trials that measure the same diameter (to this difference of logarithms) leave no doubt."""
 
 AGREE_BY = 0.02
-"""… as long as no other scale scored better by more than this."""
+"""… if no other trial scored better by more than this."""
 
 COST = 0.02
-"""What a look's score is reduced by per octave away from 1: parts and groups can look like
-entities, and most pictures are taken at a magnification that suits what they show."""
+"""Reduction of a trial's score per octave away from 1: parts and groups can look like objects, and
+most images are taken at a magnification that suits what they show."""
 
 PARTS = 0.5
-"""A look that covers less than this share of what the first one covered there sees parts."""
+"""A trial that covers less than this share of what the first one covered there found parts."""
 
 QuickSegmenter = Callable[
     [NDArray[np.float32], float], tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -63,7 +74,7 @@ QuickSegmenter = Callable[
 def typical_diameter(labels: NDArray[np.int32]) -> float:
     """Median equivalent diameter weighted by area, pixels; 0 without labels.
 
-    Half of all entity pixels lie in entities that are larger.
+    Half of all object pixels lie in objects that are larger.
     """
     areas = np.sort(np.bincount(labels.ravel())[1:])
     if not areas.sum():
@@ -92,11 +103,11 @@ def window_slices(
 
 
 class Pixels(Protocol):
-    """A normalised plane, whole or to be read window by window."""
+    """A normalised plane, in memory or read window by window."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height and width, and what else."""
+        """Height, width, and any further axes."""
 
     def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[np.float32]:
         """Return a window, (h, w, C)."""
@@ -107,64 +118,79 @@ def choose_scale(
     segment: QuickSegmenter,
     shrunk: Callable[[int], NDArray[np.float32]] | None = None,
 ) -> Generator[Progress, None, tuple[float, float]]:
-    """Look at a normalised plane at a few scales and choose the one to segment it at.
+    """Try a normalised plane at a few scales and choose the one to segment it at.
 
     Parameters
     ----------
-    pixels : ndarray, (H, W, C), or what reads windows of one
+    pixels : ndarray, (H, W, C), or a reader of windows of one
     segment : callable
         See :data:`QuickSegmenter`.
     shrunk : callable, optional
-        Returns the plane with a longest side of so many pixels, for one that is too large to be
-        shrunk by the look.
+        Returns the plane shrunk to a longest side in pixels, for one too large to be shrunk by the
+        trial.
 
     Returns
     -------
     scale : float
-        1 when entities have a good size as they are, or when none were found.
+        1 if objects have a good size as they are, or if none were found.
     diameter : float
-        Typical diameter of the entities in pixels of the plane, 0 when none were found.
+        Typical diameter of the objects in pixels of the plane, 0 if none were found.
     """
     shape = (pixels.shape[0], pixels.shape[1])
     overview = min(1.0, LOOK / max(shape))
-    scales = [s for s in LADDER if min(shape) * s >= SMALLEST or s == 1]
+    ladder = [s for s in LADDER if min(shape) * s >= SMALLEST or s == 1]
     if overview < 1:
-        scales.insert(0, overview)
+        ladder.insert(0, overview)
     mask = np.zeros((1, 1), bool)
-    believed: list[tuple[float, float]] = []
-    for number, scale in enumerate(scales):
-        yield Progress(number / len(scales), 1, "measuring the entities")
+    tried: list[float] = []
+    trusted: list[tuple[float, float]] = []
+    proposals = 0
+    while ladder:
+        scale = ladder.pop(0)
+        if any(abs(math.log(scale / other)) < TRIED for other in tried):
+            continue
+        yield Progress(len(tried) / (len(tried) + len(ladder) + 1), 1, "measuring the objects")
         window = window_slices(shape, scale, mask)
         if shrunk is not None and scale == overview < 1:
             labels, scores = segment(shrunk(LOOK), 1.0)
         else:
             labels, scores = segment(pixels[window], scale)
         expected = _share(mask, window, shape)
-        if number == 0:
+        if not tried:
             mask = labels > 0
-        seen = typical_diameter(labels)
-        if not TRUSTED[0] <= seen <= TRUSTED[1]:
+        tried.append(scale)
+        measured = typical_diameter(labels)
+        if not TRUSTED[0] <= measured <= TRUSTED[1]:
+            if not trusted and len(scores) >= ENOUGH and proposals < PROPOSALS:
+                ladder.insert(0, _proposal(scale, measured, shape))
+                proposals += 1
             continue
         if np.count_nonzero(labels) < PARTS * expected * labels.size:
             continue
         areas = np.bincount(labels.ravel())[1:]
         score = float((scores * areas).sum() / areas.sum())
-        diameter = seen / scale
+        diameter = measured / scale
         if score >= GOOD:
             return _scale_for(diameter), diameter
         score -= COST * abs(math.log2(scale))
-        agrees = any(abs(math.log(diameter / other)) < AGREE for _, other in believed)
-        believed.append((score, diameter))
-        if agrees and score >= max(believed)[0] - AGREE_BY:
+        agrees = any(abs(math.log(diameter / other)) < AGREE for _, other in trusted)
+        trusted.append((score, diameter))
+        if agrees and score >= max(trusted)[0] - AGREE_BY:
             return _scale_for(diameter), diameter
-    if not believed:
+    if not trusted:
         return 1.0, 0.0
-    diameter = max(believed)[1]
+    diameter = max(trusted)[1]
     return _scale_for(diameter), diameter
 
 
+def _proposal(scale: float, measured: float, shape: tuple[int, int]) -> float:
+    """Scale at which objects of a diameter measured at another scale have a good size."""
+    smallest = min(1.0, SMALLEST / min(shape))
+    return min(max(scale * TARGET / measured, smallest), LARGEST)
+
+
 def _share(mask: NDArray[np.bool_], window: tuple[slice, slice], shape: tuple[int, int]) -> float:
-    """Return how much of a window of the plane a mask of the whole plane covers."""
+    """Share of a window of the plane that a mask of the whole plane covers."""
     part = tuple(
         slice(one.start * m // side, -(-one.stop * m // side))
         for one, m, side in zip(window, mask.shape, shape, strict=True)
