@@ -212,8 +212,8 @@ def greys() -> Greys:
 
 
 @pytest.fixture
-def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
-    """Run a command on a movie of 50 frames in a real process; SIGTERM it after the third.
+def terminated(tmp_path: Path) -> Callable[..., Segmentation]:
+    """Run a command on a movie of 50 frames in a real process; signal it after the third.
 
     Takes the command and the Python lines that put a function in the real one's place, which
     prints each frame's number; returns what the command left in its output.
@@ -225,18 +225,25 @@ def terminated(tmp_path: Path) -> Callable[[str, str], Segmentation]:
     movie, out = tmp_path / "movie.tif", tmp_path / "out.tif"
     tifffile.imwrite(movie, np.zeros((50, 20, 30), np.uint8) + np.arange(30))
 
-    def terminate(command: str, lines: str) -> Segmentation:
+    def terminate(command: str, lines: str, *numbers: int) -> Segmentation:
         arguments = [command, str(movie), "--axes", "TYX", "--out", str(out)]
         program = f"import sys\n{lines}\nfrom napari_kindred.cli import main as cli\n"
         program += f"sys.exit(cli.main({arguments!r}))"
-        running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        running = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         assert running.stdout is not None
         with running.stdout:
             while running.stdout.readline().strip() != b"2":
                 assert running.poll() is None
             start = time.monotonic()
-            os.kill(running.pid, signal.SIGTERM)
+            for number in numbers or (signal.SIGTERM,):
+                os.kill(running.pid, number)
+                time.sleep(0.05)
             assert running.wait(timeout=20) == 130
+            assert running.stderr is not None
+            with running.stderr:
+                assert "Traceback" not in running.stderr.read().decode()
         assert time.monotonic() - start < 5
         return load_segmentation(out)
 

@@ -11,46 +11,21 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
-from skimage.measure import label
 
-from napari_kindred.cli.batch import PROVENANCE, process_file, process_folder
+from bright_things import BrightThings
+from napari_kindred.cli.batch import process_file, process_folder
 from napari_kindred.cli.tasks import EntityTask, run_task
 from napari_kindred.core.errors import InputError, OutputError, WeightsError
-from napari_kindred.core.events import Event, Partial, Progress
-from napari_kindred.entities.assembly import EntityAssembly
+from napari_kindred.core.events import Event, Partial
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.readers import ImageFile
-from napari_kindred.images.stack import ImageStack
 from napari_kindred.load import load_segmentation
-from napari_kindred.results.segmentation import Segmentation, measure, provenance
+from napari_kindred.results.segmentation import Segmentation
+from napari_kindred.results.storage import PROVENANCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-
-
-class BrightThings(EntityTask):
-    """Segments by a threshold, in the manner of every ``iter_…`` function."""
-
-    prepared = 0
-
-    def iter_prepare(self) -> Generator[Event, None, None]:
-        self.prepared += 1
-        yield Progress(0, 1, "loading the weights")
-
-    def iterate(
-        self, image: Any, metadata_axes: str | None
-    ) -> Generator[Event, None, Segmentation]:
-        frames = ImageStack.open(image, self.config.axes, self.config.channel, metadata_axes)
-        assembly = EntityAssembly(frames)
-        for number, index in enumerate(frames.indices()):
-            raw = frames.read(index)
-            labels = label(raw.pixels[..., 0] > 100).astype(np.int32)
-            table = measure(labels, raw.pixels, frame=number if index else None)
-            yield assembly.add(Partial(index, labels, table, raw.note))
-            yield Progress(number + 1, len(frames), "threshold", number + 1, len(frames))
-        facts = provenance(method="entities", config=self.config, frames=frames, device="none")
-        return assembly.result(facts)
 
 
 @pytest.fixture
@@ -271,3 +246,62 @@ def test_labels_are_in_memory_once(task: EntityTask) -> None:
     tracemalloc.stop()
     size = kept[0].labels.nbytes
     assert size <= most < 1.5 * size
+
+
+# -- nothing is deleted that is not ours, and no result is lost -------------------------------
+
+
+def test_an_output_that_holds_the_input_or_is_it_by_another_name_is_refused(
+    tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    inside = tmp_path / "day1.zarr" / "raw.tif"
+    inside.parent.mkdir()
+    tifffile.imwrite(inside, discs[0])
+    (tmp_path / "link.tif").hardlink_to(inside)
+    for out, words in (
+        (inside.parent, "contains the input"),
+        (tmp_path / "link.tif", "input itself"),
+    ):
+        with pytest.raises(OutputError, match=words):
+            process_file(inside, out, Never(EntityConfig()), ignore, overwrite=True)
+    assert tifffile.imread(inside).shape == discs[0].shape
+
+
+def test_a_result_that_finds_no_room_goes_to_a_second_place(
+    tmp_path: Path, movie: Path, task: BrightThings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full"
+    save = Segmentation.save
+
+    def no_room(self: Segmentation, path: Path, overwrite: bool = False) -> Path:
+        if path.parent == full:
+            raise OutputError(f"Cannot write {str(path)!r} (No space left); choose another place.")
+        return save(self, path, overwrite)
+
+    monkeypatch.setattr(Segmentation, "save", no_room)
+    with pytest.raises(OutputError, match="No space left") as caught:
+        process_file(movie, full / "cells.tif", task, ignore)
+    place = tmp_path / "cells.tif"
+    assert str(caught.value).endswith(f"the result is in {str(place)!r} instead.")
+    assert load_segmentation(place).labels.max() == 6
+    with pytest.raises(OutputError, match=r"cells 2\.tif"):
+        process_file(movie, full / "cells.tif", task, ignore)
+
+
+def test_an_image_with_the_longest_name_is_done_and_one_without_room_for_tables_is_told(
+    tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    class TwoTables(BrightThings):
+        ends = ("csv", "entities.csv")
+
+        def tables(self, result: Segmentation) -> Any:
+            return result.table, result.table
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for length in (3, 242, 243):
+        iio.imwrite(folder / f"{'n' * length}.png", discs[0])
+    outcome = process_folder(folder, tmp_path / "out", TwoTables(EntityConfig()), ignore)
+    assert outcome.done == 2
+    assert list(outcome.failed) == [f"{'n' * 243}.png"]
+    assert "choose a shorter name" in outcome.failed[f"{'n' * 243}.png"]

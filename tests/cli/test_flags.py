@@ -92,7 +92,7 @@ def test_a_scale_may_be_a_number_or_a_word() -> None:
 
 def test_a_hidden_option_has_no_flag_and_is_in_no_command() -> None:
     """Tiles follow from the memory; only their largest side can be set, in Python."""
-    config = EntityConfig(tile=256, views=2)
+    config = EntityConfig(tile=320, views=2)
     assert flags(config) == ["--views", "2"]
     with pytest.raises(SystemExit):
-        parse(EntityConfig, "--tile", "256")
+        parse(EntityConfig, "--tile", "320")

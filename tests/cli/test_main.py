@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -164,8 +165,9 @@ def test_notices_reach_the_user_once(
     assert capsys.readouterr().err.count("same value (9)") == 1
 
 
-def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any) -> None:
-    """As on a cluster: a real process gets a real SIGTERM while it works."""
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_terminating_keeps_what_is_done_and_exits_with_130(terminated: Any, name: str) -> None:
+    """As on a cluster, or where a terminal is closed: a real process gets a real signal."""
     result = terminated(
         "entities",
         """
@@ -184,8 +186,36 @@ def slow(task, image, metadata_axes):
         time.sleep(0.1)
 EntityTask.iterate = slow
 """,
+        getattr(signal, name),
     )
     assert result.provenance["frames_done"] == len(result.table) >= 3
+
+
+def test_a_second_cancel_prints_no_traceback(
+    tmp_path: Path,
+    picture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As of a torch that is interrupted while a checkpoint is written because of the first."""
+
+    def cancelled(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:603] unexpected pos")
+
+    monkeypatch.setattr("napari_kindred.cli.batch.process_file", cancelled)
+    assert cli.main(["entities", str(picture), "--out", str(tmp_path / "out.tif")]) == 130
+    assert capsys.readouterr().err == "napari-kindred: cancelled; what was done is kept.\n"
+
+
+def test_a_cancel_while_the_package_is_imported_prints_no_traceback(tmp_path: Path) -> None:
+    program = "import sys, napari_kindred.__main__ as m\n"
+    program += "class Stop:\n def find_spec(self, *a): raise KeyboardInterrupt\n"
+    program += "sys.meta_path.insert(0, Stop())\nm.run()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 # -- the other commands -----------------------------------------------------------------------

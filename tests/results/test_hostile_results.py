@@ -21,8 +21,8 @@ import zarr
 from napari_kindred.core.errors import OutputError
 from napari_kindred.load import load_segmentation
 from napari_kindred.results import label_tiff
+from napari_kindred.results.base import KEY
 from napari_kindred.results.segmentation import Segmentation, measure
-from napari_kindred.results.storage import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -13,19 +13,17 @@ from ..compute.dask_cluster import open_workers
 from ..core.errors import InputError, OutputError
 from ..core.events import finish
 from ..images.readers import list_images, read_image, stem_of
-from ..results.atomic import as_csv, as_json, check_folder, plain, refuse_existing, write_together
-from ..results.segmentation import Segmentation, provenance
+from ..results.atomic import as_csv, check_folder, refuse_existing, write_together
 from ..results.storage import as_tiff
+from .folder_log import FolderLog, content_of
+from .places import place_of, refuse_input, save_surely
 from .tasks import Report, Task, iter_image, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-PROVENANCE = "provenance.json"
-"""Name of the file that tells how the results of a folder came about."""
-
-_BETWEEN_WRITES = 5.0
+    from ..results.segmentation import Segmentation
 
 LARGE = 1 << 26
 """Values of an image from which on its frames are handed to workers one by one; smaller ones are
@@ -85,31 +83,18 @@ def process_file(
     """Work on one image file; gives one result."""
     image = read_image(source)
     out = place_of(out, stem_of(source))
-    refuse_input(out, source)
+    refuse_input(task.files(out), source)
     task.check_output(out, overwrite)
     start = time.perf_counter()
     outcome = Outcome(out)
 
     def keep(result: Segmentation) -> None:
-        result.save(out, overwrite=overwrite)
+        save_surely(partial(result.save, out, overwrite=overwrite), result, out, source)
         outcome.count(result, task.object_counts(result))
 
     run_task(task, image, report, keep)
     outcome.seconds = time.perf_counter() - start
     return outcome
-
-
-def place_of(out: Path, name: str) -> Path:
-    """Return where a result goes: ``out`` itself, or a TIFF in it where it is a folder."""
-    if not out.suffix or (out.is_dir() and out.suffix.lower() != ".zarr"):
-        return out / f"{name}.tif"
-    return out
-
-
-def refuse_input(out: Path, source: Path) -> None:
-    """Raise OutputError for a result that would replace the image."""
-    if out.resolve() == source.resolve():
-        raise OutputError(f"{str(out)!r} is the input itself; choose another name for the output.")
 
 
 def process_folder(
@@ -121,28 +106,34 @@ def process_folder(
     resume: bool = False,
 ) -> Outcome:
     """Work on every image of a folder; each is saved as soon as it is done."""
-    images = _plan(source, out, task.ends)
+    images, unnamable = _plan(source, out, task.ends)
+    log = FolderLog(out, task)
+    log.begin(overwrite, resume)
     waiting = []
     for image, files in images:
-        if not (resume and all(file.exists() for file in files)):
-            waiting.append((image, files))
-            for file in files:
-                refuse_existing(file, overwrite or resume)
-    log = _Log(out / PROVENANCE, task)
-    log.check(overwrite, resume)
+        if resume and log.is_done(image, files, overwrite):
+            continue
+        waiting.append((image, files))
+        for file in () if resume else files:
+            refuse_existing(file, overwrite)
     if waiting:  # what is wrong with the options is said before anything is written
         finish(task.iter_prepare(), partial(report, place=0, count=len(waiting)))
+    log.plan(files[0].stem for _, files in images)
+    log.add_weights()
     log.write()
-    outcome = Outcome(out, skipped=len(images) - len(waiting))
+    outcome = Outcome(out, skipped=len(images) - len(waiting), failed=unnamable)
+    for name, reason in unnamable.items():
+        log.fail(name, reason)
     start = time.perf_counter()
     try:
         with open_workers(task.scheduler, task.config.device) as workers:
-            large = cache(_is_large)
-            small = ((path,) for path, _ in waiting if not large(path))
+            # Hashed before it is read, so that an image that is replaced meanwhile is noticed.
+            large, content = cache(_is_large), cache(content_of)
+            small = ((path,) for path, _ in waiting if not large(path) and content(path) != "")
             jobs = workers.jobs(iter_image, task, task.fresh, small)
             for place, (path, files) in enumerate(waiting):
                 tell = partial(report, place=place, count=len(waiting))
-                keep = partial(_keep, task, files, log, outcome)
+                keep = partial(_keep, task, path, files, log, outcome, content(path))
                 try:
                     if workers.elsewhere and not large(path):
                         keep(finish(next(jobs), tell))
@@ -153,7 +144,7 @@ def process_folder(
                     log.fail(path.name, str(error))
     finally:
         outcome.seconds = time.perf_counter() - start
-        log.close(complete=outcome.done + outcome.skipped == len(images))
+        _close(log, outcome, len(images) + len(unnamable))
     return outcome
 
 
@@ -166,7 +157,13 @@ def _is_large(path: Path) -> bool:
 
 
 def _keep(
-    task: Task[Any], files: Sequence[Path], log: _Log, outcome: Outcome, result: Segmentation
+    task: Task[Any],
+    image: Path,
+    files: Sequence[Path],
+    log: FolderLog,
+    outcome: Outcome,
+    content: str,
+    result: Segmentation,
 ) -> None:
     """Write the result of one image of a folder."""
     if not result.provenance["complete"]:  # a half-done stack would pass for a whole one
@@ -174,18 +171,25 @@ def _keep(
     labels, *tables = files
     writers = {path: as_csv(table) for path, table in zip(tables, task.tables(result), strict=True)}
     # The labels last, so that they never lie there without the others.
-    write_together({**writers, labels: as_tiff(result)})
-    log.add(labels.stem, result.provenance)
+    writers[labels] = as_tiff(result)
+    save_surely(partial(write_together, writers), result, labels, image)
+    log.add(content, files, result)
     outcome.count(result, task.object_counts(result))
 
 
-def _plan(source: Path, out: Path, ends: Sequence[str]) -> list[tuple[Path, list[Path]]]:
-    """Pair every image of a folder with the files its labels and tables will go to."""
+def _plan(
+    source: Path, out: Path, ends: Sequence[str]
+) -> tuple[list[tuple[Path, list[Path]]], dict[str, str]]:
+    """Pair every image of a folder with the files its labels and tables will go to.
+
+    Images whose name leaves no room for those of their tables come second, each with a sentence.
+    """
     if out.suffix.lower() in (".tif", ".tiff", ".zarr"):
         raise OutputError(f"{str(source)!r} is a folder, so name a folder for the output as well.")
     if out.resolve() == source.resolve():
         raise OutputError("The output folder is the input folder; choose another one.")
     plan: list[tuple[Path, list[Path]]] = []
+    unnamable: dict[str, str] = {}
     takers: dict[Path, Path] = {}
     for image in list_images(source):
         files = [out / f"{stem_of(image)}.{end}" for end in ("tif", *ends)]
@@ -197,62 +201,24 @@ def _plan(source: Path, out: Path, ends: Sequence[str]) -> list[tuple[Path, list
                     "rename one of them."
                 )
         plan.append((image, files))
+    refuse_input([file for _, files in plan for file in files], source)
     check_folder(out)
-    return plan
-
-
-class _Log:
-    """The provenance of a folder, written now and then, so that a killed run leaves it too."""
-
-    def __init__(self, path: Path, task: Task[Any]) -> None:
-        self.path = path
-        facts = provenance(method=task.method.name, config=task.config, **task.identity())
-        self._same = ("method", "config", *task.identity())
-        self.content: dict[str, Any] = {
-            key: facts[key] for key in ("software", "version", *self._same)
-        }
-        self.content |= {"complete": False, "images": {}, "failed": {}}
-        self._written = 0.0
-
-    def check(self, overwrite: bool, resume: bool) -> None:
-        """Take over what an earlier run wrote, or refuse to replace it."""
-        if resume and self.path.exists():
-            self._take_over()
-        else:
-            refuse_existing(self.path, overwrite)
-
-    def _take_over(self) -> None:
+    for image, files in [*plan]:
         try:
-            before = json.loads(self.path.read_text("utf-8"))
-            options = {key: before.get(key) for key in self._same}
-            images = dict(before["images"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OutputError(
-                f"{str(self.path)!r} is damaged; start over with another output folder."
-            ) from error
-        if options != {key: self.content[key] for key in self._same}:
-            raise OutputError(
-                f"{str(self.path.parent)!r} was begun with other options; give the same ones to "
-                "go on, or choose another folder."
-            )
-        self.content["images"] = images
+            for file in files:
+                refuse_existing(file, overwrite=True)
+        except OutputError as error:
+            unnamable[image.name] = str(error)
+            plan.remove((image, files))
+    return plan, unnamable
 
-    def add(self, stem: str, facts: dict[str, Any]) -> None:
-        shared = {*self.content, "image"}
-        self.content["images"][stem] = plain(
-            {key: value for key, value in facts.items() if key not in shared}
-        )
-        if time.monotonic() - self._written > _BETWEEN_WRITES:
-            self.write()
 
-    def fail(self, name: str, reason: str) -> None:
-        self.content["failed"][name] = reason
-
-    def close(self, complete: bool) -> None:
-        self.content["complete"] = complete
-        self.write()
-
-    def write(self) -> None:
-        """Write it down as it is now."""
-        write_together({self.path: as_json(self.content)})
-        self._written = time.monotonic()
+def _close(log: FolderLog, outcome: Outcome, count: int) -> None:
+    """Write down how it ended; an error on its way is not hidden by one of writing."""
+    log.content["complete"] = outcome.done + outcome.skipped == count
+    failing = sys.exc_info()[0] is not None
+    try:
+        log.write()
+    except OutputError:
+        if not failing:
+            raise

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..core.events import finish
 from ..methods import CLASSES
-from ..results.atomic import refuse_existing
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -130,13 +129,11 @@ class ClassTask(Task["ClassSegmentation"]):
             )
         )
 
-    def check_output(self, out: Path, overwrite: bool) -> None:
-        """Check before a long job that all files can be written."""
+    def files(self, out: Path) -> list[Path]:
+        """Return the files that a result of this name is made of."""
         from ..classes.result import beside
 
-        super().check_output(out, overwrite)
-        for place in beside(out):
-            refuse_existing(place, overwrite)
+        return [*super().files(out), *beside(out)]
 
     def arguments(self) -> dict[str, Any]:
         """Return what defines the names."""

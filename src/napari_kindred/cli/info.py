@@ -120,8 +120,7 @@ def _vocabularies() -> Iterator[str]:
 
 def of_file(path: Path) -> Iterator[str]:
     """Tell how a result came about, or what a vocabulary knows."""
-    from ..results.storage import read_about
-    from .batch import PROVENANCE
+    from ..results.storage import PROVENANCE, read_about
 
     if (path / PROVENANCE).is_file():
         path = path / PROVENANCE

@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one sentence
+        if _is_of_a_cancel(error):  # a second Ctrl-C, while the first one's work was written
+            return _cancelled()
         kindred = as_sentence(
             error,
             "choose a smaller --memory, or another --device",
@@ -67,8 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"napari-kindred: {kindred}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("napari-kindred: cancelled; what was done is kept.", file=sys.stderr)
-        return CANCELLED
+        return _cancelled()
+
+
+def _cancelled() -> int:
+    """Say that a command was cancelled; returns the exit code."""
+    print("napari-kindred: cancelled; what was done is kept.", file=sys.stderr)
+    return CANCELLED
+
+
+def _is_of_a_cancel(error: BaseException | None) -> bool:
+    """Return whether an exception was raised while a cancel went on its way."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def make_parser() -> argparse.ArgumentParser:

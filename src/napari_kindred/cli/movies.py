@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import OptionError, OutputError
@@ -12,8 +13,7 @@ from ..images.image_folder import read_folder
 from ..images.readers import is_image, read_image
 from ..methods import CLUSTERS
 from ..results.atomic import check_folder, refuse_existing
-from ..results.storage import check_output
-from .batch import place_of, refuse_input
+from .places import place_of, refuse_input, save_surely
 from .tasks import Report, Task, run_task
 
 if TYPE_CHECKING:
@@ -62,6 +62,13 @@ class ClusterTask(Task["ClusterSegmentation"]):
             metadata_axes=metadata_axes,
             scheduler=self.scheduler,
         )
+
+    def files(self, out: Path) -> list[Path]:
+        """Return the files that a result of this name is made of."""
+        from ..clusters.result import frames_beside
+
+        more = [] if out.suffix.lower() == ".zarr" else [frames_beside(out)]
+        return [*super().files(out), *more]
 
     def arguments(self) -> dict[str, Any]:
         """Return where the model is."""
@@ -117,7 +124,8 @@ def cluster_file(
     image = read_image(source) if is_image(source) else read_folder(source)
     out = place_of(out, image.name)
     places = {level: level_path(out, level) for level in levels}
-    _check_places(source, [out, *places.values()], save_model, overwrite)
+    task = ClusterTask(config, model, scheduler)
+    _check_places(task, source, [out, *places.values()], save_model, overwrite)
     start = time.perf_counter()
     outcome = MovieOutcome(out)
 
@@ -126,11 +134,11 @@ def cluster_file(
             if result.provenance["complete"]:
                 result = _as_asked(result, at_level, hide)
         finally:  # what took long is there even where what was asked of it cannot be
-            result.save(out, overwrite=overwrite)
+            save_surely(partial(result.save, out, overwrite=overwrite), result, out, source)
         outcome.clusters, outcome.provenance = len(result.table), result.provenance
         outcome.frames = int(result.provenance["frames_done"])
 
-    result = run_task(ClusterTask(config, model, scheduler), image, report, keep)
+    result = run_task(task, image, report, keep)
     if save_model is not None:
         result.model.save(save_model)
         outcome.more.append(save_model)
@@ -164,12 +172,13 @@ def level_path(out: Path, level: int) -> Path:
 
 
 def _check_places(
-    source: Path, results: Sequence[Path], model: Path | None, overwrite: bool
+    task: ClusterTask, source: Path, results: Sequence[Path], model: Path | None, overwrite: bool
 ) -> None:
-    """Check before a long job that everything can be written."""
-    refuse_input(results[0], source)
+    """Check before a long job that everything can be written, and is none of the input."""
+    models = [] if model is None else [model]
+    refuse_input([file for place in results for file in task.files(place)] + models, source)
     for place in results:
-        check_output(place, overwrite)
+        task.check_output(place, overwrite)
     if model is not None:
         if model.suffix.lower() != ".safetensors":
             raise OutputError(f"{model.name!r} is no name for a model; end it in .safetensors.")

@@ -54,7 +54,7 @@ class Bar:
 
 @contextmanager
 def terminate_like_interrupt() -> Iterator[None]:
-    """Treat a cluster's SIGTERM like Ctrl-C, so that what is done is kept."""
+    """Treat a cluster's SIGTERM, and a terminal's SIGHUP, like Ctrl-C: what is done is kept."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -62,8 +62,13 @@ def terminate_like_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    names = ("SIGTERM", "SIGHUP")  # Windows knows the first alone
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # What is ignored, as under nohup, stays so.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

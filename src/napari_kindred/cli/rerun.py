@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError, OutputError, WeightsError
 from ..results.atomic import plain
 from ..results.recipe import recipe_of
-from ..results.storage import read_about
-from .batch import PROVENANCE
+from ..results.storage import PROVENANCE, read_about
 from .tasks import hashes_of
 
 if TYPE_CHECKING:

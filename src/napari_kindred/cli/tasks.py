@@ -20,10 +20,10 @@ from ..methods import ENTITIES
 from ..models.download import file_sha256
 from ..models.spec import absolute
 from ..models.weights import resolve
-from ..results.atomic import plain
+from ..results.atomic import plain, refuse_existing
 from ..results.recipe import FileInput
 from ..results.segmentation import Segmentation, provenance
-from ..results.storage import check_output
+from ..results.storage import check_output, files_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,9 +100,15 @@ class Task(ABC, Generic[Made]):
         """Return by name how many things there are of a kind, and their area in pixels."""
         return {}
 
+    def files(self, out: Path) -> list[Path]:
+        """Return the files that a result of this name is made of."""
+        return files_of(out)
+
     def check_output(self, out: Path, overwrite: bool) -> None:
         """Check before a long job that its result can be written; see :mod:`.storage`."""
         check_output(out, overwrite)
+        for file in self.files(out):
+            refuse_existing(file, overwrite)
 
     def tables(self, result: Made) -> tuple[pd.DataFrame, ...]:
         """Return the tables of an image in a folder, one for each of :attr:`ends`."""

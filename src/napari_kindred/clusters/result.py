@@ -154,7 +154,7 @@ class ClusterSegmentation(Segmentation):
                     write_leaves(root, self.leaves, self.leaves_per_frame, self.model.packed())
 
             return storage.save(self, path, overwrite, more)
-        others = {_frames_beside(path): as_csv(self.per_frame)}
+        others = {frames_beside(path): as_csv(self.per_frame)}
         return storage.save(self, path, overwrite, others=others)
 
     @classmethod
@@ -163,7 +163,7 @@ class ClusterSegmentation(Segmentation):
         parts = storage.load(path)
         with storage.reading(path):
             if path.suffix.lower() != ".zarr":
-                frames = _frames_beside(path)
+                frames = frames_beside(path)
                 if not frames.is_file():
                     return Segmentation(**parts)
                 return cls(**parts, per_frame=pd.read_csv(frames))
@@ -195,7 +195,7 @@ class ClusterSegmentation(Segmentation):
         return int(np.prod(self.leaves.shape[-2:]))
 
 
-def _frames_beside(path: Path) -> Path:
+def frames_beside(path: Path) -> Path:
     """Return where a result in a TIFF puts its table of frames."""
     stem = path.name.rsplit(".", 1)[0].removesuffix(".ome")
     return path.with_name(f"{stem}.frames.csv")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,19 @@ import numpy as np
 
 from ..core.errors import OutputError, reason_of
 from ..images.readers import is_there
+from .base import KEY
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Writer = Callable[[Path], object]
 """Writes a file at the path that it is given."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for another who puts files in their place."""
+
+_LONGEST_SUFFIX = 16
+"""Letters of a suffix by which writers may go."""
 
 
 def plain(value: Any) -> Any:
@@ -62,30 +69,121 @@ def check_folder(folder: Path) -> None:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise OutputError for a path that exists and may not be replaced."""
-    if is_there(path) and not overwrite:
+    """Raise OutputError for a path that cannot be a file's, or exists and may not be replaced."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"No file can be named {path.name!r} ({reason_of(error)}); choose a shorter name."
+        ) from error
+    if not overwrite:
         raise OutputError(
             f"{str(path)!r} is there already; choose another name, or allow overwriting."
         )
+    if stat.S_ISDIR(found.st_mode) and not is_ours(path):
+        raise OutputError(
+            f"{str(path)!r} is a folder that napari-kindred did not write, so it is not replaced; "
+            "choose another name, or delete it yourself."
+        )
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder is an OME-Zarr that this package wrote."""
+    try:
+        about = json.loads((folder / "zarr.json").read_text("utf-8"))
+        return bool(KEY in about["attributes"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary path to write to, and put it in place of ``path`` when all went well.
 
     Raises
     ------
     OutputError
-        When writing fails, for example on a full disk; ``path`` is then as it was.
+        When writing fails, for example on a full disk, or when the file is there by now and may
+        not be replaced; ``path`` is then as it was.
     """
-    # The suffix stays, since writers go by it.
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
+    with raise_output_errors(path), _hidden_folder(path.parent) as folder:
+        part = folder / f"new{_suffix_of(path)}"
+        yield part
+        _put_in_place({path: part}, folder, overwrite)
+
+
+def write_together(writers: Mapping[Path, Writer], overwrite: bool = True) -> None:
+    """Write several files of a folder, all of them or none; the last is put in its place last.
+
+    Raises
+    ------
+    OutputError
+        When one cannot be written, or is there by now and may not be replaced; all are then as
+        they were.
+    """
+    folder_of_all = next(iter(writers)).parent
+    with raise_output_errors(next(reversed([*writers]))), _hidden_folder(folder_of_all) as folder:
+        parts: dict[Path, Path] = {}
+        for number, (path, write) in enumerate(writers.items()):
+            parts[path] = folder / f"new{number}{_suffix_of(path)}"
+            with raise_output_errors(path):
+                write(parts[path])
+        _put_in_place(parts, folder, overwrite)
+
+
+@contextmanager
+def _hidden_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder of our own beside what will be replaced; deleted with all that is left in it.
+
+    Its name is drawn at random and taken exclusively, as threads share the number of their process
+    and containers share numbers of processes.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=parent))
     try:
-        with raise_output_errors(path):
-            yield part
-            _put_in_place(part, path)
+        yield folder
     finally:
-        _delete(part)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _suffix_of(path: Path) -> str:
+    """Return the end of a name by which writers go; all of the name may be too long."""
+    return f"{'.ome' if path.stem.lower().endswith('.ome') else ''}{path.suffix}"[-_LONGEST_SUFFIX:]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other thread, process or machine puts files in their place in a folder."""
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(folder / ".napari-kindred.lock")
+    try:
+        lock.acquire(_PATIENCE, poll_interval=0.01)
+    except Timeout:  # who holds it was killed, for it takes no time
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.acquire(_PATIENCE, poll_interval=0.01)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _put_in_place(parts: Mapping[Path, Path], folder: Path, overwrite: bool = True) -> None:
+    """Move files or folders to their places, all of them or none."""
+    with _locked(folder.parent), ExitStack() as undo:
+        for path in parts:
+            refuse_existing(path, overwrite)
+        if len(parts) > 1 or any(path.is_dir() for path in parts):
+            # What counts goes first and comes last: no moment shows it beside what is another's.
+            for number, path in enumerate(reversed([*parts])):
+                if is_there(path):
+                    path.rename(folder / f"old{number}")
+                    undo.callback((folder / f"old{number}").rename, path)
+        for path, part in parts.items():
+            part.replace(path)
+            undo.callback(path.rename, part)
+        undo.pop_all()
 
 
 @contextmanager
@@ -103,44 +201,6 @@ def raise_output_errors(path: Path) -> Iterator[None]:
         raise OutputError(
             f"Cannot write {str(path)!r} ({reason_of(error)}); choose another place."
         ) from error
-
-
-def _put_in_place(part: Path, path: Path) -> None:
-    if not path.is_dir():
-        part.replace(path)
-        return
-    old = path.with_name(f".{os.getpid()}.old.{path.name}")
-    path.rename(old)
-    try:
-        part.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    _delete(old)
-
-
-def _delete(path: Path) -> None:
-    """Delete a file or folder, if it is there, as far as that is possible."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-
-
-def write_together(writers: Mapping[Path, Writer]) -> None:
-    """Write several files, all of them or none; the last is also the last to be put in its place.
-
-    Raises
-    ------
-    OutputError
-        When one cannot be written; all are then as they were.
-    """
-    with ExitStack() as stack:
-        parts = {path: stack.enter_context(replacing(path)) for path in reversed([*writers])}
-        for path, write in writers.items():
-            with raise_output_errors(path):
-                write(parts[path])
 
 
 def as_json(content: Mapping[str, Any]) -> Writer:

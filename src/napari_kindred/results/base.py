@@ -14,6 +14,10 @@ ID_SCOPES: tuple[IdScope, ...] = get_args(IdScope)
 """See :class:`.Segmentation`."""
 
 
+KEY = "napari-kindred"
+"""Name of the attribute that holds what OME-Zarr has no place for."""
+
+
 class Result(Protocol):
     """Labels with table and provenance, as storage and tables need them."""
 

@@ -14,7 +14,8 @@ import numpy as np
 from ..images.ome import label_attributes
 from ..images.readers import is_image, stem_of
 from .atomic import plain
-from .storage import KEY, create_labels
+from .base import KEY
+from .storage import create_labels
 from .zarr_tables import write_columns
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from .atomic import (
     replacing,
     write_together,
 )
-from .base import ID_SCOPES
+from .base import ID_SCOPES, KEY
 from .label_tiff import as_ids, places_in, read_tiff, write_tiff
 from .zarr_tables import read_columns, write_columns
 
@@ -38,12 +38,18 @@ if TYPE_CHECKING:
 IN_MEMORY = 1 << 30
 """Labels of more bytes than this are kept in a zarr array on disk instead of in memory."""
 
-KEY = "napari-kindred"
-"""Name of the attribute that holds what OME-Zarr has no place for."""
-
+PROVENANCE = "provenance.json"
+"""Name of the file that tells how all results of a folder came about."""
 
 _LONGEST_TEXT = 64 << 20
 """Bytes of JSON that a result is believed to have."""
+
+
+_OF_ALL = ("complete", "planned", "images", "failed")
+"""What the log of a folder says of the folder only."""
+
+_OF_ONE = ("content", "written", "rows", "labels")
+"""What it says of an image that is no provenance of its result."""
 
 
 def label_chunks(shape: Sequence[int]) -> tuple[int, ...]:
@@ -63,14 +69,14 @@ def check_output(path: Path, overwrite: bool = False) -> list[Path]:
         When a file is there already, when the folder cannot be written, or when the suffix is
         neither ``.ome.zarr`` nor ``.tif``.
     """
-    files = _files_of(path)
+    files = files_of(path)
     check_folder(path.parent)
     for file in files:
         refuse_existing(file, overwrite)
     return files
 
 
-def _files_of(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """Return the files that make up a result."""
     suffix = path.suffix.lower()
     if suffix == ".zarr":
@@ -93,7 +99,7 @@ def save(
     ``more`` adds to the group of an OME-Zarr before it is put in its place; ``others`` are written
     together with a TIFF, which has to be complete or not there at all.
     """
-    fault = _fault_in(result.labels, result.table, _about(result))
+    fault = _fault_in(result.labels, result.table, about_of(result))
     if fault:
         raise OutputError(f"The result cannot be written, for {fault}; mend that first.")
     files = check_output(path, overwrite)
@@ -102,7 +108,7 @@ def save(
     if len(files) == 1:
         import zarr
 
-        with replacing(path) as part:
+        with replacing(path, overwrite) as part:
             root = zarr.create_group(part, overwrite=True)
             write_group(root, result)
             if more is not None:
@@ -113,10 +119,11 @@ def save(
     write_together(
         {
             **(others or {}),
-            about: as_json(_about(result)),
+            about: as_json(about_of(result)),
             table: as_csv(result.table),
             labels: as_tiff(result),
-        }
+        },
+        overwrite,
     )
     return path
 
@@ -126,7 +133,8 @@ def as_tiff(result: Result) -> Writer:
     return lambda path: write_tiff(path, result.labels, result.axes, result.scale, result.units)
 
 
-def _about(result: Result) -> dict[str, Any]:
+def about_of(result: Result) -> dict[str, Any]:
+    """Return all of a result but its labels and tables, as plain data."""
     return {
         "axes": result.axes,
         "shape": getattr(result.labels, "shape", None),
@@ -141,7 +149,7 @@ def write_group(root: zarr.Group, result: Result) -> None:
     """Write a result into an empty group, as an OME-Zarr label image with table and provenance."""
     root.attrs["ome"] = label_attributes(result.axes, result.scale, result.units)
     copy_labels(result.labels, create_labels(root, result.labels.shape, np.int32, result.axes))
-    root.attrs[KEY] = plain(_about(result))
+    root.attrs[KEY] = plain(about_of(result))
     write_columns(root, result.table)
 
 
@@ -202,7 +210,7 @@ def reading(path: Path) -> Iterator[list[Path]]:
     """Give the files of a result; whatever goes wrong with them is said in one sentence."""
     if not is_there(path):
         raise OutputError(f"There is no result at {str(path)!r}; check the path.")
-    files = _files_of(path)
+    files = files_of(path)
     try:
         yield files
     except OutputError:
@@ -258,19 +266,35 @@ def _load_tiff(path: Path, table: Path, about: Path) -> dict[str, Any]:
     labels = read_tiff(path)
     # A TIFF may leave out axes of length 1.
     shape = content.get("shape", (1,) * (len(content["axes"]) - labels.ndim) + labels.shape)
-    return _parts(labels.reshape(shape), _read_csv(table), content)
+    return _parts(labels.reshape(shape), read_table(table), content)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that was written as CSV."""
     if path.read_bytes() in (b"\n", b"\r\n"):  # a table without columns
         return pd.DataFrame()
     return pd.read_csv(path, skip_blank_lines=False)
 
 
 def _about_tiff(path: Path, about: Path) -> Any:
+    log = path.with_name(PROVENANCE)
+    if not about.exists() and log.is_file():
+        return _about_in(log, path)
     _refuse_missing(path, about)
     _refuse_long(about)
     return json.loads(about.read_text("utf-8"))
+
+
+def _about_in(log: Path, path: Path) -> Any:
+    """Return what the log of a folder says about one of its results."""
+    content = json.loads(log.read_text("utf-8"))
+    entry = content["images"].get(path.stem)
+    if entry is None:
+        raise OutputError(f"{path.name!r} is no result that {log.name!r} knows; check its name.")
+    shared = {key: content[key] for key in content if key not in _OF_ALL}
+    own = {key: entry[key] for key in entry if key not in _OF_ONE}
+    facts = {**shared, **own, "image": path.stem}
+    return {**entry["labels"], "provenance": facts}
 
 
 def _refuse_long(text: Path) -> None:
