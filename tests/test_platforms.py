@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -109,13 +110,27 @@ def test_only_a_tag_publishes_and_without_a_password() -> None:
     assert publish[True] == {"push": {"tags": ["v*"]}}
     assert publish["jobs"]["publish"]["permissions"] == {"id-token": "write"}
     assert publish["jobs"]["publish"]["needs"] == "build"
+    assert publish["jobs"]["build"]["needs"] == "tests"
+    assert publish["jobs"]["tests"] == {"uses": "./.github/workflows/tests.yml"}
     text = (ROOT / ".github" / "workflows" / "publish.yml").read_text("utf-8")
     assert "secrets." not in text
 
 
+def steps_of(name: str) -> list[dict[str, Any]]:
+    return [step for job in workflow(name)["jobs"].values() for step in job.get("steps", ())]
+
+
+@pytest.mark.parametrize("owner", ["actions", "pypa"])
+def test_actions_that_touch_the_code_or_its_release_are_pinned_by_hash(owner: str) -> None:
+    used = [step.get("uses", "") for path in WORKFLOWS for step in steps_of(path.stem)]
+    used = [name for name in used if name.startswith(f"{owner}/")]
+    assert used
+    assert [name for name in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name)] == []
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_scripts_and_extras_of_a_workflow_exist(path: Path) -> None:
-    steps = [step for job in workflow(path.stem)["jobs"].values() for step in job["steps"]]
+    steps = steps_of(path.stem)
     runs = [step.get("run") or step.get("with", {}).get("run", "") for step in steps]
     for run in runs:
         words = run.split()
