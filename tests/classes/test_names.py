@@ -39,6 +39,8 @@ def test_names_of_any_language_are_names(name: str) -> None:
         ([""], "at least a letter or digit"),
         (["x" * 101], "has 101 characters"),
         ([3], "3 is no name"),
+        (None, "No class is named"),
+        (7, "are no names of classes"),
     ],
 )
 def test_what_is_no_name_is_refused_in_one_sentence(names: object, sentence: str) -> None:

@@ -39,7 +39,7 @@ ENTITY_OPTIONS = st.fixed_dictionaries(
         "min_score": st.floats(0, 1),
         "fill_holes": st.booleans(),
         "resolutions": st.integers(1, 2),
-        "tile": st.sampled_from([128, 129, 256]),
+        "tile": st.sampled_from([288, 289, 320]),
         "memory": st.sampled_from([None, 0.25]),
     },
 )

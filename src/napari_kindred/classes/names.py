@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from ..core.errors import OptionError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from ..core.options import shown
 
 LONGEST = 100
 """Characters that a name may have."""
@@ -29,7 +27,7 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def check_names(names: Iterable[str] | str) -> tuple[str, ...]:
+def check_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
     """Check the names of classes, in the order in which their labels will be numbered.
 
     Parameters
@@ -47,7 +45,9 @@ def check_names(names: Iterable[str] | str) -> tuple[str, ...]:
     OptionError
         When there is none, when one is there twice, or is no name.
     """
-    given = split_names(names) if isinstance(names, str) else tuple(names)
+    if names is not None and not isinstance(names, Iterable):
+        raise OptionError(f"names={shown(names)} are no names of classes; give a list of texts.")
+    given = split_names(names) if isinstance(names, str) else tuple(names or ())
     seen: dict[str, str] = {}
     for name in given:
         if not isinstance(name, str):

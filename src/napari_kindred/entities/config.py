@@ -79,7 +79,7 @@ class EntityConfig:
         1024,
         "Tile size (px)",
         "Largest side of the tiles of large images, smaller if memory is short.",
-        minimum=128,
+        minimum=288,  # less leaves nothing between two halos, see segment.py
         maximum=8192,
         hidden=True,
     )

@@ -45,7 +45,7 @@ SURE = 0.6
 QUICK_TILE = 512
 """Side of the tiles of a trial scale."""
 
-SMALLEST_TILE = 256
+SMALLEST_TILE = 288
 """Tiles are not halved below this side when memory is not enough."""
 
 
