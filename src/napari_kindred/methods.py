@@ -70,6 +70,11 @@ class Method:
         return self._part("command")
 
     @property
+    def layer(self) -> Any:
+        """The module that reopens its layers in napari; None if they hold nothing but labels."""
+        return self._part("layer") if "layer" in self.parts else None
+
+    @property
     def counts_objects(self) -> bool:
         """Whether each object has a label of its own."""
         return self.ids in ("frame", "track")
@@ -111,6 +116,7 @@ CLUSTERS = Method(
         "result": "clusters.result:ClusterSegmentation",
         "recipe": "clusters.recipe:ClusterRecipe",
         "command": "cli.clusters",
+        "layer": "_napari.clusters.layer",
     },
 )
 
@@ -128,6 +134,7 @@ CLASSES = Method(
         "result": "classes.result:ClassSegmentation",
         "recipe": "classes.recipe:ClassRecipe",
         "command": "cli.classes",
+        "layer": "_napari.classes.layer",
     },
 )
 

@@ -12,9 +12,9 @@ import pytest
 import zarr
 
 from mute import MuteError
-from napari_kindred._napari.common import run as run_module
-from napari_kindred._napari.common import run_controls
+from napari_kindred._napari.common import job_view, run_controls
 from napari_kindred._napari.common.layers import KEY
+from napari_kindred._napari.common.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def test_an_error_while_the_layer_is_shown_is_one_sentence_and_the_next_run_work
 
     viewer.add_image(movie, axis_labels=("t", "y", "x"))
     with monkeypatch.context() as patch:
-        patch.setattr(run_module.Run, moment, fail)
+        patch.setattr(Run, moment, fail)
         run()
     assert "the canvas is lost" in widget.status.value
     assert "\n" not in widget.status.value
@@ -125,7 +125,7 @@ def test_a_clock_that_jumps_shows_no_nonsense(
     show_message = run_controls.RunControls.show_message
     for step in (-3600.0, 1e12):
         clock = itertools.count(1e6, step)
-        monkeypatch.setattr(run_module, "monotonic", lambda clock=clock: next(clock))
+        monkeypatch.setattr(job_view, "monotonic", lambda clock=clock: next(clock))
 
         def heard(self: Any, text: str, **more: Any) -> None:
             said.append(text)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from ..images.stack import ImageStack
     from ..methods import Method
     from ..results.segmentation import Segmentation
+    from .common.job_view import JobView
     from .common.layers import LayerImage
-    from .common.run import JobView, Run
+    from .common.run import Run
 
 OF_AN_IMAGE = ("axes", "channel")
 """Options that are not reused for another image."""
@@ -46,13 +47,6 @@ class MethodWidget(Container):
     A method's own widget says which method it is for, what else it asks for
     (:meth:`own_inputs`, :meth:`entered`), how a job is started (:meth:`job_of`) and shown
     (:meth:`run_of`), and what there is to do with a result (:meth:`own_outputs`, :meth:`ended`).
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    segment : callable, optional
-        Takes an array and ``config=``, and returns the generator that does the work; that of the
-        method when left out.
     """
 
     method: ClassVar[Method]
@@ -244,17 +238,6 @@ class MethodWidget(Container):
         self.release()
 
     # -- afterwards ------------------------------------------------------------------------
-
-    def layer_to_change(self, state_of: Callable[[Any], Any], now: Any) -> Any:
-        """Return the selected layer if it can be changed, else the one before, else the result."""
-        active = self._viewer.layers.selection.active
-        last = self.result
-        if active is not None and last is not None and active.unique_id == last.unique_id:
-            now = None  # of a run that was stopped, nobody means the one before
-        for layer in (active, now, last):
-            if state_of(layer) is not None and layer in self._viewer.layers:
-                return layer
-        return None
 
     def python(self) -> str:
         """Return the code for the selected result, else the last one, else the entries."""

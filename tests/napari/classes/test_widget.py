@@ -10,6 +10,7 @@ import pytest
 
 import napari_kindred
 from napari_kindred._napari.classes import layer as class_layers
+from napari_kindred._napari.common.label_state import STATE
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results.layer_storage import layer_data, save_layer
 from napari_kindred.classes.config import ClassesConfig
@@ -227,7 +228,7 @@ def test_cancel_keeps_the_frames_that_are_done_as_a_result_of_fewer_frames(
     assert not layer.data[2].any()
     assert list(layer.features["area"][1:]) == [300]
     again = layer_data(save_layer(layer, tmp_path / "kept.ome.zarr"))[1]["metadata"]
-    changed = again[class_layers.STATE].result.with_names(["dim", "grey", "bright"])
+    changed = again[STATE].result.with_names(["dim", "grey", "bright"])
     np.testing.assert_array_equal(changed.labels[:2], truth(shaded)[:2])
     assert changed.provenance["complete"] is False
 

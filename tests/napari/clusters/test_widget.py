@@ -141,7 +141,7 @@ def test_frames_appear_while_it_works_and_again_with_their_final_labels(
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the clock of a run shows, in seconds."""
     clock = [0.0]
-    monkeypatch.setattr("napari_kindred._napari.common.run.monotonic", lambda: clock[0])
+    monkeypatch.setattr("napari_kindred._napari.common.job_view.monotonic", lambda: clock[0])
     return clock
 
 

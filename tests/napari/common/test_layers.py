@@ -21,7 +21,7 @@ from napari_kindred._napari.common.layers import (
     read_layer,
 )
 from napari_kindred._napari.common.placement import place_labels
-from napari_kindred._napari.common.run import EntityRun
+from napari_kindred._napari.entities.run import EntityRun
 from napari_kindred.core.errors import InputError
 from napari_kindred.core.events import Partial
 from napari_kindred.entities.assembly import EntityAssembly

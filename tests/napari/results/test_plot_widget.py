@@ -11,9 +11,8 @@ from qtpy.QtCore import Qt
 
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results import export_panel
-from napari_kindred._napari.results.charts import chart_of, iter_chart, ticks, written
+from napari_kindred._napari.results.charts import chart_of, counted_chart, ticks, written
 from napari_kindred._napari.results.painting import settle
-from napari_kindred.core.events import finish
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -64,7 +63,7 @@ def test_the_areas_of_clusters_are_plotted_in_their_colours(
     layer.paint((2, 20, 20), 3)
     settle(layer)
     assert chart_of(layer) is None
-    counted = finish(iter_chart(layer))
+    counted = counted_chart(layer)
     assert counted is not None
     expected = (np.asarray(layer.data)[2] == 3).sum() * 0.25
     assert counted.curves[2].values[2] == expected
@@ -85,9 +84,9 @@ def test_a_count_that_comes_late_is_not_shown_for_the_layer_that_was_chosen_mean
             begun.set()
             gate.wait(60)
             left.set()
-        return (yield from iter_chart(layer))
+        return counted_chart(layer)
 
-    monkeypatch.setattr(export_panel, "iter_chart", counting)
+    monkeypatch.setattr(export_panel, "counted_chart", counting)
     plot, shown = widget.more_tools.export_panel.plot, []
     monkeypatch.setattr(plot, "show_chart", lambda chart: shown.append(chart))
     first, second = np.zeros((2, 2, 8, 8), np.int32)

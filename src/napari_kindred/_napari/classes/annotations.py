@@ -32,18 +32,7 @@ ENCLOSING = ("rectangle", "ellipse", "polygon")
 
 @dataclass(slots=True, eq=False)
 class FrameAnnotations:
-    """Annotations of one class in one frame, in its pixels, y before x.
-
-    Attributes
-    ----------
-    points : list of (y, x)
-    boxes : list of (y0, x0, y1, x1)
-    outlines : list of ndarray of float, shape (V, 2)
-    labels : ndarray of int32, shape (Y, X), or None
-        Every id is one thing.
-    code : str
-        Python that gives these labels.
-    """
+    """Annotations of one class in one frame, in its pixels, y before x."""
 
     points: list[tuple[float, float]] = field(default_factory=list)
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -58,18 +47,7 @@ class FrameAnnotations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """The image that is marked.
-
-    Attributes
-    ----------
-    layer : Image
-    data : array-like
-        Its level 0.
-    axes : str
-        Of ``data``, one letter each.
-    shown : tuple of float
-        What the viewer looks at, in world coordinates, as many as there are dimensions.
-    """
+    """The image that is marked."""
 
     layer: Image
     data: Any
@@ -94,27 +72,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotation:
-    """Marks of one layer on one image, as examples of one class.
-
-    Attributes
-    ----------
-    name : str
-        Of the class.
-    layer, image : str
-        Names of the layers at the time.
-    source : tuple
-        What tells whether the same layer on the same image was collected before.
-    kind : str
-        What the marks are: points, shapes or painted things.
-    data : array-like
-        The image.
-    axes : str
-        Its axes.
-    multiscale : bool
-        Whether the image's layer holds it in several resolutions.
-    frames : dict
-        The marks of each picture, by its position on the image's leading axes.
-    """
+    """Marks of one layer on one image, as examples of one class."""
 
     name: str
     layer: str

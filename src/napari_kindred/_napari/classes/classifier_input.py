@@ -38,26 +38,7 @@ CLIP_TOOLTIP = (
 
 
 class ClassifierInput:
-    """Shows what the chosen way needs, and tells what is chosen.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    target : callable
-        Returns the image that examples are marked on.
-    on_change : callable
-        Called whenever names may have got another meaning.
-    on_name : callable
-        Called with a name of the vocabulary that was clicked on.
-
-    Attributes
-    ----------
-    kind : ComboBox
-        ``"vocabulary"``, ``"examples"`` or ``"clip"``.
-    vocabulary : VocabularyInput
-    examples : ExamplesInput
-    clip : EncoderInput
-    """
+    """Shows what the chosen way needs, and tells what is chosen."""
 
     def __init__(
         self,

@@ -37,25 +37,7 @@ Key = tuple[Any, ...]
 
 
 class ExamplesInput:
-    """Collects annotations as examples of classes, and caches trained vocabularies.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    target : callable
-        Returns the image that is marked; raises a KindredError where there is none.
-    on_change : callable
-        Called when there are other examples, or something else was learnt.
-
-    Attributes
-    ----------
-    name : LineEdit
-        The class of the next examples.
-    about : Label
-        What is wrong, or what was learnt.
-    learn, save : PushButton
-        For the widget that runs jobs to listen to.
-    """
+    """Collects annotations as examples of classes, and caches trained vocabularies."""
 
     def __init__(
         self, viewer: Any, target: Callable[[], Target], on_change: Callable[[], Any]

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
+from ...classes.config import ClassesConfig
 from ...classes.names import key
-from ..common.layers import KEY, in_shape, layer_features
+from ...core.errors import OptionError
+from ..common.label_state import LabelState, state_of
+from ..common.layers import in_shape, table_features
 from .annotations_to_code import example_lines, examples_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     import pandas as pd
-    from napari.layers import Labels
 
-    from ...classes.config import ClassesConfig
     from ...classes.result import ClassSegmentation
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.events import Progress
+    from ...results.segmentation import Segmentation
     from .annotations import Annotation
 
 
@@ -31,28 +31,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, eq=False)
 class ClassNameSource:
-    """One of a vocabulary, examples, or CLIP.
-
-    Attributes
-    ----------
-    kind : {"vocabulary", "examples", "clip"}
-    name : str
-        A vocabulary's name or path, or CLIP's model.
-    examples : tuple of Annotation
-    groups : tuple
-        What was regrouped since, one after the other: the new name and those it is for.
-    vocabulary : Vocabulary or None
-        What is named here, or was learnt from the examples, regrouped; None when not read yet.
-    taught_by : tuple of str
-        The lines that make the examples, of a saved result: the examples are not at hand then.
-    """
+    """One of a vocabulary, examples, or CLIP."""
 
     kind: Kind
-    name: str = ""
+    name: str = ""  # a vocabulary's name or path, or CLIP's model
     examples: tuple[Annotation, ...] = ()
-    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    vocabulary: Vocabulary | None = None
-    taught_by: tuple[str, ...] = ()
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()  # merged since: new name, members
+    vocabulary: Vocabulary | None = None  # named or trained here, merged; None if not read yet
+    example_code: tuple[str, ...] = ()  # of a saved result, whose examples are not at hand
 
     def grouped(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> ClassNameSource:
         """Return the same with some classes made one."""
@@ -73,7 +59,7 @@ class ClassNameSource:
         """Return it as provenance has it; examples are the lines of Python that make them."""
         what: Any = self.name
         if self.kind == "examples":
-            what = {"lines": list(self.taught_by) or example_lines(self.examples)}
+            what = {"lines": list(self.example_code) or example_lines(self.examples)}
         groups = [[name, list(members)] for name, members in self.groups]
         return {"arguments": {self.kind: what}, "groups": groups}
 
@@ -90,46 +76,20 @@ class ClassNameSource:
                 raise ValueError(kind)
             if isinstance(what, str):
                 return cls(kind, what, groups=groups)
-            return cls(kind, groups=groups, taught_by=tuple(map(str, what["lines"])))
+            return cls(kind, groups=groups, example_code=tuple(map(str, what["lines"])))
         except (AttributeError, LookupError, TypeError, ValueError):
             return cls("vocabulary")
 
 
-STATE = "napari-kindred classes"
-"""Key of a layer's ``metadata`` for its :class:`Classes`."""
-
-OPACITY = 0.5
-"""The image has to show through."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Classes:
-    """State of a layer of classes, with all that is needed to change it.
-
-    Attributes
-    ----------
-    result : ClassSegmentation
-    shape : tuple of int
-        Of the layer, which may have axes of length 1 that the result lacks.
-    config : ClassesConfig
-    name_source : ClassNameSource
-    colours : mapping
-        ``#rrggbb`` by :func:`~napari_kindred.classes.names.key`, where the user chose one.
-    """
+class Classes(LabelState):
+    """State of a layer of classes, with all that is needed to change it."""
 
     result: ClassSegmentation
     shape: tuple[int, ...]
     config: ClassesConfig
     name_source: ClassNameSource
-    colours: Mapping[str, str] = field(default_factory=dict)
-
-    def palette(self) -> dict[int, str]:
-        """Return each label's colour, ``#rrggbb``."""
-        rows = self.result.table
-        return {
-            int(row["index"]): self.colours.get(key(row["name"]), row["colour"])
-            for _, row in rows.iterrows()
-        }
+    colours: Mapping[str, str] = field(default_factory=dict)  # chosen by the user, by name's key
 
     @property
     def threshold(self) -> float | str:
@@ -154,10 +114,47 @@ class Classes:
             else None
         )
 
+    # -- as a layer; see LabelState --------------------------------------------------------
+
+    def labels(self) -> Any:
+        """Return the labels in the layer's shape."""
+        return in_shape(self.result.labels, self.shape)
+
+    def features(self) -> pd.DataFrame:
+        """Return one row per class, its colour included, after a row for the background."""
+        return table_features(self.result.table.assign(colour=list(self.palette().values())))
+
+    def palette(self) -> dict[int, str]:
+        """Return each label's colour, ``#rrggbb``."""
+        rows = self.result.table
+        return {
+            int(row["index"]): self.colours.get(key(row["name"]), row["colour"])
+            for _, row in rows.iterrows()
+        }
+
+    def entry(self) -> dict[str, Any]:
+        """Return names, thresholds, colours, and what defines the classes."""
+        facts = self.result.provenance
+        return {
+            **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
+            "colours": list(self.palette().values()),
+            **self.name_source.entry(),
+        }
+
+    def shows_labels_of(self, other: Classes) -> bool:
+        """Whether another state shows the same labels."""
+        return self.result is other.result
+
+    def to_save(self) -> Segmentation | None:
+        """Return the result with its entities in the layer's shape, if it has some."""
+        if self.result.entities is None:
+            return None
+        return replace(self.result, entities=in_shape(self.result.entities, self.shape))
+
 
 def classes_of(layer: Any) -> Classes | None:
     """Return what a layer holds of classes, None for other layers."""
-    found = None if layer is None else layer.metadata.get(STATE)
+    found = state_of(layer)
     return found if isinstance(found, Classes) else None
 
 
@@ -215,44 +212,21 @@ def _coloured(
     )
 
 
-# -- as a layer ------------------------------------------------------------------------------
+def preview_palette() -> dict[int, str]:
+    """Return no colours: a saved table has those of its classes."""
+    return {}
 
 
-def features(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per class after a row for the background."""
-    table = layer_features(rows)
-    for column, word in (("name", "background"), ("colour", "")):
-        if column in table:
-            table[column] = table[column].fillna(word)
-    return table
-
-
-def colormap(palette: Mapping[int, str]) -> Any:
-    """Return napari's direct colormap for labels with these colours, ``#rrggbb``."""
-    from napari.utils.colormaps import DirectLabelColormap
-    from napari.utils.colormaps.standardize_color import transform_color
-
-    # A label that is no class is one that the user paints with: white.
-    colours: dict[int | None, Any] = {None: np.ones(4), 0: np.zeros(4)}
-    colours |= {label: transform_color(colour)[0] for label, colour in palette.items()}
-    return DirectLabelColormap(color_dict=colours)
-
-
-def show(layer: Labels, classes: Classes) -> None:
-    """Show classes in a layer, replacing what differs."""
-    before = classes_of(layer)
-    if before is None or before.result is not classes.result:
-        layer.data = in_shape(classes.result.labels, classes.shape)
-    palette = classes.palette()
-    rows = classes.result.table.assign(colour=list(palette.values()))
-    layer.features = features(rows)
-    if before is None or before.palette() != palette:
-        layer.colormap = colormap(palette)
-    facts = classes.result.provenance
-    entry = {
-        **layer.metadata.get(KEY, {}),
-        **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
-        "colours": list(palette.values()),
-        **classes.name_source.entry(),
-    }
-    layer.metadata = {**layer.metadata, KEY: entry, STATE: classes}
+def reopen(result: Any, _replay: Mapping[str, Any]) -> Classes | None:
+    """Return the state of a saved result; None if it was saved without its entities."""
+    if getattr(result, "entities", None) is None:
+        return None
+    facts = result.provenance
+    try:
+        config = ClassesConfig(**facts["config"])
+        rows = zip(result.table["name"], result.table["colour"], strict=True)
+    except (OptionError, TypeError, KeyError):  # written by another version
+        return None
+    colours = {key(str(name)): str(colour) for name, colour in rows}
+    source = ClassNameSource.read(facts)
+    return Classes(result, tuple(result.labels.shape), config, source, colours)

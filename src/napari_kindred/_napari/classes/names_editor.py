@@ -10,13 +10,10 @@ from qtpy.QtWidgets import QColorDialog, QPlainTextEdit, QWidget
 
 from ...classes.names import key, split_names
 from ...core.colors import hexadecimal
-from ..common.form import WRONG
+from ..common.form import SWATCH, WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-SWATCH = 12
-"""Side, in pixels, of the square before a name."""
 
 GUTTER = SWATCH + 12
 LINES = 4
@@ -24,13 +21,7 @@ LINES = 4
 
 
 class NamesEditor(QPlainTextEdit):
-    """A text box for names, with their colours in the margin.
-
-    Parameters
-    ----------
-    on_change : callable
-        Called when the names or their colours have changed.
-    """
+    """A text box for names, with their colours in the margin."""
 
     def __init__(self, on_change: Callable[[], Any]) -> None:
         super().__init__()

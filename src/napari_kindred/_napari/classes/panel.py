@@ -11,22 +11,18 @@ import numpy as np
 from magicgui.widgets import CheckBox, Container, FloatSlider, PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QInputDialog,
-    QTableWidget,
-    QTableWidgetItem,
-)
+from qtpy.QtWidgets import QInputDialog, QTableWidgetItem
 
 from ...classes.classifiers import CONFIDENCE
 from ...classes.names import check_names
 from ...core.errors import KindredError
 from ...core.events import Progress
-from ..common.form import labelled, native_row, row, sentence
-from ..common.label_panel import LabelPanel, swatch
+from ..common.form import labelled, make_table, native_row, row, sentence, swatch
+from ..common.label_panel import LabelPanel
+from ..common.label_state import show
+from ..common.layers import area_unit
 from ..common.worker import Job
-from .layer import Classes, at_threshold, classes_of, iter_regrouped, show, with_names
+from .layer import Classes, at_threshold, iter_regrouped, with_names
 
 ROWS = (2, 5)
 """Fewest and most rows that the table shows without scrolling."""
@@ -37,33 +33,24 @@ ROW = 22
 COLUMNS = ("Class", "Area", "Share", "Count")
 
 
-Change = Callable[[Classes], Generator[Progress, None, Classes]]
+Change = Callable[[Classes], Classes | Generator[Progress, None, Classes]]
 
 
 class ClassPanel(LabelPanel):
-    """Changes one layer of classes; only the threshold is shown while there is none.
+    """Changes one layer of classes; only the threshold is shown while there is none."""
 
-    Parameters
-    ----------
-    show_message, keep
-        As for :class:`LabelPanel`.
-    on_threshold : callable
-        Called when another threshold was entered.
-    on_grouped : callable
-        Called with what the layer shows after classes were merged.
-    """
-
+    kind = Classes
     rest = 60
 
     def __init__(
         self,
         show_message: Callable[..., None],
-        keep: Callable[[Any], str],
+        viewer: Any,
         on_threshold: Callable[[], Any],
-        on_grouped: Callable[[Classes], Any],
+        on_merged: Callable[[Classes], Any],
     ) -> None:
-        super().__init__(show_message, keep)
-        self._on_threshold, self._on_grouped = on_threshold, on_grouped
+        super().__init__(show_message, viewer)
+        self._on_threshold, self._on_merged = on_threshold, on_merged
         self._job: Job | None = None
         self._next: Callable[[], None] | None = None
         self.slider = FloatSlider(
@@ -82,7 +69,9 @@ class ClassPanel(LabelPanel):
         )
         sure = labelled(self.slider)
         sure.append(self.auto)
-        self.table = self._make_table()
+        self.table = make_table(COLUMNS)
+        self.table.verticalHeader().setDefaultSectionSize(ROW)
+        self.table.itemSelectionChanged.connect(self._select)
         self._legend = native_row(self.table)
         self.group = PushButton(
             text="Merge …",
@@ -106,20 +95,6 @@ class ClassPanel(LabelPanel):
         self.auto.changed.connect(self._wait)
         self.group.changed.connect(self.ask_group)
 
-    def _make_table(self) -> QTableWidget:
-        table = QTableWidget(0, len(COLUMNS))
-        table.setHorizontalHeaderLabels(COLUMNS)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(ROW)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setShowGrid(False)
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        table.itemSelectionChanged.connect(self._select)
-        return table
-
     @property
     def threshold(self) -> float | str:
         """The threshold that is entered."""
@@ -132,13 +107,7 @@ class ClassPanel(LabelPanel):
             self.auto.value = not number
             self.slider.value = threshold if number else CONFIDENCE
 
-    @staticmethod
-    def state_of(layer: Any) -> Classes | None:
-        """Return the classes that a layer shows."""
-        return classes_of(layer)
-
     def take(self, layer: Any) -> None:
-        """Change another layer from now on; see :class:`LabelPanel`."""
         self._next = None
         super().take(layer)
 
@@ -168,7 +137,7 @@ class ClassPanel(LabelPanel):
         self._offer()
 
     def _fill(self, classes: Classes) -> None:
-        unit, pixel = _pixel(self._layer)
+        unit, pixel = area_unit(self._layer)
         self.table.setHorizontalHeaderItem(1, QTableWidgetItem(f"Area ({unit})"))
         palette, rows = classes.palette(), classes.result.table
         self.table.setRowCount(len(rows))
@@ -232,12 +201,12 @@ class ClassPanel(LabelPanel):
         self.timer.stop()
         classes, threshold = self.state, self.threshold
         if classes is not None and threshold != classes.threshold:
-            self._change(_at_once(partial(at_threshold, threshold=threshold)))
+            self._change(partial(at_threshold, threshold=threshold))
 
     def show_names(self, names: tuple[str, ...]) -> None:
         """Show other names."""
         if self.state is not None:
-            self._change(_at_once(partial(with_names, names=names)))
+            self._change(partial(with_names, names=names))
 
     def ask_group(self, *_: Any) -> None:
         """Ask for a name, and merge the selected classes under it."""
@@ -271,7 +240,7 @@ class ClassPanel(LabelPanel):
     def _grouped(self, classes: Classes) -> None:
         name, members = classes.name_source.groups[-1]
         self.show_message(f"Merged {', '.join(members)} into {name!r}.")
-        self._on_grouped(classes)
+        self._on_merged(classes)
 
     def _change(self, change: Change, then: Callable[[Classes], Any] | None = None) -> None:
         """Change what the layer shows, in another thread; the last of several changes counts."""
@@ -284,10 +253,8 @@ class ClassPanel(LabelPanel):
         self._job = Job(
             partial(change, classes),
             f"Relabelling {layer.name}",
-            on_event=lambda _: None,
             on_success=lambda after: self._changed(layer, after, then),
             on_failure=self._failed,
-            on_cancel=lambda: None,
         )
 
     def _changed(self, layer: Any, classes: Classes, then: Callable[[Classes], Any] | None) -> None:
@@ -311,24 +278,6 @@ class ClassPanel(LabelPanel):
         if self._next is not None:
             following, self._next = self._next, None
             following()
-
-
-def _at_once(change: Callable[[Classes], Classes]) -> Change:
-    """Return a change without steps as a generator."""
-
-    def work(classes: Classes) -> Generator[Progress, None, Classes]:
-        yield Progress(0, 1, "relabelling")
-        return change(classes)
-
-    return work
-
-
-def _pixel(layer: Any) -> tuple[str, float]:
-    """Return the unit of areas, and the area of a pixel in it."""
-    unit = f"{layer.units[-1]:~P}" if layer.units[-1] == layer.units[-2] else ""
-    if unit in ("", "px", "pixel"):
-        return "px", 1.0
-    return f"{unit}²", float(layer.scale[-1] * layer.scale[-2])
 
 
 def _percent(share: float) -> str:

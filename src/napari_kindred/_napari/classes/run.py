@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...methods import CLASSES
-from ..common.run import MOST_NOTICES, Clock, Run, duration
-from .layer import OPACITY, Classes, colormap, features, show
+from ..common.job_view import JobView, duration
+from ..common.label_state import show
+from ..common.layers import table_features
+from ..common.run import Run
+from .layer import Classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from ...classes.config import ClassesConfig
     from ...classes.result import ClassSegmentation
     from ...classes.vocabulary.vocabulary import Vocabulary
-    from ...core.events import Partial, Progress
     from ..common.layers import LayerImage
     from .layer import ClassNameSource
 
@@ -39,21 +41,7 @@ def counted(count: int, name: str) -> str:
 
 
 class ClassRun(Run):
-    """A run that gives every class one label, in all frames.
-
-    Parameters
-    ----------
-    viewer, layer, image, config
-        As for :class:`Run`.
-    names : sequence of str
-        Checked.
-    colours : sequence of str
-        ``#rrggbb`` of each name, until the result brings its own.
-    chosen : mapping
-        Those that the user chose, by :func:`~napari_kindred.classes.names.key`; they stay.
-    name_source : ClassNameSource
-        What the names mean.
-    """
+    """A run that gives every class one label, in all frames."""
 
     method = CLASSES
 
@@ -73,7 +61,6 @@ class ClassRun(Run):
         self._name_source = name_source
 
     def found(self, result: ClassSegmentation) -> str:  # type: ignore[override]
-        """Return the number of objects of each class; see :class:`Run`."""
         rows = result.table
         if not rows["area"].any():
             return "Found no object above the threshold (lower it)"
@@ -83,7 +70,6 @@ class ClassRun(Run):
         return f"Found {listed}" + (f" and {more} more classes" if more > 0 else "")
 
     def origin(self) -> dict[str, Any]:
-        """Return how the result comes about, names included; see :class:`Run`."""
         return {**super().origin(), "names": list(self._names), **self._name_source.entry()}
 
     def keep(self, layer: Labels, result: ClassSegmentation) -> None:
@@ -92,69 +78,25 @@ class ClassRun(Run):
         show(layer, Classes(result, shape, self._config, source, self._chosen))
 
     def features(self) -> pd.DataFrame:
-        """Return a row per class; see :class:`Run`."""
-        return features(self.assembly.table())
+        return table_features(self.assembly.table())
 
-    def _show(self, entry: Mapping[str, Any]) -> Labels:
-        before = self.layer
-        layer = super()._show(entry)
-        if layer is not before:
-            layer.colormap = colormap(dict(enumerate(self._colours, start=1)))
-            layer.opacity = OPACITY
-            self.hide_earlier(layer)
-        return layer
+    def preview_palette(self) -> Mapping[int, Any]:
+        return dict(enumerate(self._colours, start=1))
 
 
-class Learning:
-    """View of training on examples; there is no layer to show.
-
-    Parameters
-    ----------
-    count : int
-        Of examples.
-    keep : callable
-        Takes the vocabulary that was learnt.
-    """
+class TeachingView(JobView):
+    """View of training on examples; there is no layer to show."""
 
     source = "my examples"
-    layer: Labels | None = None
-    image_id: object = None
-    dropped = False
 
-    def __init__(self, count: int, keep: Callable[[Vocabulary], None]) -> None:
-        self._count, self._keep = count, keep
-        self._notices: list[str] = []
-        self._clock = Clock()
-
-    def begin(self) -> None:
-        """Count the time from now on."""
-        self._clock.start()
-
-    def drop(self) -> None:
-        """Do nothing: there is no layer to be removed."""
-
-    def progress(self, event: Progress) -> str:
-        """Return what the job is at, and how long it may still take."""
-        return f"{event.what[:1].upper()}{event.what[1:]}{self._clock.remaining(event)}."
-
-    def notice(self, text: str) -> None:
-        """Note something that the user should know."""
-        if text not in self._notices:
-            self._notices.append(text)
-
-    def notices(self) -> list[str]:
-        """Return what the user should know."""
-        return self._notices[:MOST_NOTICES]
-
-    def add(self, partial: Partial) -> None:
-        """Do nothing: training has no frames."""
+    def __init__(self, count: int, on_trained: Callable[[Vocabulary], None]) -> None:
+        super().__init__()
+        self._count, self._on_trained = count, on_trained
 
     def finish(self, result: Vocabulary) -> str:
-        """Pass on the trained vocabulary, and return a summary."""
-        self._keep(result)
+        self._on_trained(result)
         seconds = duration(self._clock.seconds())
         return f"Trained {', '.join(result.names)} on {self._count} annotations in {seconds}."
 
-    def interrupt(self, reason: str) -> str:  # noqa: ARG002 - as Run's
-        """Return what is left of it."""
+    def interrupt(self, reason: str) -> str:  # noqa: ARG002 - no part of a training is kept
         return "Nothing was trained."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from ...core.errors import KindredError, OptionError
-from ...core.events import Event, Progress
 from ..common.form import labelled, mark, sentence
 from ..common.worker import Job
 from .layer import ClassNameSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from magicgui.widgets.bases import Widget
 
@@ -33,21 +33,7 @@ BUTTON = 62
 
 
 class VocabularyInput:
-    """A list of vocabularies that files can be opened into, and what the chosen one knows.
-
-    Parameters
-    ----------
-    on_known : callable
-        Called when it has become clear what another choice knows.
-    on_name : callable
-        Called with a name that was clicked on.
-
-    Attributes
-    ----------
-    choice : ComboBox
-    about : Label
-        The names, each to be clicked on; or what is wrong with the file.
-    """
+    """A list of vocabularies that files can be opened into, and what the chosen one knows."""
 
     def __init__(self, on_known: Callable[[], Any], on_name: Callable[[str], Any]) -> None:
         self._on_known, self._on_name = on_known, on_name
@@ -147,12 +133,10 @@ class VocabularyInput:
         title = str(self.choice.value)
         name = self._known[title].name
         self._reading = Job(
-            lambda: _read(name),
+            partial(_load, name),
             f"Reading {title}",
-            on_event=lambda _: None,
             on_success=lambda vocabulary: self._read(title, vocabulary),
             on_failure=self._fail,
-            on_cancel=lambda: None,
         )
 
     def abandon(self) -> None:
@@ -201,8 +185,7 @@ class VocabularyInput:
             self._on_name(name)
 
 
-def _read(name: str) -> Generator[Event, None, Vocabulary]:
-    yield Progress(0, 1, "reading")
+def _load(name: str) -> Vocabulary:
     from ...classes.vocabulary.vocabulary import Vocabulary
 
     return Vocabulary.load(name)

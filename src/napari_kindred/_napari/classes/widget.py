@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog
 
 from ...classes.names import check_names, key
 from ...classes.vocabulary.examples import is_background
 from ...core.errors import InputError, KindredError, OptionError
 from ...methods import CLASSES
 from ..common.form import native_row
-from ..common.layers import LayerImage, keep_copy
-from ..method_widget import MethodWidget, Segment
+from ..label_widget import LabelWidget
 from .annotations import Target
 from .classifier_input import ClassifierInput
 from .examples_input import iter_learn
 from .layer import Classes, classes_of
 from .names_editor import NamesEditor
 from .panel import ClassPanel
-from .run import ClassRun, Learning
+from .run import ClassRun, TeachingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -35,21 +33,12 @@ if TYPE_CHECKING:
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.events import Event
     from ...results.segmentation import Segmentation
+    from ..common.layers import LayerImage
+    from ..method_widget import Segment
 
-WIDTH = 350
-"""Pixels that the dock's title needs, and that buttons need to show what is on them."""
 
-
-class ClassesWidget(MethodWidget):
-    """Finds classes by name, and lets threshold, names and colours be changed afterwards.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    segment : callable, optional
-        Takes an array, names, ``config=`` and what gives names their meaning, and returns the
-        generator that does the work; :func:`napari_kindred.iter_segment_classes` when left out.
-    """
+class ClassesWidget(LabelWidget):
+    """Finds classes by name, and lets threshold, names and colours be changed afterwards."""
 
     method = CLASSES
     left_out = ("axes", "channel", "threshold")
@@ -59,19 +48,14 @@ class ClassesWidget(MethodWidget):
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         self._ready = False
         super().__init__(viewer, segment)
-        self.min_width = WIDTH
         self._ready = True
         self.classifier.turn()
         self._dress()
         viewer.events.theme.connect(self._dress)
-        viewer.layers.selection.events.active.connect(self._take_result)
-        viewer.layers.events.removed.connect(self._take_result)
-        self._take_result()
 
     # -- what is on it ---------------------------------------------------------------------
 
     def own_inputs(self) -> list[Widget]:
-        """Return the rows for names and their meaning; see :class:`MethodWidget`."""
         self.names = NamesEditor(self._named)
         self.classifier = ClassifierInput(
             self._viewer, self.target, self._meant_otherwise, self.names.add
@@ -80,27 +64,21 @@ class ClassesWidget(MethodWidget):
         self.classifier.examples.save.changed.connect(self.save_learnt)
         return [*self.classifier.rows(), native_row(self.names, "Names", self.names.toolTip())]
 
-    def own_outputs(self) -> list[Widget]:
-        """Return what there is to do with classes; see :class:`MethodWidget`."""
-        self.panel = ClassPanel(
-            self.controls.show_message, partial(keep_copy, self._viewer), self.check, self._grouped
-        )
-        self.panel.rename.changed.connect(self.show_names)
-        self.panel.save.changed.connect(self.save_shown)
-        return [self.panel]
+    def make_panel(self) -> ClassPanel:
+        panel = ClassPanel(self.controls.show_message, self._viewer, self.check, self._offer_merged)
+        panel.rename.changed.connect(self.show_names)
+        panel.save.changed.connect(self.save_shown)
+        return panel
 
     def restore(self, options: Mapping[str, Any]) -> None:
-        """Enter options of an earlier run; see :class:`MethodWidget`."""
         super().restore(options)
         if self.panel.layer is None:  # else the threshold is that layer's
             self.panel.enter(options.get("threshold"))
 
     def asked(self) -> dict[str, str]:
-        """Return the names, as they are typed, and what they mean; see :class:`MethodWidget`."""
         return {**self.classifier.asked(), "names": self.names.toPlainText()}
 
     def ask_again(self, entries: Any) -> str:
-        """Enter names together with what they mean, or neither; see :class:`MethodWidget`."""
         kept = entries if isinstance(entries, dict) else {}
         gone = self.classifier.choose(kept)
         alike = all(kept.get(word) == chosen for word, chosen in self.classifier.asked().items())
@@ -123,7 +101,6 @@ class ClassesWidget(MethodWidget):
     # -- from what is entered to a run -----------------------------------------------------
 
     def entered(self) -> dict[str, Any]:
-        """Return the threshold, having checked names and classifier; see :class:`MethodWidget`."""
         self.names.mark(wrong=False)
         threshold = {"threshold": self.panel.threshold}
         name_source = self.classifier.name_source(self.form.config(**threshold))
@@ -141,7 +118,6 @@ class ClassesWidget(MethodWidget):
         return threshold
 
     def check(self, *_: Any) -> Any:
-        """Check every entry; see :class:`MethodWidget`."""
         if not self._ready:
             return None
         config = super().check()
@@ -184,7 +160,6 @@ class ClassesWidget(MethodWidget):
     def job_of(
         self, data: Any, config: ClassesConfig
     ) -> Callable[[], Generator[Event, None, Segmentation]]:
-        """Return what starts a job; see :class:`MethodWidget`."""
         segment, names, name_source = (
             self._segment,
             check_names(self.names.names),
@@ -193,7 +168,6 @@ class ClassesWidget(MethodWidget):
         return lambda: segment(data, names, config=config, **name_source.arguments())
 
     def run_of(self, layer: Image, image: LayerImage, config: ClassesConfig) -> ClassRun:
-        """Return what shows a job; see :class:`MethodWidget`."""
         names, colours = check_names(self.names.names), self.names.colours()
         return ClassRun(
             self._viewer, layer, image, config, names, colours, self.names.chosen(),
@@ -201,21 +175,16 @@ class ClassesWidget(MethodWidget):
         )  # fmt: skip
 
     def ended(self, run: Any, result: Any) -> None:
-        """Show the classes; see :class:`MethodWidget`."""
         super().ended(run, result)
-        classes = classes_of(run.layer)
-        if classes is None or run.layer not in self._viewer.layers:
+        classes, examples = classes_of(run.layer), self.classifier.examples
+        if classes is None or classes.vocabulary is None:
             return
-        name_source = classes.name_source
-        if name_source.kind == "examples" and name_source.vocabulary is None and classes.vocabulary:
-            examples = self.classifier.examples
-            if name_source.examples == examples.annotations:
-                examples.keep(examples.key(classes.config), classes.vocabulary)
-        self._viewer.layers.selection.active = run.layer
-        self.panel.take(run.layer)
+        source = classes.name_source
+        untrained = source.kind == "examples" and source.vocabulary is None
+        if untrained and source.examples == examples.annotations:
+            examples.keep(examples.key(classes.config), classes.vocabulary)
 
     def release(self) -> None:
-        """Discard what is being read or checked; see :class:`MethodWidget`."""
         self.classifier.abandon()
         self.panel.abandon()
 
@@ -230,17 +199,11 @@ class ClassesWidget(MethodWidget):
             self.controls.show_message(str(error), wrong=True)
             return
         keep = partial(examples.keep, examples.key(config))
-        run = Learning(sum(map(len, examples.annotations)), keep)
+        run = TeachingView(sum(map(len, examples.annotations)), keep)
         self.controls.launch(run, partial(iter_learn, examples.annotations, config))
         examples.learn.enabled = False
 
     # -- afterwards ------------------------------------------------------------------------
-
-    def _take_result(self, *_: Any) -> None:
-        """Work on the classes that are selected, else on those that were before."""
-        layer, now = self.layer_to_change(classes_of, self.panel.layer), self.panel.layer
-        if layer is None or now is None or layer.unique_id != now.unique_id:
-            self.panel.take(layer)
 
     def show_names(self, *_: Any) -> None:
         """Relabel the selected result with the names entered above."""
@@ -249,7 +212,7 @@ class ClassesWidget(MethodWidget):
         except KindredError as error:
             self.controls.show_message(str(error), wrong=True)
 
-    def _grouped(self, classes: Classes) -> None:
+    def _offer_merged(self, classes: Classes) -> None:
         """Offer the regrouped vocabulary for the next run, with the names that it gave."""
         name_source = classes.name_source
         last = name_source.groups[-1][0]
@@ -268,26 +231,10 @@ class ClassesWidget(MethodWidget):
         self._save(classes.vocabulary if classes is not None else None, path)
 
     def _save(self, vocabulary: Vocabulary | None, path: Path | None) -> None:
-        if vocabulary is None:
-            return
-        if path is None:
-            chosen, _filter = QFileDialog.getSaveFileName(
-                self.native, "Save vocabulary", "my.kindred", "Vocabulary (*.kindred)"
-            )
-            if not chosen:
-                return
-            path = Path(chosen)
-        named = path.with_suffix(".kindred")
-        try:
-            # The dialog has asked whether a file of that very name may be replaced.
-            vocabulary.save(named, overwrite=named == path)
-        except (KindredError, OSError) as error:
-            self.controls.show_message(str(error), wrong=True)
-            return
-        kept = f"Saved the vocabulary to {str(named)!r}"
-        if not vocabulary.quality:
-            kept += "; its accuracy was not measured"
-        self.controls.show_message(f"{kept}.")
+        if vocabulary is not None:
+            note = "" if vocabulary.quality else "; its accuracy was not measured"
+            write = partial(vocabulary.save, overwrite=True)
+            self.save_file("vocabulary", "my.kindred", write, path, note)
 
 
 def _has_examples(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

@@ -13,76 +13,49 @@ import numpy as np
 
 from ...clusters.levels import relabel
 from ...core.colors import as_hex, palette
-from ..common.layers import KEY, in_shape, layer_features
+from ...results.recipe import origin_of
+from ..common.label_state import LabelState, state_of
+from ..common.layers import in_shape, table_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
-    from napari.layers import Labels
 
     from ...clusters.result import ClusterSegmentation
-
-STATE = "napari-kindred clusters"
-"""Key of a layer's ``metadata`` for its :class:`Clusters`."""
-
-OPACITY = 0.5
-"""Every pixel has a label, so the image has to show through."""
+    from ...results.segmentation import Segmentation
 
 Leaves = frozenset[int]
 Colour = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clusters:
-    """State of a layer of clusters, with all that is needed to change its level.
+class Clusters(LabelState):
+    """State of a layer of clusters, with all that is needed to change its level."""
 
-    Attributes
-    ----------
-    result : ClusterSegmentation
-        At the level that is shown, without background.
-    level : int
-        Number of clusters.
-    labels_of_leaves : ndarray of int32, shape (n_leaves,)
-        Label of each leaf at this level, without background.
-    shape : tuple of int
-        Of the layer, which may have axes of length 1 that the result lacks.
-    origin : mapping
-        How the result came about, before its level or background was changed.
-    palette : tuple of int
-        Number of each leaf's colour; a cluster has that of the first of its leaves.
-    names, colours : mapping
-        What the user gave to some clusters.
-    background : frozenset of int
-        Leaves that are shown as label 0.
-    """
-
-    result: ClusterSegmentation
-    level: int
-    labels_of_leaves: np.ndarray
+    result: ClusterSegmentation  # at the level that is shown, without background
+    level: int  # number of clusters
+    labels_of_leaves: np.ndarray  # int32, at this level, without background
     shape: tuple[int, ...]
-    origin: Mapping[str, Any]
-    palette: tuple[int, ...]
+    origin: Mapping[str, Any]  # how the result came about, before it was changed
+    colour_numbers: tuple[int, ...]  # of each leaf; a cluster has that of the first of its leaves
     names: Mapping[Leaves, str] = field(default_factory=dict)
-    colours: Mapping[Leaves, Colour] = field(default_factory=dict)
-    background: Leaves = frozenset()
+    colours: Mapping[Leaves, Colour] = field(default_factory=dict)  # chosen by the user
+    background: Leaves = frozenset()  # shown as label 0
 
     @property
     def model(self) -> Any:
         """The model that clustered the movie."""
         return self.result.model
 
+    @property
+    def all_labels(self) -> list[int]:
+        """The labels of all clusters, those made background included."""
+        return [int(label) for label in np.unique(self.labels_of_leaves) if label > 0]
+
     def leaves(self, label: int) -> Leaves:
         """Return the leaves of a cluster; none for a label that is no cluster."""
         return frozenset(np.flatnonzero(self.labels_of_leaves == label).tolist())
-
-    def labels(self) -> list[int]:
-        """Return the labels of all clusters, those made background included."""
-        return [int(label) for label in np.unique(self.labels_of_leaves) if label > 0]
-
-    def hidden_labels(self) -> list[int]:
-        """Return the labels of the clusters that were made background."""
-        return [label for label in self.labels() if self.hidden(label)]
 
     def hidden(self, label: int) -> bool:
         """Return whether a cluster was made background."""
@@ -99,13 +72,69 @@ class Clusters:
         if leaves in self.colours:
             return self.colours[leaves]
         colours = palette()
-        number = min(self.palette[leaf] for leaf in leaves)
+        number = min(self.colour_numbers[leaf] for leaf in leaves)
         return colours[(number - 1) % len(colours)]
+
+    # -- as a layer; see LabelState --------------------------------------------------------
+
+    def hidden_labels(self) -> list[int]:
+        """Return the labels of the clusters that were made background."""
+        return [label for label in self.all_labels if self.hidden(label)]
+
+    def visible_lut(self) -> np.ndarray:
+        """Return the label of each leaf as the layer shows it, background being 0."""
+        labels = self.labels_of_leaves.copy()
+        labels[sorted(self.background)] = 0
+        return labels
+
+    def labels(self) -> Any:
+        """Return the labels in the layer's shape; lazy if the leaves are on disk."""
+        if self.background:
+            labels = relabel(self.result.leaves, self.visible_lut())
+        else:
+            labels = self.result.labels
+        return in_shape(labels, self.shape)
+
+    def features(self) -> pd.DataFrame:
+        """Return one row per cluster, its name included, after a row for the background."""
+        rows = self.result.table.drop(columns="name", errors="ignore")
+        rows = rows.set_index("index").reindex(self.all_labels).rename_axis("index").reset_index()
+        rows.insert(1, "name", [self.name(label) for label in rows["index"]])
+        return table_features(rows)
+
+    def palette(self) -> dict[int, Colour]:
+        """Return the colour of each label."""
+        return {label: self.colour(label) for label in self.all_labels}
+
+    def entry(self) -> dict[str, Any]:
+        """Return level, names, colours and background."""
+        return {
+            "clusters": self.model.n_labels_,
+            "level": self.level,
+            "names": {str(label): self.name(label) for label in self.all_labels},
+            "colours": {str(label): as_hex(colour) for label, colour in self.palette().items()},
+            "background": self.hidden_labels(),
+        }
+
+    def shows_labels_of(self, other: Clusters) -> bool:
+        """Whether another state shows the same labels."""
+        return self.result.leaves is other.result.leaves and np.array_equal(
+            self.visible_lut(), other.visible_lut()
+        )
+
+    def to_save(self) -> Segmentation:
+        """Return the result with its leaves, without the clusters that were made background."""
+        hidden = self.hidden_labels()
+        return self.result.without(hidden) if hidden else self.result
+
+    def replay(self) -> dict[str, Any]:
+        """Return the numbers of the leaves' colours."""
+        return {"palette": list(self.colour_numbers)}
 
 
 def clusters_of(layer: Any) -> Clusters | None:
     """Return what a layer holds of clusters, None for other layers."""
-    found = None if layer is None else layer.metadata.get(STATE)
+    found = state_of(layer)
     return found if isinstance(found, Clusters) else None
 
 
@@ -119,17 +148,17 @@ def begin(
     # that they were previewed in.
     finest = result.model.lut(result.levels[-1])
     order = sorted(range(len(finest)), key=lambda leaf: int(finest[leaf]))
-    palette = np.zeros(len(finest), int)
+    numbers = np.zeros(len(finest), int)
     free = int(labels.max()) + 1
     leading: set[int] = set()
     for leaf in order:
         label = int(labels[leaf])
         if label in leading:
-            palette[leaf], free = free, free + 1
+            numbers[leaf], free = free, free + 1
         else:
-            palette[leaf] = label
+            numbers[leaf] = label
             leading.add(label)
-    return Clusters(result, level, labels, shape, origin, tuple(palette.tolist()))
+    return Clusters(result, level, labels, shape, origin, tuple(numbers.tolist()))
 
 
 def at_level(clusters: Clusters, level: int) -> Clusters:
@@ -179,85 +208,36 @@ def carried_over(source: Clusters, clusters: Clusters) -> Clusters:
     same = clusters if clusters.level == source.level else at_level(clusters, source.level)
     return replace(
         same,
-        palette=source.palette,
+        colour_numbers=source.colour_numbers,
         names=source.names,
         colours=source.colours,
         background=source.background,
     )
 
 
-# -- as a layer ------------------------------------------------------------------------------
+def preview_palette() -> dict[int, Colour]:
+    """Return the colours of clusters while they are computed."""
+    return dict(enumerate(palette(), start=1))
 
 
-def visible_lut(clusters: Clusters) -> np.ndarray:
-    """Return the label of each leaf as the layer shows it, background being 0."""
-    labels = clusters.labels_of_leaves.copy()
-    labels[sorted(clusters.background)] = 0
-    return labels
-
-
-def layer_data(clusters: Clusters) -> Any:
-    """Return the labels in the layer's shape; lazy where the leaves are on disk."""
-    if clusters.background:
-        labels = relabel(clusters.result.leaves, visible_lut(clusters))
-    else:
-        labels = clusters.result.labels
-    return in_shape(labels, clusters.shape)
-
-
-def features(clusters: Clusters) -> pd.DataFrame:
-    """Return one row per cluster, its name included, after a row for the background."""
-    rows = clusters.result.table.drop(columns="name", errors="ignore")
-    rows = rows.set_index("index").reindex(clusters.labels()).rename_axis("index").reset_index()
-    rows.insert(1, "name", [clusters.name(label) for label in rows["index"]])
-    table = layer_features(rows)
-    table["name"] = table["name"].fillna("background")
-    return table
-
-
-def colormap(clusters: Clusters | None = None) -> Any:
-    """Return napari's direct colormap for the clusters, or for the preview of some."""
-    from napari.utils.colormaps import DirectLabelColormap
-
-    # A label that is no cluster is one that the user paints with: white.
-    colours: dict[int | None, Any] = {None: np.ones(4), 0: np.zeros(4)}
-    if clusters is None:
-        colours |= {label: np.array(colour) for label, colour in enumerate(palette(), start=1)}
-    else:
-        colours |= {label: np.array(clusters.colour(label)) for label in clusters.labels()}
-    return DirectLabelColormap(color_dict=colours)
-
-
-def entry(clusters: Clusters) -> dict[str, Any]:
-    """Return what a layer's metadata say of its clusters."""
-    labels = clusters.labels()
-    return {
-        "clusters": clusters.model.n_labels_,
-        "level": clusters.level,
-        "names": {str(label): clusters.name(label) for label in labels},
-        "colours": {str(label): as_hex(clusters.colour(label)) for label in labels},
-        "background": clusters.hidden_labels(),
-    }
-
-
-def show(layer: Labels, clusters: Clusters, shown: Clusters | None = None) -> None:
-    """Show clusters in a layer, replacing what differs from ``shown``, which its data show now."""
-    before = clusters_of(layer)
-    pictured = shown or before
-    if pictured is None or not _same_picture(pictured, clusters):
-        layer.data = layer_data(clusters)
-    layer.features = features(clusters)
-    if before is None or _colours(before) != _colours(clusters):
-        layer.colormap = colormap(clusters)
-    facts = {**layer.metadata.get(KEY, {}), **entry(clusters)}
-    layer.metadata = {**layer.metadata, KEY: facts, STATE: clusters}
-
-
-def _same_picture(one: Clusters, other: Clusters) -> bool:
-    return one.result.leaves is other.result.leaves and np.array_equal(
-        visible_lut(one), visible_lut(other)
+def reopen(result: Any, replay: Mapping[str, Any]) -> Clusters | None:
+    """Return the state of a saved result; None if it was saved without its leaves."""
+    if getattr(result, "leaves", None) is None:
+        return None
+    hidden = result.background
+    whole = result.at_level(result.level) if hidden else result
+    begun = begin(whole, tuple(result.labels.shape), origin_of(result.provenance))
+    if replay:
+        begun = replace(begun, colour_numbers=tuple(replay["palette"]))
+    colours = result.provenance.get("colours", {}).items()
+    return replace(
+        begun,
+        names={begun.leaves(label): name for label, name in result.names.items()},
+        colours={begun.leaves(int(label)): _rgba(colour) for label, colour in colours},
+        background=frozenset().union(*(begun.leaves(label) for label in hidden)),
     )
 
 
-def _colours(clusters: Clusters) -> dict[int, Colour]:
-    return {label: clusters.colour(label) for label in clusters.labels()}
+def _rgba(colour: str) -> Colour:
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue, 1.0

@@ -8,9 +8,10 @@ from magicgui.widgets import ComboBox, Label, LineEdit, PushButton, Slider
 from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import QColorDialog
 
-from ..common.form import labelled, row, sentence
-from ..common.label_panel import LabelPanel, swatch
-from .layer import Clusters, at_level, background_toggled, clusters_of, coloured, named, show
+from ..common.form import labelled, row, sentence, swatch
+from ..common.label_panel import LabelPanel
+from ..common.label_state import show
+from .layer import Clusters, at_level, background_toggled, coloured, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 class ClusterPanel(LabelPanel):
     """Changes one layer of clusters; hidden while there is none."""
 
+    kind = Clusters
     rest = 30
 
-    def __init__(self, show_message: Callable[[str], None], keep: Callable[[Any], str]) -> None:
-        super().__init__(show_message, keep)
+    def __init__(self, show_message: Callable[..., None], viewer: Any) -> None:
+        super().__init__(show_message, viewer)
         self.level = Slider(
             label="Clusters shown",
             min=2,
@@ -57,11 +59,6 @@ class ClusterPanel(LabelPanel):
         self.colour.changed.connect(self.ask_colour)
         self.background.changed.connect(self.toggle_background)
 
-    @staticmethod
-    def state_of(layer: Any) -> Clusters | None:
-        """Return the clusters that a layer shows."""
-        return clusters_of(layer)
-
     def refresh(self) -> None:
         """Show the layer's clusters, or hide the panel."""
         clusters: Clusters | None = self.state
@@ -80,9 +77,9 @@ class ClusterPanel(LabelPanel):
             self.cluster.choices = []  # else renamed ones would move to the end
             self.cluster.choices = [
                 (_title(clusters, label, rows["share"].get(label, 0.0)), label)
-                for label in clusters.labels()
+                for label in clusters.all_labels
             ]
-            for place, label in enumerate(clusters.labels()):
+            for place, label in enumerate(clusters.all_labels):
                 self.cluster.native.setItemIcon(place, _icon(clusters, label))
         self.follow()
 
@@ -95,7 +92,7 @@ class ClusterPanel(LabelPanel):
         if clusters is None:
             return
         label = int(self._layer.selected_label)
-        known = label in clusters.labels()
+        known = label in clusters.all_labels
         if known:
             with self.cluster.changed.blocked():
                 self.cluster.value = label

@@ -6,8 +6,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...methods import CLUSTERS
+from ..common.label_state import show
 from ..common.run import Run
-from .layer import OPACITY, Clusters, begin, carried_over, colormap, show
+from .layer import Clusters, begin, carried_over, preview_palette
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,17 +26,7 @@ BETWEEN_TABLES = 2.0
 
 
 class ClusterRun(Run):
-    """A run that clusters a movie: one label per kind in all frames.
-
-    Parameters
-    ----------
-    viewer, layer, image, config
-        As for :class:`Run`.
-    source : Clusters, optional
-        Those whose model labels the image; their level, names and colours are taken over.
-    model : str
-        Path of the saved model that labels the image, if there is one.
-    """
+    """A run that clusters a movie: one label per kind in all frames."""
 
     method = CLUSTERS
     stages: ClassVar[Mapping[str, str]] = {
@@ -70,11 +61,9 @@ class ClusterRun(Run):
             self._listed = monotonic()
 
     def found(self, result: Segmentation) -> str:
-        """Return how many clusters there are; see :class:`Run`."""
         return f"Found {len(result.table)} clusters"
 
     def arguments(self) -> dict[str, Any]:
-        """Return the model, or how the clusters came about that it is of; see :class:`Run`."""
         if self._source is not None:
             return {"model": dict(self._source.origin)}
         return {"model": self._model} if self._model else {}
@@ -94,16 +83,10 @@ class ClusterRun(Run):
         if getattr(result, "leaves", None) is None:
             return
         origin = {**self.origin(), **self.file}
-        came = clusters = begin(result, self.placement.shape, origin)
+        previewed = clusters = begin(result, self.placement.shape, origin)
         if self._source is not None:
             clusters = carried_over(self._source, clusters)
-        show(layer, clusters, shown=came)
+        show(layer, clusters, shown=previewed)
 
-    def _show(self, entry: Mapping[str, Any]) -> Labels:
-        before = self.layer
-        layer = super()._show(entry)
-        if layer is not before:
-            layer.colormap = colormap()
-            layer.opacity = OPACITY
-            self.hide_earlier(layer)
-        return layer
+    def preview_palette(self) -> Mapping[int, Any]:
+        return preview_palette()

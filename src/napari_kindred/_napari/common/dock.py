@@ -16,14 +16,6 @@ class Dock(QObject):
 
     When the dock is first shown it joins those of ours that are in the same place of the window,
     as a tab: one above the other they would be too low to be used.
-
-    Parameters
-    ----------
-    widget : QWidget
-    on_close : callable
-        Called when the dock is closed, which leaves the widget alive without a parent.
-    on_show : callable, optional
-        Called whenever the widget comes to the front.
     """
 
     def __init__(

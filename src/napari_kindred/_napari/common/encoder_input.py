@@ -9,13 +9,12 @@ from magicgui.widgets import ComboBox, Container, Label
 from qtpy.QtWidgets import QComboBox
 
 from ...core.errors import KindredError
-from ...core.events import Event, Progress
 from ...encoders.registry import DEFAULT, EncoderInfo, describe_encoder, list_encoders
 from .form import labelled, mark, sentence
 from .worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
 TOOLTIP = (
     "Network whose features are clustered. Choose one, or type timm:MODEL, "
@@ -26,28 +25,7 @@ SLOW = ("timm:", "clip:")
 
 
 class EncoderInput:
-    """A list of encoders that other names can be typed into, and a line about the chosen one.
-
-    Parameters
-    ----------
-    on_known : callable
-        Called when it has become clear whether another choice can be used.
-    label, tooltip : str
-    names : sequence of str, optional
-        What the list offers, the first of them chosen; all encoders when left out.
-    look_up : callable, optional
-        Takes a name and returns facts about it; called in another thread, and not before
-        :meth:`describe` is. :func:`.describe_encoder` when left out.
-
-    Attributes
-    ----------
-    choice : ComboBox
-        Its value is the encoder's name.
-    about : Label
-        Licence, and whether a download is needed; or what is wrong with the name.
-    usable : bool
-        Whether there is such an encoder.
-    """
+    """A list of encoders that other names can be typed into, and a line about the chosen one."""
 
     def __init__(
         self,
@@ -116,12 +94,10 @@ class EncoderInput:
         mark(self.choice, wrong=False)
         # Their libraries bring torch along, which would hold up the window for seconds.
         self._lookup = Job(
-            partial(_look_up, self._look_up or describe_encoder, name),
+            partial(self._look_up or describe_encoder, name),
             f"Checking {name}",
-            on_event=lambda _: None,
             on_success=self._known,
             on_failure=self._unknown,
-            on_cancel=lambda: None,
         )
         self._on_known()
 
@@ -143,13 +119,6 @@ class EncoderInput:
         mark(self.choice, wrong=True)
         self.about.value = str(error)
         self._on_known()
-
-
-def _look_up(
-    look_up: Callable[[str], EncoderInfo], name: str
-) -> Generator[Event, None, EncoderInfo]:
-    yield Progress(0, 1, "checking")
-    return look_up(name)
 
 
 def describe(info: EncoderInfo) -> str:

@@ -16,8 +16,15 @@ from magicgui.widgets import (
     SpinBox,
 )
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QScrollArea, QSizePolicy, QWidget
+from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QScrollArea,
+    QSizePolicy,
+    QTableWidget,
+    QWidget,
+)
 
 from ...core.errors import OptionError
 from ...core.options import visible
@@ -33,6 +40,9 @@ WRONG = "border: 1px solid #e0625e; background-color: #6b2320; color: white;"
 
 RED_ON_DARK, RED_ON_LIGHT = "#f08a85", "#b3261e"
 """Colours of error messages."""
+
+SWATCH = 12
+"""Side, in pixels, of the coloured square in front of a name."""
 
 LABEL_WIDTH = 124
 SCROLL_BAR = 20
@@ -115,6 +125,29 @@ def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container
     return side
 
 
+def make_table(columns: Sequence[str]) -> QTableWidget:
+    """Return a table whose rows can be selected but not edited; its first column is the widest."""
+    table = QTableWidget(0, len(columns))
+    table.setHorizontalHeaderLabels(columns)
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setShowGrid(False)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return table
+
+
+def swatch(colour: QColor) -> QIcon:
+    """Return a square in a colour."""
+    square = QPixmap(SWATCH, SWATCH)
+    square.fill(colour)
+    icon = QIcon(square)
+    icon.addPixmap(square, QIcon.Mode.Selected)  # else it is tinted if its row is selected
+    return icon
+
+
 class Scrolled(QScrollArea):
     """Scrolls up and down only, and is never narrower than what is inside."""
 
@@ -150,25 +183,7 @@ def scrolled(outer: Container, rows: list[Widget]) -> Container:
 
 
 class Form:
-    """One input per field of a config; those marked ``advanced`` are folded away.
-
-    Parameters
-    ----------
-    config_class : type
-        A frozen dataclass whose fields were declared with
-        :func:`napari_kindred.core.options.option`.
-    leave_out : tuple of str
-        Fields that the caller asks for in another way.
-    folded : sequence of Widget
-        Rows of the caller that are folded away with the advanced fields.
-
-    Attributes
-    ----------
-    inputs : dict of str to Widget
-        By field name, in the order of the fields.
-    more : PushButton
-        Unfolds the advanced ones.
-    """
+    """One input per field of a config; those marked ``advanced`` are folded away."""
 
     def __init__(
         self,

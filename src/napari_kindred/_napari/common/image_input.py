@@ -26,25 +26,7 @@ NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the wind
 
 
 class ImageInput:
-    """Input for the image to be segmented, with a description of it.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    on_change : callable
-        Called whenever something else may be entered.
-
-    Attributes
-    ----------
-    layer : ComboBox
-    axes : LineEdit
-    channel : ComboBox
-    about : Label
-    samples : Container
-        A button for each sample; it is there while there is no image.
-    image : LayerImage or None
-        What is known of the chosen layer.
-    """
+    """Input for the image to be segmented, with a description of it."""
 
     def __init__(self, viewer: Any, on_change: Callable[[], Any]) -> None:
         self._viewer, self._on_change = viewer, on_change

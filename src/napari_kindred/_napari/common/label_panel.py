@@ -7,39 +7,30 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import Container
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
 
+from .label_state import LabelState, state_of
+from .layers import copy_painted
 from .proxies import unwrap_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SWATCH = 12
-"""Side, in pixels, of the coloured square in front of a label's name."""
-
 
 class LabelPanel(Container):
     """Changes one Labels layer whose labels have names and colours.
 
-    A subclass reads what the layer shows (:meth:`state_of`), shows it (:meth:`refresh`), follows
-    the selected label (:meth:`follow`) and relabels the layer when its slider rests
-    (:meth:`relabel`).
-
-    Parameters
-    ----------
-    show_message : callable
-        Shows a sentence to the user, in red with ``wrong=True``.
-    keep : callable
-        Adds a copy of a layer, called before what was painted on it would be lost.
+    A subclass shows the layer's state (:meth:`refresh`) and selected label (:meth:`follow`), and
+    relabels the layer when its slider rests (:meth:`relabel`).
     """
 
+    kind: ClassVar[type[LabelState]]
     rest: ClassVar[int]
     """Milliseconds without a move of the slider after which the layer follows it."""
 
-    def __init__(self, show_message: Callable[..., None], keep: Callable[[Any], str]) -> None:
+    def __init__(self, show_message: Callable[..., None], viewer: Any) -> None:
         super().__init__(labels=False)
         self.margins = (0, 0, 0, 0)
-        self.show_message, self._keep = show_message, keep
+        self.show_message, self._viewer = show_message, viewer
         self._layer: Any = None
         self._painted = False
         self.timer = QTimer(self.native)
@@ -47,10 +38,11 @@ class LabelPanel(Container):
         self.timer.setInterval(self.rest)
         self.timer.timeout.connect(self.relabel)
 
-    @staticmethod
-    @abstractmethod
-    def state_of(layer: Any) -> Any:
-        """Return what a layer shows, None if this panel cannot change it."""
+    @classmethod
+    def state_of(cls, layer: Any) -> Any:
+        """Return the state of a layer, None if this panel cannot change it."""
+        found = state_of(layer)
+        return found if isinstance(found, cls.kind) else None
 
     @abstractmethod
     def refresh(self) -> None:
@@ -93,14 +85,6 @@ class LabelPanel(Container):
     def keep_painted(self) -> None:
         """Copy the layer if it was painted on; to be called before its labels are replaced."""
         if self._painted:
-            self.show_message(f"What you painted is in the layer {self._keep(self._layer)!r}.")
+            copy = copy_painted(self._viewer, self._layer)
+            self.show_message(f"What you painted is in the layer {copy!r}.")
             self._painted = False
-
-
-def swatch(colour: QColor) -> QIcon:
-    """Return a square in a colour."""
-    square = QPixmap(SWATCH, SWATCH)
-    square.fill(colour)
-    icon = QIcon(square)
-    icon.addPixmap(square, QIcon.Mode.Selected)  # else it is tinted if its row is selected
-    return icon

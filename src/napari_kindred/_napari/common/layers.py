@@ -11,6 +11,7 @@ import numpy as np
 from ...images.arrays import source_of
 from ...images.axes import AxesGuess, guess_axes
 from ...images.readers import ImageFile
+from ...results.tables import SHORT, UNCALIBRATED
 from .proxies import level_0
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 KEY = "napari-kindred"
 """Key of a layer's ``metadata`` for the provenance of a result."""
 
+POSITION = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+"""Properties that position a layer in the viewer."""
+
 _LETTERS = {
     "T": ("t", "time", "frame", "frames"),
     "C": ("c", "ch", "channel", "channels"),
@@ -38,19 +42,7 @@ _WORDS = {word: letter for letter, words in _LETTERS.items() for word in words}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerImage:
-    """An image layer and what is known before its pixels are read.
-
-    Attributes
-    ----------
-    name : str
-    data : array-like
-        Level 0 of a multiscale layer; never copied.
-    guess : AxesGuess
-        Axes of ``data``, with ``S`` last for an RGB layer.
-    rgb, multiscale : bool
-    file : ImageFile
-        The same to be worked on: all levels, and where they come from.
-    """
+    """An image layer and what is known before its pixels are read."""
 
     name: str
     data: Any
@@ -105,14 +97,7 @@ def _path_of(layer: Image, data: Any) -> Path | None:
 
 
 class InLayerShape:
-    """Labels on disk that fill up, shown with further axes of length 1.
-
-    Parameters
-    ----------
-    labels : zarr.Array
-    shape : tuple of int
-        The same with axes of length 1 added.
-    """
+    """Labels on disk that fill up, shown with further axes of length 1."""
 
     def __init__(self, labels: Any, shape: tuple[int, ...]) -> None:
         self.labels, self.shape, self.dtype = labels, shape, labels.dtype
@@ -168,6 +153,15 @@ def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_index().astype({"index": int})
 
 
+def table_features(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`layer_features` with texts, not NaN, in the background's row."""
+    table = layer_features(rows)
+    for column, word in (("name", "background"), ("colour", "")):
+        if column in table:
+            table[column] = table[column].fillna(word)
+    return table
+
+
 def in_shape(labels: Any, shape: tuple[int, ...]) -> Any:
     """Return a result's labels in the shape of their layer; lazy where they are on disk."""
     if tuple(labels.shape) == shape:
@@ -202,8 +196,16 @@ def layer_options(
     }
 
 
-def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
-    """Put what was painted beside a layer, hidden, and return the copy's name."""
+def area_unit(layer: Labels) -> tuple[str, float]:
+    """Return the unit of areas in a layer, and the area of a pixel in it."""
+    units = [str(unit) for unit in layer.units[-2:]]
+    if units[0] != units[1] or units[0] in UNCALIBRATED:
+        return "px", 1.0
+    return f"{SHORT.get(units[0], units[0])}²", float(layer.scale[-1] * layer.scale[-2])
+
+
+def copy_painted(viewer: ViewerModel, layer: Labels) -> str:
+    """Add a hidden copy of a layer that was painted on, and return the copy's name."""
     copy = viewer.add_labels(
         layer.data.copy(),
         name=f"{layer.name} painted",
@@ -211,10 +213,7 @@ def keep_copy(viewer: ViewerModel, layer: Labels) -> str:
         metadata={KEY: layer.metadata.get(KEY, {})},
         colormap=layer.colormap,
         visible=False,
-        **{
-            key: getattr(layer, key)
-            for key in ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-        },
+        **{name: getattr(layer, name) for name in POSITION},
     )
     viewer.layers.selection.active = layer
     return str(copy.name)

@@ -17,15 +17,7 @@ SIDE = 4096
 
 
 class LabelPyramid:
-    """Every n-th row and column of labels that grow.
-
-    Parameters
-    ----------
-    data : array-like of int32
-        The labels.
-    placement : Placement
-        Where Y and X are in them.
-    """
+    """Every n-th row and column of labels that grow."""
 
     def __init__(self, data: Any, placement: Placement) -> None:
         self._data = data

@@ -22,17 +22,6 @@ class Placement:
     napari lines layers up by their last axes. So where an axis that the labels lack (channels)
     follows one that they have (time), the labels get an axis of length 1 there, as long as all
     channels in the viewer's units, so that they show whichever channel is looked at.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of the labels layer.
-    frame_axes : tuple of int
-        Places of the frames' leading axes in ``shape``.
-    plane_axes : tuple of int
-        Places of Y and X in ``shape``.
-    options : dict
-        ``scale``, ``translate``, ``units``, ``axis_labels`` and the rest of what positions it.
     """
 
     shape: tuple[int, ...]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ...core.errors import KindredError
-    from .run import JobView
+    from .job_view import JobView
 
 logger = logging.getLogger(__name__)
 
@@ -28,25 +28,7 @@ STEPS = 1000
 
 
 class RunControls:
-    """Two buttons, a bar and a sentence, and the job that they are about.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    title : str
-        What a job is called, before the image's name.
-    run_tip : str
-    on_end : callable
-        Called with the run, and its result or None, when a job has ended in any way.
-
-    Attributes
-    ----------
-    run, cancel : PushButton
-    progress : ProgressBar
-    status : Label
-    view : JobView or None
-        The last run.
-    """
+    """Two buttons, a bar and a sentence, and the job that they are about."""
 
     def __init__(
         self, viewer: Any, title: str, run_tip: str, on_end: Callable[[JobView, Any], None]

@@ -163,10 +163,8 @@ def jump(viewer: Any, step: int) -> None:
     Job(
         lambda: iter_next_jump(frames, min(max(now, 0), frames.shape[0] - 1), step),
         f"Changes in {layer.name}",
-        on_event=lambda _: None,
         on_success=partial(_go, viewer, layer, axis, step),
         on_failure=lambda error: setattr(viewer, "status", str(error)),
-        on_cancel=lambda: None,
     )
 
 

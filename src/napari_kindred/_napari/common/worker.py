@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from qtpy.QtCore import QThreadPool, QTimer
 from ...core.errors import KindredError, as_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from ...core.events import Event
 
@@ -56,7 +57,7 @@ def as_kindred(error: BaseException) -> KindredError:
 
 
 def _drive(
-    start: Callable[[], Generator[Event, None, Any]],
+    start: Callable[[], Any],
 ) -> Generator[Event, None, Success | Failure]:
     """Run a job, its start included, and let no exception out.
 
@@ -64,7 +65,9 @@ def _drive(
     and dropped without a word; running out of GPU memory is one.
     """
     try:
-        result = yield from start()
+        result = start()
+        if isinstance(result, Generator):
+            result = yield from result
     except GeneratorExit:
         raise
     # Whatever it is, the user hears of it: what ends a program must not end napari from a thread.
@@ -79,7 +82,6 @@ class _Worker(GeneratorWorker):
     """A worker that closes its generator in the thread that ran it, also when it is aborted."""
 
     def work(self) -> Any:
-        """Run the generator; see :class:`GeneratorWorker`."""
         try:
             return super().work()
         finally:
@@ -121,37 +123,22 @@ _line: list[Job] = []
 class Job:
     """A job in another thread; all callbacks are called in the window's thread.
 
-    Parameters
-    ----------
-    start : callable
-        Returns the generator; called in the other thread, so it may import or read at leisure.
-    name : str
-        What napari's activity window calls the job, and other jobs that wait for it.
-    on_event : callable
-        Called with every event.
-    on_success : callable
-        Called with the result.
-    on_failure : callable
-        Called with a KindredError.
-    on_cancel : callable
-        Called once the job has stopped after :meth:`cancel`, or does not stop in time: then its
-        thread goes on to its next event, and what it still yields is dropped.
-    on_start : callable, optional
-        Called when the job begins.
-    on_wait : callable, optional
-        Makes the job one of those that run one at a time; called with the name of the one that it
-        waits for, if there is one.
+    ``start`` is called in the other thread, so it may import or read; it returns a generator of
+    events, or the result. ``name`` is shown in napari's activity window and by jobs that wait.
+    With ``on_wait``, called with the name of the job that is waited for, jobs run one at a time.
+    ``on_cancel`` is called once the job has stopped after :meth:`cancel`, or does not stop in time:
+    then its thread runs to its next event, and what it still yields is dropped.
     """
 
     def __init__(
         self,
-        start: Callable[[], Generator[Event, None, Any]],
+        start: Callable[[], Any],
         name: str,
         *,
-        on_event: Callable[[Event], None],
         on_success: Callable[[Any], None],
         on_failure: Callable[[KindredError], None],
-        on_cancel: Callable[[], None],
+        on_event: Callable[[Event], None] = lambda _: None,
+        on_cancel: Callable[[], None] = lambda: None,
         on_start: Callable[[], None] = lambda: None,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:

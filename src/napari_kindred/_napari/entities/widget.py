@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...methods import ENTITIES
-from ..common.run import EntityRun, Run
 from ..method_widget import MethodWidget
+from .run import EntityRun
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,9 +27,7 @@ class EntitiesWidget(MethodWidget):
     run_tip = "Segment the image into a new Labels layer."
 
     def _iterate(self, *args: Any, **options: Any) -> Generator[Event, None, Segmentation]:
-        """Start the job, whose ids count on from frame to frame; see :class:`MethodWidget`."""
         return super()._iterate(*args, unique_ids=True, **options)
 
-    def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> Run:
-        """Return what shows a job; see :class:`MethodWidget`."""
+    def run_of(self, layer: Image, image: LayerImage, config: EntityConfig) -> EntityRun:
         return EntityRun(self._viewer, layer, image, config)

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.events import Progress
 from ...methods import method_of
 from ...results.tables import SHORT, UNCALIBRATED, areas_per_frame, entities_per_frame
-from ..classes import layer as class_layers
-from ..clusters import layer as clusters
-from ..common.layers import KEY, axis_letters
+from ..common.label_state import state_of
+from ..common.layers import KEY, area_unit, axis_letters
 from ..common.proxies import level_0
 from .layer_storage import table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import pandas as pd
     from napari.layers import Labels
 
@@ -35,16 +31,7 @@ TICKS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One line of the plot.
-
-    Attributes
-    ----------
-    values : ndarray of float, shape (frames,)
-        NaN where there is none.
-    colour : str
-        ``#rrggbb``.
-    name : str
-    """
+    """One line of the plot."""
 
     values: np.ndarray
     colour: str
@@ -53,16 +40,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chart:
-    """Content of the plot.
-
-    Attributes
-    ----------
-    curves : tuple of Curve
-    x, y : str
-        What the axes are, with units.
-    step : float
-        Of the horizontal axis from frame to frame.
-    """
+    """Content of the plot."""
 
     curves: tuple[Curve, ...]
     x: str = "frame"
@@ -121,19 +99,17 @@ def chart_of(layer: Labels) -> Chart | None:
             return None
         counts = entities_per_frame(objects.dropna(subset=["frame"]), frames, 1)["count"]
         return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), "Objects")
-    state = clusters.clusters_of(layer) or class_layers.classes_of(layer)
+    state = state_of(layer)
     if state is None:
         return None
     rows = state.result.further_tables().get("frame")
     if rows is None or "edited" in entry:
         return None
-    hidden = state.hidden_labels() if isinstance(state, clusters.Clusters) else []
-    return _of_areas(layer, rows[~rows["index"].isin(hidden)])
+    return _of_areas(layer, rows[~rows["index"].isin(state.hidden_labels())])
 
 
-def iter_chart(layer: Labels) -> Generator[Progress, None, Chart | None]:
+def counted_chart(layer: Labels) -> Chart | None:
     """Return the chart of a result by counting its pixels; called in another thread."""
-    yield Progress(0, 1, "counting")
     return _of_areas(layer, areas_per_frame(level_0(layer))) if frames_of(layer) > 1 else None
 
 
@@ -144,7 +120,7 @@ def frames_of(layer: Labels) -> int:
 
 def _of_areas(layer: Labels, rows: pd.DataFrame) -> Chart:
     """Return a curve per label from a row per label and frame."""
-    unit, size = _pixel(layer)
+    unit, size = area_unit(layer)
     table = rows.pivot_table(index="frame", columns="index", values="area", fill_value=0)
     table = table.reindex(range(frames_of(layer)), fill_value=0) * size
     largest = table.sum().sort_values(ascending=False).index[:MOST]
@@ -171,14 +147,6 @@ def _colour(layer: Labels, label: int) -> str:
 
     colour = layer.get_color(label)
     return PLAIN if colour is None else as_hex(colour)
-
-
-def _pixel(layer: Labels) -> tuple[str, float]:
-    """Return the unit of an area, and how much of it a pixel has."""
-    units = [str(unit) for unit in layer.units[-2:]]
-    if units[0] != units[1] or units[0] in UNCALIBRATED:
-        return "px", 1.0
-    return f"{SHORT.get(units[0], units[0])}²", float(layer.scale[-1] * layer.scale[-2])
 
 
 def _chart(layer: Labels, curves: tuple[Curve, ...], y: str) -> Chart:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...results.compare import KINDS, outlines
-from ..classes.layer import colormap
+from ..common.label_state import direct_colormap
+from ..common.layers import POSITION
 from ..common.proxies import level_0
 
 if TYPE_CHECKING:
@@ -39,15 +40,14 @@ def add_outlines(viewer: ViewerModel, first: Labels, second: Labels, changes: Ch
     """
     import pandas as pd
 
-    same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     layer = viewer.add_labels(
         _drawn(level_0(first), level_0(second), changes),
         name=f"{first.name} → {second.name}",
         features=pd.DataFrame({"index": range(4), "name": ["same", *KINDS]}),
-        colormap=colormap(dict(enumerate(COLOURS, start=1))),
+        colormap=direct_colormap(dict(enumerate(COLOURS, start=1))),
         opacity=1.0,
         metadata={COMPARED: changes},
-        **{name: getattr(second, name) for name in same},
+        **{name: getattr(second, name) for name in POSITION},
     )
     layer.editable = False
     return layer

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 from napari.layers import Labels
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QTableWidgetItem
 
 from ...core.events import Progress
 from ...methods import method_of
 from ...results.compare import CHANGED, KINDS, ONLY_A, SAME, iter_compare
 from ..common.dock import Dock
-from ..common.form import labelled, native_row, row, scrolled, sentence, show_message
+from ..common.form import (
+    labelled,
+    make_table,
+    native_row,
+    row,
+    scrolled,
+    sentence,
+    show_message,
+    swatch,
+)
 from ..common.layers import KEY
 from ..common.proxies import level_0, unwrap_proxy
 from ..common.worker import Job
@@ -34,24 +43,11 @@ LISTED = 1000
 
 COLUMNS = ("What", "Frame", "A", "B", "Overlap")
 TALL = 190
-SWATCH = 12
 WIDTH = 350
 
 
 class CompareWidget(Container):
-    """Asks for two results of one image, and shows what differs between them.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-
-    Attributes
-    ----------
-    changes : Changes or None
-        What differs; None until two results were compared.
-    overlay : Labels or None
-        The outlines.
-    """
+    """Asks for two results of one image, and shows what differs between them."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(labels=False)
@@ -105,17 +101,9 @@ class CompareWidget(Container):
         self.compare.changed.connect(self.start)
 
     def _make_outputs(self) -> None:
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.verticalHeader().hide()
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table = make_table(COLUMNS)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setShowGrid(False)
         self.table.setMinimumHeight(TALL)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.cellClicked.connect(lambda at, _: self.go_to(at))
         self.table.setToolTip("Click on a row to show that difference.")
         self.previous = PushButton(
@@ -229,7 +217,7 @@ class CompareWidget(Container):
             for column, text in enumerate([*texts, overlap]):
                 item = QTableWidgetItem(str(text))
                 if column == 0:
-                    item.setIcon(_swatch(COLOURS[KINDS.index(text)]))
+                    item.setIcon(swatch(QColor(COLOURS[KINDS.index(text)])))
                 self.table.setItem(place, column, item)
 
     # -- going to them ---------------------------------------------------------------------
@@ -311,9 +299,3 @@ def _told(found: Any) -> str:
 def _id_of(layer: Any) -> Any:
     """Return what tells layers apart; napari hands plugins a new proxy each time."""
     return None if layer is None else layer.unique_id
-
-
-def _swatch(colour: str) -> QIcon:
-    square = QPixmap(SWATCH, SWATCH)
-    square.fill(QColor(colour))
-    return QIcon(square)

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import PushButton
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication
 
 from ...core.errors import KindredError
-from ...core.events import Progress
 from ...methods import method_of
 from ...results.recipe import recipe_of
 from ...results.tables import kinds_of
+from ..common.dialogs import ask_where_to_save, folder_of, save_as
 from ..common.form import native_row
 from ..common.layers import KEY
 from ..common.worker import Job
-from .charts import Chart, chart_of, frames_of, iter_chart
+from .charts import Chart, chart_of, counted_chart, frames_of
 from .compare_layers import show_frame
 from .layer_storage import result_of, save_layer
 from .painting import settle, watch
 from .plot_widget import PlotWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from magicgui.widgets import Container
     from napari.layers import Labels
@@ -45,21 +45,7 @@ RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)
 
 
 class ExportPanel:
-    """Buttons and a plot for the selected result, else the last one.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    result : callable
-        Returns the layer of the last run, or None.
-    show_message : callable
-        Takes a sentence to be shown.
-
-    Attributes
-    ----------
-    command, save, export : PushButton
-    plot : PlotWidget
-    """
+    """Buttons and a plot for the selected result, else the last one."""
 
     def __init__(
         self, viewer: Any, result: Callable[[], Labels | None], show_message: Callable[..., None]
@@ -166,11 +152,11 @@ class ExportPanel:
 
     def ask_save(self, *_: Any) -> None:
         """Save the result where the user says."""
-        chosen, kind = QFileDialog.getSaveFileName(
-            self.plot, "Save result", f"{self.layer.name}.ome.zarr", ";;".join(RESULTS)
-        )
-        if chosen:
-            self.save_result(Path(chosen), RESULTS.get(kind, ".ome.zarr"))
+        layer, folder = self.layer, folder_of(self._viewer, self.layer)
+        name = f"{layer.name}.ome.zarr"
+        path, kind = ask_where_to_save(self.plot, "Save result", name, list(RESULTS), folder)
+        if path is not None:
+            self.save_result(path, RESULTS.get(kind, ".ome.zarr"))
 
     def save_result(self, path: Path, suffix: str = ".ome.zarr") -> None:
         """Save the result in another thread; the dialog has asked whether to replace a file."""
@@ -181,9 +167,8 @@ class ExportPanel:
             path, asked = path.with_name(f"{path.name}{suffix}"), False
         self._show_message(f"Saving {layer.name!r} …")
         self._saving = Job(
-            partial(_iter_save, layer, path, asked),
+            partial(save_layer, layer, path, asked),
             f"Saving {layer.name}",
-            on_event=lambda _: None,
             on_success=lambda place: self._saved(f"Saved {layer.name!r} to {str(place)!r}."),
             on_failure=lambda error: self._saved(str(error), wrong=True),
             on_cancel=lambda: self._saved("Nothing was saved."),
@@ -199,18 +184,16 @@ class ExportPanel:
         """Save a table where the user says, of the kind that is chosen with the name."""
         layer = self.layer
         kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(self._result_of(layer))}
-        chosen, filter_ = QFileDialog.getSaveFileName(
-            self.plot, "Export table", f"{layer.name}.csv", ";;".join(kinds)
-        )
-        if chosen:
-            self.export_table(Path(chosen), kinds.get(filter_))
+        folder, name = folder_of(self._viewer, layer), f"{layer.name}.csv"
+        path, kind = ask_where_to_save(self.plot, "Export table", name, list(kinds), folder)
+        if path is not None:
+            self.export_table(path, kinds.get(kind))
 
     def export_table(self, path: Path, per: str | None = None) -> None:
         """Save a table of the result as CSV; see :meth:`napari_kindred.Segmentation.save_table`."""
-        named = path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv")
+        write = partial(self._result_of(self.layer).save_table, per=per, overwrite=True)
         try:
-            # The dialog has asked whether a file of that very name may be replaced.
-            self._result_of(self.layer).save_table(named, per, overwrite=named == path)
+            named = save_as(path, ".csv", write)
         except KindredError as error:
             self._show_message(str(error), wrong=True)
             return
@@ -277,9 +260,8 @@ class ExportPanel:
         if self._charted != layer.unique_id:
             self._drawn(None)  # what is there is of another layer
         self._counting = Job(
-            partial(iter_chart, layer),
+            partial(counted_chart, layer),
             f"Counting pixels of {layer.name}",
-            on_event=lambda _: None,
             on_success=self._drawn,
             on_failure=lambda _: self._drawn(None),
             on_cancel=lambda: self._drawn(None),
@@ -325,8 +307,3 @@ def _is_countable(layer: Any) -> bool:
     if not entry.get("complete"):  # it is still growing
         return False
     return bool(np.prod(layer.data.shape, dtype=np.int64) <= COUNTED)
-
-
-def _iter_save(layer: Any, path: Path, overwrite: bool) -> Generator[Progress, None, Path]:
-    yield Progress(0, 1, "saving")
-    return save_layer(layer, path, overwrite)

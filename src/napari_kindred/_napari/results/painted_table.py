@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..classes import layer as class_layers
-from ..clusters import layer as clusters
+from ..common.label_state import state_of
 from ..common.layers import layer_features
 
 if TYPE_CHECKING:
@@ -40,12 +39,11 @@ def sums_of(
 
 def sums_before(layer: Any, features: pd.DataFrame, frames: int) -> pd.DataFrame | None:
     """Return the sums of each label in each frame before painting, None if no table tells them."""
-    state: Any = clusters.clusters_of(layer) or class_layers.classes_of(layer)
+    state = state_of(layer)
     rows = features
     if "frame" not in features and state is not None and len(state.result.per_frame):
         rows = state.result.per_frame
-        if isinstance(state, clusters.Clusters):
-            rows = rows[~rows["index"].isin(state.hidden_labels())]
+        rows = rows[~rows["index"].isin(state.hidden_labels())]
     elif "frame" not in features and frames > 1:
         return None
     if "area" not in rows:

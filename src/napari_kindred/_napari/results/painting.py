@@ -73,15 +73,7 @@ def up_to_date(data: Any, about: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class Painting:
-    """Follows what is painted on one layer.
-
-    Parameters
-    ----------
-    layer : Labels
-        A result; its features and the entry ``edited`` of its metadata are kept up to date.
-    viewer : reference to a ViewerModel
-        Tells which frames are shown, and has the image whose intensities are measured.
-    """
+    """Follows what is painted on one layer."""
 
     def __init__(self, layer: Labels, viewer: ref[ViewerModel]) -> None:
         self._layer, self._viewer = ref(layer), viewer

@@ -23,20 +23,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 8, 18, 30
 
 
 class PlotWidget(QWidget):
-    """Draws a chart, and the frame that is shown as a line.
-
-    Parameters
-    ----------
-    go_to : callable
-        Called with the number of the frame that was clicked on.
-
-    Attributes
-    ----------
-    chart : Chart
-        What is drawn.
-    frame : int
-        The one that is marked.
-    """
+    """Draws a chart, and the frame that is shown as a line."""
 
     def __init__(self, go_to: Callable[[int], None]) -> None:
         super().__init__()

@@ -26,23 +26,7 @@ FEATURES_TABLE = "Features table widget"
 
 
 class ResultTools:
-    """Buttons for the selected, or the last, result.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    result : callable
-        Returns the layer of the last run, or None.
-    entries : callable
-        Returns the code for what is entered now; empty where it cannot be run.
-    show_message : callable
-        Takes a sentence to be shown.
-
-    Attributes
-    ----------
-    table, copy, previous, next : PushButton
-    export_panel : ExportPanel
-    """
+    """Buttons for the selected, or the last, result."""
 
     def __init__(
         self,
