@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OF_AN_IMAGE = ("axes", "channel")
 """Options that are not reused for another image."""
 
-ASKED = "asked"
+ENTRIES = "entries"
 """Key under which entries that are no config options are saved."""
 
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
@@ -44,9 +44,8 @@ Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 class MethodWidget(Container):
     """Asks for image and options, runs a job and shows its result as it grows.
 
-    A method's own widget says which method it is for, what else it asks for
-    (:meth:`own_inputs`, :meth:`entered`), how a job is started (:meth:`job_of`) and shown
-    (:meth:`run_of`), and what there is to do with a result (:meth:`own_outputs`, :meth:`ended`).
+    A method's widget adds inputs (:meth:`own_inputs`, :meth:`own_values`), starts jobs
+    (:meth:`job_of`), shows them (:meth:`run_of`) and adds tools for results (:meth:`own_outputs`).
     """
 
     method: ClassVar[Method]
@@ -94,10 +93,10 @@ class MethodWidget(Container):
         self.restore(options)
         self.chosen.take_layer()
         self.chosen.take_axes()
-        gone = self.ask_again(options.pop(ASKED, None))
-        if gone:  # said once
+        missing = self.restore_entries(options.pop(ENTRIES, None))
+        if missing:  # shown only once
             save_options(self.title, options)
-        self.controls.show_message(" ".join(filter(None, (apply_settings(), damaged, gone))))
+        self.controls.show_message(" ".join(filter(None, (apply_settings(), damaged, missing))))
 
     def _name_parts(self) -> None:
         """Name the parts of the widget that users press and read."""
@@ -118,7 +117,7 @@ class MethodWidget(Container):
         """Import and start the job; called in another thread because it imports torch."""
         return self.method.iterator(*args, **options)
 
-    # -- what a method's widget says -------------------------------------------------------
+    # -- hooks for the methods -------------------------------------------------------------
 
     def own_inputs(self) -> list[Widget]:
         """Return rows to be shown above the form."""
@@ -132,7 +131,7 @@ class MethodWidget(Container):
         """Return rows to be shown below the form."""
         return []
 
-    def entered(self) -> dict[str, Any]:
+    def own_values(self) -> dict[str, Any]:
         """Return the config fields that :meth:`own_inputs` ask for, or raise a KindredError."""
         return {}
 
@@ -170,7 +169,7 @@ class MethodWidget(Container):
         return config
 
     @property
-    def known(self) -> LayerImage | None:
+    def layer_image(self) -> LayerImage | None:
         """The chosen image."""
         return self.chosen.image
 
@@ -181,24 +180,24 @@ class MethodWidget(Container):
     def config(self) -> Any:
         """Return the config that is entered, or raise a KindredError."""
         place = {"axes": self.chosen.letters, "channel": self.channel.value}
-        return self.form.config(**place, **self.entered())
+        return self.form.config(**place, **self.own_values())
 
     def restore(self, options: Mapping[str, Any]) -> None:
         """Enter options of an earlier run; what is not among them takes its default."""
         self.form.restore(options)
 
-    def asked(self) -> dict[str, str]:
+    def entries(self) -> dict[str, str]:
         """Return the entries that are no config options, to be saved with them."""
         return {}
 
-    def ask_again(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
-        """Enter what :meth:`asked` returned earlier; returns a sentence on what is gone."""
+    def restore_entries(self, entries: Any) -> str:  # noqa: ARG002 - for those that ask for more
+        """Restore what :meth:`entries` returned; returns a sentence if something is missing."""
         return ""
 
     def take_defaults(self, *_: Any) -> None:
         """Enter the defaults of all options."""
         self.restore({})
-        self.ask_again(None)
+        self.restore_entries(None)
         self.controls.show_message("All options are at their defaults.")
 
     # -- running ---------------------------------------------------------------------------
@@ -211,14 +210,14 @@ class MethodWidget(Container):
     def start(self, *_: Any) -> None:
         """Run the job on the chosen layer."""
         config = self.check()
-        if config is None or self.controls.busy or self.known is None:
+        if config is None or self.controls.busy or self.layer_image is None:
             return
         used(self._viewer, self)
-        options, asked = changed(config), self.asked()
-        kept = {key: options[key] for key in options if key not in OF_AN_IMAGE}
-        save_options(self.title, {**kept, ASKED: asked} if asked else kept)
-        run = self.run_of(self.image.value, self.known, config)
-        self.controls.launch(run, self.job_of(self.known.file, config))
+        options, entries = changed(config), self.entries()
+        saved = {key: options[key] for key in options if key not in OF_AN_IMAGE}
+        save_options(self.title, {**saved, ENTRIES: entries} if entries else saved)
+        run = self.run_of(self.image.value, self.layer_image, config)
+        self.controls.launch(run, self.job_of(self.layer_image.file, config))
 
     def stop(self, *_: Any) -> None:
         """Ask the job to stop; what is done stays."""
@@ -245,6 +244,6 @@ class MethodWidget(Container):
 
     def _code_of_entries(self) -> str:
         config = self.check()
-        if config is None or self.known is None:
+        if config is None or self.layer_image is None:
             return ""
-        return self.run_of(self.image.value, self.known, config).code()
+        return self.run_of(self.image.value, self.layer_image, config).code()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..images.samples import SAMPLES, open_sample
@@ -25,21 +26,8 @@ def layers_of(name: str) -> list[LayerData]:
     return layers
 
 
-def nuclei() -> list[LayerData]:
-    """Open the fluorescence movie of dividing nuclei."""
-    return layers_of("nuclei")
-
-
-def phase() -> list[LayerData]:
-    """Open the phase-contrast movie of crawling cells."""
-    return layers_of("phase")
-
-
-def ihc() -> list[LayerData]:
-    """Open the stained tissue section."""
-    return layers_of("ihc")
-
-
-def cell() -> list[LayerData]:
-    """Open the quantitative phase image of one cell."""
-    return layers_of("cell")
+# napari's manifest names a function per sample.
+nuclei = partial(layers_of, "nuclei")
+phase = partial(layers_of, "phase")
+ihc = partial(layers_of, "ihc")
+cell = partial(layers_of, "cell")

@@ -160,7 +160,7 @@ def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
     np.testing.assert_array_equal(space["labels"], layer.data)
 
     assert box.save.enabled
-    widget.save_learnt(path=tmp_path / "mine.kindred")
+    widget.save_trained(path=tmp_path / "mine.kindred")
     widget.classifier.kind.value = "vocabulary"
     widget.classifier.vocabulary.take_file(tmp_path / "mine.kindred")
     until(lambda: widget.run.enabled)
@@ -183,10 +183,10 @@ def test_learning_is_measured_and_need_not_be_repeated(
     run(box.learn, timeout=SLOW)
     assert widget.status.value.startswith("Trained nucleus on ")
     config = widget.check()
-    assert box.learnt(config) is not None
-    assert widget.classifier.name_source(config).arguments() == {"vocabulary": box.learnt(config)}
+    assert box.trained(config) is not None
+    assert widget.classifier.name_source(config).arguments() == {"vocabulary": box.trained(config)}
     widget.form.inputs["seed"].value = 3
-    assert box.learnt(widget.check()) is None
+    assert box.trained(widget.check()) is None
 
 
 def test_the_code_of_examples_makes_the_same_examples(

@@ -149,7 +149,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def begun(viewer: Any, widget: ClustersWidget, steps: np.ndarray, clock: list[float]) -> Any:
     """A run that begins when the clock shows 0."""
     image = viewer.add_image(steps, axis_labels=("t", "y", "x"))
-    return widget.run_of(image, widget.known, widget.check())
+    return widget.run_of(image, widget.layer_image, widget.check())
 
 
 def test_the_time_left_does_not_count_what_was_loaded_first(begun: Any, clock: list[float]) -> None:

@@ -208,12 +208,12 @@ def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
     file = tmp_path / "mine.pt"
     clip = {"classifier": "clip", "name": f"ViT-B-16/{file}", "file": str(file), "names": "road"}
     file.write_bytes(b"")
-    options(json.dumps({"Classes": {"asked": clip}}))
+    options(json.dumps({"Classes": {"entries": clip}}))
     chosen = ClassesWidget(viewer)
-    assert chosen.classifier.asked() == {key: clip[key] for key in ("classifier", "name", "file")}
+    assert chosen.classifier.entries() == {key: clip[key] for key in ("classifier", "name", "file")}
     assert chosen.names.names == ("road",)
     chosen.release()
-    options(json.dumps({"Classes": {"asked": {"classifier": "examples", "names": "a"}}}))
+    options(json.dumps({"Classes": {"entries": {"classifier": "examples", "names": "a"}}}))
     gone = ClassesWidget(viewer)
     assert "last until napari is closed" in gone.status.value
     assert gone.classifier.kind.value == "vocabulary"
@@ -230,7 +230,7 @@ def test_a_clip_is_chosen_again_and_examples_that_are_gone_are_not(
     ],
 )  # fmt: skip
 def test_names_of_another_version_are_left_out(viewer: Any, options: Any, strange: Any) -> None:
-    options(json.dumps({"Classes": {"asked": strange, "threshold": 0.3}}))
+    options(json.dumps({"Classes": {"entries": strange, "threshold": 0.3}}))
     widget = ClassesWidget(viewer)
     assert widget.names.names == ()
     assert widget.classifier.vocabulary.name == "microscopy"

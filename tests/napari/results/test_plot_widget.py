@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results import export_panel
-from napari_kindred._napari.results.charts import chart_of, counted_chart, ticks, written
+from napari_kindred._napari.results.charts import chart_of, counted_chart, short_number, ticks
 from napari_kindred._napari.results.painting import settle
 
 if TYPE_CHECKING:
@@ -128,6 +128,6 @@ def test_axes_have_round_numbers(last: float, expected: list[float]) -> None:
 
 
 def test_numbers_are_written_short() -> None:
-    assert [written(value) for value in (0, 0.25, 1500, 20_000, 3.5e6)] == [
+    assert [short_number(value) for value in (0, 0.25, 1500, 20_000, 3.5e6)] == [
         *("0", "0.25", "1500", "20k", "3.5M"),
     ]

@@ -1,4 +1,4 @@
-"""Marks on an image, collected from layers as examples of classes. Free of Qt."""
+"""Annotations on an image, collected from layers as examples of classes. Free of Qt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORNERS = 48
 """Number of corners of the polygon that approximates an ellipse."""
 
 DIGITS = 3
-"""Of a mark's place in pixels: as many as are kept, so that code can tell it exactly."""
+"""Decimals of positions in pixels; rounded, so that copied code has the same ones."""
 
 ENCLOSING = ("rectangle", "ellipse", "polygon")
 """Shapes that have an inside."""
@@ -35,10 +35,10 @@ class FrameAnnotations:
     """Annotations of one class in one frame, in its pixels, y before x."""
 
     points: list[tuple[float, float]] = field(default_factory=list)
-    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
-    outlines: list[NDArray[np.float64]] = field(default_factory=list)
-    labels: NDArray[np.int32] | None = None
-    code: str = ""
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)  # y0 x0 y1 x1
+    outlines: list[NDArray[np.float64]] = field(default_factory=list)  # (V, 2) each
+    labels: NDArray[np.int32] | None = None  # (Y, X), an id per object
+    code: str = ""  # Python that gives the labels
 
     def __len__(self) -> int:
         painted = 0 if self.labels is None else np.count_nonzero(np.unique(self.labels))
@@ -47,12 +47,12 @@ class FrameAnnotations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """The image that is marked."""
+    """The image that is annotated."""
 
     layer: Image
-    data: Any
+    data: Any  # full resolution
     axes: str
-    shown: tuple[float, ...]
+    shown: tuple[float, ...]  # the viewer's position, in world coordinates
 
     @property
     def letters(self) -> str:
@@ -72,17 +72,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotation:
-    """Marks of one layer on one image, as examples of one class."""
+    """Annotations of one layer on one image, as examples of one class."""
 
-    name: str
+    name: str  # of the class
     layer: str
     image: str
-    source: tuple[Any, ...]
-    kind: str
-    data: Any
+    source: tuple[Any, ...]  # the same if the same layer is collected again
+    kind: str  # points, shapes or painted objects
+    data: Any  # of the image
     axes: str
     multiscale: bool
-    frames: dict[Index, FrameAnnotations]
+    frames: dict[Index, FrameAnnotations]  # by the position on the image's leading axes
 
     def __len__(self) -> int:
         return sum(map(len, self.frames.values()))
@@ -95,11 +95,7 @@ class Annotation:
 
 
 def collect(layer: Any, target: Target, name: str) -> Annotation:
-    """Collect the annotations of a layer as examples of a class.
-
-    Of a Labels layer the frame that is shown is taken, and of its labels only the selected one
-    where napari shows only that one.
-    """
+    """Collect annotations as examples of a class; of a Labels layer those in the shown frame."""
     frames: dict[Index, FrameAnnotations] = {}
     if isinstance(layer, Points):
         kind = "points"
@@ -111,7 +107,7 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
         for shape, corners in zip(layer.shape_type, layer.data, strict=True):
             _add_shape(frames, layer, target, shape, corners)
     elif isinstance(layer, Labels):
-        kind = "painted things"
+        kind = "painted objects"
         index, annotated = _labels_on_image(layer, target)
         if len(annotated):
             frames[index] = annotated
@@ -122,7 +118,9 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
         )
     if not frames:
         what = "in this frame of it " if isinstance(layer, Labels) else ""
-        raise InputError(f"There is nothing {what}to collect in {layer.name!r}; annotate a {name}.")
+        raise InputError(
+            f"There is nothing {what}to collect in {layer.name!r}: annotate a {name} first."
+        )
     return Annotation(
         name,
         layer.name,
@@ -136,10 +134,10 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
     )
 
 
-def together(before: Sequence[Annotation], new: Annotation) -> tuple[Annotation, ...]:
-    """Return what is collected; the same layer collected again takes the place of before."""
-    kept = [item for item in before if item.source != new.source]
-    return (*kept, new)
+def merge_examples(before: Sequence[Annotation], new: Annotation) -> tuple[Annotation, ...]:
+    """Return all examples; a layer that is collected again replaces its earlier ones."""
+    others = [item for item in before if item.source != new.source]
+    return (*others, new)
 
 
 # -- from a layer's pixels to those of the image ---------------------------------------------
@@ -162,8 +160,7 @@ def _on_image(
         where = ", ".join(f"{value:.0f}" for value in (*index, y, x))
         raise InputError(
             f"An annotation of {layer.name!r} at ({where}) is outside of {target.layer.name!r} "
-            f"with "
-            f"{' × '.join(map(str, (*sizes, height, width)))} pixels; move it or delete it."
+            f"with {' × '.join(map(str, (*sizes, height, width)))} pixels; move it or delete it."
         )
     return index, (round(y, DIGITS), round(x, DIGITS))
 
@@ -225,10 +222,7 @@ def _labels_on_image(layer: Labels, target: Target) -> tuple[Index, FrameAnnotat
 
 
 def _corners(layer: Labels, target: Target) -> tuple[Index, list[NDArray[np.float64]]]:
-    """Return the frame that is shown, and where its first pixel and both next to it lie.
-
-    Positions are those in the other layer's data.
-    """
+    """Return the shown frame, and where in the layer's data its first pixel and neighbours are."""
     start = np.asarray(target.layer.world_to_data(target.shown), float)
     leading, (y, x) = target.place("TZ"), target.place("YX")
     index = tuple(

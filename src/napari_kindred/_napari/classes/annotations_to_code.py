@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
     from ...classes.vocabulary.examples import Example
 
-Marked = list[tuple[Annotation, FrameAnnotations]]
-"""The annotations of one frame, and where they come from."""
+Sources = list[tuple[Annotation, FrameAnnotations]]
+"""The annotations of one frame, with the layers that they come from."""
 
 
-def pictures_of(collected: Iterable[Annotation]) -> list[tuple[Index, Marked]]:
+def frames_of_annotations(annotations: Iterable[Annotation]) -> list[tuple[Index, Sources]]:
     """Return the annotations by frame; each frame is one example with all its annotations."""
-    pictures: dict[tuple[int, Index], Marked] = {}
-    for item in collected:
+    by_frame: dict[tuple[int, Index], Sources] = {}
+    for item in annotations:
         for index, annotated in item.frames.items():
-            pictures.setdefault((id(item.data), index), []).append((item, annotated))
-    return [(index, marked) for (_data, index), marked in pictures.items()]
+            by_frame.setdefault((id(item.data), index), []).append((item, annotated))
+    return [(index, sources) for (_data, index), sources in by_frame.items()]
 
 
-def examples_of(collected: Iterable[Annotation]) -> list[Example]:
+def examples_of(annotations: Iterable[Annotation]) -> list[Example]:
     """Return one example per annotated frame; a lazy frame may be read."""
     from ...classes.vocabulary.examples import Example
 
     examples = []
-    for index, marked in pictures_of(collected):
-        first = marked[0][0]
-        axes, place = _picture(first.axes, index)
-        labels, names = _painted(marked)
+    for index, sources in frames_of_annotations(annotations):
+        first = sources[0][0]
+        axes, place = _frame_of(first.axes, index)
+        labels, names = _painted(sources)
         examples.append(
             Example(
                 first.data[place],
                 axes=axes,
-                points=_by_name(marked, "points"),
-                boxes=_by_name(marked, "boxes"),
+                points=_by_name(sources, "points"),
+                boxes=_by_name(sources, "boxes"),
                 labels=labels,
                 label_names=names,
                 source=" ".join([first.image, *map(str, index)]),
@@ -51,31 +51,31 @@ def examples_of(collected: Iterable[Annotation]) -> list[Example]:
     return examples
 
 
-def _picture(axes: str, index: Index) -> tuple[str, tuple[int | slice, ...]]:
+def _frame_of(axes: str, index: Index) -> tuple[str, tuple[int | slice, ...]]:
     """Return the axes of one frame of a stack, and the code that selects it."""
     left = iter(index)
     place = tuple(next(left) if letter in "TZ" else slice(None) for letter in axes)
     return "".join(letter for letter in axes if letter not in "TZ"), place
 
 
-def _by_name(marked: Marked, kind: str) -> dict[str, NDArray[np.float64]]:
+def _by_name(sources: Sources, kind: str) -> dict[str, NDArray[np.float64]]:
     """Return points, or boxes, of each class."""
-    found: dict[str, list[Any]] = {}
-    for item, annotated in marked:
+    rows_by_name: dict[str, list[Any]] = {}
+    for item, annotated in sources:
         if getattr(annotated, kind):
-            found.setdefault(item.name, []).extend(getattr(annotated, kind))
-    return {name: np.array(rows, float) for name, rows in found.items()}
+            rows_by_name.setdefault(item.name, []).extend(getattr(annotated, kind))
+    return {name: np.array(rows, float) for name, rows in rows_by_name.items()}
 
 
-def _painted(marked: Marked) -> tuple[NDArray[np.int32] | None, dict[int, str]]:
+def _painted(sources: Sources) -> tuple[NDArray[np.int32] | None, dict[int, str]]:
     """Return outlines and labels of all classes in one array, and the name of each id."""
     from skimage.draw import polygon2mask
 
-    data, axes = marked[0][0].data, marked[0][0].axes
+    data, axes = sources[0][0].data, sources[0][0].axes
     plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
     labels = np.zeros(plane, np.int32)
     names: dict[int, str] = {}
-    for item, annotated in marked:
+    for item, annotated in sources:
         for outline in annotated.outlines:
             number = max(names, default=0) + 1
             labels[polygon2mask(plane, outline)] = number
@@ -90,20 +90,20 @@ def _painted(marked: Marked) -> tuple[NDArray[np.int32] | None, dict[int, str]]:
 # -- as code ---------------------------------------------------------------------------------
 
 
-def example_lines(collected: Sequence[Annotation]) -> list[str]:
+def example_lines(annotations: Sequence[Annotation]) -> list[str]:
     """Return the lines that make ``examples``, as :func:`examples_of` does."""
     lines, last = [], []
-    for number, (index, marked) in enumerate(pictures_of(collected)):
-        more = _painted_lines(marked, number)
+    for number, (index, sources) in enumerate(frames_of_annotations(annotations)):
+        more = _painted_lines(sources, number)
         lines += more
         last += [
             "    nk.Example(",
-            f"        {_picture_code(marked[0][0], index)},",
-            f"        axes={_picture(marked[0][0].axes, index)[0]!r},",
+            f"        {_frame_code(sources[0][0], index)},",
+            f"        axes={_frame_of(sources[0][0].axes, index)[0]!r},",
             *(
-                f"        {kind}={_plain(_by_name(marked, kind))},"
+                f"        {kind}={_plain(_by_name(sources, kind))},"
                 for kind in ("points", "boxes")
-                if _by_name(marked, kind)
+                if _by_name(sources, kind)
             ),
             *([f"        labels=labels{number},"] if more else []),
             *([f"        label_names=names{number},"] if more else []),
@@ -119,8 +119,8 @@ def example_lines(collected: Sequence[Annotation]) -> list[str]:
     return [*needed, *lines, "examples = [", *last, "]"]
 
 
-def _picture_code(item: Annotation, index: Index) -> str:
-    _axes, place = _picture(item.axes, index)
+def _frame_code(item: Annotation, index: Index) -> str:
+    _axes, place = _frame_of(item.axes, index)
     while place and place[-1] == slice(None):
         place = place[:-1]
     where = ", ".join(":" if isinstance(at, slice) else str(at) for at in place)
@@ -132,15 +132,15 @@ def _plain(rows: dict[str, NDArray[np.float64]]) -> str:
     return repr({name: values.tolist() for name, values in rows.items()})
 
 
-def _painted_lines(marked: Marked, number: int) -> list[str]:
+def _painted_lines(sources: Sources, number: int) -> list[str]:
     """Return the lines that make ``labels`` and ``names`` of a frame, as :func:`_painted`."""
-    if not any(annotated.outlines or annotated.labels is not None for _item, annotated in marked):
+    if not any(annotated.outlines or annotated.labels is not None for _item, annotated in sources):
         return []
-    data, axes = marked[0][0].data, marked[0][0].axes
+    data, axes = sources[0][0].data, sources[0][0].axes
     plane = (data.shape[axes.index("Y")], data.shape[axes.index("X")])
     labels, names, largest = f"labels{number}", f"names{number}", 0
     lines = [f"{labels}, {names} = np.zeros({plane}, np.int32), {{}}"]
-    for item, annotated in marked:
+    for item, annotated in sources:
         for outline in annotated.outlines:
             largest += 1
             corners = outline.tolist()

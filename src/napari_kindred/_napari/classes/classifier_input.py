@@ -1,4 +1,4 @@
-"""The choice of what gives names their meaning: a vocabulary, one's own examples, or CLIP."""
+"""Input for what defines the classes: a vocabulary, examples, or CLIP."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLIP_TOOLTIP = (
 
 
 class ClassifierInput:
-    """Shows what the chosen way needs, and tells what is chosen."""
+    """A choice of vocabulary, examples or CLIP, with the inputs that the chosen one needs."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class ClassifierInput:
             "examples": _page(self.examples.rows()),
             "clip": _page(self.clip.rows()),
         }
-        self.kind.changed.connect(self.turn)
+        self.kind.changed.connect(self.show_page)
 
     def rows(self) -> list[Widget]:
         """Return what is shown, from top to bottom."""
         return [labelled(self.kind), *self._pages.values()]
 
-    def turn(self, *_: Any) -> None:
-        """Show what the chosen way needs; to be called once after the rows are laid out."""
+    def show_page(self, *_: Any) -> None:
+        """Show the inputs of the choice; to be called once after the rows are laid out."""
         for kind, page in self._pages.items():
             page.visible = kind == self.kind.value
         if self.kind.value == "vocabulary":
@@ -91,8 +91,8 @@ class ClassifierInput:
             raise OptionError("Choose a CLIP model that can be used; see the line below it.")
         return ClassNameSource("clip", str(self.clip.choice.value))
 
-    def asked(self) -> dict[str, str]:
-        """Return what is chosen, in words by which :meth:`choose` finds it again."""
+    def entries(self) -> dict[str, str]:
+        """Return the choice as text, from which :meth:`choose` restores it."""
         kind = str(self.kind.value)
         names = {"vocabulary": self.vocabulary.name, "clip": str(self.clip.choice.value)}
         name = names.get(kind, "")
@@ -101,19 +101,19 @@ class ClassifierInput:
         return {"classifier": kind, "name": name, "file": file}
 
     def choose(self, entries: Mapping[str, Any]) -> str:
-        """Choose what :meth:`asked` returned, or defaults; returns a sentence on what is gone."""
-        kind, name, file = (entries.get(word) for word in ("classifier", "name", "file"))
-        gone = ""
+        """Restore what :meth:`entries` returned; returns a sentence if something is missing."""
+        kind, name, file = (entries.get(key) for key in ("classifier", "name", "file"))
+        missing = ""
         if isinstance(file, str) and file and there(file) is None:
-            gone = f"{Path(file).name!r}, the vocabulary of your last run, is missing."
+            missing = f"{Path(file).name!r}, the vocabulary of your last run, is missing."
         elif kind == "examples" and not self.examples.annotations:
-            gone = "The examples of your last run are gone: they last until napari is closed."
-        name = name if isinstance(name, str) and not gone else ""
-        known = not gone and kind in list(self._pages) and bool(name or kind == "examples")
+            missing = "The examples of your last run are gone: they last until napari is closed."
+        name = name if isinstance(name, str) and not missing else ""
+        known = not missing and kind in list(self._pages) and bool(name or kind == "examples")
         self.vocabulary.choose(name if known and kind == "vocabulary" else SHIPPED[0])
         self.clip.choose(name if known and kind == "clip" else CLIPS[0])
         self.kind.value = kind if known else "vocabulary"
-        return gone
+        return missing
 
     def abandon(self) -> None:
         """Discard what is being checked."""

@@ -14,7 +14,7 @@ from ...classes.recipe import OF_TEACHING
 from ...core.errors import KindredError, OptionError
 from ..common.form import labelled, native_row, row, sentence, show_message
 from ..common.proxies import unwrap_proxy
-from .annotations import Annotation, Target, collect, together
+from .annotations import Annotation, Target, collect, merge_examples
 from .annotations_to_code import examples_of
 from .layer import ClassNameSource
 
@@ -44,11 +44,11 @@ class ExamplesInput:
     ) -> None:
         self._viewer, self._target, self._on_change = viewer, target, on_change
         self._session = unwrap_proxy(viewer)
-        self._learnt: tuple[Key, Vocabulary] | None = None
+        self._trained: tuple[Key, Vocabulary] | None = None
         self.name = LineEdit(
             label="Class",
             tooltip="Class of the annotations in the selected layer; 'background' for anything "
-            "that is none of the classes.",
+            "else.",
         )
         self.name.native.setPlaceholderText("class name")
         self.collect = PushButton(
@@ -64,7 +64,7 @@ class ExamplesInput:
         self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.list.setToolTip("Collected examples.")
         self.remove = PushButton(text="Remove", tooltip="Remove the selected examples.")
-        self.learn = PushButton(
+        self.train = PushButton(
             text="Train", tooltip="Train on the examples, and measure the accuracy."
         )
         self.save = PushButton(
@@ -74,7 +74,7 @@ class ExamplesInput:
         self.about = sentence()
         self.collect.changed.connect(self.take_layer)
         self.name.native.returnPressed.connect(self.take_layer)
-        self.remove.changed.connect(self.forget)
+        self.remove.changed.connect(self.remove_selected)
         self.list.itemSelectionChanged.connect(self._offer)
         self._refresh()
 
@@ -82,10 +82,10 @@ class ExamplesInput:
         """Return what is shown, from top to bottom."""
         first: Container = labelled(self.name)
         first.append(self.collect)
-        buttons = row(self.remove, self.learn, self.save)
+        buttons = row(self.remove, self.train, self.save)
         return [first, native_row(self.list), buttons, self.about]
 
-    # -- what is collected -----------------------------------------------------------------
+    # -- collected examples ----------------------------------------------------------------
 
     @property
     def annotations(self) -> tuple[Annotation, ...]:
@@ -107,13 +107,13 @@ class ExamplesInput:
         except KindredError as error:
             self.show_message(str(error), wrong=True)
             return
-        self._keep(together(self.annotations, new))
+        self._keep(merge_examples(self.annotations, new))
         self.show_message("")
 
-    def forget(self, *_: Any) -> None:
-        """Forget what is selected in the list."""
-        gone = {index.row() for index in self.list.selectedIndexes()}
-        self._keep(tuple(item for at, item in enumerate(self.annotations) if at not in gone))
+    def remove_selected(self, *_: Any) -> None:
+        """Remove the examples that are selected in the list."""
+        rows = {index.row() for index in self.list.selectedIndexes()}
+        self._keep(tuple(item for at, item in enumerate(self.annotations) if at not in rows))
         self.show_message("")
 
     def _keep(self, annotations: tuple[Annotation, ...]) -> None:
@@ -129,24 +129,23 @@ class ExamplesInput:
     def _offer(self) -> None:
         self.remove.enabled = bool(self.list.selectedIndexes())
 
-    # -- what is learnt --------------------------------------------------------------------
+    # -- training --------------------------------------------------------------------------
 
     def name_source(self, config: ClassesConfig) -> ClassNameSource:
         """Return the examples, with the vocabulary if it was trained with the same options."""
         if not self.annotations:
             raise OptionError(
                 "There are no examples: annotate objects in a Points, Shapes or Labels layer, "
-                "enter "
-                "their class and press 'Collect layer'."
+                "enter their class and press 'Collect layer'."
             )
         return ClassNameSource(
-            "examples", examples=self.annotations, vocabulary=self.learnt(config)
+            "examples", examples=self.annotations, vocabulary=self.trained(config)
         )
 
-    def learnt(self, config: ClassesConfig) -> Vocabulary | None:
+    def trained(self, config: ClassesConfig) -> Vocabulary | None:
         """Return the vocabulary trained on these examples with these options, if there is one."""
-        known = self._learnt
-        return known[1] if known is not None and known[0] == self.key(config) else None
+        cached = self._trained
+        return cached[1] if cached is not None and cached[0] == self.key(config) else None
 
     def key(self, config: ClassesConfig) -> Key:
         """Return the key under which a trained vocabulary is cached."""
@@ -154,7 +153,7 @@ class ExamplesInput:
 
     def keep(self, key: Key, vocabulary: Vocabulary) -> None:
         """Cache a trained vocabulary."""
-        self._learnt = (key, vocabulary)
+        self._trained = (key, vocabulary)
         self._on_change()
 
     def show_message(self, text: str, *, wrong: bool = False) -> None:
@@ -163,7 +162,7 @@ class ExamplesInput:
         show_message(self.about, text, wrong=wrong)
 
 
-def iter_learn(
+def iter_train_examples(
     annotations: tuple[Annotation, ...], config: ClassesConfig
 ) -> Generator[Event, None, Vocabulary]:
     """Train on examples and measure the accuracy; called in another thread."""

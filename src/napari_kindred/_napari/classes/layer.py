@@ -40,15 +40,12 @@ class ClassNameSource:
     vocabulary: Vocabulary | None = None  # named or trained here, merged; None if not read yet
     example_code: tuple[str, ...] = ()  # of a saved result, whose examples are not at hand
 
-    def grouped(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> ClassNameSource:
+    def merged(self, name: str, members: Sequence[str], vocabulary: Vocabulary) -> ClassNameSource:
         """Return the same with some classes made one."""
         return replace(self, groups=(*self.groups, (name, tuple(members))), vocabulary=vocabulary)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the argument of :func:`napari_kindred.iter_segment_classes` that says this.
-
-        Called in another thread, because frames may have to be read.
-        """
+        """Return the argument of ``iter_segment_classes``; in another thread, as it may read."""
         if self.vocabulary is not None:
             return {"vocabulary": self.vocabulary}
         if self.kind == "examples":
@@ -97,7 +94,7 @@ class Classes(LabelState):
         return self.config.threshold
 
     @property
-    def can_be_grouped(self) -> bool:
+    def can_be_merged(self) -> bool:
         """Whether classes can be made one: there has to be code that makes them one as well."""
         name_source = self.name_source
         return self.vocabulary is not None and bool(
@@ -169,13 +166,10 @@ def with_names(classes: Classes, names: Sequence[str]) -> Classes:
     return replace(classes, result=classes.result.with_names(names))
 
 
-def iter_regrouped(
+def iter_merged(
     classes: Classes, name: str, members: Sequence[str]
 ) -> Generator[Progress, None, Classes]:
-    """Return the classes with some merged; their vocabulary is retrained, not evaluated.
-
-    The new class has the colour of the first of them in the layer.
-    """
+    """Return classes with some merged, in the colour of the first; retrains the vocabulary."""
     observations, vocabulary = classes.result.observations, classes.vocabulary
     assert observations is not None  # noqa: S101 - what has a vocabulary was seen
     assert vocabulary is not None  # noqa: S101 - only such classes are offered to be grouped
@@ -192,7 +186,7 @@ def iter_regrouped(
     result = replace(
         classes.result, observations=replace(observations, classifier=classifier)
     ).with_names(tuple(names))
-    name_source = classes.name_source.grouped(name, members, coarser)
+    name_source = classes.name_source.merged(name, members, coarser)
     return replace(classes, result=result, name_source=name_source)
 
 

@@ -87,7 +87,7 @@ class NamesEditor(QPlainTextEdit):
         if chosen.isValid():
             self.set_colour(name, chosen.name())
 
-    def dress(self, theme: str) -> None:
+    def follow_theme(self, theme: str) -> None:
         """Look like the other entries of one of napari's themes, which knows no such box."""
         from napari.utils.theme import get_theme
 

@@ -22,7 +22,7 @@ from ..common.label_panel import LabelPanel
 from ..common.label_state import show
 from ..common.layers import area_unit
 from ..common.worker import Job
-from .layer import Classes, at_threshold, iter_regrouped, with_names
+from .layer import Classes, at_threshold, iter_merged, with_names
 
 ROWS = (2, 5)
 """Fewest and most rows that the table shows without scrolling."""
@@ -180,7 +180,7 @@ class ClassPanel(LabelPanel):
 
     def _offer(self) -> None:
         classes: Classes | None = self.state
-        groups = classes is not None and classes.can_be_grouped
+        groups = classes is not None and classes.can_be_merged
         self.group.enabled = groups and len(self.selected()) > 1
         self.save.enabled = classes is not None and classes.vocabulary is not None
         self.rename.enabled = classes is not None and classes.result.observations is not None
@@ -225,7 +225,7 @@ class ClassPanel(LabelPanel):
             self.show_message(str(error), wrong=True)
             return
         self.show_message("Training the merged classes …")
-        self._change(partial(iter_regrouped, name=clean, members=members), then=self._grouped)
+        self._change(partial(iter_merged, name=clean, members=members), then=self._merged)
 
     def recolour(self, colours: dict[str, str]) -> None:
         """Show the colours that the user chose, by the names' keys."""
@@ -237,7 +237,7 @@ class ClassPanel(LabelPanel):
             show(self._layer, replace(classes, colours=every))
             self.refresh()
 
-    def _grouped(self, classes: Classes) -> None:
+    def _merged(self, classes: Classes) -> None:
         name, members = classes.name_source.groups[-1]
         self.show_message(f"Merged {', '.join(members)} into {name!r}.")
         self._on_merged(classes)

@@ -84,7 +84,7 @@ class ClassRun(Run):
         return dict(enumerate(self._colours, start=1))
 
 
-class TeachingView(JobView):
+class TrainingView(JobView):
     """View of training on examples; there is no layer to show."""
 
     source = "my examples"

@@ -16,11 +16,11 @@ from ..common.form import native_row
 from ..label_widget import LabelWidget
 from .annotations import Target
 from .classifier_input import ClassifierInput
-from .examples_input import iter_learn
+from .examples_input import iter_train_examples
 from .layer import Classes, classes_of
 from .names_editor import NamesEditor
 from .panel import ClassPanel
-from .run import ClassRun, TeachingView
+from .run import ClassRun, TrainingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -49,19 +49,19 @@ class ClassesWidget(LabelWidget):
         self._ready = False
         super().__init__(viewer, segment)
         self._ready = True
-        self.classifier.turn()
-        self._dress()
-        viewer.events.theme.connect(self._dress)
+        self.classifier.show_page()
+        self._follow_theme()
+        viewer.events.theme.connect(self._follow_theme)
 
     # -- what is on it ---------------------------------------------------------------------
 
     def own_inputs(self) -> list[Widget]:
-        self.names = NamesEditor(self._named)
+        self.names = NamesEditor(self._names_changed)
         self.classifier = ClassifierInput(
-            self._viewer, self.target, self._meant_otherwise, self.names.add
+            self._viewer, self.target, self._classifier_changed, self.names.add
         )
-        self.classifier.examples.learn.changed.connect(self.learn)
-        self.classifier.examples.save.changed.connect(self.save_learnt)
+        self.classifier.examples.train.changed.connect(self.train)
+        self.classifier.examples.save.changed.connect(self.save_trained)
         return [*self.classifier.rows(), native_row(self.names, "Names", self.names.toolTip())]
 
     def make_panel(self) -> ClassPanel:
@@ -75,32 +75,33 @@ class ClassesWidget(LabelWidget):
         if self.panel.layer is None:  # else the threshold is that layer's
             self.panel.enter(options.get("threshold"))
 
-    def asked(self) -> dict[str, str]:
-        return {**self.classifier.asked(), "names": self.names.toPlainText()}
+    def entries(self) -> dict[str, str]:
+        return {**self.classifier.entries(), "names": self.names.toPlainText()}
 
-    def ask_again(self, entries: Any) -> str:
-        kept = entries if isinstance(entries, dict) else {}
-        gone = self.classifier.choose(kept)
-        alike = all(kept.get(word) == chosen for word, chosen in self.classifier.asked().items())
-        self.names.setPlainText(str(kept.get("names", "")) if alike else "")
-        return gone
+    def restore_entries(self, entries: Any) -> str:
+        saved = entries if isinstance(entries, dict) else {}
+        missing = self.classifier.choose(saved)
+        # Names are restored only together with what defines them.
+        same = all(saved.get(key) == chosen for key, chosen in self.classifier.entries().items())
+        self.names.setPlainText(str(saved.get("names", "")) if same else "")
+        return missing
 
     def target(self) -> Target:
-        """Return the image that examples are marked on."""
-        if self.known is None or self.image.value is None:
+        """Return the image that examples are annotated on."""
+        if self.layer_image is None or self.image.value is None:
             raise InputError("Open the annotated image first.")
-        self.frames(self.known)
+        self.frames(self.layer_image)
         shown = tuple(self._viewer.dims.point)
-        return Target(self.image.value, self.known.data, self.chosen.letters, shown)
+        return Target(self.image.value, self.layer_image.data, self.chosen.letters, shown)
 
-    def _dress(self, *_: Any) -> None:
+    def _follow_theme(self, *_: Any) -> None:
         """Follow napari's theme."""
-        self.names.dress(str(self._viewer.theme))
+        self.names.follow_theme(str(self._viewer.theme))
         self.classifier.vocabulary.describe()
 
     # -- from what is entered to a run -----------------------------------------------------
 
-    def entered(self) -> dict[str, Any]:
+    def own_values(self) -> dict[str, Any]:
         self.names.mark(wrong=False)
         threshold = {"threshold": self.panel.threshold}
         name_source = self.classifier.name_source(self.form.config(**threshold))
@@ -122,14 +123,14 @@ class ClassesWidget(LabelWidget):
             return None
         config = super().check()
         examples = self.classifier.examples
-        examples.learn.enabled = not self.controls.busy and bool(examples.annotations)
-        examples.save.enabled = not self.controls.busy and self._learnt() is not None
+        examples.train.enabled = not self.controls.busy and bool(examples.annotations)
+        examples.save.enabled = not self.controls.busy and self._trained() is not None
         return config
 
-    def _learnt(self) -> Vocabulary | None:
+    def _trained(self) -> Vocabulary | None:
         """Return the vocabulary trained on the examples with the options entered, if any."""
         try:
-            return self.classifier.examples.learnt(self._teaching())
+            return self.classifier.examples.trained(self._teaching())
         except KindredError:
             return None
 
@@ -138,11 +139,11 @@ class ClassesWidget(LabelWidget):
         config: ClassesConfig = self.form.config(channel=self.channel.value)
         return config
 
-    def _named(self) -> None:
+    def _names_changed(self) -> None:
         self.panel.recolour(self.names.chosen())
         self.check()
 
-    def _meant_otherwise(self) -> None:
+    def _classifier_changed(self) -> None:
         if not self._ready:
             return
         kind = self.classifier.kind.value
@@ -188,7 +189,7 @@ class ClassesWidget(LabelWidget):
         self.classifier.abandon()
         self.panel.abandon()
 
-    def learn(self, *_: Any) -> None:
+    def train(self, *_: Any) -> None:
         """Train on the examples, and measure the accuracy."""
         examples = self.classifier.examples
         if self.controls.busy or not examples.annotations:
@@ -199,9 +200,9 @@ class ClassesWidget(LabelWidget):
             self.controls.show_message(str(error), wrong=True)
             return
         keep = partial(examples.keep, examples.key(config))
-        run = TeachingView(sum(map(len, examples.annotations)), keep)
-        self.controls.launch(run, partial(iter_learn, examples.annotations, config))
-        examples.learn.enabled = False
+        run = TrainingView(sum(map(len, examples.annotations)), keep)
+        self.controls.launch(run, partial(iter_train_examples, examples.annotations, config))
+        examples.train.enabled = False
 
     # -- afterwards ------------------------------------------------------------------------
 
@@ -221,9 +222,9 @@ class ClassesWidget(LabelWidget):
         self.classifier.kind.value = "vocabulary"
         self.names.names = classes.result.names
 
-    def save_learnt(self, *_: Any, path: Path | None = None) -> None:
+    def save_trained(self, *_: Any, path: Path | None = None) -> None:
         """Save the vocabulary trained on the examples; asks for the file if none is given."""
-        self._save(self._learnt(), path)
+        self._save(self._trained(), path)
 
     def save_shown(self, *_: Any, path: Path | None = None) -> None:
         """Save the vocabulary of the selected result; asks for the file where none is given."""

@@ -162,10 +162,7 @@ def begin(
 
 
 def at_level(clusters: Clusters, level: int) -> Clusters:
-    """Return the same with another number of clusters.
-
-    Background stays as far as its clusters do not merge with others.
-    """
+    """Return another number of clusters; background stays unless it merges with others."""
     labels = clusters.model.lut(level)
     kept: set[int] = set()
     for label in np.unique(labels):

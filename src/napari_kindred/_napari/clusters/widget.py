@@ -69,7 +69,7 @@ class ClustersWidget(LabelWidget):
         self.save.changed.connect(self.save_model)
         return [*super().own_outputs(), self.more]
 
-    def entered(self) -> dict[str, Any]:
+    def own_values(self) -> dict[str, Any]:
         if not self.encoder.usable:
             raise OptionError("Choose an encoder that can be used; see the line below it.")
         return {"encoder": self.encoder.choice.value}
@@ -84,7 +84,7 @@ class ClustersWidget(LabelWidget):
         return config
 
     def _offer_applying(self, valid: bool) -> None:
-        layer, image = self.panel.layer, self.known
+        layer, image = self.panel.layer, self.layer_image
         self.more.visible = layer is not None
         if layer is None:
             return
@@ -111,11 +111,11 @@ class ClustersWidget(LabelWidget):
     def start_applying(self, *_: Any) -> None:
         """Label the image chosen above by the model of the selected clusters."""
         config, clusters = self.check(), self.panel.state
-        if config is None or clusters is None or self.controls.busy or self.known is None:
+        if config is None or clusters is None or self.controls.busy or self.layer_image is None:
             return
         config = fitting(config, clusters.model)
-        run = ClusterRun(self._viewer, self.image.value, self.known, config, source=clusters)
-        job = partial(self._segment, self.known.file, config=config, model=clusters.model)
+        run = ClusterRun(self._viewer, self.image.value, self.layer_image, config, source=clusters)
+        job = partial(self._segment, self.layer_image.file, config=config, model=clusters.model)
         self.controls.launch(run, job)
         self.apply.enabled = False
 

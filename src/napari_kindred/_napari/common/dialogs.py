@@ -36,10 +36,8 @@ def ask_where_to_save(
 
 
 def save_as(path: Path, suffix: str, write: Callable[[Path], Any]) -> Path:
-    """Write a file; its name gets the suffix if it lacks it, and then replaces no other file.
-
-    The dialog has asked whether a file of the very name may be replaced.
-    """
+    """Write a file, adding a suffix that is missing; returns its path."""
+    # The dialog has asked about replacing a file of the very name, not of the one with the suffix.
     named = path if path.suffix.lower() == suffix else path.with_name(f"{path.name}{suffix}")
     refuse_existing(named, overwrite=named == path)
     write(named)

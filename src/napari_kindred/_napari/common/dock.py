@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 
 class Dock(QObject):
-    """Follows the dock that a widget is in, from its opening to its close.
-
-    When the dock is first shown it joins those of ours that are in the same place of the window,
-    as a tab: one above the other they would be too low to be used.
-    """
+    """Follows a widget's dock, which becomes a tab of our docks in the same area when it opens."""
 
     def __init__(
         self,
@@ -39,23 +35,23 @@ class Dock(QObject):
             self._soon.start(0)
         return False
 
-    def _seen(self, visible: bool) -> None:
+    def _visibility_changed(self, visible: bool) -> None:
         if visible and self._on_show is not None:
             self._on_show()
 
     def _join(self) -> None:
         """Move into the tabs of our other widgets."""
-        dock = _around(self.parent())
+        dock = _dock_of(self.parent())
         if dock is None:
             return
         self._soon = None
-        dock.visibilityChanged.connect(self._seen)  # a tab behind another is shown, for Qt
+        dock.visibilityChanged.connect(self._visibility_changed)
         window = dock.parent()
         if not isinstance(window, QMainWindow) or dock.isFloating():
             return
         place = window.dockWidgetArea(dock)
         for known in window.findChildren(Dock):
-            other = _around(known)
+            other = _dock_of(known)
             if other is None or other is dock or known._soon is not None:
                 continue
             if other.isHidden() or other.isFloating() or window.dockWidgetArea(other) != place:
@@ -65,7 +61,7 @@ class Dock(QObject):
             return
 
 
-def _around(one: Any) -> QDockWidget | None:
+def _dock_of(one: Any) -> QDockWidget | None:
     """Return the dock of a widget."""
     while one is not None and not isinstance(one, QDockWidget):
         one = one.parent()

@@ -35,11 +35,11 @@ class EncoderInput:
         names: Sequence[str] = (),
         look_up: Callable[[str], EncoderInfo] | None = None,
     ) -> None:
-        self._on_known: Callable[[], Any] = lambda: None  # nobody listens before it is laid out
+        self._on_known: Callable[[], Any] = lambda: None  # not called before it is laid out
         self._lookup: Job | None = None
         self._look_up = look_up
         self.usable = False
-        # Names with a placeholder are patterns: they stand in the tooltip, not in the list.
+        # Names with a placeholder are patterns: they are in the tooltip, not in the list.
         known = [info.name for info in list_encoders() if "<" not in info.name]
         first = names[0] if names else DEFAULT
         self.choice = ComboBox(

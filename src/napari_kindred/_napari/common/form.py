@@ -46,7 +46,7 @@ SWATCH = 12
 
 LABEL_WIDTH = 124
 SCROLL_BAR = 20
-"""Pixels left for it."""
+"""Pixels left for the scroll bar."""
 
 
 def mark(widget: ValueWidget, *, wrong: bool) -> None:
@@ -93,7 +93,7 @@ def sentence() -> Label:
     """Return a label for sentences, which wrap instead of widening the window."""
     label = Label(value="")
     label.native.setWordWrap(True)
-    # Its least height is guessed for a narrow window, and would leave room that nobody needs.
+    # Its minimum height is estimated for a narrow window, and would leave empty space.
     label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
 
@@ -169,10 +169,8 @@ class Scrolled(QScrollArea):
 
 
 def scrolled(outer: Container, rows: list[Widget]) -> Container:
-    """Put rows into a container so that they scroll where the screen is too low for them.
-
-    magicgui's own scrolling is lost in a dock of napari, which takes what is inside of it.
-    """
+    """Put rows into a container so that they scroll if the screen is too low for them."""
+    # magicgui's own scrolling is lost in a dock of napari, which takes what is inside of it.
     inner = Container(widgets=rows, labels=False)
     inner.native.layout().addStretch(1)
     area = Scrolled()

@@ -45,11 +45,11 @@ class LayerImage:
     """An image layer and what is known before its pixels are read."""
 
     name: str
-    data: Any
-    guess: AxesGuess
+    data: Any  # at full resolution, never copied
+    guess: AxesGuess  # of the data, with S last for an RGB layer
     rgb: bool
     multiscale: bool
-    file: ImageFile
+    file: ImageFile  # to be worked on, with all levels and the path
 
 
 def describe(image: LayerImage, frames: ImageStack) -> str:

@@ -24,10 +24,10 @@ class Placement:
     channels in the viewer's units, so that they show whichever channel is looked at.
     """
 
-    shape: tuple[int, ...]
-    frame_axes: tuple[int, ...]
-    plane_axes: tuple[int, int]
-    options: dict[str, Any]
+    shape: tuple[int, ...]  # of the Labels layer
+    frame_axes: tuple[int, ...]  # places of the frames' leading axes in the shape
+    plane_axes: tuple[int, int]  # places of Y and X in the shape
+    options: dict[str, Any]  # scale, translate and the rest of the layer's position
 
     def slot(self, index: Sequence[int]) -> tuple[int | slice, ...]:
         """Return where in the labels a frame goes."""

@@ -54,7 +54,7 @@ class RunControls:
         return [self.buttons, self.progress, self.status]
 
     def settle(self) -> None:
-        """Hide what tells of a job; to be called once after the rows are laid out."""
+        """Hide progress and status; to be called once after the rows are laid out."""
         self.progress.visible = False
         self.status.visible = False
 
@@ -116,7 +116,7 @@ class RunControls:
             return
         self.stop()
 
-    # -- what a job tells ------------------------------------------------------------------
+    # -- events of a job -------------------------------------------------------------------
 
     def _waiting(self, name: str) -> None:
         self.show_message(f"Waiting for {name} …")
@@ -127,13 +127,13 @@ class RunControls:
 
     def _event(self, view: JobView, event: Event) -> None:
         try:
-            self._tell(view, event)
+            self._show_event(view, event)
         except Exception as error:
             logger.exception("a frame could not be shown")
             self.abandon()
             self._failed(view, as_kindred(error))
 
-    def _tell(self, view: JobView, event: Event) -> None:
+    def _show_event(self, view: JobView, event: Event) -> None:
         if isinstance(event, Progress):
             share = min(1.0, event.done / max(event.total, 1e-9))
             self.progress.value = round(STEPS * share)
@@ -141,7 +141,7 @@ class RunControls:
                 text = view.progress(event)
                 self.show_message(" ".join([text, *view.notices()]))
                 if self._job is not None:
-                    self._job.tell(share, text.rstrip("."))
+                    self._job.report(share, text.rstrip("."))
         elif isinstance(event, Partial):
             view.add(event)
         elif isinstance(event, Notice):
@@ -181,11 +181,8 @@ class RunControls:
 
 
 def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:
-    """Start a job; called in another thread.
-
-    napari's first layer of labels loads what compiles its colours, for a second or more, in which
-    the window would stand still.
-    """
+    """Start a job; called in another thread."""
+    # napari's first Labels layer compiles its colours, which would block the window for a second.
     Labels(np.zeros((1, 1), np.int32))
     return job()
 

@@ -16,7 +16,7 @@ from ...results.atomic import replacing
 logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "NAPARI_KINDRED_CONFIG"
-"""Environment variable that names another folder for what is remembered."""
+"""Environment variable that names another folder for the options."""
 
 DAMAGED = "The options of your last run could not be read, so the defaults are shown."
 
@@ -29,10 +29,7 @@ def place() -> Path:
 
 
 def load_options(method: str) -> tuple[dict[str, Any], str]:
-    """Return a method's saved options, and a sentence if they cannot be read.
-
-    They may come from another version, with other names and values.
-    """
+    """Return a method's saved options, maybe of another version, and a sentence if unreadable."""
     try:
         options = _read().get(method, {})
         if not isinstance(options, dict):
@@ -47,13 +44,13 @@ def save_options(method: str, options: dict[str, Any]) -> None:
     """Save a method's options; if that fails, the previous ones stay."""
     file = place()
     try:
-        known = _read()
+        saved = _read()
     except (OSError, ValueError):
-        known = {}
+        saved = {}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
-            part.write_text(json.dumps({**known, method: options}, indent=2) + "\n", "utf-8")
+            part.write_text(json.dumps({**saved, method: options}, indent=2) + "\n", "utf-8")
     except (OSError, KindredError) as error:
         logger.info("%s: %s", file, error)
 
@@ -63,7 +60,7 @@ def _read() -> dict[str, Any]:
     file = place()
     if not file.exists():
         return {}
-    known = json.loads(file.read_text("utf-8"))
-    if not isinstance(known, dict):
-        raise ValueError(f"no options: {known!r}")
-    return known
+    saved = json.loads(file.read_text("utf-8"))
+    if not isinstance(saved, dict):
+        raise ValueError(f"no options: {saved!r}")
+    return saved

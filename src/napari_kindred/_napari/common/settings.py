@@ -27,29 +27,29 @@ NO_SETTINGS = (
 def apply_settings() -> str:
     """Apply napari's settings of this plugin, now and when they change; returns a fault, if any."""
     try:
-        kept = _kept()
+        settings = _settings()
     except Exception:
         logger.exception("napari's settings of this plugin could not be read")
         prefer(Preferences())
         return DAMAGED
-    if kept is not None:
-        for section in (kept.computing, kept.cache):
-            section.events.connect(_take)
-        prefer(preferences_of(kept))
+    if settings is not None:
+        for section in (settings.computing, settings.cache):
+            section.events.connect(lambda *_: prefer(preferences_of(_settings())))
+        prefer(preferences_of(settings))
     return ""
 
 
-def preferences_of(kept: Any) -> Preferences:
-    """Return what the numbers mean that napari keeps."""
+def preferences_of(settings: Any) -> Preferences:
+    """Return napari's settings as the library's, whose special numbers are None."""
     return Preferences(
-        device=str(kept.computing.device),
-        memory=float(kept.computing.memory) or None,
-        cache_folder=str(kept.cache.folder).strip(),
-        cache_limit=None if kept.cache.limit < 0 else float(kept.cache.limit),
+        device=str(settings.computing.device),
+        memory=float(settings.computing.memory) or None,
+        cache_folder=str(settings.cache.folder).strip(),
+        cache_limit=None if settings.cache.limit < 0 else float(settings.cache.limit),
     )
 
 
-def _kept() -> Any:
+def _settings() -> Any:
     """Return napari's settings of this plugin, None if there are none."""
     try:
         from napari.settings import get_plugin_settings
@@ -58,16 +58,9 @@ def _kept() -> Any:
     return get_plugin_settings().get(PLUGIN)
 
 
-def _take(*_: Any) -> None:
-    """Follow a change."""
-    kept = _kept()
-    if kept is not None:
-        prefer(preferences_of(kept))
-
-
 def open_settings() -> str:
     """Show the plugin's page of napari's preferences; returns a sentence if there is none."""
-    if _kept() is None:
+    if _settings() is None:
         return NO_SETTINGS
     from napari._app_model import get_app_model
 

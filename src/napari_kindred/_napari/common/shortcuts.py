@@ -31,27 +31,24 @@ def ids_of(labels: NDArray[Any]) -> set[int]:
 def differ(before: set[int], now: set[int]) -> bool:
     """Return whether a label appeared or disappeared between two frames.
 
-    Where ids mean the same in every frame, another set of them tells; where each frame has ids of
-    its own, only another number of them can.
+    If ids mean the same in every frame the sets are compared; if each frame has its own, only their
+    numbers can be.
     """
     return before != now if before & now else len(before) != len(now)
 
 
 def iter_next_jump(labels: Any, frame: int, step: int = 1) -> Generator[Progress, None, int | None]:
-    """Find the next (``step`` 1) or previous (-1) frame whose ids differ from the one before it.
-
-    ``labels`` (T, Y, X) may be lazy: it is read frame by frame. Returns None if there is none.
-    """
+    """Find the next (``step`` 1) or previous (-1) frame with other ids, None if there is none."""
     count = int(labels.shape[0])
     numbers = range(frame + 1, count) if step > 0 else range(frame - 1, 0, -1)
-    seen: dict[int, set[int]] = {}
+    ids: dict[int, set[int]] = {}
     for done, number in enumerate(numbers):
         for place in (number - 1, number):
-            if place not in seen:
-                seen[place] = ids_of(labels[place])
-        if differ(seen[number - 1], seen[number]):
+            if place not in ids:
+                ids[place] = ids_of(labels[place])
+        if differ(ids[number - 1], ids[number]):
             return number
-        seen.pop(number - 1 if step > 0 else number)
+        ids.pop(number - 1 if step > 0 else number)
         yield Progress(done + 1, len(numbers), "looking for changes", done + 1, len(numbers))
     return None
 
@@ -81,23 +78,20 @@ _widgets: WeakKeyDictionary[Any, list[ref[Runnable]]] = WeakKeyDictionary()
 
 
 def shortcut_hint(key: str) -> str:
-    """Return a key as tooltips tell it."""
+    """Return a key as tooltips show it."""
     return f" ({key.replace('Control', 'Ctrl').replace('-', '+')})"
 
 
 def bind_keys(viewer: Any, widget: Runnable) -> None:
-    """Bind the keys to a widget until another one is used.
-
-    A key that is bound already stays as it is.
-    """
+    """Bind the keys to a widget until another one is used; keys that are bound already stay."""
     viewer = unwrap_proxy(viewer)
     if viewer not in _widgets:
         _widgets[viewer] = []
         actions: dict[str, Callable[[Any], None]] = {
             RUN: _run,
             CANCEL: _cancel,
-            NEXT: _next,
-            PREVIOUS: _previous,
+            NEXT: lambda viewer: jump(viewer, 1),
+            PREVIOUS: lambda viewer: jump(viewer, -1),
         }
         for key, action in actions.items():
             with suppress(ValueError):
@@ -108,21 +102,21 @@ def bind_keys(viewer: Any, widget: Runnable) -> None:
 def used(viewer: Any, widget: Runnable) -> None:
     """Direct the keys to this widget."""
     viewer = unwrap_proxy(viewer)
-    others = [known for known in _widgets.get(viewer, []) if known() not in (None, widget)]
+    others = [other for other in _widgets.get(viewer, []) if other() not in (None, widget)]
     _widgets[viewer] = [*others, ref(widget)]
 
 
 def forget(viewer: Any, widget: Runnable) -> None:
     """Direct the keys to another widget: this one was closed."""
     viewer = unwrap_proxy(viewer)
-    known = _widgets.get(viewer, [])
-    known[:] = [kept for kept in known if kept() not in (None, widget)]
+    others = [other for other in _widgets.get(viewer, []) if other() not in (None, widget)]
+    _widgets[viewer] = others
 
 
 def _open(viewer: Any) -> list[Runnable]:
     """Return the widgets that are open, the one used last first."""
-    known = (kept() for kept in reversed(_widgets.get(viewer, [])))
-    return [widget for widget in known if widget is not None]
+    widgets = (widget() for widget in reversed(_widgets.get(viewer, [])))
+    return [widget for widget in widgets if widget is not None]
 
 
 def _run(viewer: Any) -> None:
@@ -135,16 +129,6 @@ def _cancel(viewer: Any) -> None:
     """Press Cancel in the widget whose job was begun last."""
     for widget in [widget for widget in _open(viewer) if widget.busy][:1]:
         widget.stop()
-
-
-def _next(viewer: Any) -> None:
-    """Go to the next frame with changes."""
-    jump(viewer, 1)
-
-
-def _previous(viewer: Any) -> None:
-    """Go to the previous frame with changes."""
-    jump(viewer, -1)
 
 
 # -- the next frame with changes ---------------------------------------------------------------

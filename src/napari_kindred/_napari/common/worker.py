@@ -29,7 +29,7 @@ RELEASE = 400
 STEPS = 1000
 """Number of steps of the bar in napari's activity window."""
 
-BETWEEN_TELLS = 0.25
+BETWEEN_REPORTS = 0.25
 """Seconds between two changes of that bar, each of which makes napari draw itself."""
 
 
@@ -150,7 +150,7 @@ class Job:
         self._begun = self._released = False
         self._outcome: Success | Failure | None = None
         self._activity: _Activity | None = None
-        self._told = 0.0
+        self._reported = 0.0
         self._worker = create_worker(
             _drive, start, _start_thread=False, _worker_class=_Worker, _ignore_errors=True
         )
@@ -171,12 +171,12 @@ class Job:
         self._on_start()
         self._worker.start()
 
-    def tell(self, share: float, text: str) -> None:
+    def report(self, share: float, text: str) -> None:
         """Show progress from 0 to 1 in napari's activity window, at limited rate."""
         now = monotonic()
-        if self._activity is None or now < self._told + BETWEEN_TELLS:
+        if self._activity is None or now < self._reported + BETWEEN_REPORTS:
             return
-        self._told = now
+        self._reported = now
         bar = self._activity
         bar.update(round(STEPS * share) - bar.n)
         if self._activity is bar:  # drawing may have brought the job's end

@@ -23,18 +23,18 @@ PLAIN = "#4c9be8"
 """Colour of a curve that stands for no label."""
 
 MOST = 24
-"""Curves; of more labels the largest are drawn."""
+"""Number of curves; of more labels the largest are drawn."""
 
 TICKS = 4
-"""Numbers along an axis, about."""
+"""Approximate number of ticks along an axis."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """One line of the plot."""
 
-    values: np.ndarray
-    colour: str
+    values: np.ndarray  # float (frames,), NaN where there is none
+    colour: str  # #rrggbb
     name: str = ""
 
 
@@ -45,7 +45,7 @@ class Chart:
     curves: tuple[Curve, ...]
     x: str = "frame"
     y: str = ""
-    step: float = 1.0
+    step: float = 1.0  # of the horizontal axis from frame to frame
 
     @property
     def frames(self) -> int:
@@ -69,7 +69,7 @@ def ticks(last: float, count: int = TICKS) -> list[float]:
     return [float(step * number) for number in range(math.floor(last / step * 1.0001) + 1)]
 
 
-def written(value: float) -> str:
+def short_number(value: float) -> str:
     """Return a number as an axis shows it: 0, 0.25, 1500, 20k, 3M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
@@ -88,7 +88,7 @@ def stretches(values: np.ndarray) -> list[range]:
 
 
 def chart_of(layer: Labels) -> Chart | None:
-    """Return the chart of a result as far as its tables tell; None where they do not."""
+    """Return the chart of a result from its tables, None if they do not suffice."""
     entry, frames = layer.metadata.get(KEY, {}), frames_of(layer)
     if frames < 2:
         return None

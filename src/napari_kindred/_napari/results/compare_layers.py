@@ -22,10 +22,10 @@ COMPARED = "napari-kindred changes"
 """Key of the outlines' metadata for their :class:`.Changes`."""
 
 COLOURS = ("#ffb000", "#ff4fa3", "#00d5e0")
-"""Of what changed, of what only the first result has, and of what only the second has."""
+"""Colours of objects that changed, that only the first result has, that only the second has."""
 
 LINES = 256
-"""Pixels of a picture's side for each of which lines are one pixel wide."""
+"""Pixels of an image's side for each of which lines get one pixel wider."""
 
 
 def is_comparison(layer: Any) -> bool:
@@ -34,10 +34,7 @@ def is_comparison(layer: Any) -> bool:
 
 
 def add_outlines(viewer: ViewerModel, first: Labels, second: Labels, changes: Changes) -> Labels:
-    """Add outlines of what differs: 1 changed, 2 only in the first, 3 only in the second.
-
-    They lie where the second result does; frames are drawn when they are shown.
-    """
+    """Add outlines, drawn when shown: 1 changed, 2 only in the first, 3 only in the second."""
     import pandas as pd
 
     layer = viewer.add_labels(

@@ -33,7 +33,6 @@ from .compare_layers import COLOURS, add_outlines, is_comparison, show_change
 if TYPE_CHECKING:
     import napari.viewer
 
-    from ...core.errors import KindredError
     from ...core.events import Event
 from ...results.compare import Changes
 
@@ -69,9 +68,9 @@ class CompareWidget(Container):
                 *(self.compare, self.status, self._list, self._steps),
             ],
         )
-        self._show_list(False)
+        self._list.visible = self._steps.visible = False
         self._bind()
-        self._dock = Dock(self.native, self._let_go)
+        self._dock = Dock(self.native, self._closed)
         self.native.destroyed.connect(self._abandon)
         self.reset_choices()
 
@@ -110,13 +109,10 @@ class CompareWidget(Container):
             text="◂ Previous", tooltip="Show the previous difference (Alt+Up)."
         )
         self.next = PushButton(text="Next ▸", tooltip="Show the next difference (Alt+Down).")
-        self.previous.changed.connect(self.go_back)
-        self.next.changed.connect(self.go_on)
+        self.previous.changed.connect(lambda: self.step(-1))
+        self.next.changed.connect(lambda: self.step(1))
         self._list = native_row(self.table)
         self._steps = row(self.previous, self.next)
-
-    def _show_list(self, shown: bool) -> None:
-        self._list.visible = self._steps.visible = shown
 
     def _results(self, *_: Any) -> list[tuple[str, Labels]]:
         return [
@@ -150,7 +146,9 @@ class CompareWidget(Container):
             fault = "These are results of different images; choose two of the same."
         self.compare.enabled = not fault and self._job is None
         if fault or self.changes is None:
-            self._show_message(fault or f"{_unlike(first, second)} Press Compare.".lstrip())
+            self._show_message(
+                fault or f"{_different_kinds(first, second)} Press Compare.".lstrip()
+            )
 
     def _show_message(self, text: str, *, wrong: bool = False) -> None:
         show_message(self.status, text, wrong=wrong)
@@ -169,27 +167,21 @@ class CompareWidget(Container):
             f"Comparing {self._pair[0].name} and {self._pair[1].name}",
             on_event=self._event,
             on_success=self._done,
-            on_failure=self._failed,
-            on_cancel=self._cancelled,
+            on_failure=lambda error: self._ended(str(error), wrong=True),
+            on_cancel=lambda: self._ended("Cancelled."),
         )
 
     def _event(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._show_message(f"Comparing, {event.frame} of {event.frames} frames done.")
 
-    def _failed(self, error: KindredError) -> None:
+    def _ended(self, text: str = "", *, wrong: bool = False) -> None:
         self._job = None
         self.compare.enabled = True
-        self._show_message(str(error), wrong=True)
-
-    def _cancelled(self) -> None:
-        self._job = None
-        self.compare.enabled = True
-        self._show_message("Cancelled.")
+        self._show_message(text, wrong=wrong)
 
     def _done(self, changes: Changes) -> None:
-        self._job = None
-        self.compare.enabled = True
+        self._ended()
         first, second = self._pair
         if any(layer not in self._viewer.layers for layer in self._pair):
             self._show_message("One of the results was removed; choose another.")
@@ -203,13 +195,13 @@ class CompareWidget(Container):
         self._fill()
         more = len(changes.table) - LISTED
         note = f"The table lists the first {LISTED}." if more > 0 else ""
-        shortcut_hint = (changes.sentence(first.name, second.name), note, _unlike(first, second))
-        self._show_message(" ".join(filter(None, shortcut_hint)))
+        summary = (changes.sentence(first.name, second.name), note, _different_kinds(first, second))
+        self._show_message(" ".join(filter(None, summary)))
 
     def _fill(self) -> None:
         assert self.changes is not None  # noqa: S101 - called once there are
         rows = self.changes.table.head(LISTED)
-        self._show_list(len(rows) > 0)
+        self._list.visible = self._steps.visible = len(rows) > 0
         self.table.setRowCount(len(rows))
         for place, (_, found) in enumerate(rows.iterrows()):
             overlap = f"{100 * found['iou']:.0f} %" if found["kind"] == CHANGED else ""
@@ -222,21 +214,14 @@ class CompareWidget(Container):
 
     # -- going to them ---------------------------------------------------------------------
 
-    def go_on(self, *_: Any) -> None:
-        """Look at the next difference, after the last one at the first."""
-        self._step(1)
-
-    def go_back(self, *_: Any) -> None:
-        """Look at the previous difference, before the first one at the last."""
-        self._step(-1)
-
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
+        """Show the next (1) or previous (-1) difference, beginning anew after the last one."""
         if self.changes is not None and len(self.changes.table):
             start = 0 if self._place < 0 and step < 0 else self._place
             self.go_to((start + step) % len(self.changes.table))
 
     def go_to(self, place: int) -> None:
-        """Look at a difference, by its row."""
+        """Show a difference, by its row."""
         first, second = self._pair
         if self.changes is None or any(layer not in self._viewer.layers for layer in self._pair):
             self._show_message("One of the results was removed; compare two others.")
@@ -249,18 +234,18 @@ class CompareWidget(Container):
         show_change(self._viewer, first if found["kind"] == ONLY_A else second, found)
         if place < self.table.rowCount():
             self.table.selectRow(place)
-        self._show_message(f"{place + 1} of {len(self.changes.table)}: {_told(found)}.")
+        self._show_message(f"{place + 1} of {len(self.changes.table)}: {_described(found)}.")
 
     # -- keys, and the end -----------------------------------------------------------------
 
     def _bind(self) -> None:
         viewer = unwrap_proxy(self._viewer)
-        for key, action in ((NEXT, self.go_on), (PREVIOUS, self.go_back)):
+        for key, step in ((NEXT, 1), (PREVIOUS, -1)):
             with suppress(ValueError):  # a key that is bound already stays as it is
-                viewer.bind_key(key, action)
+                viewer.bind_key(key, lambda _, step=step: self.step(step))
                 self._bound.append(key)
 
-    def _let_go(self) -> None:
+    def _closed(self) -> None:
         """Unbind the keys: the dock was closed, the viewer stays."""
         viewer = unwrap_proxy(self._viewer)
         while self._bound:
@@ -273,7 +258,7 @@ class CompareWidget(Container):
             self._job = None
 
 
-def _unlike(first: Any, second: Any) -> str:
+def _different_kinds(first: Any, second: Any) -> str:
     """Return a note if one result has a label per object and the other one per kind."""
     methods = [method_of(layer.metadata.get(KEY, {})) for layer in (first, second)]
     counting = [method.counts_objects for method in methods if method is not None]
@@ -286,7 +271,7 @@ def _unlike(first: Any, second: Any) -> str:
     )
 
 
-def _told(found: Any) -> str:
+def _described(found: Any) -> str:
     if found["kind"] == CHANGED:
         text = (
             f"{found['id_a']} in A is {found['id_b']} in B, they share {100 * found['iou']:.0f} %"

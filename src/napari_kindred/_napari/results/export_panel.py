@@ -87,13 +87,13 @@ class ExportPanel:
         self._timer.timeout.connect(self.draw)
         watch(viewer)
         layers = viewer.layers
-        self._heard = [
+        self._connections = [
             (layers.selection.events.active, self._take),
             (layers.events.removed, self._take),
             (layers.events.inserted, self._take),
             (viewer.dims.events.current_step, self._show_frame),
         ]
-        for emitter, callback in self._heard:
+        for emitter, callback in self._connections:
             emitter.connect(callback)
 
     def plot_row(self) -> Container:
@@ -230,9 +230,9 @@ class ExportPanel:
 
     def abandon(self) -> None:
         """Release everything: the dock or the window is being closed."""
-        for emitter, callback in self._heard:
+        for emitter, callback in self._connections:
             emitter.disconnect(callback)
-        self._heard = []
+        self._connections = []
         self.release()
         with suppress(RuntimeError):  # Qt may have deleted it already
             self._timer.stop()

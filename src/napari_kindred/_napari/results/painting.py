@@ -81,8 +81,8 @@ class Painting:
         self._own = False
         self._forget()
         layer.events.paint.connect(self._on_paint)
-        layer.events.labels_update.connect(self._look_again)
-        layer.events.set_data.connect(self._look_again)  # the only event of undo and redo
+        layer.events.labels_update.connect(self._check_later)
+        layer.events.set_data.connect(self._check_later)  # the only event of undo and redo
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
 
@@ -102,9 +102,9 @@ class Painting:
     def _on_paint(self, *_: Any) -> None:
         self._painted |= self._frames_shown()
         self._stroke = True
-        self._look_again()
+        self._check_later()
 
-    def _look_again(self, *_: Any) -> None:
+    def _check_later(self, *_: Any) -> None:
         """Check the frames that were painted on once strokes rest."""
         layer = self._layer()
         if self._painted and layer is not None and {"index", "area"} <= set(layer.features):
@@ -130,15 +130,12 @@ class Painting:
         """Start from a table that was set by others."""
         if not self._own:
             self._features = self._before = None
-            self._look_again()
+            self._check_later()
 
     # -- measuring -------------------------------------------------------------------------
 
     def settle(self, *, everywhere: bool = False) -> None:
-        """Measure all that is pending, at once; ``everywhere`` also on frames that are not shown.
-
-        A script may have painted on those between strokes on the ones that are.
-        """
+        """Measure all that is pending; ``everywhere`` also frames that scripts have painted."""
         layer = self._layer()
         if everywhere and layer is not None:
             self._painted = set(range(self._count(layer)))

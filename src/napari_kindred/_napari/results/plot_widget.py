@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from .charts import Chart, stretches, ticks, written
+from .charts import Chart, short_number, stretches, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,11 +109,13 @@ class PlotWidget(QWidget):
             painter.setPen(faint)
             painter.drawLine(QPointF(inner.left(), y), QPointF(inner.right(), y))
             painter.setPen(text)
-            painter.drawText(QRectF(0, y - 8, LEFT - 5, 16), right, written(value))
+            painter.drawText(QRectF(0, y - 8, LEFT - 5, 16), right, short_number(value))
         last = max(0, chart.frames - 1) * chart.step
         for value in ticks(last):
             x = self.place_of(value / chart.step, 0).x()
-            painter.drawText(QRectF(x - 25, inner.bottom() + 1, 50, 14), centre, written(value))
+            painter.drawText(
+                QRectF(x - 25, inner.bottom() + 1, 50, 14), centre, short_number(value)
+            )
         below = QRectF(LEFT, inner.bottom() + 14, inner.width(), 16)
         painter.drawText(below, centre, chart.x)
         painter.drawText(QRectF(4, 0, self.width() - 8, TOP), Qt.AlignmentFlag.AlignLeft, chart.y)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..common.layers import LayerImage
 
 ROWS = 16
-"""Of the first picture that are compared to tell whether a file holds what a layer shows."""
+"""Number of rows of the first frame that are compared between a file and a layer."""
 
 
 def origin_in_file(image: LayerImage, config: Any, method: Method) -> dict[str, Any]:
@@ -44,10 +44,7 @@ def origin_in_file(image: LayerImage, config: Any, method: Method) -> dict[str, 
 
 
 def as_in_file(image: LayerImage, file: ImageFile, config: Any) -> Any:
-    """Return the options that make of a file what was made of a layer, None where none do.
-
-    A reader may have made a layer of each channel of a file; then the channel is found.
-    """
+    """Return the options that make a file give the layer, its channel included; None if none do."""
     axes = config.axes or image.guess.axes
     if _same(image.data, axes, file.data, axes):
         return config

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...images.stack import read_image
-from ...load import load_segmentation
-from ...results.label_ids import unique_ids
 from ..common.layers import KEY
+from .layer_storage import layer_data
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
 def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
-    """Add an image and its labels to a viewer."""
+    """Add an image and its saved result to a viewer."""
     image = read_image(image_path)
-    result = unique_ids(load_segmentation(labels_path))
-    axes = result.provenance["axes"]
+    data, options, _kind = layer_data(labels_path)
+    axes = options["metadata"][KEY]["axes"]
     spatial = axes.removesuffix("S")
     viewer.add_image(
         image.data,
@@ -28,14 +27,7 @@ def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
         scale=None if image.scale is None else image.scale[: len(spatial)],
         axis_labels=tuple(spatial.lower()),
     )
-    viewer.add_labels(
-        result.labels,
-        name=f"{image.name} entities",
-        scale=result.scale,
-        axis_labels=tuple(result.axes.lower()),
-        features=result.table,
-        metadata={KEY: {**result.provenance, "ids": result.ids}},
-    )
+    viewer.add_labels(data, **options)
 
 
 def main(image: str, labels: str) -> None:
