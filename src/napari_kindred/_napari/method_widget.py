@@ -85,7 +85,7 @@ class MethodWidget(Container):
         self.native.layout().addWidget(self._pinned.native)
         self.form.unfold(False)
         self.controls.settle()
-        self.more_tools.export_panel.settle()
+        self.more_tools.settle()
         self._dock = Dock(self.native, self._closed, partial(used, viewer, self))
         self.native.destroyed.connect(self._abandon)
         bind_keys(viewer, self)
@@ -227,13 +227,13 @@ class MethodWidget(Container):
         """Stop, and keep what is done: the dock was closed, the viewer stays."""
         self.controls.stop()
         forget(self._viewer, self)
-        self.more_tools.export_panel.abandon()
+        self.more_tools.abandon()
         self.release()
 
     def _abandon(self, *_: Any) -> None:
         """Stop without touching the window, which is being closed."""
         self.controls.abandon()
-        self.more_tools.export_panel.abandon()
+        self.more_tools.abandon()
         self.release()
 
     # -- afterwards ------------------------------------------------------------------------

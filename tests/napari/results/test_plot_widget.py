@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_kindred._napari.common.layers import KEY
-from napari_kindred._napari.results import export_panel
+from napari_kindred._napari.results import plot_panel
 from napari_kindred._napari.results.charts import chart_of, counted_chart, short_number, ticks
 from napari_kindred._napari.results.painting import settle
 
@@ -29,7 +29,7 @@ def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
     units = ("s", "pixel", "pixel")
     viewer.add_image(movie, axis_labels=tuple("tyx"), scale=(30, 1, 1), units=units)
     layer = run()
-    keep = widget.more_tools.export_panel
+    keep = widget.more_tools
     until(lambda: bool(keep.plot.chart.curves))
     chart = chart_of(layer)
     assert chart is not None
@@ -67,7 +67,7 @@ def test_the_areas_of_clusters_are_plotted_in_their_colours(
     assert counted is not None
     expected = (np.asarray(layer.data)[2] == 3).sum() * 0.25
     assert counted.curves[2].values[2] == expected
-    drawn = widget.more_tools.export_panel.plot
+    drawn = widget.more_tools.plot
     until(lambda: [curve.values[2] for curve in drawn.chart.curves[2:]] == [expected])
     picture = drawn.grab().toImage()
     place = drawn.place_of(0.5, float(counted.curves[0].values[:2].mean())).toPoint()
@@ -86,8 +86,8 @@ def test_a_count_that_comes_late_is_not_shown_for_the_layer_that_was_chosen_mean
             left.set()
         return counted_chart(layer)
 
-    monkeypatch.setattr(export_panel, "counted_chart", counting)
-    plot, shown = widget.more_tools.export_panel.plot, []
+    monkeypatch.setattr(plot_panel, "counted_chart", counting)
+    plot, shown = widget.more_tools.plot, []
     monkeypatch.setattr(plot, "show_chart", lambda chart: shown.append(chart))
     first, second = np.zeros((2, 2, 8, 8), np.int32)
     first[:, :2, :2] = second[:, :3, :3] = 1
@@ -109,8 +109,8 @@ def test_a_count_that_comes_late_is_not_shown_for_the_layer_that_was_chosen_mean
 def test_a_single_picture_has_no_plot(viewer: Any, widget: Any, run: Any, movie: Any) -> None:
     viewer.add_image(movie[0])
     assert chart_of(run()) is None
-    widget.more_tools.export_panel.draw()
-    assert not widget.more_tools.export_panel.plot.chart.curves
+    widget.more_tools.plot_panel.draw()
+    assert not widget.more_tools.plot.chart.curves
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Tools for any result: its table, and the code that computes it again."""
+"""Tools for any result: its table, code, command, files and plot."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import PushButton
@@ -10,13 +11,19 @@ from qtpy.QtWidgets import QApplication
 
 from ...core.errors import KindredError
 from ...results.recipe import recipe_of
+from ...results.tables import kinds_of
+from ..common.dialogs import ask_where_to_save, folder_of, save_as
 from ..common.form import row
 from ..common.layers import KEY
 from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
-from .export_panel import ExportPanel
+from ..common.worker import Job
+from .layer_storage import result_of, save_layer
+from .painting import settle, watch
+from .plot_panel import PlotPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from magicgui.widgets import Container
     from napari.layers import Labels
@@ -24,66 +31,149 @@ if TYPE_CHECKING:
 FEATURES_TABLE = "Features table widget"
 """napari's name of the widget that shows a layer's features."""
 
+RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)": ".tif"}
+"""Files that a result is saved as, and how their names end."""
+
 
 class ResultTools:
-    """Buttons for the selected, or the last, result."""
+    """Buttons and a plot for the selected result, else the last one."""
 
     def __init__(
         self,
         viewer: Any,
         result: Callable[[], Labels | None],
-        entries: Callable[[], str],
-        show_message: Callable[[str], None],
+        entries_code: Callable[[], str],
+        show_message: Callable[..., None],
     ) -> None:
-        self._viewer, self._result, self._entries, self._show_message = (
-            viewer,
-            result,
-            entries,
-            show_message,
+        self._viewer, self._result = viewer, result
+        self._entries_code, self._show_message = entries_code, show_message
+        self._saving: Job | None = None
+        self._faults: list[tuple[PushButton, str, Callable[[], str]]] = []
+        self._make_buttons()
+        self.plot_panel = PlotPanel(viewer)
+        self.plot = self.plot_panel.plot
+        watch(viewer)
+        layers = viewer.layers
+        self._emitters = [
+            layers.selection.events.active,
+            layers.events.removed,
+            layers.events.inserted,
+        ]
+        for emitter in self._emitters:
+            emitter.connect(self.update)
+
+    def _make_buttons(self) -> None:
+        self.copy = self._button(
+            "Copy as Python",
+            "Copy Python code that computes the selected result again.",
+            self.copy_python,
+            lambda: "",
         )
-        self.table = PushButton(
-            text="Features table", tooltip="Show the measurements of each label in napari's table."
+        self.command = self._button(
+            "Copy as command line",
+            "Copy a command that computes the selected result from its image file, in a terminal "
+            "or on a cluster.",
+            self.copy_command,
         )
-        self.copy = PushButton(
-            text="Copy as Python",
-            tooltip="Copy Python code that computes the selected result again.",
+        self.table = self._button(
+            "Features table",
+            "Show the measurements of each label in napari's table.",
+            self.show_table,
         )
-        self.previous = PushButton(
-            text="◂ Previous change",
-            tooltip="Go to the previous frame in which a label appears or disappears."
-            + shortcut_hint(PREVIOUS),
+        self.export = self._button(
+            "Export table …",
+            "Save a table of the selected result as CSV, with units: per object, cluster, class "
+            "or frame.",
+            self.ask_export,
         )
-        self.next = PushButton(
-            text="Next change ▸",
-            tooltip="Go to the next frame in which a label appears or disappears."
-            + shortcut_hint(NEXT),
+        self.save = self._button(
+            "Save …",
+            "Save the selected result with its table and provenance. Drag the file into napari to "
+            "open it again.",
+            self.ask_save,
+            lambda: self._fault() or ("A result is being saved." if self._saving else ""),
         )
-        self.export_panel = ExportPanel(viewer, result, show_message)
-        self.previous.changed.connect(lambda: jump(viewer, -1))
-        self.next.changed.connect(lambda: jump(viewer, 1))
-        self.table.changed.connect(self.show_table)
-        self.copy.changed.connect(self.copy_python)
-        self.export_panel.needs(self.table)
-        for button in (self.previous, self.next):
-            self.export_panel.needs(button, self._fault_in_jumping)
+        to_frame = "Go to the {} frame in which a label appears or disappears."
+        self.previous = self._button(
+            "◂ Previous change",
+            to_frame.format("previous") + shortcut_hint(PREVIOUS),
+            lambda: jump(self._viewer, -1),
+            self._fault_in_jumping,
+        )
+        self.next = self._button(
+            "Next change ▸",
+            to_frame.format("next") + shortcut_hint(NEXT),
+            lambda: jump(self._viewer, 1),
+            self._fault_in_jumping,
+        )
+
+    def _button(
+        self,
+        text: str,
+        tooltip: str,
+        action: Callable[[], Any],
+        fault: Callable[[], str] | None = None,
+    ) -> PushButton:
+        """Return a button that is disabled, with the fault in its tooltip, while there is one."""
+        button = PushButton(text=text, tooltip=tooltip)
+        button.changed.connect(lambda *_: action())
+        self._faults.append((button, tooltip, fault or self._fault))
+        return button
+
+    def _fault(self) -> str:
+        return "" if self.layer is not None else "There is no result yet: press Run first."
+
+    def _fault_in_jumping(self) -> str:
+        movie = movie_of(self._viewer)
+        return "" if movie is not None else "There is no Labels layer with several frames yet."
 
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
         return [
-            row(self.copy, self.export_panel.command),
-            row(self.table, self.export_panel.export, self.export_panel.save),
+            row(self.copy, self.command),
+            row(self.table, self.export, self.save),
             row(self.previous, self.next),
-            self.export_panel.plot_row(),
+            self.plot_panel.row,
         ]
 
-    def _fault_in_jumping(self) -> str:
-        return (
-            ""
-            if movie_of(self._viewer) is not None
-            else "There is no Labels layer with several frames yet."
-        )
+    def settle(self) -> None:
+        """Show what there is; to be called once after the rows are laid out."""
+        self.plot_panel.row.visible = False
+        self.update()
 
-    def show_table(self, *_: Any) -> None:
+    def update(self, *_: Any) -> None:
+        """Follow the result that is selected now."""
+        self._enable_buttons()
+        self.plot_panel.follow(self.layer)
+
+    def _enable_buttons(self) -> None:
+        for button, tooltip, fault in self._faults:
+            why = fault()
+            button.enabled = not why
+            button.tooltip = f"{tooltip} {why}".rstrip()
+
+    def abandon(self) -> None:
+        """Follow nothing any more: the dock or the window is being closed."""
+        for emitter in self._emitters:
+            emitter.disconnect(self.update)
+        self._emitters = []
+        self.plot_panel.abandon()
+        if self._saving is not None:
+            self._saving.abandon()
+
+    @property
+    def layer(self) -> Any:
+        """The selected result, else the last one, else None."""
+        for layer in (self._viewer.layers.selection.active, self._result()):
+            if layer is None or layer not in self._viewer.layers:
+                continue
+            if hasattr(layer, "selected_label") and KEY in layer.metadata:
+                return layer
+        return None
+
+    # -- table, code and command -----------------------------------------------------------
+
+    def show_table(self) -> None:
         """Open napari's own table of the selected layer's features."""
         result = self._result()
         if result is not None and result in self._viewer.layers:
@@ -95,21 +185,92 @@ class ResultTools:
                 "This napari has no features table; save the layer's features instead."
             )
 
-    def copy_python(self, *_: Any) -> None:
-        """Put the call on the clipboard that computes the selected, or the last, result again."""
-        code = self.python()
-        if code:
-            QApplication.clipboard().setText(code)
-            painted = self.export_panel.painted_note()
-            self._show_message(f"Copied the code; paste it into napari's console.{painted}")
-        else:
-            self._show_message("There is nothing to copy yet: choose an image and valid options.")
-
     def python(self) -> str:
         """Return the code for the selected result, else the last one, else the entries."""
-        active = self._viewer.layers.selection.active
-        for layer in (active, self._result()):
+        for layer in (self._viewer.layers.selection.active, self._result()):
             entry = {} if layer is None else layer.metadata.get(KEY, {})
             with suppress(KindredError):  # of other labels
                 return recipe_of(entry).to_python()
-        return self._entries()
+        return self._entries_code()
+
+    def copy_python(self) -> None:
+        """Put the code on the clipboard, or show why there is none."""
+        code = self.python()
+        if not code:
+            self._show_message("There is nothing to copy yet: choose an image and valid options.")
+            return
+        QApplication.clipboard().setText(code)
+        note = self._note_on_painting()
+        self._show_message(f"Copied the code; paste it into napari's console.{note}")
+
+    def copy_command(self) -> None:
+        """Put the command on the clipboard that computes the result, or show why there is none."""
+        try:
+            text = recipe_of(self.layer.metadata[KEY]).to_command()
+        except KindredError as error:
+            self._show_message(str(error))
+            return
+        QApplication.clipboard().setText(text)
+        self._show_message(f"Copied the command.{self._note_on_painting()}")
+
+    def _note_on_painting(self) -> str:
+        layer = self.layer
+        settle(layer)
+        painted = layer is not None and "edited" in layer.metadata[KEY]
+        return " It does not include what you painted." if painted else ""
+
+    # -- files -----------------------------------------------------------------------------
+
+    def ask_save(self) -> None:
+        """Ask for a file, and save the result."""
+        layer, folder = self.layer, folder_of(self._viewer, self.layer)
+        name = f"{layer.name}.ome.zarr"
+        path, kind = ask_where_to_save(self.plot, "Save result", name, list(RESULTS), folder)
+        if path is not None:
+            self.save_result(path, RESULTS.get(kind, ".ome.zarr"))
+
+    def save_result(self, path: Path, suffix: str = ".ome.zarr") -> None:
+        """Save the result in another thread; the dialog has asked whether to replace a file."""
+        layer = self.layer
+        settle(layer)
+        overwrite = path.is_file()
+        if not path.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
+            path, overwrite = path.with_name(f"{path.name}{suffix}"), False
+        self._show_message(f"Saving {layer.name!r} …")
+        self._saving = Job(
+            partial(save_layer, layer, path, overwrite),
+            f"Saving {layer.name}",
+            on_success=lambda place: self._saved(f"Saved {layer.name!r} to {str(place)!r}."),
+            on_failure=lambda error: self._saved(str(error), wrong=True),
+            on_cancel=lambda: self._saved("Nothing was saved."),
+        )
+        self._enable_buttons()
+
+    def _saved(self, text: str, *, wrong: bool = False) -> None:
+        self._saving = None
+        self._enable_buttons()
+        self._show_message(text, wrong=wrong)
+
+    def ask_export(self) -> None:
+        """Ask for a file and the kind of table, and save it."""
+        layer = self.layer
+        kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(_result_of(layer))}
+        folder, name = folder_of(self._viewer, layer), f"{layer.name}.csv"
+        path, kind = ask_where_to_save(self.plot, "Export table", name, list(kinds), folder)
+        if path is not None:
+            self.export_table(path, kinds.get(kind))
+
+    def export_table(self, path: Path, per: str | None = None) -> None:
+        """Save a table of the result as CSV; see :meth:`napari_kindred.Segmentation.save_table`."""
+        write = partial(_result_of(self.layer).save_table, per=per, overwrite=True)
+        try:
+            named = save_as(path, ".csv", write)
+        except KindredError as error:
+            self._show_message(str(error), wrong=True)
+            return
+        self._show_message(f"Saved the table to {str(named)!r}.")
+
+
+def _result_of(layer: Any) -> Any:
+    data, about, _kind = layer.as_layer_data_tuple()
+    return result_of(data, about)

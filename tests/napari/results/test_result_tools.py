@@ -15,7 +15,7 @@ from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_kindred._napari.common.layers import read_layer
-from napari_kindred._napari.results import export_panel
+from napari_kindred._napari.results import result_tools
 from napari_kindred._napari.results.layer_storage import save_layer
 from napari_kindred._napari.results.painting import settle
 from napari_kindred._napari.results.reader import get_reader
@@ -66,7 +66,7 @@ def copied(widget: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
 
     def run() -> Labels:
         QApplication.clipboard().setText("")
-        widget.more_tools.export_panel.command.native.click()
+        widget.more_tools.command.native.click()
         folder = tmp_path / "elsewhere"
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
@@ -167,7 +167,7 @@ def test_the_copied_command_computes_the_same_classes(
     elif what == "regrouped":
         widget.panel.merge(["dim", "bright"], "odd")
         until(lambda: layer.data.max() == 1, timeout=60000)
-        widget.more_tools.export_panel.command.native.click()
+        widget.more_tools.command.native.click()
         assert "press 'Save vocabulary …'" in widget.status.value
         return
     np.testing.assert_array_equal(copied().data, layer.data)
@@ -179,7 +179,7 @@ def test_a_layer_that_is_no_file_is_told_how_to_become_one(
     viewer.add_image(movie[0], name="discs")
     run()
     QApplication.clipboard().setText("mine")
-    widget.more_tools.export_panel.command.native.click()
+    widget.more_tools.command.native.click()
     assert widget.status.value.startswith("'discs' does not come from a file. To get")
     assert QApplication.clipboard().text() == "mine"
 
@@ -188,7 +188,7 @@ def test_what_was_painted_is_not_in_the_command_and_that_is_said(
     widget: Any, computed: Any, movie: np.ndarray
 ) -> None:
     computed(movie).paint((0, 5, 5), 1)
-    widget.more_tools.export_panel.command.native.click()
+    widget.more_tools.command.native.click()
     assert "does not include what you painted" in widget.status.value
     widget.copy.native.click()
     assert "does not include what you painted" in widget.status.value
@@ -246,9 +246,9 @@ def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_sa
 ) -> None:
     tools = widget.more_tools
     needing = (
-        tools.export_panel.command,
-        tools.export_panel.save,
-        tools.export_panel.export,
+        tools.command,
+        tools.save,
+        tools.export,
         tools.table,
     )
     image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
@@ -269,7 +269,7 @@ def test_in_a_single_picture_there_is_no_change_to_go_to(
 ) -> None:
     viewer.add_image(movie[0])
     run()
-    assert widget.more_tools.export_panel.save.enabled
+    assert widget.more_tools.save.enabled
     assert not widget.more_tools.next.enabled
 
 
@@ -279,9 +279,9 @@ def test_where_the_buttons_are_does_not_change_when_the_result_comes(
     tools = widget.more_tools
     buttons = (
         tools.copy,
-        tools.export_panel.command,
+        tools.command,
         tools.table,
-        tools.export_panel.save,
+        tools.save,
         tools.next,
     )
 
@@ -311,8 +311,8 @@ def test_one_result_is_saved_at_a_time(
         gate.wait(60)
         return save_layer(layer, path, overwrite)
 
-    monkeypatch.setattr(export_panel, "save_layer", held)
-    keep = widget.more_tools.export_panel
+    monkeypatch.setattr(result_tools, "save_layer", held)
+    keep = widget.more_tools
     computed(movie)
     keep.save_result(tmp_path / "kept.ome.zarr")
     assert "is being saved" in told(keep.save)
@@ -335,10 +335,10 @@ def test_saving_asks_where_and_never_replaces_a_result(
     layer = computed(movie)
     chosen = (str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
-    widget.more_tools.export_panel.save.native.click()
+    widget.more_tools.save.native.click()
     until(lambda: "Saved " in widget.status.value)
     np.testing.assert_array_equal(load_segmentation(tmp_path / "kept.ome.zarr").labels, layer.data)
-    widget.more_tools.export_panel.save.native.click()
+    widget.more_tools.save.native.click()
     until(lambda: "is there already" in widget.status.value)
 
 
@@ -356,7 +356,7 @@ def test_a_table_is_exported_per_entity_or_frame(
     for kind, rows in (("entity", len(layer.features) - 1), ("frame", 4)):
         chosen = (str(tmp_path / f"{kind}.csv"), f"Table per {kind} (*.csv)")
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)
-        widget.more_tools.export_panel.export.native.click()
+        widget.more_tools.export.native.click()
         table = pd.read_csv(chosen[0])
         assert len(table) == rows
         assert "area [µm²]" in table
