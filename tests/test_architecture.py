@@ -25,6 +25,7 @@ ORDER = [
     "images",
     "compute",
     "results",
+    "linking",
     "models",
     "entities",
     "encoders",

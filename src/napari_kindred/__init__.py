@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .core.errors import KindredError
     from .entities.config import EntityConfig
     from .entities.predict import iter_segment_entities, segment_entities
+    from .linking.config import LinkConfig
+    from .linking.predict import iter_link, link
     from .load import load_segmentation
     from .results.segmentation import Segmentation
 
@@ -37,14 +39,17 @@ _HOME = {
     "Example": "classes.vocabulary.examples",
     "HierarchicalClustering": "clusters.model",
     "KindredError": "core.errors",
+    "LinkConfig": "linking.config",
     "Segmentation": "results.segmentation",
     "TeachConfig": "classes.config",
     "Vocabulary": "classes.vocabulary.vocabulary",
     "cluster_stack": "clusters.predict",
     "iter_cluster_stack": "clusters.predict",
+    "iter_link": "linking.predict",
     "iter_segment_classes": "classes.predict",
     "iter_segment_entities": "entities.predict",
     "iter_teach_classes": "classes.vocabulary.teach",
+    "link": "linking.predict",
     "load_segmentation": "load",
     "read_examples": "classes.vocabulary.examples",
     "segment_classes": "classes.predict",
@@ -61,15 +66,18 @@ __all__ = [
     "Example",
     "HierarchicalClustering",
     "KindredError",
+    "LinkConfig",
     "Segmentation",
     "TeachConfig",
     "Vocabulary",
     "__version__",
     "cluster_stack",
     "iter_cluster_stack",
+    "iter_link",
     "iter_segment_classes",
     "iter_segment_entities",
     "iter_teach_classes",
+    "link",
     "load_segmentation",
     "read_examples",
     "segment_classes",

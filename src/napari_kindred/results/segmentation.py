@@ -107,7 +107,23 @@ class Segmentation:
 
     def further_tables(self) -> dict[str, pd.DataFrame]:
         """Tables beside the result's own that are not empty, by what a row stands for."""
-        return {}
+        return {"track": self.tracks} if self.ids == "track" else {}
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """A row per track: ``track``, ``parent`` (0 for none), ``first`` and ``last`` frame.
+
+        Raises
+        ------
+        OptionError
+            If the ids are not those of tracks.
+        """
+        if self.ids != "track":
+            raise OptionError(
+                "These labels are not linked; napari_kindred.link gives objects the same id in "
+                "every frame."
+            )
+        return tabulate.tracks_of(self.table)
 
     def table_per(self, per: str | None = None) -> pd.DataFrame:
         """Return a row per entity, cluster, class or frame; see :func:`.tables.table_per`."""

@@ -38,7 +38,8 @@ UNCALIBRATED = ("", "pixel", "px")
 def kinds_of(result: Result) -> tuple[str, ...]:
     """Return what there can be a table per, that of the result itself first."""
     method = method_of(result.provenance)
-    own = "label" if method is None else method.noun
+    unnamed = "object" if result.ids == "track" else "label"
+    own = unnamed if method is None else method.noun
     return tuple(dict.fromkeys([own, *result.further_tables(), "frame"]))
 
 
@@ -90,7 +91,7 @@ def _per_frame(result: Result) -> pd.DataFrame:
     frames = int(np.prod(result.labels.shape[:-2]))
     pixels = int(np.prod(result.labels.shape[-2:]))
     method = method_of(result.provenance)
-    if method is not None and method.counts_objects:
+    if result.ids == "track" or (method is not None and method.counts_objects):
         return entities_per_frame(result.table, frames, pixels)
     known = result.further_tables().get("frame")
     rows: pd.DataFrame
@@ -104,6 +105,12 @@ def _per_frame(result: Result) -> pd.DataFrame:
     first = [name for name in ("frame", "index", "name") if name in rows]
     rows = rows[[*first, *(name for name in rows if name not in first)]]
     return rows.sort_values(["frame", "index"], ignore_index=True)
+
+
+def tracks_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per track of a table with ``track``, ``parent`` and ``frame`` of each object."""
+    groups = table.groupby("track", as_index=False)
+    return groups.agg(parent=("parent", "first"), first=("frame", "min"), last=("frame", "max"))
 
 
 def entities_per_frame(table: pd.DataFrame, frames: int, pixels: int) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Objects followed over time: links between frames, gaps, divisions, tracks."""
