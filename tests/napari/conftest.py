@@ -127,6 +127,18 @@ def viewer(make_napari_viewer: Any) -> Any:
 
 
 @pytest.fixture
+def opened_movie(viewer: Any, movie: np.ndarray) -> Any:
+    """The movie of discs as an image layer."""
+    return viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
+
+
+@pytest.fixture
+def opened_steps(viewer: Any, steps: np.ndarray) -> Any:
+    """The movie of grey steps as an image layer."""
+    return viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
+
+
+@pytest.fixture
 def labels_layers(viewer: Any) -> Callable[[], list[Any]]:
     """Return the viewer's Labels layers, from the bottom to the top."""
     from napari.layers import Labels

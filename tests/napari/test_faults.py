@@ -39,18 +39,16 @@ def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
     ],
 )
 def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
-    viewer: Any,
     labels_layers: Any,
     widget: EntitiesWidget,
     threshold: Any,
     run: Any,
-    movie: np.ndarray,
     place: int,
     error: BaseException,
     words: str,
+    opened_movie: Any,
 ) -> None:
-    image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
-    before, state = image.data.copy(), dict(image.metadata)
+    before, state = opened_movie.data.copy(), dict(opened_movie.metadata)
     threshold.errors[place] = error
     run()
     assert words in widget.status.value
@@ -63,8 +61,8 @@ def test_whatever_a_job_raises_is_one_sentence_and_the_next_run_works(
     threshold.errors.clear()
     run()
     assert labels_layers()[-1].metadata[KEY]["complete"] is True
-    np.testing.assert_array_equal(image.data, before)
-    assert dict(image.metadata) == state
+    np.testing.assert_array_equal(opened_movie.data, before)
+    assert dict(opened_movie.metadata) == state
 
 
 def test_frames_done_before_the_image_s_file_goes_away_are_kept(
@@ -93,18 +91,16 @@ def test_frames_done_before_the_image_s_file_goes_away_are_kept(
 
 @pytest.mark.parametrize("moment", ["add", "finish"])
 def test_an_error_while_the_layer_is_shown_is_one_sentence_and_the_next_run_works(
-    viewer: Any,
     labels_layers: Any,
     widget: EntitiesWidget,
     run: Any,
-    movie: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
+    opened_movie: Any,
 ) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("the canvas is lost")
 
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     with monkeypatch.context() as patch:
         patch.setattr(Run, moment, fail)
         run()

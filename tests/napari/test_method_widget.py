@@ -37,22 +37,20 @@ def test_without_an_image_it_offers_the_samples_and_a_click_opens_one(
 
 
 def test_an_image_that_is_opened_is_taken_and_its_axes_are_shown(
-    viewer: Any, widget: EntitiesWidget, movie: np.ndarray
+    viewer: Any, widget: EntitiesWidget, opened_movie: Any
 ) -> None:
-    layer = viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
-    assert widget.image.value is layer
+    assert widget.image.value is opened_movie
     assert widget.axes.value == "TYX"
     assert "4 frames of 96 × 128 pixels" in widget.about.value
     assert widget.run.enabled
-    viewer.layers.remove(layer)
+    viewer.layers.remove(opened_movie)
     assert not widget.run.enabled
     assert "Open an image" in widget.about.value
 
 
 def test_axes_that_do_not_fit_turn_red_with_a_sentence_and_run_is_off(
-    viewer: Any, widget: EntitiesWidget, movie: np.ndarray
+    widget: EntitiesWidget, opened_movie: Any
 ) -> None:
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     for axes, fault in (
         ("TYXX", "4 axes"),
         ("QYX", "'Q'"),
@@ -82,6 +80,16 @@ def test_an_option_that_does_not_fit_turns_red_and_run_is_off(
     assert scale.native.styleSheet() == ""
     assert widget.run.enabled
     assert widget.check().scale == 0.5
+
+
+def test_the_message_of_a_run_goes_when_another_image_is_chosen(
+    viewer: Any, widget: EntitiesWidget, run: Any, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    viewer.add_image(discs[0], name="first")
+    run()
+    assert "Found" in widget.status.value
+    widget.image.value = viewer.add_image(discs[0], name="second")
+    assert widget.status.value == ""
 
 
 def test_an_unsafe_guess_asks_to_be_checked(viewer: Any, widget: EntitiesWidget) -> None:

@@ -325,3 +325,9 @@ def test_entities_have_ids_of_a_frame_and_any_other_word_is_refused() -> None:
     assert result.ids == "frame"
     with pytest.raises(OptionError, match="ids='movie' is none of 'frame', 'stack', 'track'"):
         replace(result, ids="movie")
+
+
+def test_a_result_is_shown_in_one_line(movie_result: Segmentation) -> None:
+    size = " × ".join(map(str, movie_result.labels.shape))
+    assert size in repr(movie_result)
+    assert len(repr(movie_result)) < 100

@@ -50,6 +50,16 @@ def test_per_entity_areas_and_places_are_in_pixels_and_in_the_images_units(
     assert rows["centroid_x [px]"].tolist() == [0.5, 3.5, 7.5]
 
 
+def test_numbers_have_no_more_digits_than_were_measured(
+    cells: Segmentation, tmp_path: Path
+) -> None:
+    cells.table["area"] = 123_456_789.0
+    cells.table["score"] = 1 / 3
+    text = cells.save_table(tmp_path / "cells.csv").read_text("utf-8-sig")
+    assert "0.3333333," in text.replace("\n", ",")
+    assert ",123456789," in text
+
+
 def test_per_frame_an_empty_frame_has_a_row_too(cells: Segmentation, tmp_path: Path) -> None:
     path = cells.save_table(tmp_path / "frames.csv", per="frame")
     rows = pd.read_csv(path)

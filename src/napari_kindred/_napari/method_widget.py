@@ -17,7 +17,7 @@ from .common.image_input import ImageInput
 from .common.run_controls import RunControls, pinned
 from .common.saved_options import load_options, save_options
 from .common.settings import apply_settings, open_settings
-from .common.shortcuts import bind_keys, forget, used
+from .common.shortcuts import bind_keys, forget, run_from_anywhere_in, used
 from .results.result_tools import ResultTools
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class MethodWidget(Container):
         super().__init__(labels=False)
         self._viewer = viewer
         self._segment = segment or self._iterate
-        self.chosen = ImageInput(viewer, self.check)
+        self.chosen = ImageInput(viewer, self.check, self._other_image)
         self.defaults = PushButton(text="Defaults", tooltip="Reset to defaults.")
         self.settings = PushButton(
             text="Settings …",
@@ -89,6 +89,7 @@ class MethodWidget(Container):
         self._dock = Dock(self.native, self._closed, partial(used, viewer, self))
         self.native.destroyed.connect(self._abandon)
         bind_keys(viewer, self)
+        run_from_anywhere_in(self.native, self.start)
         options, damaged = load_options(self.title)
         self.restore(options)
         self.chosen.take_layer()
@@ -167,6 +168,12 @@ class MethodWidget(Container):
         config = self.chosen.check(self.config)
         self.run.enabled = config is not None and not self.controls.busy
         return config
+
+    def _other_image(self, image_id: Any) -> None:
+        """Clear what was shown about a run on the image before."""
+        view = self.controls.view
+        if view is not None and view.image_id != image_id and not self.controls.busy:
+            self.controls.show_message("")
 
     @property
     def layer_image(self) -> LayerImage | None:

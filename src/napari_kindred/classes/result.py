@@ -52,7 +52,7 @@ def sum_classes(
     )
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ClassSegmentation(Segmentation):
     """One class per pixel; see :class:`~napari_kindred.Segmentation`.
 

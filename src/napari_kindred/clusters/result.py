@@ -29,7 +29,7 @@ OF_A_LEVEL = ("background", "names", "colours")
 """Entries of the provenance that name clusters by their label at one level."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ClusterSegmentation(Segmentation):
     """Labels that mean the same in every frame; see :class:`~napari_kindred.Segmentation`.
 

@@ -32,7 +32,7 @@ _COLUMNS = {
 }
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Segmentation:
     """Labels, one table row per label, and how they came about.
 
@@ -68,6 +68,11 @@ class Segmentation:
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
     ids: IdScope = "frame"
+
+    def __repr__(self) -> str:
+        method, rows = self.provenance.get("method", "labels"), len(self.table)
+        size = " × ".join(map(str, self.labels.shape))
+        return f"<{type(self).__name__}: {method}, {self.axes} {size}, table of {rows} rows>"
 
     def __post_init__(self) -> None:
         if self.ids not in ID_SCOPES:

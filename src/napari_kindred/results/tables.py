@@ -79,8 +79,13 @@ def save_table(result: Result, path: Path, per: str | None = None, overwrite: bo
     refuse_existing(path, overwrite)
     with replacing(path) as part:
         # The mark at its begin lets spreadsheets read µ and ² as what they are.
-        table.to_csv(part, index=False, encoding="utf-8-sig")
+        table.to_csv(part, index=False, encoding="utf-8-sig", float_format=_short)
     return path
+
+
+def _short(value: Any) -> str:
+    """Return a number with at most 7 significant digits, or all digits of a whole one."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.7g}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -27,9 +27,8 @@ def test_without_clusters_there_is_nothing_to_change(widget: ClustersWidget) -> 
 
 
 def test_the_slider_shows_the_movie_with_more_or_fewer_clusters(
-    viewer: Any, widget: ClustersWidget, run: Any, until: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, until: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     at_three = layer.data.copy()
     assert (widget.panel.level.min, widget.panel.level.max) == (2, 9)
@@ -45,9 +44,8 @@ def test_the_slider_shows_the_movie_with_more_or_fewer_clusters(
 
 
 def test_a_name_is_in_the_features_and_stays_where_its_cluster_stays(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, steps: np.ndarray, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     widget.panel.level.value = 6
     widget.panel.relabel()
@@ -72,9 +70,8 @@ def test_a_name_is_in_the_features_and_stays_where_its_cluster_stays(
 
 
 def test_the_list_of_clusters_keeps_its_order_and_shows_their_colours(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     widget.panel.cluster.value = 2
     widget.panel.name.value = "shade"
@@ -90,9 +87,8 @@ def test_the_list_of_clusters_keeps_its_order_and_shows_their_colours(
 
 
 def test_the_cluster_selected_in_the_picture_is_the_one_that_is_changed(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     layer.selected_label = 2
     assert widget.panel.cluster.value == 2
@@ -104,9 +100,8 @@ def test_the_cluster_selected_in_the_picture_is_the_one_that_is_changed(
 
 
 def test_colours_stay_with_their_clusters_when_others_split(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, steps: np.ndarray, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     layer.selected_label = 3
     widget.panel.set_colour((1.0, 0.0, 1.0, 1.0))
@@ -129,9 +124,8 @@ def test_colours_stay_with_their_clusters_when_others_split(
 
 
 def test_background_is_label_0_until_it_is_brought_back(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    widget: ClustersWidget, run: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     before = layer.data.copy()
     layer.selected_label = 1
@@ -149,9 +143,8 @@ def test_background_is_label_0_until_it_is_brought_back(
 
 
 def test_what_was_painted_is_kept_before_the_movie_is_labelled_anew(
-    viewer: Any, labels_layers: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    viewer: Any, labels_layers: Any, widget: ClustersWidget, run: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
     layer.selected_label = 3
     layer.paint((0, 5, 5), 3)
@@ -184,9 +177,8 @@ def test_the_panel_follows_the_selected_layer(
 
 
 def test_a_copy_of_the_layer_is_changed_by_itself(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     layer = run()
     data, options, kind = layer.as_layer_data_tuple()
     copy = viewer._add_layer_from_data(data.copy(), {**options, "name": "copy"}, kind)[0]

@@ -37,9 +37,8 @@ def type_into(widget: ClustersWidget, name: str) -> None:
 
 
 def test_the_encoder_is_shown_with_licence_and_whereabouts(
-    viewer: Any, widget: ClustersWidget, steps: np.ndarray
+    widget: ClustersWidget, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     assert widget.encoder.choice.value == "kindred"
     assert widget.encoder.about.value == "Installed; licence BSD-3-Clause."
     widget.encoder.choice.value = "sam_vit_b"
@@ -49,9 +48,8 @@ def test_the_encoder_is_shown_with_licence_and_whereabouts(
 
 
 def test_an_encoder_that_there_is_not_turns_red_and_run_is_off(
-    viewer: Any, widget: ClustersWidget, steps: np.ndarray
+    widget: ClustersWidget, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     for name in ("nonsense", "/nowhere/sam.pth"):
         type_into(widget, name)
         assert name in widget.encoder.about.value
@@ -63,9 +61,8 @@ def test_an_encoder_that_there_is_not_turns_red_and_run_is_off(
 
 
 def test_a_name_that_a_large_library_knows_is_looked_up_beside_the_window(
-    viewer: Any, widget: ClustersWidget, until: Any, steps: np.ndarray
+    widget: ClustersWidget, until: Any, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     type_into(widget, "timm:no_such_model")
     assert not widget.run.enabled
     until(lambda: "no_such_model" in widget.encoder.about.value, timeout=60000)
@@ -74,10 +71,7 @@ def test_a_name_that_a_large_library_knows_is_looked_up_beside_the_window(
     assert widget.run.enabled
 
 
-def test_clusters_are_a_number_or_auto(
-    viewer: Any, widget: ClustersWidget, steps: np.ndarray
-) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
+def test_clusters_are_a_number_or_auto(widget: ClustersWidget, opened_steps: Any) -> None:
     entry = widget.form.inputs["n_clusters"]
     for text, value in (("7", 7), ("auto", "auto"), ("", ClusterConfig().n_clusters)):
         entry.value = text
@@ -114,15 +108,9 @@ def test_the_result_is_a_layer_on_the_image_with_a_row_per_cluster(
 
 
 def test_frames_appear_while_it_works_and_again_with_their_final_labels(
-    viewer: Any,
-    labels_layers: Any,
-    widget: ClustersWidget,
-    greys: Any,
-    until: Any,
-    steps: np.ndarray,
+    labels_layers: Any, widget: ClustersWidget, greys: Any, until: Any, opened_steps: Any
 ) -> None:
     first, final = greys.gates[2], greys.gates[6] = threading.Event(), threading.Event()
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "2 of 4 frames done" in widget.status.value)
     assert "Encoding" in widget.status.value
@@ -168,15 +156,9 @@ def test_the_time_left_does_not_count_what_was_known(begun: Any, clock: list[flo
 
 
 def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
-    viewer: Any,
-    labels_layers: Any,
-    widget: ClustersWidget,
-    greys: Any,
-    until: Any,
-    steps: np.ndarray,
+    labels_layers: Any, widget: ClustersWidget, greys: Any, until: Any, opened_steps: Any
 ) -> None:
     greys.gates[2] = threading.Event()
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "2 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
@@ -193,16 +175,15 @@ def test_cancel_while_it_encodes_keeps_the_frames_that_are_there(
 
 
 def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
-    viewer: Any,
     labels_layers: Any,
     widget: ClustersWidget,
     greys: Any,
     until: Any,
     steps: np.ndarray,
+    opened_steps: Any,
 ) -> None:
     """Provisional and final labels have other numbers; a layer with both would be worthless."""
     greys.gates[6] = threading.Event()
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "Refining the outlines, 2 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
@@ -213,10 +194,9 @@ def test_cancel_while_it_labels_gives_every_frame_the_same_numbering(
 
 
 def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
-    viewer: Any, widget: ClustersWidget, greys: Any, run: Any, steps: np.ndarray
+    widget: ClustersWidget, greys: Any, run: Any, opened_steps: Any
 ) -> None:
     greys.errors[3] = RuntimeError("CUDA out of memory")
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     run()
     assert "not enough memory" in widget.status.value
     assert "3 of 4 frames are in" in widget.status.value
@@ -226,9 +206,8 @@ def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
 
 
 def test_the_image_shows_through_and_an_earlier_result_gives_way(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     other = viewer.add_labels(np.ones(steps.shape, int), name="my own")
     first = run()
     assert 0.2 < first.opacity < 0.8
@@ -237,7 +216,7 @@ def test_the_image_shows_through_and_an_earlier_result_gives_way(
 
 
 def test_a_result_is_visible_where_napari_hands_out_proxies(
-    viewer: Any, greys: Any, until: Any, steps: np.ndarray
+    viewer: Any, greys: Any, until: Any, opened_steps: Any
 ) -> None:
     """From the menu a widget gets a proxy of the viewer, and a new one of a layer each time."""
     from napari_kindred._napari.clusters.widget import ClustersWidget
@@ -245,7 +224,6 @@ def test_a_result_is_visible_where_napari_hands_out_proxies(
     widget = ClustersWidget(PublicOnlyProxy(viewer), segment=greys)
     viewer.window.add_dock_widget(widget, name="Consistent clusters")
     widget.form.inputs["n_clusters"].value = "3"
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     until(lambda: widget.run.enabled)
     for count in (1, 2):
         widget.start()
@@ -255,15 +233,9 @@ def test_a_result_is_visible_where_napari_hands_out_proxies(
 
 
 def test_the_preview_has_the_colours_of_the_result(
-    viewer: Any,
-    labels_layers: Any,
-    widget: ClustersWidget,
-    greys: Any,
-    until: Any,
-    steps: np.ndarray,
+    labels_layers: Any, widget: ClustersWidget, greys: Any, until: Any, opened_steps: Any
 ) -> None:
     gate = greys.gates[6] = threading.Event()
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "2 of 4 frames done" in widget.status.value and len(labels_layers()) == 1)
     (layer,) = labels_layers()
@@ -287,9 +259,8 @@ def test_all_of_it_fits_a_small_screen(
 
 
 def test_another_image_is_labelled_by_the_same_clusters_names_and_colours(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray
+    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
     assert not widget.apply.enabled
     widget.panel.level.value = 5
@@ -309,9 +280,13 @@ def test_another_image_is_labelled_by_the_same_clusters_names_and_colours(
 
 
 def test_a_saved_model_labels_another_movie(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, tmp_path: Path
+    viewer: Any,
+    widget: ClustersWidget,
+    run: Any,
+    steps: np.ndarray,
+    tmp_path: Path,
+    opened_steps: Any,
 ) -> None:
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
     widget.save_model(path=tmp_path / "kinds")
     assert (tmp_path / "kinds.safetensors").exists()
@@ -325,9 +300,8 @@ def test_a_saved_model_labels_another_movie(
 
 
 def test_a_place_where_nothing_can_be_saved_is_named(
-    viewer: Any, widget: ClustersWidget, run: Any, steps: np.ndarray, tmp_path: Path
+    widget: ClustersWidget, run: Any, tmp_path: Path, opened_steps: Any
 ) -> None:
-    viewer.add_image(steps, axis_labels=("t", "y", "x"))
     run()
     (tmp_path / "file").write_text("")
     widget.save_model(path=tmp_path / "file" / "kinds.safetensors")
@@ -345,12 +319,12 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     changed_clusters: Any,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
+    opened_steps: Any,
 ) -> None:
     def cluster_stack(image: Any, model: Any = None, **options: Any) -> Any:
         return finish(greys(image, config=ClusterConfig(**options), model=model))
 
     monkeypatch.setattr(napari_kindred, "cluster_stack", cluster_stack, raising=False)
-    viewer.add_image(steps, name="cells", axis_labels=("t", "y", "x"))
     layer = run()
     if what == "changed":
         changed_clusters(layer)

@@ -124,9 +124,8 @@ def test_cancelling_the_first_lets_the_second_begin(
 
 
 def test_cancel_does_not_wait_for_a_step_that_takes_long(
-    viewer: Any, widget: EntitiesWidget, deaf: Deaf, until: Any, movie: np.ndarray, qtbot: Any
+    widget: EntitiesWidget, deaf: Deaf, until: Any, qtbot: Any, opened_movie: Any
 ) -> None:
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: bool(widget.controls.view and widget.controls.view.notices()))
     widget.cancel.native.click()
@@ -142,15 +141,8 @@ def test_cancel_does_not_wait_for_a_step_that_takes_long(
 
 
 def test_after_a_job_that_does_not_listen_others_run(
-    viewer: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    deaf: Deaf,
-    run: Any,
-    until: Any,
-    movie: np.ndarray,
+    widget: EntitiesWidget, threshold: Any, deaf: Deaf, run: Any, until: Any, opened_movie: Any
 ) -> None:
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     for _ in range(3):  # more than there are threads on a small machine
         widget.run.native.click()
         until(lambda: bool(widget.controls.view and widget.controls.view.notices()))

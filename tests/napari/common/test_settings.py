@@ -105,9 +105,8 @@ def test_the_settings_button_opens_our_page_of_naparis_preferences(
 
 
 def test_the_options_of_the_last_run_are_there_again_but_not_what_belongs_to_the_image(
-    viewer: Any, widget: EntitiesWidget, run: Any, movie: np.ndarray
+    viewer: Any, widget: EntitiesWidget, run: Any, opened_movie: Any
 ) -> None:
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.form.inputs["threshold"].value = 0.3
     widget.form.inputs["views"].value = 2
     widget.form.inputs["memory"].value = "2.5"
@@ -245,7 +244,7 @@ def test_a_threshold_that_is_none_is_auto(classes_widget: ClassesWidget, thresho
 
 
 def test_options_of_another_version_are_taken_where_they_fit(
-    viewer: Any, options: Any, movie: np.ndarray
+    viewer: Any, options: Any, opened_movie: Any
 ) -> None:
     strange = {
         "threshold": 0.4, "views": 3, "resolutions": "many", "fill_holes": "no", "device": "tpu",
@@ -253,25 +252,18 @@ def test_options_of_another_version_are_taken_where_they_fit(
     }  # fmt: skip
     options(json.dumps({"Cells and nuclei": strange, "Later": {}}))
     widget = EntitiesWidget(viewer)
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.reset_choices()
     assert widget.check() == napari_kindred.EntityConfig(axes="TYX", threshold=0.4)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"Cells and nuclei": 5}', b"\xff"])
 def test_a_damaged_file_is_told_in_one_sentence_and_the_next_run_mends_it(
-    viewer: Any,
-    own_settings: Path,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
-    content: bytes,
+    viewer: Any, own_settings: Path, threshold: Any, until: Any, content: bytes, opened_movie: Any
 ) -> None:
     place().write_bytes(content)
     widget = EntitiesWidget(viewer, segment=threshold)
     viewer.window.add_dock_widget(widget, name="Cells and nuclei")
     assert widget.status.value == DAMAGED
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.form.inputs["min_area"].value = 40
     widget.run.native.click()
     until(lambda: not widget.controls.busy)
@@ -279,15 +271,13 @@ def test_a_damaged_file_is_told_in_one_sentence_and_the_next_run_mends_it(
 
 
 def test_where_nothing_can_be_kept_the_run_goes_on(
-    viewer: Any,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     widget: EntitiesWidget,
     run: Any,
-    movie: np.ndarray,
+    opened_movie: Any,
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("NAPARI_KINDRED_CONFIG", str(tmp_path / "file"))
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     assert "Found 23 objects" in widget.status.value

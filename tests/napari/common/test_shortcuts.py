@@ -39,10 +39,9 @@ def appearing(viewer: Any) -> Any:
 
 
 def test_run_and_cancel_have_keys_that_their_tooltips_tell(
-    viewer: Any, widget: EntitiesWidget, threshold: Any, press: Any, until: Any, movie: np.ndarray
+    widget: EntitiesWidget, threshold: Any, press: Any, until: Any, opened_movie: Any
 ) -> None:
     threshold.gates[1] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     press(Qt.Key.Key_Return, CTRL)
     until(lambda: "1 of 4 frames done" in widget.status.value)
     press(Qt.Key.Key_Period, CTRL)
@@ -52,16 +51,31 @@ def test_run_and_cancel_have_keys_that_their_tooltips_tell(
     assert widget.cancel.tooltip.endswith("(Ctrl+.)")
 
 
+def test_the_key_for_run_runs_even_if_a_button_has_the_focus(
+    viewer: Any, widget: EntitiesWidget, qtbot: Any, until: Any, opened_movie: Any
+) -> None:
+    viewer.window._qt_window.show()
+    widget.form.more.native.click()
+    widget.form.inputs["min_area"].value = 40
+    button = widget.defaults.native
+    button.setAutoDefault(True)  # Enter presses it, as on some desktops
+    qtbot.waitUntil(button.isVisible)
+    viewer.window._qt_window.activateWindow()
+    button.setFocus()
+    qtbot.waitUntil(button.hasFocus)
+    qtbot.keyClick(button, Qt.Key.Key_Return, CTRL)
+    until(lambda: "Found" in widget.status.value)
+    assert widget.form.inputs["min_area"].value == 40
+
+
 def test_the_keys_work_on_the_widget_that_was_used_last(
-    viewer: Any,
     widget: EntitiesWidget,
     clusters_widget: ClustersWidget,
     press: Any,
     until: Any,
-    movie: np.ndarray,
     labels_layers: Any,
+    opened_movie: Any,
 ) -> None:
-    viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
     press(Qt.Key.Key_Return, CTRL)
     until(lambda: bool(labels_layers()) and not clusters_widget.controls.busy)
     assert [layer.name for layer in labels_layers()] == ["cells clusters"]

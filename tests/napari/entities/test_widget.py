@@ -68,16 +68,14 @@ def test_data_and_name_that_changed_since_the_layer_was_chosen_are_taken(
 
 
 def test_a_result_too_large_for_memory_is_a_layer_on_disk(
-    viewer: Any,
     labels_layers: Any,
     widget: EntitiesWidget,
     run: Any,
-    movie: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
+    opened_movie: Any,
 ) -> None:
     monkeypatch.setattr("napari_kindred.results.assembly.IN_MEMORY", 1000)
     monkeypatch.setattr("napari_kindred.results.assembly.room_for_labels", lambda *_: 1000)
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     run()
     (labels,) = labels_layers()
     assert isinstance(labels.data, zarr.Array)
@@ -101,15 +99,9 @@ def test_a_second_run_leaves_the_first_result_alone(
 
 
 def test_the_window_answers_while_the_work_goes_on(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
+    labels_layers: Any, widget: EntitiesWidget, threshold: Any, until: Any, opened_movie: Any
 ) -> None:
     gate = threshold.gates[2] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: len(labels_layers()) == 1)
     assert not widget.run.enabled
@@ -126,15 +118,9 @@ def test_the_window_answers_while_the_work_goes_on(
 
 
 def test_frames_appear_as_they_are_done(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
+    labels_layers: Any, widget: EntitiesWidget, threshold: Any, until: Any, opened_movie: Any
 ) -> None:
     gate = threshold.gates[1] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: len(labels_layers()) == 1)
     labels = labels_layers()[0]
@@ -145,15 +131,9 @@ def test_frames_appear_as_they_are_done(
 
 
 def test_cancel_keeps_the_frames_that_are_done(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
+    labels_layers: Any, widget: EntitiesWidget, threshold: Any, until: Any, opened_movie: Any
 ) -> None:
     threshold.gates[2] = threading.Event()
-    viewer.add_image(movie, name="cells", axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "2 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
@@ -168,15 +148,9 @@ def test_cancel_keeps_the_frames_that_are_done(
 
 
 def test_cancel_before_the_first_frame_leaves_no_layer(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
+    labels_layers: Any, widget: EntitiesWidget, threshold: Any, until: Any, opened_movie: Any
 ) -> None:
     threshold.gates[0] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: "0 of 4 frames done" in widget.status.value)
     widget.cancel.native.click()
@@ -197,15 +171,9 @@ def test_what_the_job_says_of_a_frame_is_shown(
 
 
 def test_a_window_that_is_closed_stops_its_job(
-    viewer: Any,
-    labels_layers: Any,
-    widget: EntitiesWidget,
-    threshold: Any,
-    until: Any,
-    movie: np.ndarray,
+    labels_layers: Any, widget: EntitiesWidget, threshold: Any, until: Any, opened_movie: Any
 ) -> None:
     threshold.gates[1] = threading.Event()
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     widget.run.native.click()
     until(lambda: len(labels_layers()) == 1)
     widget.native.deleteLater()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_kindred._napari.common.layers import KEY
 from napari_kindred._napari.results import plot_panel
 from napari_kindred._napari.results.charts import chart_of, counted_chart, short_number, ticks
 from napari_kindred._napari.results.painting import settle
-
-if TYPE_CHECKING:
-    from napari.layers import Labels
 
 
 @pytest.fixture
@@ -42,6 +40,15 @@ def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(
     assert keep.plot.frame == 3
     layer.fill((1, *np.argwhere(np.asarray(layer.data[1]))[0]), 0)
     until(lambda: keep.plot.chart.curves[0].values.tolist() == [6, 5, 6, 5])
+
+
+def test_frames_that_a_stopped_run_never_did_have_no_value() -> None:
+    rows = {"index": [0, 1, 2], "frame": [np.nan, 0, 1], "area": [np.nan, 4, 4]}
+    entry = {"method": "entities", "complete": False, "frames_done": 2}
+    layer = Labels(np.zeros((4, 8, 8), int), features=rows, metadata={KEY: entry})
+    chart = chart_of(layer)
+    assert chart is not None
+    np.testing.assert_array_equal(chart.curves[0].values, [1, 1, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("widget", ["clusters_widget"], indirect=True)

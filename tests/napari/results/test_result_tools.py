@@ -242,7 +242,7 @@ def told(button: Any) -> str:
 
 
 def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_says_why(
-    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+    viewer: Any, widget: Any, run: Any, opened_movie: Any
 ) -> None:
     tools = widget.more_tools
     needing = (
@@ -251,14 +251,13 @@ def test_what_a_result_is_needed_for_cannot_be_pressed_before_and_its_tooltip_sa
         tools.export,
         tools.table,
     )
-    image = viewer.add_image(movie, axis_labels=("t", "y", "x"))
     assert all(told(button).endswith("no result yet: press Run first.") for button in needing)
     assert all("no Labels layer" in told(button) for button in (tools.previous, tools.next))
     layer = run()
     everything = (*needing, tools.previous, tools.next)
     assert not any(map(told, everything))
     assert not any("yet" in button.tooltip for button in everything)
-    viewer.layers.selection.active = image  # the last result is meant
+    viewer.layers.selection.active = opened_movie  # the last result is meant
     assert not any(map(told, everything))
     viewer.layers.remove(layer)
     assert all(map(told, everything))
@@ -274,7 +273,7 @@ def test_in_a_single_picture_there_is_no_change_to_go_to(
 
 
 def test_where_the_buttons_are_does_not_change_when_the_result_comes(
-    viewer: Any, widget: Any, run: Any, movie: np.ndarray
+    viewer: Any, widget: Any, run: Any, opened_movie: Any
 ) -> None:
     tools = widget.more_tools
     buttons = (
@@ -288,7 +287,6 @@ def test_where_the_buttons_are_does_not_change_when_the_result_comes(
     def places() -> list[Any]:
         return [button.native.mapTo(widget.native, QPoint(0, 0)) for button in buttons]
 
-    viewer.add_image(movie, axis_labels=("t", "y", "x"))
     viewer.window._qt_window.show()
     QApplication.processEvents()
     before = places()
@@ -332,10 +330,15 @@ def test_saving_asks_where_and_never_replaces_a_result(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    layer = computed(movie)
-    chosen = (str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)")
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    layer, offered = computed(movie), []
+
+    def choose(_parent: Any, _title: str, name: str, _kinds: str) -> tuple[str, str]:
+        offered.append(name)
+        return str(tmp_path / "kept"), "OME-Zarr (*.ome.zarr)"
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
     widget.more_tools.save.native.click()
+    assert offered == [str(tmp_path / f"{layer.name}.ome.zarr")]  # next to the image
     until(lambda: "Saved " in widget.status.value)
     np.testing.assert_array_equal(load_segmentation(tmp_path / "kept.ome.zarr").labels, layer.data)
     widget.more_tools.save.native.click()

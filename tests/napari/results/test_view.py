@@ -34,4 +34,4 @@ def test_a_saved_result_is_shown_on_its_image(
     assert picture.data.shape == shown.data.shape == shape
     assert tuple(picture.scale) == tuple(shown.scale) == scale
     assert shown.features["area"].dropna().tolist() == [16]
-    assert shown.metadata["napari-kindred"] == {"axes": axes, "ids": "frame"}
+    assert shown.metadata["napari-kindred"]["source_layer"] == picture.name

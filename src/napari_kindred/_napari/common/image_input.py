@@ -28,8 +28,11 @@ NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the wind
 class ImageInput:
     """Input for the image to be segmented, with a description of it."""
 
-    def __init__(self, viewer: Any, on_change: Callable[[], Any]) -> None:
+    def __init__(
+        self, viewer: Any, on_change: Callable[[], Any], on_other_image: Callable[[Any], Any]
+    ) -> None:
         self._viewer, self._on_change = viewer, on_change
+        self._on_other_image = on_other_image
         self._chosen: Any = None
         self.image: LayerImage | None = None
         self.layer = ComboBox(
@@ -98,6 +101,7 @@ class ImageInput:
             self._on_change()
             return
         self._chosen = chosen
+        self._on_other_image(chosen)
         self._read()
         with self.axes.changed.blocked():
             self.axes.value = self.image.guess.axes if self.image else ""

@@ -30,6 +30,9 @@ KEY = "napari-kindred"
 POSITION = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """Properties that position a layer in the viewer."""
 
+IDS = ("id_in_frame", "index")
+"""Columns that are shown last."""
+
 _LETTERS = {
     "T": ("t", "time", "frame", "frames"),
     "C": ("c", "ch", "channel", "channels"),
@@ -150,7 +153,13 @@ def layer_features(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.astype(dict.fromkeys(whole, float))
     rows.index += 1
     rows.loc[0, "index"] = 0
-    return rows.sort_index().astype({"index": int})
+    return ids_last(rows.sort_index().astype({"index": int}))
+
+
+def ids_last(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the measurements first: napari's table numbers its rows anyway."""
+    measured = [name for name in rows if name not in IDS]
+    return rows[[*measured, *(name for name in IDS if name in rows)]]
 
 
 def table_features(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,9 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut
 
 from ...core.events import Progress
 from .proxies import level_0, unwrap_proxy
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
+    from qtpy.QtWidgets import QWidget
 
 
 def ids_of(labels: NDArray[Any]) -> set[int]:
@@ -80,6 +84,14 @@ _widgets: WeakKeyDictionary[Any, list[ref[Runnable]]] = WeakKeyDictionary()
 def shortcut_hint(key: str) -> str:
     """Return a key as tooltips show it."""
     return f" ({key.replace('Control', 'Ctrl').replace('-', '+')})"
+
+
+def run_from_anywhere_in(widget: QWidget, run: Callable[[], Any]) -> None:
+    """Make the key for Run work whatever has the focus in a widget: buttons react to Enter too."""
+    for key in ("Ctrl+Return", "Ctrl+Enter"):
+        shortcut = QShortcut(QKeySequence(key), widget)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(run)
 
 
 def bind_keys(viewer: Any, widget: Runnable) -> None:

@@ -98,7 +98,7 @@ def chart_of(layer: Labels) -> Chart | None:
         if not {"frame", "area"} <= set(objects):
             return None
         counts = entities_per_frame(objects.dropna(subset=["frame"]), frames, 1)["count"]
-        return _chart(layer, (Curve(counts.to_numpy(float), PLAIN),), "Objects")
+        return _chart(layer, (Curve(_done(layer, counts), PLAIN),), "Objects")
     state = state_of(layer)
     if state is None:
         return None
@@ -126,10 +126,18 @@ def _of_areas(layer: Labels, rows: pd.DataFrame) -> Chart:
     largest = table.sum().sort_values(ascending=False).index[:MOST]
     names = _names(layer)
     curves = tuple(
-        Curve(table[label].to_numpy(float), _colour(layer, int(label)), names.get(int(label), ""))
+        Curve(_done(layer, table[label]), _colour(layer, int(label)), names.get(int(label), ""))
         for label in sorted(largest)
     )
     return _chart(layer, curves, f"Area [{unit}]")
+
+
+def _done(layer: Labels, values: pd.Series) -> np.ndarray:
+    """Return values per frame, NaN for the frames that a stopped run never did."""
+    done, entry = values.to_numpy(float, copy=True), layer.metadata.get(KEY, {})
+    if entry.get("complete") is False:
+        done[entry.get("frames_done", len(done)) :] = np.nan
+    return done
 
 
 def _names(layer: Labels) -> dict[int, str]:

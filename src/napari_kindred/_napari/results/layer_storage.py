@@ -83,6 +83,8 @@ def table_of(features: Any) -> pd.DataFrame:
     if "index" not in rows:
         return rows.reset_index(drop=True).rename_axis(index="index").reset_index()
     rows = rows[rows["index"] > 0].reset_index(drop=True)
+    ids = [name for name in ("index", "id_in_frame") if name in rows]
+    rows = rows[[*ids, *(name for name in rows if name not in ids)]]
     return rows[rows["area"] > 0].reset_index(drop=True) if "area" in rows else rows
 
 

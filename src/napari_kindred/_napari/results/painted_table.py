@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.label_state import state_of
-from ..common.layers import layer_features
+from ..common.layers import ids_last, layer_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ def painted_table(
     if last < 2 * len(table) + SPARE and rows.columns.size:
         table = table.reindex(range(last + 1))
     table = table.rename_axis("index").reset_index()
-    return table if 0 in set(table["index"]) else layer_features(table)
+    return ids_last(table) if 0 in set(table["index"]) else layer_features(table)
 
 
 def _row(

@@ -18,7 +18,8 @@ def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
     """Add an image and its saved result to a viewer."""
     image = read_image(image_path)
     data, options, _kind = layer_data(labels_path)
-    axes = options["metadata"][KEY]["axes"]
+    facts = options["metadata"][KEY]
+    axes, facts["source_layer"] = facts["axes"], image.name
     spatial = axes.removesuffix("S")
     viewer.add_image(
         image.data,

@@ -37,7 +37,7 @@ SHOWN = 24
 """Names that an error message lists at most."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Vocabulary:
     """Classes that were learnt, and all that is needed to use them and to learn them again.
 
@@ -65,6 +65,9 @@ class Vocabulary:
     config: TeachConfig = field(default_factory=TeachConfig)
     quality: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self.entries)} classes: {', '.join(self.names)}>"
 
     @property
     def names(self) -> tuple[str, ...]:
