@@ -75,24 +75,15 @@ def test_cancel_keeps_the_frames_that_are_done(
     assert f"{entry['frames_done']} of 120 frames are in" in widget.status.value
 
 
-def test_missing_weights_get_one_sentence_and_no_layer(
-    viewer: Any, labels_layers: Any, widget: Any, run: Any, movie: np.ndarray
-) -> None:
-    viewer.add_image(movie[0])
-    widget.form.inputs["weights"].value = "nowhere.safetensors"
-    run()
-    assert "nowhere.safetensors" in widget.status.value
-    assert labels_layers() == []
-
-
-def test_damaged_weights_get_one_sentence_and_no_layer(
+def test_weights_that_are_missing_or_damaged_get_one_sentence_and_no_layer(
     viewer: Any, labels_layers: Any, widget: Any, run: Any, movie: np.ndarray, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.safetensors"
     half.write_bytes(resolve("kindred-entities").read_bytes()[:100_000])
     viewer.add_image(movie[0])
-    widget.form.inputs["weights"].value = str(half)
-    run()
+    for weights, words in (("nowhere.safetensors", "nowhere.safetensors"), (half, "cut short")):
+        widget.form.inputs["weights"].value = str(weights)
+        run()
+        assert words in widget.status.value
     assert "half.safetensors" in widget.status.value
-    assert "cut short" in widget.status.value
     assert labels_layers() == []

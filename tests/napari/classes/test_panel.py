@@ -183,18 +183,6 @@ def test_what_was_painted_is_kept_before_the_layer_changes(
     assert viewer.layers.selection.active.name == "smear classes"
 
 
-def test_a_copy_of_the_layer_is_changed_by_itself(
-    viewer: Any, widget: ClassesWidget, layer: Any, until: Any
-) -> None:
-    before = layer.data.copy()
-    data, options, kind = layer.as_layer_data_tuple()
-    copy = viewer._add_layer_from_data(data.copy(), {**options, "name": "copy"}, kind)[0]
-    viewer.layers.selection.active = copy
-    widget.panel.slider.value = 1.0
-    until(lambda: not copy.data.any())
-    np.testing.assert_array_equal(layer.data, before)
-
-
 def test_all_of_it_fits_a_small_screen(
     viewer: Any, widget: ClassesWidget, layer: Any, qtbot: Any
 ) -> None:

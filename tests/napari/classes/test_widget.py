@@ -91,12 +91,6 @@ def test_names_that_cannot_be_looked_for_get_one_sentence_and_run_is_off(
     assert "#6b2320" not in widget.names.styleSheet()
 
 
-def test_without_an_image_it_offers_the_samples(widget: ClassesWidget) -> None:
-    widget.names.names = ALL
-    assert "try a sample" in widget.about.value
-    assert not widget.run.enabled
-
-
 def test_a_damaged_vocabulary_is_one_sentence_and_another_can_be_chosen(
     named: ClassesWidget, shades: Vocabulary, tmp_path: Path, until: Any
 ) -> None:
@@ -231,33 +225,6 @@ def test_cancel_keeps_the_frames_that_are_done_as_a_result_of_fewer_frames(
     changed = again[STATE].result.with_names(["dim", "grey", "bright"])
     np.testing.assert_array_equal(changed.labels[:2], truth(shaded)[:2])
     assert changed.provenance["complete"] is False
-
-
-def test_an_error_halfway_is_one_sentence_and_keeps_the_frames(
-    named: ClassesWidget, brightness: Any, run: Any, labels_layers: Any
-) -> None:
-    brightness.errors[1] = RuntimeError("CUDA out of memory")
-    run()
-    assert "not enough memory" in named.status.value
-    assert "1 of 3 frames are in" in named.status.value
-    assert len(labels_layers()) == 1
-
-
-def test_an_error_at_once_leaves_every_layer_as_it_was(
-    viewer: Any, named: ClassesWidget, movie: Any, brightness: Any, run: Any, shaded: np.ndarray
-) -> None:
-    brightness.errors[0] = ValueError("nonsense")
-    before = shaded.copy()
-    run()
-    assert "nonsense" in named.status.value
-    assert [layer.name for layer in viewer.layers] == ["smear"]
-    np.testing.assert_array_equal(movie.data, before)
-
-
-def test_a_second_result_hides_the_first(named: ClassesWidget, run: Any) -> None:
-    first, second = run(), run()
-    assert (first.visible, second.visible) == (False, True)
-    assert named.panel.layer.unique_id == second.unique_id
 
 
 @pytest.mark.parametrize("what", ["as it came", "threshold", "other names", "regrouped", "channel"])
