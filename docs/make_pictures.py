@@ -163,7 +163,7 @@ def classes_of_smear(path: Path, out: Path, viewer: Viewer, widget: Any) -> None
     print(widget.status.value)
     viewer.reset_view(margin=0.01)
     save(viewer, out / "classes-blood.png", MOST_BYTES_OF_PHOTOS)
-    widget.panel.make_one(list(BLOOD[:2]), "blood cell")
+    widget.panel.merge(list(BLOOD[:2]), "blood cell")
     wait(lambda: "blood cell" in widget.names.names, 600)
     save(viewer, out / "classes-regrouped.png", MOST_BYTES_OF_PHOTOS)
 
@@ -190,7 +190,7 @@ def examples_on_sample(out: Path, viewer: Viewer, widget: Any) -> None:
     segment(widget)
     print(widget.status.value)
     widget.panel.slider.value = 0.4
-    wait(lambda: widget.panel.classes.threshold == 0.4, 60)
+    wait(lambda: widget.panel.state.threshold == 0.4, 60)
     viewer.dims.set_current_step(0, 0)
     viewer.reset_view(margin=0.01)
     save(viewer, out / "classes-examples.png")
@@ -227,7 +227,7 @@ def results_compared(out: Path, viewer: Viewer, widget: Any) -> None:
     compare.same.value = 0.8
     compare.compare.native.click()
     wait(lambda: compare.changes is not None, 300)
-    compare.go_on()
+    compare.step(1)
     for layer in results:
         layer.visible = False
     viewer.dims.set_current_step(0, 0)

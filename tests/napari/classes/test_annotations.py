@@ -98,7 +98,7 @@ def test_labels_of_the_shown_frame_are_taken_and_only_what_is_seen(viewer: Viewe
     viewer.dims.set_current_step(0, 1)
     found = collect(labels, target_of(viewer, image, "TYX"), "cell")
     np.testing.assert_array_equal(found.frames[(1,)].labels, painted[1])
-    assert found.describe() == "cell: 2 painted things of 'Labels'"
+    assert found.describe() == "cell: 2 painted objects of 'Labels'"
     labels.selected_label, labels.show_selected_label = 7, True
     seen = collect(labels, target_of(viewer, image, "TYX"), "cell").frames[(1,)].labels
     np.testing.assert_array_equal(seen, np.where(painted[1] == 7, 7, 0))

@@ -180,7 +180,7 @@ def test_learning_is_measured_and_need_not_be_repeated(
 ) -> None:
     truth = viewer.layers["truth"].data
     mark("points", centres(truth), "nucleus")
-    run(box.learn, timeout=SLOW)
+    run(box.train, timeout=SLOW)
     assert widget.status.value.startswith("Trained nucleus on ")
     config = widget.check()
     assert box.trained(config) is not None

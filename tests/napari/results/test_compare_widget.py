@@ -110,7 +110,7 @@ def test_keys_go_from_difference_to_difference_and_are_given_back(
     assert compared.status.value.startswith("1 of 3")
     bound["Alt+Up"](viewer)
     assert compared.status.value.startswith("3 of 3")
-    compared._let_go()
+    compared._closed()
     assert not {"Alt+Down", "Alt+Up"} & {str(key) for key in viewer.keymap}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container
+from magicgui.widgets import ComboBox
 
 from ...core.errors import OptionError
 from ...encoders.registry import EncoderInfo, describe_encoder
 from ...models.weights import there
 from ..common.encoder_input import EncoderInput
-from ..common.form import labelled
+from ..common.form import column, labelled
 from .examples_input import ExamplesInput
 from .layer import ClassNameSource
 from .vocabulary_input import SHIPPED, VocabularyInput
@@ -59,9 +59,9 @@ class ClassifierInput:
         self.clip = EncoderInput(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)
         self._on_change = on_change
         self._pages = {
-            "vocabulary": _page(self.vocabulary.rows()),
-            "examples": _page(self.examples.rows()),
-            "clip": _page(self.clip.rows()),
+            "vocabulary": column(*self.vocabulary.rows()),
+            "examples": column(*self.examples.rows()),
+            "clip": column(*self.clip.rows()),
         }
         self.kind.changed.connect(self.show_page)
 
@@ -119,12 +119,6 @@ class ClassifierInput:
         """Discard what is being checked."""
         self.vocabulary.abandon()
         self.clip.abandon()
-
-
-def _page(rows: list[Widget]) -> Container:
-    page = Container(widgets=rows, labels=False)
-    page.margins = (0, 0, 0, 0)
-    return page
 
 
 def describe_clip(name: str) -> EncoderInfo:

@@ -114,15 +114,12 @@ class Classes(LabelState):
     # -- as a layer; see LabelState --------------------------------------------------------
 
     def labels(self) -> Any:
-        """Return the labels in the layer's shape."""
         return in_shape(self.result.labels, self.shape)
 
     def features(self) -> pd.DataFrame:
-        """Return one row per class, its colour included, after a row for the background."""
         return table_features(self.result.table.assign(colour=list(self.palette().values())))
 
     def palette(self) -> dict[int, str]:
-        """Return each label's colour, ``#rrggbb``."""
         rows = self.result.table
         return {
             int(row["index"]): self.colours.get(key(row["name"]), row["colour"])
@@ -130,7 +127,6 @@ class Classes(LabelState):
         }
 
     def entry(self) -> dict[str, Any]:
-        """Return names, thresholds, colours, and what defines the classes."""
         facts = self.result.provenance
         return {
             **{name: facts[name] for name in ("names", "thresholds", "config") if name in facts},
@@ -139,11 +135,9 @@ class Classes(LabelState):
         }
 
     def shows_labels_of(self, other: Classes) -> bool:
-        """Whether another state shows the same labels."""
         return self.result is other.result
 
     def to_save(self) -> Segmentation | None:
-        """Return the result with its entities in the layer's shape, if it has some."""
         if self.result.entities is None:
             return None
         return replace(self.result, entities=in_shape(self.result.entities, self.shape))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import CheckBox, Container, FloatSlider, PushButton
+from magicgui.widgets import CheckBox, FloatSlider, PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QInputDialog, QTableWidgetItem
@@ -17,7 +17,7 @@ from ...classes.classifiers import CONFIDENCE
 from ...classes.names import check_names
 from ...core.errors import KindredError
 from ...core.events import Progress
-from ..common.form import labelled, make_table, native_row, row, sentence, swatch
+from ..common.form import column, labelled, make_table, native_row, row, sentence, swatch
 from ..common.label_panel import LabelPanel
 from ..common.label_state import show
 from ..common.layers import area_unit
@@ -85,10 +85,7 @@ class ClassPanel(LabelPanel):
             text="Save vocabulary …",
             tooltip="Save the trained classes, merged ones included, for use on other images.",
         )
-        self._tools = Container(
-            widgets=[row(self.group, self.save), row(self.rename)], labels=False
-        )
-        self._tools.margins = (0, 0, 0, 0)
+        self._tools = column(row(self.group, self.save), row(self.rename))
         self.fixed = sentence()
         self.extend([sure, self.fixed, self._legend, self._tools])
         self.slider.changed.connect(self._slid)
@@ -150,15 +147,15 @@ class ClassPanel(LabelPanel):
                 _percent(float(item["share"])),
                 f"{item['count']:,}",
             )
-            for column, text in enumerate(cells):
+            for number, text in enumerate(cells):
                 cell = QTableWidgetItem(text)
-                if column:
+                if number:
                     right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     cell.setTextAlignment(right)
                 else:
                     cell.setIcon(swatch(QColor(palette[int(item["index"])])))
                     cell.setToolTip(str(item["name"]))
-                self.table.setItem(place, column, cell)
+                self.table.setItem(place, number, cell)
 
     def selected(self) -> list[str]:
         """Return the names that are selected in the table."""

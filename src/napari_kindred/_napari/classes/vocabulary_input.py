@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog
+from qtpy.QtWidgets import QFileDialog
 
 from ...core.errors import KindredError, OptionError
-from ..common.form import labelled, mark, sentence
+from ..common.form import labelled, mark, narrow, sentence
 from ..common.worker import Job
 from .layer import ClassNameSource
 
@@ -50,10 +50,7 @@ class VocabularyInput:
         )
         self.open = PushButton(text="Open …", tooltip="Open a vocabulary, a *.kindred file.")
         self.open.max_width = BUTTON
-        # Names of files may be long; they are cut off instead of widening the window.
-        box: QComboBox = self.choice.native
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(6)
+        narrow(self.choice)
         self.about = sentence()
         self.about.native.setTextFormat(Qt.TextFormat.RichText)
         self.about.native.linkActivated.connect(self._clicked)

@@ -78,7 +78,6 @@ class Clusters(LabelState):
     # -- as a layer; see LabelState --------------------------------------------------------
 
     def hidden_labels(self) -> list[int]:
-        """Return the labels of the clusters that were made background."""
         return [label for label in self.all_labels if self.hidden(label)]
 
     def visible_lut(self) -> np.ndarray:
@@ -88,7 +87,6 @@ class Clusters(LabelState):
         return labels
 
     def labels(self) -> Any:
-        """Return the labels in the layer's shape; lazy if the leaves are on disk."""
         if self.background:
             labels = relabel(self.result.leaves, self.visible_lut())
         else:
@@ -96,18 +94,15 @@ class Clusters(LabelState):
         return in_shape(labels, self.shape)
 
     def features(self) -> pd.DataFrame:
-        """Return one row per cluster, its name included, after a row for the background."""
         rows = self.result.table.drop(columns="name", errors="ignore")
         rows = rows.set_index("index").reindex(self.all_labels).rename_axis("index").reset_index()
         rows.insert(1, "name", [self.name(label) for label in rows["index"]])
         return table_features(rows)
 
     def palette(self) -> dict[int, Colour]:
-        """Return the colour of each label."""
         return {label: self.colour(label) for label in self.all_labels}
 
     def entry(self) -> dict[str, Any]:
-        """Return level, names, colours and background."""
         return {
             "clusters": self.model.n_labels_,
             "level": self.level,
@@ -117,18 +112,15 @@ class Clusters(LabelState):
         }
 
     def shows_labels_of(self, other: Clusters) -> bool:
-        """Whether another state shows the same labels."""
         return self.result.leaves is other.result.leaves and np.array_equal(
             self.visible_lut(), other.visible_lut()
         )
 
     def to_save(self) -> Segmentation:
-        """Return the result with its leaves, without the clusters that were made background."""
         hidden = self.hidden_labels()
         return self.result.without(hidden) if hidden else self.result
 
     def replay(self) -> dict[str, Any]:
-        """Return the numbers of the leaves' colours."""
         return {"palette": list(self.colour_numbers)}
 
 

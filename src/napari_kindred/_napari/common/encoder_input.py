@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox
 
 from ...core.errors import KindredError
 from ...encoders.registry import DEFAULT, EncoderInfo, describe_encoder, list_encoders
-from .form import labelled, mark, sentence
+from .form import labelled, mark, narrow, sentence
 from .worker import Job
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ class EncoderInput:
             label=label, choices=list(names or known), value=first, tooltip=tooltip
         )
         self.about: Label = sentence()
-        box: QComboBox = self.choice.native
+        box = narrow(self.choice)
         box.setEditable(True)
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(6)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.lineEdit().editingFinished.connect(self._typed)
         self.choice.changed.connect(self.describe)

@@ -19,6 +19,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QColor, QIcon, QPalette, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QComboBox,
     QHeaderView,
     QScrollArea,
     QSizePolicy,
@@ -64,10 +65,7 @@ def front_label(text: str, tooltip: str) -> Label:
 
 def labelled(widget: ValueWidget) -> Container:
     """Return a widget with its label in front, all labels of one width."""
-    label = front_label(widget.label, widget.tooltip)
-    row = Container(widgets=[label, widget], layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
+    return row(front_label(widget.label, widget.tooltip), widget)
 
 
 def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
@@ -113,10 +111,24 @@ def row(*widgets: Widget) -> Container:
     return side
 
 
+def column(*widgets: Widget) -> Container:
+    """Return widgets one above the other."""
+    block = Container(widgets=list(widgets), labels=False)
+    block.margins = (0, 0, 0, 0)
+    return block
+
+
+def narrow(choice: ComboBox) -> QComboBox:
+    """Let a list cut long names off instead of widening the window; returns its native widget."""
+    box: QComboBox = choice.native
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+    return box
+
+
 def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container:
     """Return a row with a widget of Qt's own, with or without a label in front."""
-    side = Container(layout="horizontal", labels=False)
-    side.margins = (0, 0, 0, 0)
+    side = row()
     if label:
         front = front_label(label, tooltip)
         side.append(front)

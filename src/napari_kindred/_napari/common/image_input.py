@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, LineEdit, PushButton
+from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.layers import Image
 
 from ...core.errors import InputError, KindredError
 from ...images.axes import fault_in_axes
 from ...images.samples import SAMPLES
 from ...images.stack import ImageStack
-from .form import labelled, mark, sentence
+from .form import column, labelled, mark, sentence
 from .layers import LayerImage, describe, read_layer
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ class ImageInput:
             label="Channel", choices=[], tooltip="Channel to segment, counted from 0."
         )
         self.about = sentence()
-        self.samples = Container(
-            widgets=[self._sample(name) for name in SAMPLES], labels=False, label="Samples"
-        )
-        self.samples.margins = (0, 0, 0, 0)
+        self.samples = column(*(self._sample(name) for name in SAMPLES))
         self._fields = [labelled(widget) for widget in (self.layer, self.axes, self.channel)]
         self.layer.changed.connect(self.take_layer)
         self.axes.changed.connect(self.take_axes)
