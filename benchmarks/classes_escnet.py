@@ -35,8 +35,8 @@ from meanshift import hardware
 from tables import keep
 from torch.nn import functional as F
 
-from napari_kindred.classes.clip.matching import CONTRAST, contrast_beside
-from napari_kindred.classes.clip.text import TEMPLATES
+from napari_kindred.classes.clip.matching import CONTRAST
+from napari_kindred.classes.clip.text import TEMPLATES, contrast_beside
 from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.dataset import NOTHING, crop_of, load_class_data
 from napari_kindred.classes.escnet.train import EscTrainer, iter_score_classes

@@ -205,7 +205,13 @@ def tiles(proposals: Proposals, truth: list[np.ndarray], side: int) -> list[Bag]
         For each class the tiles that hold it.
     """
     height, width = proposals.masks.shape
-    places = np.minimum((proposals.masks.centroids * side / (height, width)).astype(int), side - 1)
+    centroids = np.array(
+        [
+            np.argwhere(crop).mean(0) + box[:2]
+            for crop, box in zip(proposals.masks.crops, proposals.masks.boxes, strict=True)
+        ]
+    )
+    places = np.minimum((centroids * side / (height, width)).astype(int), side - 1)
     number = places @ (side, 1)
     known = np.ones(len(truth), bool)
     bags = []

@@ -23,7 +23,7 @@ from meanshift import hardware
 from tables import keep
 
 from napari_kindred.classes.sam.model import load_sam
-from napari_kindred.classes.sam.validate import middle, score_picture
+from napari_kindred.classes.sam.validate import middle, score_image
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.training_data import load_examples
 from napari_kindred.models.weights import resolve
@@ -39,7 +39,7 @@ def accuracy(sam: Any, data: Path) -> list[dict[str, Any]]:
         raise SystemExit(f"There is none of {', '.join(SETS)} in {data}.")
     found: dict[str, list[np.ndarray]] = {}
     for example in load_examples(folders, "val"):
-        scores = score_picture(sam, *middle(example, sam.image_encoder.img_size))
+        scores = score_image(sam, *middle(example, sam.image_encoder.img_size))
         found.setdefault(example.group, []).append(scores)
     rows = []
     for group, parts in sorted(found.items()):

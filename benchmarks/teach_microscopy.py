@@ -25,7 +25,6 @@ from meanshift import hardware
 from tables import ROOT, keep
 
 from napari_kindred.classes.proposals.masks import Masks
-from napari_kindred.classes.proposals.open import reopen_proposer
 from napari_kindred.classes.vocabulary.examples import Example
 from napari_kindred.classes.vocabulary.teach import teach_classes
 from napari_kindred.classes.vocabulary.vocabulary import Vocabulary
@@ -134,7 +133,7 @@ def thinned(bags: tuple[Bag, ...], most: int, seed: int) -> tuple[Bag, ...]:
 
 def measure(vocabulary: Vocabulary, data: Path, cache: FeatureCache) -> dict[str, dict[str, float]]:
     """Name the true cells of other pictures that have a mask."""
-    proposer = reopen_proposer(vocabulary.spec)
+    proposer = vocabulary.spec.open()
     rows: dict[str, dict[str, float]] = {}
     for kind, samples in cells(data, "val", MOST).items():
         name = KIND_NAMES[kind]

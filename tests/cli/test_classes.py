@@ -322,7 +322,7 @@ def test_a_file_that_lies_where_one_beside_the_labels_would_go_is_said_before_th
         (["{examples}", "--out", "{tmp}/a.txt"], "end it in .kindred"),
         (["{examples}", "--out", "{tmp}/there.kindred"], "there already"),
         (["{examples}", "--out", "{tmp}/a.kindred", "--steps", "0"], "steps=0 must be at least 1"),
-        (["{outside}", "--out", "{tmp}/a.kindred"], "lies outside the picture"),
+        (["{outside}", "--out", "{tmp}/a.kindred"], "lies outside the image"),
     ],
 )
 def test_teaching_that_cannot_be_is_refused_in_one_sentence(

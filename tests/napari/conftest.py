@@ -191,7 +191,7 @@ def tuned(brightness: np.ndarray) -> np.ndarray:
 def shades() -> Vocabulary:
     """Knows the pixels' brightness by name: dim, grey and bright, each taught by 30 things."""
     from napari_kindred.classes.config import TeachConfig
-    from napari_kindred.classes.proposals.base import ProposerSpec
+    from napari_kindred.classes.proposals.entities import RegionSpec
     from napari_kindred.classes.vocabulary.entry import Entry
     from napari_kindred.classes.vocabulary.mil import NOTHING, Bag
     from napari_kindred.classes.vocabulary.vocabulary import iter_fit
@@ -206,7 +206,7 @@ def shades() -> Vocabulary:
         Entry("bright", colour="#ffee00", threshold=0.6),
     ]
     config = TeachConfig(folds=0, steps=300, distillation=0.0, hidden=64)
-    spec = ProposerSpec("regions", "brightness", "0" * 64)
+    spec = RegionSpec("brightness", "0" * 64)
     return finish(iter_fit(entries, spec, [bag], config, "brightness"))
 
 
@@ -234,12 +234,12 @@ class Brightness:
     """
 
     def __init__(self) -> None:
-        from napari_kindred.classes.proposals.base import ProposerSpec
+        from napari_kindred.classes.proposals.entities import RegionSpec
 
         self.gates: dict[int, threading.Event] = {}
         self.errors: dict[int, BaseException] = {}
         self.looks = 0
-        self.spec = ProposerSpec("regions", "brightness", "0" * 64)
+        self.spec = RegionSpec("brightness", "0" * 64)
         self.asked: dict[str, Any] = {}
 
     def __call__(

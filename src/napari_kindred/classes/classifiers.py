@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +15,9 @@ from ..core.errors import OptionError
 from ..core.events import Notice, Progress
 from ..models.feature_cache import key_of
 from ..models.spec import Spec, spec_of
-from .clip.matching import contrast_beside
+from .clip.text import contrast_beside
 from .proposals.base import Proposals, Proposer, ProposerSpec, iter_propose
 from .proposals.masks import Masks
-from .proposals.open import reopen_proposer
 from .resolve import Resolved, best_of, resolve_map, resolve_masks
 
 if TYPE_CHECKING:
@@ -35,60 +34,48 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.7
 """Threshold of classifiers that have none of their own, as in the paper."""
 
-Look = Generator[Progress | Notice, None, "Arrays"]
-Vectors = Generator[Progress | Notice, None, "NDArray[np.float32]"]
+ObservationJob = Generator[Progress | Notice, None, "Arrays"]
+VectorJob = Generator[Progress | Notice, None, "NDArray[np.float32]"]
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Tells names apart in a picture, in two steps: the long look, and the quick decision."""
+    """Classifies an image by names in two steps: slow inference, and a fast decision."""
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names' colours, ``#rrggbb``.
-
-        Raises
-        ------
-        OptionError
-            When a name has no meaning here.
-        """
+        """Return the names' colours, ``#rrggbb``; OptionError for an undefined name."""
         ...
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the confidence that each name needs, (C,)."""
+        """Return the minimum confidence of each name, (C,)."""
         ...
 
-    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
-        """Look at a picture (H, W, C) of about 0..1, and return what :meth:`resolve` needs."""
+    def iter_observe(self, pixels: NDArray[np.float32]) -> ObservationJob:
+        """Run inference on an image (H, W, C) of about 0..1; returns input of :meth:`resolve`."""
         ...
 
     def nothing(self, shape: tuple[int, int]) -> Arrays:
-        """Return what :meth:`iter_observe` would for a picture without anything in it."""
+        """Return the result of :meth:`iter_observe` for an image without content."""
         ...
 
     def resolve(
         self, observations: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
     ) -> Resolved:
-        """Decide what is what."""
+        """Decide which pixels and objects are of which class."""
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """Return what a result says about its classifier."""
+        """Return the facts that a result saves about its classifier."""
         ...
 
 
 @dataclass(frozen=True)
-class MaskClassifier(ABC):
-    """Names of masks: proposals are found once, and scored by any names.
+class MaskClassifier(Classifier):
+    """Classifies masks: proposals are found once, and scored for any names.
 
-    With specs in the place of what they open it is closed: it still decides about what was
-    observed, and is what a result saves and a worker receives.
-
-    Attributes
-    ----------
-    proposer : Proposer or ProposerSpec
-    cache : FeatureCache or None
-    nms_box, nms_mask : float
-        See :func:`.resolve.resolve_masks`.
+    With specs in place of what they open it is closed: it still decides about observations, and
+    is what a result saves and a worker receives.  ``nms_box`` and ``nms_mask`` are those of
+    :func:`.resolve.resolve_masks`.
     """
 
     proposer: Proposer | ProposerSpec
@@ -96,22 +83,11 @@ class MaskClassifier(ABC):
     nms_box: float
     nms_mask: float
 
-    @abstractmethod
-    def check(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names' colours; see :meth:`Classifier.check`."""
-
-    @abstractmethod
-    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the confidence that each name needs, (C,)."""
-
-    @abstractmethod
-    def provenance(self) -> dict[str, Any]:
-        """Return what a result says about its classifier."""
-
     @property
     def spec(self) -> ProposerSpec:
         """The spec of the proposer."""
-        return self.proposer if isinstance(self.proposer, ProposerSpec) else self.proposer.spec
+        found: ProposerSpec = spec_of(self.proposer)
+        return found
 
     def closed(self) -> Self:
         """Return the same without its weights."""
@@ -119,17 +95,17 @@ class MaskClassifier(ABC):
 
     def open(self, device: str = "auto") -> Self:
         """Return the same with its weights loaded anew; see :meth:`.Spec.open`."""
-        return replace(self, proposer=reopen_proposer(self.spec, device))
+        return replace(self, proposer=self.spec.open(device))
 
     @abstractmethod
-    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
-        """Return what :meth:`_scores` takes, (N, D)."""
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> VectorJob:
+        """Return the input of :meth:`_scores`, (N, D)."""
 
     @abstractmethod
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities (N, C); what is missing to 1 is none of the names."""
+        """Return probabilities (N, C); the rest to 1 is none of the names."""
 
-    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
+    def iter_observe(self, pixels: NDArray[np.float32]) -> ObservationJob:
         """Find proposals and their vectors; names do not matter."""
         if isinstance(self.proposer, ProposerSpec):
             return (yield from self.open().iter_observe(pixels))
@@ -138,18 +114,15 @@ class MaskClassifier(ABC):
         return {**proposals.masks.arrays(), "quality": proposals.quality, "vectors": vectors}
 
     def nothing(self, shape: tuple[int, int]) -> Arrays:
-        """Return what a picture without proposals gives."""
+        """Return the observations of an image without proposals."""
         none = Masks(shape, np.zeros((0, 4), np.int32), ())
-        return {
-            **none.arrays(),
-            "quality": np.zeros(0, np.float32),
-            "vectors": np.zeros((0, 1), np.float32),
-        }
+        vectors = np.zeros((0, 1), np.float32)
+        return {**none.arrays(), "quality": np.zeros(0, np.float32), "vectors": vectors}
 
     def resolve(
         self, observations: Arrays, names: Sequence[str], thresholds: NDArray[np.float32]
     ) -> Resolved:
-        """Score the masks by these names, and decide what is what."""
+        """Score the masks for these names, and decide which are of which class."""
         masks = Masks.from_arrays(observations)
         scores = np.zeros((0, len(names)), np.float32)
         if len(masks):
@@ -170,24 +143,24 @@ class MaskClassifier(ABC):
 
 @dataclass(frozen=True)
 class VocabularyClassifier(MaskClassifier):
-    """Names that were taught (U-SAM)."""
+    """Classifies masks by a trained vocabulary (U-SAM)."""
 
     vocabulary: Vocabulary
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the colours that the vocabulary gives these names."""
-        known = self.vocabulary
-        known.scores(np.zeros((0, known.head.dimension), np.float32), names)
-        return tuple(known.entries[known.lookup(name)].colour for name in names)
+        vocabulary = self.vocabulary
+        vocabulary.scores(np.zeros((0, vocabulary.head.dimension), np.float32), names)
+        return tuple(vocabulary.entries[vocabulary.lookup(name)].colour for name in names)
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the vocabulary's own thresholds, or the one that was asked for."""
-        known = self.vocabulary
-        own = [known.entries[known.lookup(name)].threshold for name in names]
+        """Return the given threshold, or the vocabulary's own."""
+        vocabulary = self.vocabulary
+        own = [vocabulary.entries[vocabulary.lookup(name)].threshold for name in names]
         return np.array([value if threshold == "auto" else threshold for value in own], np.float32)
 
     def provenance(self) -> dict[str, Any]:
-        """Return the hash of the vocabulary, and what its masks and vectors come from."""
+        """Return the hashes of the vocabulary and of the weights of its embeddings."""
         spec = self.vocabulary.spec
         return {
             "classifier": "vocabulary",
@@ -196,19 +169,17 @@ class VocabularyClassifier(MaskClassifier):
             "proposer": spec.as_dict(),
         }
 
-    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:  # noqa: ARG002
-        """Return the proposals' own vectors, which the vocabulary was taught with."""
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> VectorJob:  # noqa: ARG002
         yield from ()
         return proposals.embeddings
 
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities among all that the vocabulary knows."""
         return self.vocabulary.scores(vectors, names)
 
 
 @dataclass(frozen=True)
 class ClipMaskClassifier(MaskClassifier):
-    """Names that CLIP compares with what lies under a mask (U-SAM's baseline SAM+CLIP)."""
+    """Classifies the content of masks with CLIP (U-SAM's baseline SAM+CLIP)."""
 
     clip: ClipMatcher | ClipSpec
     words: WordVectors | None = None
@@ -232,11 +203,11 @@ class ClipMaskClassifier(MaskClassifier):
         return in_order(names)
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the threshold asked for; that of the paper otherwise."""
+        """Return the given threshold, or that of the paper."""
         return np.full(len(names), CONFIDENCE if threshold == "auto" else threshold, np.float32)
 
     def provenance(self) -> dict[str, Any]:
-        """Return which CLIP is asked, and about which masks."""
+        """Return the facts of the CLIP and of the masks."""
         clip = self.clip_spec
         return {
             "classifier": "clip",
@@ -246,36 +217,34 @@ class ClipMaskClassifier(MaskClassifier):
         }
 
     def word_vectors(self, names: Sequence[str]) -> WordVectors:
-        """Return the vectors of names and contrast; CLIP is opened only for words without one."""
-        words = self._beside(names)
-        if self.words is not None and self.words.knows(words):
+        """Return the vectors of names and contrast; CLIP is opened only for missing ones."""
+        words = self._with_contrast(names)
+        if self.words is not None and self.words.covers(words):
             return self.words
         return self._matcher.word_vectors(words)
 
-    def _beside(self, names: Sequence[str]) -> list[str]:
-        """Return the names, and what a mask may be besides them."""
+    def _with_contrast(self, names: Sequence[str]) -> list[str]:
         return [*names, *contrast_beside(names, self.clip_spec.contrast)]
 
     @cached_property
     def _matcher(self) -> ClipMatcher:
         return self.clip.open() if isinstance(self.clip, Spec) else self.clip
 
-    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> Vectors:
-        """Return CLIP's vectors of the masks' crops; those of the cache where it has them."""
+    def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> VectorJob:
+        """Return CLIP's vectors of the masks' crops, from the cache if they are there."""
         if self.cache is None:
             return (yield from self._matcher.iter_embed(pixels, proposals.masks))
-        about = {"proposer": proposals.spec.as_dict(), "clip": self.clip_spec.as_dict()}
-        key = key_of(pixels, about)
-        known = self.cache.get(key)
-        if known is not None:
-            return known["vectors"]
+        specs = {"proposer": proposals.spec.as_dict(), "clip": self.clip_spec.as_dict()}
+        key = key_of(pixels, specs)
+        cached = self.cache.get(key)
+        if cached is not None:
+            return cached["vectors"]
         vectors = yield from self._matcher.iter_embed(pixels, proposals.masks)
         self.cache.put(key, {"vectors": vectors})
         return vectors
 
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities among these names."""
-        return self.word_vectors(names).scores(vectors, self._beside(names), len(names))
+        return self.word_vectors(names).scores(vectors, self._with_contrast(names), len(names))
 
 
 class PixelPredictor(Protocol):
@@ -289,22 +258,13 @@ class PixelPredictor(Protocol):
 
     @property
     def spec(self) -> EscNetSpec | FreeEscSpec | None:
-        """Its weights; None while it is trained."""
+        """The spec of its weights; None during training."""
         ...
 
 
 @dataclass(frozen=True)
-class PixelClassifier:
-    """Names of pixels: a network takes the names and the picture together.
-
-    Attributes
-    ----------
-    network : PixelPredictor, or the spec of one
-    names : tuple of str
-        What it is asked for.
-    threshold : float
-        Used when none is asked for.
-    """
+class PixelClassifier(Classifier):
+    """Classifies pixels: a network takes ``names`` and image together."""
 
     network: PixelPredictor | EscNetSpec | FreeEscSpec
     names: tuple[str, ...]
@@ -321,10 +281,10 @@ class PixelClassifier:
         return in_order(names)
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
-        """Return the threshold asked for; otherwise this classifier's own."""
+        """Return the given threshold, or this classifier's own."""
         return np.full(len(names), self.threshold if threshold == "auto" else threshold, np.float32)
 
-    def iter_observe(self, pixels: NDArray[np.float32]) -> Look:
+    def iter_observe(self, pixels: NDArray[np.float32]) -> ObservationJob:
         """Return the probability of every name at every pixel, in 255 steps."""
         if isinstance(self.network, Spec):
             return (yield from self.open().iter_observe(pixels))
@@ -332,7 +292,7 @@ class PixelClassifier:
         return {"maps": np.rint(255 * maps.clip(0, 1)).astype(np.uint8)}
 
     def nothing(self, shape: tuple[int, int]) -> Arrays:
-        """Return maps without any probability."""
+        """Return maps of probability 0."""
         return {"maps": np.zeros((len(self.names), *shape), np.uint8)}
 
     def resolve(
@@ -342,7 +302,7 @@ class PixelClassifier:
         maps = observations["maps"][[self.names.index(name) for name in names]]
         best = maps.argmax(0).astype(np.int32)
         confidence = np.take_along_axis(maps, best[None], 0)[0].astype(np.float32) / 255
-        # Nothing is everywhere: a probability of 0 is no class, whatever the threshold.
+        # A probability of 0 is no class, whatever the threshold.
         return resolve_map(np.where(confidence > 0, best + 1, 0), confidence, thresholds)
 
     @property
@@ -360,7 +320,7 @@ class PixelClassifier:
         return replace(self, network=self.spec.open(device))
 
     def provenance(self) -> dict[str, Any]:
-        """Return the network that is asked."""
+        """Return the facts of the network."""
         facts = self.spec.as_dict()
         weights = {key: facts.pop(key) for key in ("name", "sha256")}
         return {"classifier": "clip", "network": self.spec.kind, "weights": weights, **facts}

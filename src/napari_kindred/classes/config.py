@@ -52,7 +52,7 @@ class ClassesConfig:
     points: int = option(
         100,
         "Grid points",
-        "Number of points of the SAM's prompt grid; a trained vocabulary has its own.",
+        "Number of points of the SAM's prompt grid; fixed once a vocabulary is trained.",
         minimum=1,
         advanced=True,
     )
@@ -60,15 +60,15 @@ class ClassesConfig:
         "resize",
         "Large frames",
         "Frames larger than the SAM's input: resize is faster, tiles, each with its own grid, keep "
-        "small objects; a trained vocabulary has its own setting.",
+        "small objects; fixed once a vocabulary is trained.",
         choices=("resize", "tiles"),
         advanced=True,
     )
     region_size: float = option(
         12.0,
         "Region size (px)",
-        "Side of regions if cells are about 32 pixels across; scaled with the size of the cells. "
-        "A trained vocabulary has its own.",
+        "Side of regions if cells are about 32 pixels across; scaled with the size of the cells; "
+        "fixed once a vocabulary is trained.",
         minimum=2.0,
         advanced=True,
     )
@@ -129,24 +129,9 @@ class TeachConfig:
         maximum=1.0,
         step=0.05,
     )
-    points: int = option(
-        100, "Grid points", "Number of points of the SAM's prompt grid.", minimum=1, advanced=True
-    )
-    large: Literal["resize", "tiles"] = option(
-        "resize",
-        "Large images",
-        "Images larger than the SAM's input: resize is faster, tiles, each with its own grid, "
-        "keep small objects.",
-        choices=("resize", "tiles"),
-        advanced=True,
-    )
-    region_size: float = option(
-        12.0,
-        "Region size (px)",
-        "Side of regions if cells are about 32 pixels across; scaled with the size of the cells.",
-        minimum=2.0,
-        advanced=True,
-    )
+    points: int = inherited(ClassesConfig, "points", 100)
+    large: Literal["resize", "tiles"] = inherited(ClassesConfig, "large", "resize")
+    region_size: float = inherited(ClassesConfig, "region_size", 12.0)
     unmarked: float = option(
         0.2,
         "Unannotated masks",

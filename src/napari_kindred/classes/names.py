@@ -8,7 +8,7 @@ from ..core.errors import OptionError
 from ..core.options import shown
 
 LONGEST = 100
-"""Characters that a name may have."""
+"""Largest number of characters of a name."""
 
 
 def tidy(name: str) -> str:
@@ -17,7 +17,7 @@ def tidy(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Return what two spellings of a name have in common: case and blanks do not count."""
+    """Return a name without differences of case, blanks and underscores."""
     return tidy(name).replace("_", " ").casefold()
 
 
@@ -33,7 +33,7 @@ def check_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
     Parameters
     ----------
     names : iterable of str, or str
-        One string is taken apart at commas and line breaks.
+        One string is split at commas and line breaks.
 
     Returns
     -------
@@ -43,12 +43,12 @@ def check_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
     Raises
     ------
     OptionError
-        When there is none, when one is there twice, or is no name.
+        When there is none, one is repeated, or one is not a name.
     """
     if names is not None and not isinstance(names, Iterable):
         raise OptionError(f"names={shown(names)} are no names of classes; give a list of texts.")
     given = split_names(names) if isinstance(names, str) else tuple(names or ())
-    seen: dict[str, str] = {}
+    checked: dict[str, str] = {}
     for name in given:
         if not isinstance(name, str):
             raise OptionError(f"{name!r} is no name of a class; write it as text.")
@@ -64,9 +64,9 @@ def check_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
             raise OptionError(
                 f"The name {clean[:20]!r}… has {len(clean)} characters; {LONGEST} are the most."
             )
-        if key(clean) in seen:
+        if key(clean) in checked:
             raise OptionError(f"The class {clean!r} is named twice; name each class once.")
-        seen[key(clean)] = clean
-    if not seen:
+        checked[key(clean)] = clean
+    if not checked:
         raise OptionError("No class is named; write at least one name.")
-    return tuple(seen.values())
+    return tuple(checked.values())

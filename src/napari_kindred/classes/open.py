@@ -1,4 +1,4 @@
-"""Opens what gives names their meaning; only what is asked for is loaded."""
+"""Opening of classifiers; only the weights that are needed are loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.options import shown
 from .classifiers import ClipMaskClassifier, MaskClassifier, PixelClassifier, VocabularyClassifier
 from .config import ClassesConfig, TeachConfig
 from .names import key
-from .proposals.open import DEFAULT_ENCODER, open_proposer, reopen_proposer
+from .proposals.open import DEFAULT_ENCODER, open_proposer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 SHIPPED = "microscopy"
-"""The vocabulary that is taken when nothing else gives the names a meaning."""
+"""The vocabulary that defines names if nothing else does."""
 
 
 def iter_open_classifier(
@@ -39,12 +39,12 @@ def iter_open_classifier(
     config: ClassesConfig,
     cache: FeatureCache | None = None,
 ) -> Generator[Event, None, Classifier]:
-    """Open what gives names their meaning: one of a vocabulary, examples, or CLIP.
+    """Open the classifier of one of a vocabulary, examples, or CLIP.
 
     Parameters
     ----------
     names : sequence of str
-        What will be asked for; checked before anything large is loaded.
+        Classes that it will be asked for; checked before anything large is loaded.
     vocabulary, examples, clip
         As in :func:`napari_kindred.segment_classes`.
     config : ClassesConfig
@@ -53,7 +53,7 @@ def iter_open_classifier(
     Raises
     ------
     KindredError
-        When more than one is given, or the one cannot be opened.
+        When more than one source is given, or the one cannot be opened.
     """
     given = [
         word
@@ -73,7 +73,7 @@ def iter_open_classifier(
         from .vocabulary.teach import iter_teach_classes
 
         examples = as_examples(examples)
-        _known(names, class_names(examples))
+        _check_shown(names, class_names(examples))
         vocabulary = yield from iter_teach_classes(
             examples, config=teaching_config(config), cache=cache
         )
@@ -82,7 +82,7 @@ def iter_open_classifier(
 
 
 def _check_kinds(vocabulary: Any, clip: Any) -> None:
-    """Refuse what is neither a vocabulary nor a CLIP, nor leads to one."""
+    """Raise OptionError for a vocabulary or CLIP of a wrong type."""
     from .vocabulary.vocabulary import Vocabulary as VocabularyFile
 
     if not isinstance(vocabulary, str | Path | VocabularyFile | None):
@@ -97,19 +97,19 @@ def _check_kinds(vocabulary: Any, clip: Any) -> None:
         )
 
 
-def _known(names: Sequence[str], taught: Sequence[str]) -> None:
-    """Refuse names that the examples do not teach, before anything is learnt."""
-    spelt = {key(name) for name in taught}
-    missing = [name for name in names if key(name) not in spelt]
+def _check_shown(names: Sequence[str], available: Sequence[str]) -> None:
+    """Refuse names that no example shows, before training."""
+    keys = {key(name) for name in available}
+    missing = [name for name in names if key(name) not in keys]
     if missing:
         raise OptionError(
-            f"No example shows {missing[0]!r}; the examples show {', '.join(taught)}. Mark some "
+            f"No example shows {missing[0]!r}; the examples show {', '.join(available)}. Mark some "
             "of it, take a vocabulary that knows it, or ask CLIP."
         )
 
 
 def teaching_config(config: ClassesConfig) -> TeachConfig:
-    """Return how examples are learnt that are given together with an image."""
+    """Return the training options of examples that are given together with an image."""
     return TeachConfig(
         proposals=config.proposals,
         encoder=config.encoder,
@@ -119,7 +119,7 @@ def teaching_config(config: ClassesConfig) -> TeachConfig:
         region_size=config.region_size,
         seed=config.seed,
         device=config.device,
-        folds=0,  # its quality is measured only where the vocabulary is kept
+        folds=0,  # quality is measured only for vocabularies that are saved
     )
 
 
@@ -143,7 +143,7 @@ def _by_vocabulary(
     if config.encoder:
         proposer = open_proposer(spec.kind, config.encoder, device=config.device)
         vocabulary.check(proposer.spec)
-    proposer = reopen_proposer(spec, config.device)
+    proposer = spec.open(config.device)
     return VocabularyClassifier(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
 
 
@@ -181,7 +181,7 @@ def _by_clip(
 
 
 def is_network(path: Path) -> bool:
-    """Tell whether this is a file written by ``train classes``, not the name of a CLIP."""
+    """Whether this is a file written by ``train classes``, not the name of a CLIP."""
     from .escnet.checkpoint import is_esc
 
     return path.is_file() and is_esc(path)

@@ -46,29 +46,15 @@ def iter_segment_classes(
     scheduler: Any = None,
     **options: Any,
 ) -> Generator[Event, None, ClassSegmentation]:
-    """Find classes by name, telling what happens on the way.
+    """Find classes by name, yielding progress; as :func:`segment_classes`.
 
-    Same as :func:`segment_classes`, as a generator: yields :class:`.Progress`,
-    :class:`.Notice` and, for each finished frame, :class:`.Partial`, whose table has a row per
-    class; returns the whole :class:`ClassSegmentation`.  Closing it cancels; frames yielded stay
-    valid.
-
-    Parameters
-    ----------
-    image, names, vocabulary, examples, clip, config, scheduler, **options
-        As in :func:`segment_classes`.
-    classifier : Classifier, optional
-        Opened before, in place of ``vocabulary``, ``examples`` and ``clip``; see
-        :func:`.open.iter_open_classifier`.
-    cache : FeatureCache, optional
-        Where proposals are kept; the shared one when left out.
-    metadata_axes : str, optional
-        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    Yields :class:`.Progress`, :class:`.Notice` and, for each finished frame, :class:`.Partial`,
+    whose table has a row per class.  Closing it cancels; yielded frames stay valid.
     """
     start = time.perf_counter()
     config = with_options(ClassesConfig, config, options)
     names = check_names(names)
-    given = _as_written(vocabulary, examples, clip, classifier)
+    arguments = _as_written(vocabulary, examples, clip, classifier)
     must_be("classifier", classifier, Classifier, "open one, or give a vocabulary")
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
     notes = [frames.axes_note] if frames.axes_note else []
@@ -111,7 +97,7 @@ def iter_segment_classes(
             names=names,
             colours=colours,
             thresholds=thresholds_of(thresholds),
-            arguments=given,
+            arguments=arguments,
             **classifier.provenance(),
         )
         jobs = workers.jobs(
@@ -121,29 +107,29 @@ def iter_segment_classes(
             ((workers.frame(frames, index),) for index in indices),
         )
         for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):
-            looked = yield from within_stack(job, number, len(frames))
-            frames.add_digest(index, looked.digest)
-            if looked.note:
-                notes.append(looked.note)
-                yield Notice(looked.note)
-            store.put(number, looked.observations)
-            found = classifier.resolve(looked.observations, names, thresholds)
-            yield assembly.add(number, index, found, looked.note)
+            observed = yield from within_stack(job, number, len(frames))
+            frames.add_digest(index, observed.digest)
+            if observed.note:
+                notes.append(observed.note)
+                yield Notice(observed.note)
+            store.put(number, observed.observations)
+            found = classifier.resolve(observed.observations, names, thresholds)
+            yield assembly.add(number, index, found, observed.note)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
         return assembly.result()
 
 
 def _as_written(vocabulary: Any, examples: Any, clip: Any, classifier: Any) -> dict[str, str]:
-    """Return what defines the names as far as a name or path says it."""
-    given = {"vocabulary": vocabulary, "examples": examples, "clip": clip}
-    if classifier is None and all(value is None for value in given.values()):
-        given["vocabulary"] = SHIPPED
-    return {kind: str(value) for kind, value in given.items() if isinstance(value, str | Path)}
+    """Return the name or path that defines the names, if there is one."""
+    arguments = {"vocabulary": vocabulary, "examples": examples, "clip": clip}
+    if classifier is None and all(value is None for value in arguments.values()):
+        arguments["vocabulary"] = SHIPPED
+    return {kind: str(value) for kind, value in arguments.items() if isinstance(value, str | Path)}
 
 
 @dataclass(frozen=True)
 class ObservedFrame:
-    """A frame that was looked at: what there is in it, a note on it, its part of the signature."""
+    """Observations of a frame, a note on it, and its part of the input's signature."""
 
     observations: Arrays
     note: str
@@ -153,7 +139,7 @@ class ObservedFrame:
 def iter_observe(
     tool: tuple[Classifier, ImageStack | None], frame: FrameAt
 ) -> Generator[Progress | Notice, None, ObservedFrame]:
-    """Look at one frame; the task of :func:`iter_segment_classes`."""
+    """Run inference on one frame; the task of :func:`iter_segment_classes`."""
     classifier, frames = tool
     raw = frame.read(frames)
     if is_constant(raw.pixels):
@@ -183,10 +169,10 @@ def segment_classes(
     scheduler: Any = None,
     **options: Any,
 ) -> ClassSegmentation:
-    """Find the pixels and things of the classes that are named.
+    """Find the pixels and objects of the named classes.
 
-    A name gets its meaning in one of three ways: from a vocabulary that was taught by examples
-    (U-SAM), from examples given here, or from CLIP (SAM+CLIP, ESC-Net).
+    Names are defined in one of three ways: by a vocabulary that was trained on examples (U-SAM), by
+    examples given here, or by CLIP (SAM+CLIP, ESC-Net).
 
     Parameters
     ----------
@@ -194,28 +180,28 @@ def segment_classes(
         numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
         float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).
     names : sequence of str, or str
-        Names of classes, or one text with commas.  The first becomes label 1, and so on; what is
-        none of them is 0.
+        Names of classes, or one text with commas.  The first becomes label 1, and so on; the rest
+        is 0.
     vocabulary : Vocabulary, str or Path, optional
-        Taught before: a file, or the name of a shipped one.  ``"microscopy"`` when nothing else
-        gives the names a meaning.
+        Trained before: a file, or the name of a shipped one.  ``"microscopy"`` if nothing else
+        defines the names.
     examples : sequence of Example, str or Path, optional
-        Pictures with marks, or a folder of them, learnt from on the spot.
+        Annotated images, or a folder of them, to train on first.
     clip : str, optional
         A CLIP of open_clip, ``<model>/<pretrained>``, or a file written by ``train classes``.
     classifier : Classifier, optional
-        Opened before, in place of these three.
+        Opened before, in place of these three; see :func:`.open.iter_open_classifier`.
     config : ClassesConfig, optional
         All options at once.
     cache : FeatureCache, optional
-        Where proposals are kept, so that a second run of the same image is quick; the shared one
-        when left out.
+        Where proposals are cached, so that a second run of the same image is fast; the shared one
+        by default.
     metadata_axes : str, optional
-        What a file or layer says about the axes; weighed when ``axes`` are guessed.
+        Axes by the metadata of a file or layer, for the guess of ``axes``.
     scheduler : None, "threads", str, Path, Executor or distributed.Client
-        Who looks at the frames: this process; up to four of its threads; or the workers of a Dask
-        cluster, by the address of its scheduler, its scheduler file, or a client.  The labels are
-        the same.
+        Where frames are processed: in this process; in up to four of its threads; or by the
+        workers of a Dask cluster, by the address of its scheduler, its scheduler file, or a
+        client.  The labels are the same.
     **options
         Single fields of :class:`~napari_kindred.classes.config.ClassesConfig`, for example
         ``threshold=0.5``.
@@ -230,7 +216,7 @@ def segment_classes(
     InputError
         When the image, its axes or its channel, or the examples cannot be used.
     OptionError
-        When an option has a value that it cannot take, or a name has no meaning.
+        When an option has a value that it cannot take, or a name is not defined.
     WeightsError
         When weights are missing, damaged or made for something else.
 

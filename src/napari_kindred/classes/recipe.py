@@ -28,7 +28,7 @@ class ClassRecipe(Recipe):
         return [str(name) for name in self.provenance["names"]]
 
     @property
-    def meaning(self) -> tuple[str, Any]:
+    def definition(self) -> tuple[str, Any]:
         """What defines the names: ``vocabulary``, ``examples`` or ``clip``, and which."""
         given = [(kind, value) for kind, value in self.arguments.items() if value is not None]
         if len(given) != 1:
@@ -46,7 +46,7 @@ class ClassRecipe(Recipe):
 
     def preparation(self) -> list[str]:
         """Return the lines that make examples, or merge classes of a vocabulary."""
-        kind, value = self.meaning
+        kind, value = self.definition
         made = isinstance(value, Mapping)
         lines = [str(line) for line in value["lines"]] if made else []
         if not self.groups:
@@ -64,15 +64,15 @@ class ClassRecipe(Recipe):
 
     def code(self) -> dict[str, str]:
         """Return the names, and what defines them."""
-        kind, value = self.meaning
-        meaning: dict[str, Any] = {kind: kind if isinstance(value, Mapping) else repr(value)}
+        kind, value = self.definition
+        definition: dict[str, Any] = {kind: kind if isinstance(value, Mapping) else repr(value)}
         return {"names": repr(self.names)} | (
-            {"vocabulary": "vocabulary"} if self.groups else meaning
+            {"vocabulary": "vocabulary"} if self.groups else definition
         )
 
     def words(self) -> list[str]:
         """Return the same as arguments."""
-        kind, value = self.meaning
+        kind, value = self.definition
         return ["--names", ",".join(self.names), f"--{kind}", str(value)]
 
     def fault_in_command(self) -> str:

@@ -1,4 +1,4 @@
-"""The result of asking for classes by name, which a threshold or other names change at once."""
+"""The result of a segmentation by class names, whose threshold and names can be changed at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def sum_classes(
     frames: Sequence[pd.DataFrame], colours: Sequence[str], pixels: int
 ) -> pd.DataFrame:
-    """Sum up what frames hold of each class."""
+    """Sum the class tables of frames."""
     rows = pd.concat(frames, ignore_index=True)
     rows["total"] = rows["mean_score"].fillna(0.0) * rows["count"]
     sums = rows.groupby(["index", "name"], as_index=False)[["area", "count", "total"]].sum()
@@ -58,23 +58,23 @@ class ClassSegmentation(Segmentation):
 
     ``labels`` has 1 for the first name, 2 for the second, 0 for none of them.  ``table`` has one
     row per class: ``index``, ``name``, ``colour``, ``area`` in pixels, ``share`` of all pixels,
-    ``count`` of things, ``mean_score``.
+    ``count`` of objects, ``mean_score``.
 
     Attributes
     ----------
     names : tuple of str
     entities : ndarray of int32, or zarr array, shape of the labels
-        Every thing its own id, unique within a frame.
+        An id for every object, unique within a frame.
     entity_table : DataFrame
-        A row per thing: ``index``, ``frame`` (stacks only), ``area``, ``centroid_y``,
+        A row per object: ``index``, ``frame`` (stacks only), ``area``, ``centroid_y``,
         ``centroid_x``, ``score``, ``class`` and ``name``.
     per_frame : DataFrame
         A row per class and frame: ``index``, ``name``, ``frame``, ``area``, ``share``,
         ``count``, ``mean_score``.
     observations : Observations or None
-        What was found in the frames, from which threshold and names can be changed.
+        Output of inference, from which threshold and names can be changed.
     fixed : str
-        Why they cannot, one sentence, where it is None.
+        Why they cannot, one sentence, if it is None.
     """
 
     ids: IdScope = "class"
@@ -86,26 +86,26 @@ class ClassSegmentation(Segmentation):
     fixed: str = NOT_KEPT
 
     def at_threshold(self, threshold: Threshold) -> ClassSegmentation:
-        """Return the same image at another threshold; nothing is looked at again.
+        """Return the same image at another threshold, without inference.
 
         Parameters
         ----------
         threshold : float or "auto"
-            0 to 1: things of less confidence are background.  ``"auto"`` takes each class's own.
+            Minimum confidence of an object, 0 to 1.  ``"auto"`` takes each class's own.
         """
-        return self._again(self.names, threshold)
+        return self._decide_again(self.names, threshold)
 
     def with_names(self, names: Sequence[str] | str) -> ClassSegmentation:
-        """Return the same image under other names; nothing is looked at again.
+        """Return the same image under other names, without inference.
 
         Raises
         ------
         OptionError
-            When a name has no meaning here.
+            When the classifier does not define a name.
         """
-        return self._again(check_names(names), self.provenance["config"]["threshold"])
+        return self._decide_again(check_names(names), self.provenance["config"]["threshold"])
 
-    def _again(self, names: tuple[str, ...], threshold: Threshold) -> ClassSegmentation:
+    def _decide_again(self, names: tuple[str, ...], threshold: Threshold) -> ClassSegmentation:
         if self.observations is None:
             raise OptionError(self.fixed)
         observations = self.observations
@@ -128,27 +128,26 @@ class ClassSegmentation(Segmentation):
         return replace(assembly.result(facts), scale=self.scale, units=self.units)
 
     def further_tables(self) -> dict[str, pd.DataFrame]:
-        """Tables beside the result's own, by what a row stands for."""
+        """Return the other tables, by what a row stands for."""
         tables = {"entity": self.entity_table, "frame": self.per_frame}
         return {name: table for name, table in tables.items() if len(table)}
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to disk; see :meth:`napari_kindred.Segmentation.save`.
 
-        Beside a ``NAME.tif`` go ``NAME.entities.tif``, ``NAME.entities.csv`` and
+        Next to a ``NAME.tif`` go ``NAME.entities.tif``, ``NAME.entities.csv`` and
         ``NAME.frames.csv``; an OME-Zarr holds them as ``labels/entities`` and ``per_frame``, and
-        up to 128 MB of what was found in the frames, so that napari can still change threshold
-        and names.
+        up to 128 MB of observations, so that napari can still change threshold and names.
         """
         path = Path(path)
-        things = Segmentation(
+        objects = Segmentation(
             self.entities, self.entity_table, {}, self.axes, self.scale, self.units
         )
         if path.suffix.lower() == ".zarr":
 
             def more(root: zarr.Group) -> None:
                 write_columns(root, self.per_frame, "per_frame")
-                storage.write_group(root.create_group("labels/entities"), things)
+                storage.write_group(root.create_group("labels/entities"), objects)
                 if self.observations is not None:
                     write_observations(root, self.observations, self.names)
 
@@ -157,15 +156,15 @@ class ClassSegmentation(Segmentation):
         others = {
             frames: as_csv(self.per_frame),
             table: as_csv(self.entity_table),
-            labels: storage.as_tiff(things),
+            labels: storage.as_tiff(objects),
         }
         return storage.save(self, path, overwrite, others=others)
 
     @classmethod
     def load(cls, path: Path) -> Segmentation:
-        """Read back what :meth:`save` wrote; see :meth:`napari_kindred.Segmentation.load`.
+        """Read the files of :meth:`save`; see :meth:`napari_kindred.Segmentation.load`.
 
-        If only what was found in the frames is damaged, all else is there.
+        If only the observations are damaged, all else is there.
         """
         parts = storage.load(path)
         observations, fixed = None, NOT_KEPT
@@ -176,21 +175,21 @@ class ClassSegmentation(Segmentation):
                 root = zarr.open_group(path, mode="r")
                 if "labels/entities" not in root:
                     return Segmentation(**parts)
-                things = storage.load(path, "labels/entities")
+                objects = storage.load(path, "labels/entities")
                 per_frame = read_columns(root, "per_frame")
                 observations, fixed = read_observations(root, parts["labels"].shape)
             else:
                 labels, table, frames = others = beside(path)
                 if not all(other.is_file() for other in others):
                     return Segmentation(**parts)
-                things = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
+                objects = {"labels": read_tiff(labels), "table": pd.read_csv(table)}
                 per_frame = pd.read_csv(frames)
             names = tuple(map(str, parts["provenance"]["names"]))
         return cls(
             **parts,
             names=names,
-            entities=things["labels"],
-            entity_table=things["table"],
+            entities=objects["labels"],
+            entity_table=objects["table"],
             per_frame=per_frame,
             observations=observations,
             fixed=fixed,
@@ -198,10 +197,7 @@ class ClassSegmentation(Segmentation):
 
 
 def beside(path: Path) -> list[Path]:
-    """Return where a result in a TIFF puts its things, their table and the table of frames.
-
-    Of an OME-Zarr, which holds them itself, there are none.
-    """
+    """Return where a TIFF puts its objects, their table and that of frames; none for OME-Zarr."""
     if path.suffix.lower() == ".zarr":
         return []
     stem = path.name.rsplit(".", 1)[0].removesuffix(".ome")
@@ -210,27 +206,12 @@ def beside(path: Path) -> list[Path]:
 
 
 def thresholds_of(values: NDArray[np.float32]) -> list[float]:
-    """Return thresholds as they are written down."""
+    """Return thresholds as provenance holds them."""
     return [round(float(value), 4) for value in values]
 
 
 class ClassAssembly(Assembly):
-    """Labels of classes and of their objects; see :class:`.Assembly`.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the labels of all frames.
-    axes : str
-    names, colours : tuple of str
-    location, memory, scale, units
-        As of :class:`.Assembly`.
-
-    Attributes
-    ----------
-    observations : Observations or None
-        What was found in the frames.
-    """
+    """Labels of classes and of their objects, ``shape`` of all frames; see :class:`.Assembly`."""
 
     ids = "class"
 
@@ -254,11 +235,11 @@ class ClassAssembly(Assembly):
 
     @property
     def done(self) -> int:
-        """Number of frames that are there."""
+        """Number of finished frames."""
         return len(self._rows)
 
     def add(self, number: int, index: tuple[int, ...], found: Resolved, note: str = "") -> Partial:
-        """Add a frame; returns it as the job yields it."""
+        """Add a frame; returns the event to yield."""
         frame = number if index else None
         rows = self._class_rows(found, frame)
         objects = measure(found.entities, None, found.scores, frame)
@@ -291,7 +272,7 @@ class ClassAssembly(Assembly):
         return rows
 
     def table(self) -> pd.DataFrame:
-        """Return a row per class, over all frames that are there."""
+        """Return a row per class, over all finished frames."""
         with self._lock:
             rows = list(self._rows)
         pixels = len(rows) * int(np.prod(self.labels.shape[-2:]))

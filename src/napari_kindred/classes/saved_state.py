@@ -1,6 +1,6 @@
-"""What was found in an image's frames: what another threshold or other names take, on disk as well.
+"""Observations: output of inference from which threshold and names can be changed, also on disk.
 
-A saved result keeps it as safetensors beside JSON, so that nothing is ever unpickled.
+A saved result holds them as safetensors and JSON, so that nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .classifiers import (
     VocabularyClassifier,
 )
 from .clip.matching import ClipSpec, WordVectors
-from .proposals.base import ProposerSpec
+from .proposals.open import read_spec
 
 if TYPE_CHECKING:
     import zarr
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 
 OBSERVATIONS = "observations"
-"""What a result's group calls it."""
+"""Name of the array in a result's group."""
 
 LARGEST = 1 << 27
-"""Bytes that are kept with a result, and believed of one."""
+"""Largest size in bytes that is saved with a result, and accepted of one."""
 
-_TOO_LARGE = "observations are too large"
+_LARGE_MARK = "observations are too large"
 
 NOT_KEPT = (
     "This result was saved without what was found in its frames; run again to change its "
     "threshold or names."
 )
 
-MUCH = (
+TOO_LARGE = (
     "What was found in the frames of this result was too much to be saved with it; run again to "
     "change its threshold or names."
 )
@@ -62,18 +62,10 @@ DAMAGED = (
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """What was found in the frames of an image, before names and thresholds decide.
+    """Output of inference for the frames of an image, before names and thresholds decide.
 
-    Attributes
-    ----------
-    classifier : Classifier
-        What gives names their meaning.
-    store : SpillStore
-        What it found, by the frame's number.
-    indices : tuple
-        The frames' positions on the leading axes, in the order of their numbers.
-    shape : tuple of int
-        Of the labels of all frames.
+    ``store`` holds that of ``classifier`` by the frame's number, ``indices`` are the frames'
+    positions on the leading axes, ``shape`` is that of the labels of all frames.
     """
 
     classifier: Classifier
@@ -83,38 +75,33 @@ class Observations:
 
 
 def write_observations(root: zarr.Group, observations: Observations, names: Sequence[str]) -> None:
-    """Add to a result's group what was found in its frames, unless it is too much.
-
-    A classifier of the user's own is not known here, and not kept.
-    """
+    """Add observations to a result's group, unless too large or of a user's own classifier."""
     from safetensors.numpy import save
 
-    known = _packed(observations.classifier, names)
-    if known is None:
+    packed = _packed(observations.classifier, names)
+    if packed is None:
         return
-    facts, tensors = known
+    facts, tensors = packed
     size = sum(array.nbytes for array in tensors.values())
     for number in range(len(observations.store)):
         arrays = observations.store.get(number)
         size += sum(array.nbytes for array in arrays.values())
         if size > LARGEST:
-            root.attrs[_TOO_LARGE] = True
+            root.attrs[_LARGE_MARK] = True
             return
         tensors |= {f"{number} {name}": array for name, array in arrays.items()}
     content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
     array = root.create_array(OBSERVATIONS, data=np.frombuffer(content, np.uint8))
-    place = {
-        "indices": observations.indices[: len(observations.store)],
-        "shape": observations.shape,
-    }
-    array.attrs.update(plain({**facts, **place}))
+    facts["indices"] = observations.indices[: len(observations.store)]
+    facts["shape"] = observations.shape
+    array.attrs.update(plain(facts))
 
 
 def read_observations(root: zarr.Group, shape: Sequence[int]) -> tuple[Observations | None, str]:
-    """Read what :func:`write_observations` wrote, or tell in one sentence why there is nothing."""
+    """Read observations, or return a sentence that says why there are none."""
     try:
-        if root.attrs.get(_TOO_LARGE):
-            return None, MUCH
+        if root.attrs.get(_LARGE_MARK):
+            return None, TOO_LARGE
         if OBSERVATIONS not in root:
             return None, NOT_KEPT
         return _read(root[OBSERVATIONS], tuple(shape)), ""
@@ -132,7 +119,7 @@ def _read(array: Any, shape: tuple[int, ...]) -> Observations:
     frames: dict[int, Arrays] = defaultdict(dict)
     for name, part in load(array[:].tobytes()).items():
         place, _, what = name.partition(" ")
-        # Copied, for torch refuses arrays that cannot be written to, as those of bytes.
+        # Copied because torch refuses read-only arrays.
         (frames[int(place)] if what else tensors)[what or name] = part.copy()
     classifier, length = _unpacked(facts, tensors)
     plane, lead = tuple(map(int, facts["shape"][-2:])), tuple(map(int, facts["shape"][:-2]))
@@ -146,19 +133,16 @@ def _read(array: Any, shape: tuple[int, ...]) -> Observations:
 
 
 def _check_places(indices: Sequence[tuple[int, ...]], lead: Sequence[int]) -> None:
-    for index in indices:
-        if (
-            len(index) != len(lead)
-            or (np.array(index) < 0).any()
-            or (index >= np.array(lead)).any()
-        ):
-            raise ValueError("positions of frames")
-    if not indices or len(set(indices)) < len(indices):
+    inside = all(
+        len(index) == len(lead) and all(0 <= i < n for i, n in zip(index, lead, strict=True))
+        for index in indices
+    )
+    if not inside or not indices or len(set(indices)) < len(indices):
         raise ValueError("positions of frames")
 
 
 def _in_shape(observations: Observations, shape: tuple[int, ...]) -> Observations:
-    """Return it with the axes of length 1 that the labels have besides, as a layer may."""
+    """Return observations with the additional axes of length 1 that a layer's labels may have."""
     if observations.shape == shape:
         return observations
     lead, own, places = observations.shape[:-2], 0, []
@@ -177,14 +161,15 @@ def _in_shape(observations: Observations, shape: tuple[int, ...]) -> Observation
     return Observations(observations.classifier, observations.store, indices, shape)
 
 
-# -- what gives names their meaning ----------------------------------------------------------
+# -- classifiers ----------------------------------------------------------------------------
 
 
 def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any], Arrays] | None:
-    """Return what a classifier is made of, as JSON can hold it and as arrays; None for others."""
+    """Return a classifier's facts for JSON, and its arrays; None for one of a user's own."""
     if isinstance(classifier, PixelClassifier):
         facts: dict[str, Any] = {"names": classifier.names, "threshold": classifier.threshold}
-        return {"kind": "map", "network": _network_facts(classifier), **facts}, {}
+        network = {"kind": classifier.spec.kind, **classifier.spec.as_dict()}
+        return {"kind": "map", "network": network, **facts}, {}
     if not isinstance(classifier, MaskClassifier):
         return None
     facts = {"proposer": classifier.spec.as_dict()}
@@ -193,19 +178,19 @@ def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any
         content = np.frombuffer(classifier.vocabulary.to_bytes(), np.uint8)
         return {"kind": "vocabulary", **facts}, {"vocabulary": content}
     if isinstance(classifier, ClipMaskClassifier):
-        known = classifier.word_vectors(names)
-        facts |= {"clip": classifier.clip_spec.as_dict(), "words": known.words}
-        return {"kind": "clip", "sharpness": known.sharpness, **facts}, {"texts": known.vectors}
+        words = classifier.word_vectors(names)
+        facts |= {"clip": classifier.clip_spec.as_dict(), "words": words.words}
+        return {"kind": "clip", "sharpness": words.sharpness, **facts}, {"texts": words.vectors}
     return None
 
 
 def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, int]:
-    """Return what :func:`_packed` took apart, and the length of a vector; 0 where there is none."""
+    """Return the classifier of :func:`_packed`, and the length of a vector; 0 if it has none."""
     if facts["kind"] == "map":
         names, threshold = tuple(map(str, facts["names"])), float(facts["threshold"])
         return PixelClassifier(_network_spec(facts["network"]), names, threshold), 0
     overlaps = float(facts["nms_box"]), float(facts["nms_mask"])
-    masks = ProposerSpec.from_dict(facts["proposer"]), None, *overlaps
+    masks = read_spec(facts["proposer"]), None, *overlaps
     if facts["kind"] == "vocabulary":
         from .vocabulary.vocabulary import Vocabulary
 
@@ -218,16 +203,11 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, in
         raise ValueError("another kind")
     texts, words = tensors["texts"], tuple(map(str, facts["words"]))
     _check_floats(texts, (len(words), texts.shape[1]))
-    known = WordVectors(words, texts, float(facts["sharpness"]))
-    return ClipMaskClassifier(*masks, ClipSpec.from_dict(facts["clip"]), known), texts.shape[1]
-
-
-def _network_facts(classifier: PixelClassifier) -> dict[str, Any]:
-    return {"kind": classifier.spec.kind, **classifier.spec.as_dict()}
+    vectors = WordVectors(words, texts, float(facts["sharpness"]))
+    return ClipMaskClassifier(*masks, ClipSpec.from_dict(facts["clip"]), vectors), texts.shape[1]
 
 
 def _network_spec(facts: Mapping[str, Any]) -> EscNetSpec | FreeEscSpec:
-    """Return what :func:`_network_facts` took apart."""
     from .escnet.predict import EscNetSpec
     from .escnet.training_free import FreeEscSpec
 
@@ -236,11 +216,11 @@ def _network_spec(facts: Mapping[str, Any]) -> EscNetSpec | FreeEscSpec:
     return EscNetSpec(**fields) if trained else FreeEscSpec(**fields)
 
 
-# -- what was found --------------------------------------------------------------------------
+# -- observations --------------------------------------------------------------------------
 
 
 def _check(arrays: Arrays, classifier: Classifier, plane: tuple[int, ...], length: int) -> None:
-    """Refuse what could not have been found in a picture."""
+    """Raise ValueError for observations that no image gives."""
     if isinstance(classifier, PixelClassifier):
         maps = arrays["maps"]
         if maps.dtype != np.uint8 or maps.shape != (len(classifier.names), *plane):

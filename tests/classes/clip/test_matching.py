@@ -17,11 +17,11 @@ from napari_kindred.classes.clip import matching
 from napari_kindred.classes.clip.matching import (
     ClipMatcher,
     ClipSpec,
-    contrast_beside,
     cut_out,
 )
-from napari_kindred.classes.proposals.base import ProposerSpec
+from napari_kindred.classes.clip.text import contrast_beside
 from napari_kindred.classes.proposals.masks import Masks
+from napari_kindred.classes.proposals.sam_grid import SamGridSpec
 from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.clip import load_clip
@@ -31,8 +31,22 @@ PLAIN = ("{}",)
 
 
 @pytest.fixture(scope="module")
-def classifier(colour_clip):
+def matcher(colour_clip):
     return ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
+
+
+def embed(matcher, pixels, masks):
+    return finish(matcher.iter_embed(pixels, masks))
+
+
+def scores(matcher, vectors, names):
+    words = [*names, *contrast_beside(names, matcher.spec.contrast)]
+    return matcher.word_vectors(words).scores(vectors, words, len(names))
+
+
+@pytest.fixture(scope="module")
+def vectors(matcher, picture):
+    return embed(matcher, *picture)
 
 
 @pytest.fixture(scope="module")
@@ -48,72 +62,60 @@ def picture():
     return pixels, Masks.from_labels(labels)
 
 
-def test_every_mask_gets_the_name_of_its_colour(classifier, picture):
-    vectors = classifier.embed(*picture)
+def test_every_mask_gets_the_name_of_its_colour(matcher, vectors):
     assert vectors.shape == (4, 24)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    scores = classifier.scores(vectors, ["blue", "red", "green"])
-    assert scores[:3].argmax(1).tolist() == [1, 2, 0]
-    assert (scores[:3].max(1) > 0.7).all(), "the paper's threshold"
+    found = scores(matcher, vectors, ["blue", "red", "green"])
+    assert found[:3].argmax(1).tolist() == [1, 2, 0]
+    assert (found[:3].max(1) > 0.7).all(), "the paper's threshold"
 
 
-def test_what_is_kept_of_it_scores_the_same_without_it(classifier, picture):
-    vectors, names = classifier.embed(*picture), ["blue", "red"]
-    known = classifier.word_vectors([*names, "background"])
-    nowhere = ProposerSpec("sam", "nowhere", "0" * 64)
-    kept = ClipMaskClassifier(nowhere, None, 0.6, 0.3, classifier.spec, known)
-    # A word that was not kept, the last one, opens the same CLIP again. Texts encoded in another
+def test_a_saved_matcher_scores_the_same_without_its_clip(matcher, vectors):
+    names = ["blue", "red"]
+    words = matcher.word_vectors([*names, "background"])
+    nowhere = SamGridSpec("nowhere", "0" * 64)
+    saved = ClipMaskClassifier(nowhere, None, 0.6, 0.3, matcher.spec, words)
+    # A word without a vector, the last one, opens the same CLIP again. Texts encoded in another
     # batch differ in their last bits, which the softmax multiplies by CLIP's factor.
-    for words in (names, ["red"], ["green"]):
+    for asked in (names, ["red"], ["green"]):
         np.testing.assert_allclose(
-            kept._scores(vectors, words), classifier.scores(vectors, words), atol=1e-4
+            saved._scores(vectors, asked), scores(matcher, vectors, asked), atol=1e-4
         )
-    assert kept.word_vectors(["green"]).words == ("green", "background")
+    assert saved.word_vectors(["green"]).words == ("green", "background")
 
 
-def test_a_single_name_does_not_fit_everything(classifier, picture):
+def test_a_single_name_does_not_fit_everything(matcher, vectors):
     """The contrast takes what the name does not fit; without it a softmax of one is always 1."""
-    vectors = classifier.embed(*picture)
-    red = classifier.scores(vectors, ["red"])[:, 0]
+    red = scores(matcher, vectors, ["red"])[:, 0]
     assert red[0] > 0.7 > red[3]
     assert (red <= 1).all()
 
 
-def test_without_contrast_the_names_share_everything_as_in_the_paper(colour_clip, picture):
-    classifier = ClipMatcher(colour_clip, device="cpu", templates=PLAIN, contrast=())
-    vectors = classifier.embed(*picture)
-    np.testing.assert_allclose(classifier.scores(vectors, ["red", "blue"]).sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(classifier.scores(vectors, ["red"]), 1)
+def test_without_contrast_the_names_share_everything_as_in_the_paper(colour_clip, vectors):
+    matcher = ClipMatcher(colour_clip, device="cpu", templates=PLAIN, contrast=())
+    np.testing.assert_allclose(scores(matcher, vectors, ["red", "blue"]).sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(scores(matcher, vectors, ["red"]), 1)
 
 
-def test_scores_are_a_softmax_of_cosines_with_clip_s_own_factor(classifier, colour_clip, picture):
+def test_scores_are_a_softmax_of_cosines_with_clip_s_own_factor(matcher, colour_clip, vectors):
     model, _, file = colour_clip.partition("/")
     network = load_clip(model, Path(file)).eval()
     names = ["red", "green", "background"]
-    vectors = classifier.embed(*picture)
     with torch.no_grad():
         texts = network.encode_text(open_clip.get_tokenizer(model)(names), normalize=True)
     cosines = vectors @ texts.numpy().T
     powers = np.exp(network.logit_scale.exp().item() * cosines)
     expected = powers / powers.sum(1, keepdims=True)
-    np.testing.assert_allclose(classifier.scores(vectors, names[:2]), expected[:, :2], atol=1e-5)
+    np.testing.assert_allclose(scores(matcher, vectors, names[:2]), expected[:, :2], atol=1e-5)
 
 
-def test_names_in_another_order_give_the_same_scores_in_that_order(classifier, picture):
-    vectors = classifier.embed(*picture)
-    one, two = (classifier.scores(vectors, n) for n in (["red", "blue"], ["blue", "red"]))
-    np.testing.assert_allclose(one, two[:, ::-1], atol=1e-6)
-
-
-def test_what_lies_outside_a_mask_does_not_matter(classifier, picture):
+def test_what_lies_outside_a_mask_does_not_matter(matcher, vectors, picture):
     pixels, masks = picture
     loud = pixels.copy()
     outside = masks.paint(np.ones(len(masks), np.int32)) == 0
     loud[outside] = np.random.default_rng(1).random((outside.sum(), 3))
-    np.testing.assert_allclose(
-        classifier.embed(loud, masks), classifier.embed(pixels, masks), atol=1e-5
-    )
+    np.testing.assert_allclose(embed(matcher, loud, masks), vectors, atol=1e-5)
 
 
 def test_a_cut_out_shows_the_mask_in_its_middle_at_its_own_proportions():
@@ -125,21 +127,15 @@ def test_a_cut_out_shows_the_mask_in_its_middle_at_its_own_proportions():
     assert (int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])) == (19, 28, 4, 43)
 
 
-def test_grey_pictures_do_and_a_picture_without_masks_gives_none(classifier):
+def test_grey_pictures_do_and_a_picture_without_masks_gives_none(matcher):
     grey = np.full((20, 30, 1), 0.5, np.float32)
     labels = np.zeros((20, 30), np.int32)
-    assert classifier.embed(grey, Masks.from_labels(labels)).shape == (0, 24)
+    assert embed(matcher, grey, Masks.from_labels(labels)).shape == (0, 24)
     labels[3:9, 4:8] = 1
-    one = classifier.embed(grey, Masks.from_labels(labels))
-    three = classifier.embed(np.repeat(grey, 3, axis=2), Masks.from_labels(labels))
+    one = embed(matcher, grey, Masks.from_labels(labels))
+    three = embed(matcher, np.repeat(grey, 3, axis=2), Masks.from_labels(labels))
     np.testing.assert_allclose(one, three)
-    assert classifier.scores(one[:0], ["red"]).shape == (0, 1)
-
-
-def test_progress_ends_at_all_masks(classifier, picture, monkeypatch):
-    monkeypatch.setattr(matching, "BATCH", 3)
-    events = list(classifier.iter_embed(*picture))
-    assert [(e.done, e.total) for e in events if isinstance(e, Progress)] == [(3, 4), (4, 4)]
+    assert scores(matcher, one[:0], ["red"]).shape == (0, 1)
 
 
 class Small:
@@ -158,49 +154,46 @@ class Small:
 
 
 def test_with_little_memory_it_goes_on_with_fewer_masks_and_gives_the_same(
-    colour_clip, picture, monkeypatch
+    colour_clip, vectors, picture, monkeypatch
 ):
-    classifier = ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
-    expected = classifier.embed(*picture)
-    clip = classifier._clip
+    matcher = ClipMatcher(colour_clip, device="cpu", templates=PLAIN)
+    clip = matcher._clip
     monkeypatch.setattr(matching, "BATCH", 4)
     object.__setattr__(clip, "network", Small(clip.network, 1))
-    job = classifier.iter_embed(*picture)
     events = []
-    found = finish(job, events.append)
+    found = finish(matcher.iter_embed(*picture), events.append)
+    progress = [(e.done, e.total) for e in events if isinstance(e, Progress)]
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [e.text for e in events if isinstance(e, Notice)] == [
         "Memory was not enough; going on with 2 masks at once.",
         "Memory was not enough; going on with 1 masks at once.",
     ]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, vectors, atol=1e-5)
     object.__setattr__(clip, "network", Small(clip.network, 0))
     with pytest.raises(KindredError, match="choose a smaller model or device='cpu'"):
-        classifier.embed(*picture)
+        embed(matcher, *picture)
 
 
 def test_a_contrast_that_is_a_name_itself_is_not_counted_twice():
     assert contrast_beside(["Background", "cell"], ("background", "nothing")) == ["nothing"]
 
 
-def test_its_spec_names_the_weights_and_survives_as_json(classifier, colour_clip):
-    spec = classifier.spec
+def test_its_spec_survives_as_json_and_refuses_other_weights(matcher, colour_clip):
+    spec = matcher.spec
     assert spec.name == colour_clip
     assert spec.sha256 == file_sha256(Path(colour_clip.partition("/")[2]))
     assert (spec.templates, spec.contrast) == (("{}",), ("background",))
     assert ClipSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+    with pytest.raises(WeightsError, match=rf"{spec.sha256[:12]} here, but 000"):
+        dataclasses.replace(spec, sha256="0" * 64).open("cpu")
 
 
-def test_weights_with_another_hash_than_the_spec_says_are_refused(classifier):
-    with pytest.raises(WeightsError, match=rf"{classifier.spec.sha256[:12]} here, but 000"):
-        dataclasses.replace(classifier.spec, sha256="0" * 64).open("cpu")
-
-
-def test_pictures_and_masks_that_do_not_go_together_are_refused(classifier, picture):
+def test_pictures_and_masks_that_do_not_go_together_are_refused(matcher, picture):
     pixels, masks = picture
     with pytest.raises(InputError, match="give both of the same image"):
-        classifier.embed(pixels[:30], masks)
+        embed(matcher, pixels[:30], masks)
     with pytest.raises(InputError, match=r"must be \(H, W, 1\) or \(H, W, 3\)"):
-        classifier.embed(pixels[..., 0], masks)
+        embed(matcher, pixels[..., 0], masks)
 
 
 def test_a_clip_that_is_not_on_this_machine_says_which_file_to_put_where(tmp_path, monkeypatch):

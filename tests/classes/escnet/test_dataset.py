@@ -73,7 +73,7 @@ def test_tables_that_name_no_classes_are_one_sentence(tmp_path, text, reason):
 
 def test_pictures_without_any_of_the_classes_are_refused(draw_squares, tmp_path):
     folder = draw_squares(tmp_path / "a", ["train_0"], ((9, "nothing there"),))
-    with pytest.raises(InputError, match="No pixel of the training pictures has a class"):
+    with pytest.raises(InputError, match="No pixel of the training images has a class"):
         load_class_data(folder)
 
 

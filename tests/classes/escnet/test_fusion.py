@@ -49,33 +49,6 @@ def test_windows_are_cut_and_joined_as_a_loop_over_places_does(shift, size):
             torch.testing.assert_close(found[0, kind], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_place_sees_beyond_its_window_through_the_pair_only():
-    torch.manual_seed(0)
-    inside, between = WindowLayer(8, 2, 4, 0), WindowLayer(8, 2, 4, 2)
-    x, guide = torch.randn(1, 1, 8, 8, 8), torch.zeros(1, 8, 8, 8)
-    moved = x.clone()
-    moved[0, 0, 3, 3] = torch.randn(
-        8
-    )  # inside the first window; (4, 4) is in its diagonal neighbour
-    with torch.no_grad():
-        single = inside(moved, guide) - inside(x, guide)
-        pair = between(inside(moved, guide), guide) - between(inside(x, guide), guide)
-    assert single[0, 0, :4, :4].abs().amax(2).min() > 0
-    assert not single[0, 0, 4:, 4:].any()
-    assert pair[0, 0, 4, 4].any()
-
-
-def test_what_leads_says_what_belongs_together_and_adds_nothing_itself():
-    """Equal values everywhere stay equal, whatever leads."""
-    layer = WindowLayer(8, 2, 3, 0)
-    x = torch.randn(1, 1, 1, 1, 8).expand(1, 1, 6, 6, 8)
-    with torch.no_grad():
-        found = layer(x, torch.randn(1, 6, 6, 8))
-        mixed = layer(torch.randn(1, 1, 6, 6, 8), torch.zeros(1, 6, 6, 8))
-    torch.testing.assert_close(found, found[:, :, :1, :1].expand_as(found))
-    assert mixed.std((2, 3)).min() > 0
-
-
 def test_attention_among_classes_is_linear_attention_place_by_place():
     torch.manual_seed(0)
     layer = ClassLayer(8, 2)
@@ -94,15 +67,10 @@ def test_attention_among_classes_is_linear_attention_place_by_place():
     torch.testing.assert_close(found[0, :, 1, 2], expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.fixture
-def block():
+def test_shapes_gradients_and_the_embedding_of_the_block_before():
     torch.manual_seed(0)
     block = FusionBlock(12, 24, hidden=16, heads=2, window=3)
     torch.nn.init.normal_(block.read.weight)
-    return block
-
-
-def test_shapes_gradients_and_what_the_block_before_left(block):
     correlation = torch.randn(2, 3, 6, 5, requires_grad=True)
     guide, texts = torch.randn(2, 12, 6, 5), torch.randn(3, 24)
     refined, embedded = block(correlation, None, guide, texts)
@@ -115,35 +83,3 @@ def test_shapes_gradients_and_what_the_block_before_left(block):
     assert all(p.grad is not None for p in block.parameters())
     again, _ = block(correlation, embedded, guide, texts)
     assert (again - refined).abs().max() > 1e-3
-
-
-def test_classes_in_another_order_give_the_same_in_that_order(block):
-    correlation, guide, texts = (
-        torch.randn(2, 4, 6, 5),
-        torch.randn(2, 12, 6, 5),
-        torch.randn(4, 24),
-    )
-    order = [3, 1, 0, 2]
-    with torch.no_grad():
-        straight, _ = block(correlation, None, guide, texts)
-        turned, _ = block(correlation[:, order], None, guide, texts[order])
-    torch.testing.assert_close(straight[:, order], turned, atol=1e-5, rtol=1e-4)
-
-
-def test_a_class_looks_different_beside_others(block):
-    correlation, guide, texts = (
-        torch.randn(1, 3, 6, 5),
-        torch.randn(1, 12, 6, 5),
-        torch.randn(3, 24),
-    )
-    with torch.no_grad():
-        among, _ = block(correlation, None, guide, texts)
-        alone, _ = block(correlation[:, :1], None, guide, texts[:1])
-    assert (among[:, :1] - alone).abs().max() > 1e-3
-
-
-def test_before_training_the_correlation_is_left_as_it_is():
-    block = FusionBlock(12, 24, hidden=16, heads=2, window=3)
-    correlation = torch.randn(1, 2, 6, 5)
-    refined, _ = block(correlation, None, torch.randn(1, 12, 6, 5), torch.randn(2, 24))
-    assert torch.equal(refined, correlation)

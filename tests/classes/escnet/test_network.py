@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.classes.escnet.decoder import Decoder
 from napari_kindred.classes.escnet.network import EscNet, correlate, log_odds
 from napari_kindred.core.errors import OptionError
@@ -118,6 +121,27 @@ def test_the_decoder_joins_early_features_at_the_finer_step():
         assert (decoder(embedded, (early, late + 1)) - found).abs().max() > 1e-4
 
 
-def test_hidden_must_go_with_heads(shape):
-    with pytest.raises(OptionError, match="multiple of four times heads"):
-        dataclasses.replace(shape, hidden=20, heads=3)
+def test_hidden_must_be_a_multiple_of_heads(shape):
+    for make in (partial(dataclasses.replace, shape), EscTrainConfig):
+        with pytest.raises(OptionError, match="multiple of four times heads"):
+            make(hidden=20, heads=3)
+
+
+def test_the_correlation_is_the_cosine_whatever_the_lengths():
+    visual, texts = torch.randn(2, 5, 3, 4), torch.randn(6, 5)
+    found = correlate(7 * visual, 0.1 * texts)
+    assert found.shape == (2, 6, 3, 4)
+    v, t = visual[1, :, 2, 0].numpy(), texts[4].numpy()
+    expected = v @ t / np.linalg.norm(v) / np.linalg.norm(t)
+    np.testing.assert_allclose(found[1, 4, 2, 0], expected, rtol=1e-5)
+
+
+def test_the_sigmoids_of_the_log_odds_are_the_softmax_over_names_and_contrast():
+    names, others = torch.rand(1, 3, 2, 2) - 0.5, torch.rand(1, 2, 2, 2) - 0.5
+    powers = torch.exp(10 * torch.cat([names, others], 1))
+    expected = powers[:, :3] / powers.sum(1, keepdim=True)
+    torch.testing.assert_close(log_odds(names, others, 10.0).sigmoid(), expected)
+
+
+def test_a_single_name_without_contrast_stays_finite():
+    assert log_odds(torch.zeros(1, 1, 2, 2), torch.zeros(1, 0, 2, 2), 10.0).isfinite().all()

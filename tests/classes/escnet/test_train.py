@@ -140,7 +140,7 @@ def test_a_large_picture_is_looked_at_as_a_whole_and_in_tiles(trained):
     assert [event.done for event in events] == list(range(1, len(events) + 1))
     assert events[-1].done == events[-1].total > 4
     assert found.shape == (1, 70, 130)
-    whole = classifier._look(torch.from_numpy(large.transpose(2, 0, 1)), ["red"])
+    whole = classifier._predict(torch.from_numpy(large.transpose(2, 0, 1)), ["red"])
     tiles = 2 * found - whole
     assert -1e-4 < tiles.min() <= tiles.max() < 1 + 1e-4, "the mean of both"
 
@@ -214,11 +214,6 @@ def test_files_of_something_else_or_cut_short_are_one_sentence(trained, tmp_path
 def test_options_that_do_not_go_with_the_clip_are_refused(data, config, tmp_path, options, reason):
     with pytest.raises(OptionError, match=reason):
         start(data, tmp_path, dataclasses.replace(config, **options))
-
-
-def test_hidden_that_does_not_go_with_heads_is_refused_at_once():
-    with pytest.raises(OptionError, match="multiple of four times heads"):
-        EscTrainConfig(hidden=20, heads=3)
 
 
 def test_blocks_that_know_nothing_yet_can_be_had(config):

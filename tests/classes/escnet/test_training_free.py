@@ -10,7 +10,7 @@ import torch
 
 from napari_kindred.classes.escnet import training_free
 from napari_kindred.classes.escnet.pseudo_prompts import pseudo_prompts
-from napari_kindred.classes.escnet.training_free import FreeEscPredictor, best_answers
+from napari_kindred.classes.escnet.training_free import FreeEscPredictor, best_masks
 from napari_kindred.core.errors import InputError, KindredError, WeightsError
 from napari_kindred.core.events import finish
 from napari_kindred.models.download import file_sha256
@@ -53,8 +53,8 @@ def test_with_a_sam_that_knows_edges_names_are_sharper_than_clip_s_patches(
     # What a CLIP would see on 8 x 8 patches, if it knew the classes but no edges.
     truth = torch.from_numpy(np.array([labels == value for value in (2, 1)], np.float32))
     odds = torch.logit(0.1 + 0.8 * torch.nn.functional.adaptive_avg_pool2d(truth, 8))
-    seen = training_free.ImageFeatures(odds, pseudo_prompts(odds[None], 2))
-    monkeypatch.setattr(FreeEscPredictor, "see", lambda self, batch, names: seen)
+    features = training_free.ImageFeatures(odds, pseudo_prompts(odds[None], 2))
+    monkeypatch.setattr(FreeEscPredictor, "features", lambda self, batch, names: features)
     coarse = torch.nn.functional.interpolate(odds[None], (64, 64), mode="bilinear")[0].sigmoid()
     monkeypatch.setattr(FreeEscPredictor, "_predict_masks", know)
     found = finish(classifier.iter_class_map(pixels, names))
@@ -89,8 +89,8 @@ def test_prompts_lie_on_the_things_in_pixels_of_sam_s_input(classifier):
     pixels = np.full((60, 120, 3), 0.5, np.float32)
     pixels[20:40, 90:110] = (0.1, 0.2, 0.9)
     with torch.inference_mode():
-        seen = classifier.see(torch.from_numpy(pixels.transpose(2, 0, 1))[None], ["blue"])
-        points, masks, kinds = classifier._asked(seen.prompts, (32, 64), (16, 32), 32)
+        features = classifier.features(torch.from_numpy(pixels.transpose(2, 0, 1))[None], ["blue"])
+        points, masks, kinds = classifier._to_sam(features.prompts, (32, 64), (16, 32), 32)
     assert kinds.tolist() == [0] * len(points)
     x, y = points[0, 0].tolist()
     assert 90 * 64 / 120 - 4 < x < 110 * 64 / 120 + 4
@@ -107,7 +107,7 @@ def test_the_answers_are_sam_s_own(classifier, sam):
     prompts = pseudo_prompts(torch.rand(1, 2, 8, 8), 2)
     embedding = torch.randn(1, 32, 8, 8)
     with torch.inference_mode():
-        points, masks, _ = classifier._asked(prompts, (64, 64), (32, 32), 32)
+        points, masks, _ = classifier._to_sam(prompts, (64, 64), (32, 32), 32)
         found, quality = classifier._predict_masks(embedding, points, masks)
         for i in range(len(points)):
             own = classifier._sam
@@ -122,14 +122,14 @@ def test_the_answers_are_sam_s_own(classifier, sam):
 
 
 def test_of_three_masks_the_one_is_taken_that_fits_its_own_class_best():
-    chances = torch.zeros(2, 4, 4)
-    chances[0, :2], chances[1, 2:] = 0.9, 0.8
+    probabilities = torch.zeros(2, 4, 4)
+    probabilities[0, :2], probabilities[1, 2:] = 0.9, 0.8
     inside = torch.zeros(2, 3, 4, 4)
     inside[:, 0] = 1  # everything
     inside[:, 1, :2] = 1  # the upper half
     inside[:, 2, 2:] = 1  # the lower half
     quality = torch.tensor([[0.9, 0.8, 0.8]]).expand(2, 3)
-    masks, scores, trust = best_answers(inside, quality, chances, torch.tensor([0, 1]))
+    masks, scores, trust = best_masks(inside, quality, probabilities, torch.tensor([0, 1]))
     assert torch.equal(masks, torch.stack([inside[0, 1], inside[0, 2]]))
     torch.testing.assert_close(scores, torch.tensor([[0.9, 0.0], [0.0, 0.8]]))
     torch.testing.assert_close(trust, torch.tensor([0.8 * 0.9, 0.8 * 0.8]))
@@ -160,6 +160,6 @@ def test_what_is_no_picture_and_too_little_memory_are_one_sentence(classifier, s
     def full(self, batch, names):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(FreeEscPredictor, "see", full)
+    monkeypatch.setattr(FreeEscPredictor, "features", full)
     with pytest.raises(KindredError, match="choose smaller ones, or device='cpu'"):
         finish(classifier.iter_class_map(scene[0], ["red"]))

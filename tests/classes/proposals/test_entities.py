@@ -9,7 +9,7 @@ import pytest
 
 from napari_kindred.classes.proposals import entities as pooled
 from napari_kindred.classes.proposals.entities import regions
-from napari_kindred.classes.proposals.open import open_proposer, reopen_proposer
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.classes.proposals.pooling import (
     cell_shares,
     describe,
@@ -39,18 +39,13 @@ def labels() -> np.ndarray:
     return labels
 
 
-def test_means_inside_are_those_of_the_pixels(labels: np.ndarray) -> None:
-    values = np.random.default_rng(0).random((20, 30, 3))
-    shares = cell_shares(labels, 5, (20, 30), (1.0, 1.0))
-    for number in range(1, 6):
-        expected = values[labels == number].mean(0)
-        np.testing.assert_allclose((shares @ values.reshape(-1, 3))[number - 1], expected, 1e-5)
-
-
-def test_coarse_cells_count_by_the_pixels_they_share(labels: np.ndarray) -> None:
-    values = np.random.default_rng(0).random((5, 8, 2))
-    fine = values.repeat(4, 0).repeat(4, 1)[:20, :30]
-    shares = cell_shares(labels, 5, (5, 8), (4.0, 4.0))
+@pytest.mark.parametrize(("step", "size"), [(1, (20, 30)), (4, (5, 8))])
+def test_cells_count_by_the_pixels_they_share(
+    labels: np.ndarray, step: int, size: tuple[int, int]
+) -> None:
+    values = np.random.default_rng(0).random((*size, 2))
+    fine = values.repeat(step, 0).repeat(step, 1)[:20, :30]
+    shares = cell_shares(labels, 5, size, (float(step), float(step)))
     expected = [fine[labels == number].mean(0) for number in range(1, 6)]
     np.testing.assert_allclose(shares @ values.reshape(-1, 2), expected, rtol=1e-5)
 
@@ -154,10 +149,7 @@ def test_regions_cover_every_pixel_once_and_follow_edges() -> None:
     assert labels.min() == 1
     assert 8 <= labels.max() <= 24
     assert not set(np.unique(labels[:, :30])) & set(np.unique(labels[:, 30:]))
-
-
-def test_a_picture_smaller_than_a_region_is_one() -> None:
-    assert regions(np.zeros((5, 7, 3), np.float32), 16).max() == 1
+    assert regions(np.zeros((5, 7, 3), np.float32), 16).max() == 1, "smaller than a region"
 
 
 @pytest.mark.parametrize("kind", ["entities", "regions"])
@@ -176,7 +168,7 @@ def test_a_picture_is_looked_at_once_where_cells_and_tokens_are_of_one_network(
     seen.clear()
     once = finish(proposer.iter_propose(pixels))
     assert len(seen) == 1
-    monkeypatch.setattr(pooled, "_looking_once", lambda network, encoder, _: (network, encoder))
+    monkeypatch.setattr(pooled, "_sharing_features", lambda network, encoder, _: (network, encoder))
     twice = finish(proposer.iter_propose(pixels))
     assert len(seen) == 1 + (2 if kind == "entities" else 1)
     np.testing.assert_allclose(once.embeddings, twice.embeddings, rtol=1e-4, atol=1e-5)
@@ -200,14 +192,11 @@ def test_spec_open_the_same_proposer_again() -> None:
         open_proposer("regions", region_size=9),
         open_proposer("entities", entity_config=config),
     ):
-        assert reopen_proposer(proposer.spec).spec == proposer.spec
+        assert proposer.spec.open().spec == proposer.spec
 
 
-def test_regions_of_a_size_that_is_none_are_refused() -> None:
+def test_an_image_of_two_channels_or_a_region_without_size_is_refused() -> None:
+    with pytest.raises(InputError, match="image must be"):
+        finish(open_proposer("regions").iter_propose(np.zeros((8, 8, 2), np.float32)))
     with pytest.raises(OptionError, match="region_size"):
         open_proposer("regions", region_size=0)
-
-
-def test_what_is_no_picture_is_refused() -> None:
-    with pytest.raises(InputError, match="picture must be"):
-        finish(open_proposer("regions").iter_propose(np.zeros((8, 8, 2), np.float32)))

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_kindred.classes.proposals import sam_grid
-from napari_kindred.classes.proposals.open import open_proposer, reopen_proposer
+from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.classes.proposals.sam_grid import SamGrid, grid_points
 from napari_kindred.classes.sam.model import new_sam, save_sam, shapes
-from napari_kindred.core.errors import InputError, KindredError, OptionError, WeightsError
+from napari_kindred.core.errors import KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import to_batch
 from napari_kindred.encoders.sam import open_sam
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from napari_kindred.classes.proposals.base import Proposals
 
 SIZES = shapes(side=64, width=32, depth=2, heads=2, window=4, channels=32)
 
@@ -48,14 +43,6 @@ def every_mask(pixels: np.ndarray, path: str, point: np.ndarray) -> np.ndarray:
     return (encoder.decoder.decode(values, torch.from_numpy(point[None]), (48, 80)) > 0).numpy()
 
 
-def test_each_point_gives_one_mask_and_all_four_tokens(pixels: np.ndarray, path: str) -> None:
-    found = finish(open_proposer("sam", path, points=9, device="cpu").iter_propose(pixels))
-    assert len(found) == 9
-    assert found.embeddings.shape == (9, 4 * 32)
-    assert (found.quality >= 0).all()
-    assert (found.quality <= 1).all()
-
-
 def test_masks_are_those_of_sams_own_decoder(pixels: np.ndarray, path: str) -> None:
     found = finish(open_proposer("sam", path, points=4, masks="all").iter_propose(pixels))
     for number, point in enumerate(found.points):
@@ -69,6 +56,9 @@ def test_the_best_mask_is_the_one_of_highest_predicted_quality(
 ) -> None:
     best = finish(open_proposer("sam", path, points=4).iter_propose(pixels))
     every = finish(open_proposer("sam", path, points=4, masks="all").iter_propose(pixels))
+    assert len(best) == 4
+    assert best.embeddings.shape == (4, 4 * 32)
+    assert ((best.quality >= 0) & (best.quality <= 1)).all()
     for number, point in enumerate(best.points):
         same = np.flatnonzero((every.points == point).all(1))
         chosen = same[every.quality[same].argmax()]
@@ -87,9 +77,10 @@ def test_with_all_masks_each_has_its_own_token_first(pixels: np.ndarray, path: s
         )
 
 
-def test_a_picture_is_encoded_once_and_points_go_in_batches(
+def test_an_image_is_encoded_once_and_batches_do_not_change_the_proposals(
     pixels: np.ndarray, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    whole = finish(open_proposer("sam", path, points=9).iter_propose(pixels))
     monkeypatch.setattr(sam_grid, "BATCH", 4)
     encoder = open_sam(path, "cpu")
     pictures, batches, real = [], [], sam_grid.predict_masks
@@ -103,17 +94,8 @@ def test_a_picture_is_encoded_once_and_points_go_in_batches(
     found = finish(SamGrid(encoder, points=9).iter_propose(pixels))
     assert pictures == [1]
     assert batches == [4, 4, 1]
-    assert len(found) == 9
-
-
-def test_batches_do_not_change_what_is_found(
-    pixels: np.ndarray, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = finish(open_proposer("sam", path, points=9).iter_propose(pixels))
-    monkeypatch.setattr(sam_grid, "BATCH", 2)
-    parts = finish(open_proposer("sam", path, points=9).iter_propose(pixels))
-    np.testing.assert_allclose(parts.embeddings, whole.embeddings, rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(parts.points, whole.points)
+    np.testing.assert_allclose(found.embeddings, whole.embeddings, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(found.points, whole.points)
 
 
 def test_too_little_memory_means_fewer_points_at_a_time(
@@ -130,7 +112,7 @@ def test_too_little_memory_means_fewer_points_at_a_time(
     monkeypatch.setattr(sam_grid, "predict_masks", narrow)
     monkeypatch.setattr(sam_grid, "BATCH", 8)
     events: list[Any] = []
-    found = collect(open_proposer("sam", path, points=9).iter_propose(pixels), events)
+    found = finish(open_proposer("sam", path, points=9).iter_propose(pixels), events.append)
     assert sizes[:3] == [8, 4, 2]
     assert len(found) == 9
     assert [event.text for event in events if isinstance(event, Notice)]
@@ -147,20 +129,11 @@ def test_no_memory_at_all_is_one_sentence(
         finish(open_proposer("sam", path, points=4).iter_propose(pixels))
 
 
-def collect(job: Any, events: list[Any]) -> Proposals:
-    def watched() -> Iterator[Any]:
-        result = yield from job
-        events.append(result)
-
-    events.extend(watched())
-    found: Proposals = events[-1]
-    return found
-
-
 def test_progress_never_goes_back(path: str) -> None:
     pixels = np.random.default_rng(0).random((80, 150, 1), np.float32)
     events: list[Any] = []
-    collect(open_proposer("sam", path, points=4, large="tiles").iter_propose(pixels), events)
+    job = open_proposer("sam", path, points=4, large="tiles").iter_propose(pixels)
+    finish(job, events.append)
     shares = [event.done / event.total for event in events if isinstance(event, Progress)]
     assert shares == sorted(shares)
     assert shares[0] == 0
@@ -182,21 +155,9 @@ def test_grid_points_lie_in_the_middles_of_equal_parts() -> None:
     np.testing.assert_allclose(points, [[4.5, 19.5], [4.5, 39.5], [14.5, 19.5], [14.5, 39.5]])
 
 
-def test_the_same_again_gives_the_same(pixels: np.ndarray, path: str) -> None:
-    first, again = (
-        finish(open_proposer("sam", path, points=4).iter_propose(pixels)) for _ in range(2)
-    )
-    np.testing.assert_array_equal(first.embeddings, again.embeddings)
-    np.testing.assert_array_equal(first.masks.boxes, again.masks.boxes)
-
-
-def test_a_spec_opens_the_same_proposer(path: str) -> None:
+def test_a_spec_opens_the_same_proposer_or_names_both_hashes(path: str, tmp_path: Path) -> None:
     spec = open_proposer("sam", path, points=16, masks="all", large="tiles").spec
-    assert reopen_proposer(spec).spec == spec
-
-
-def test_a_spec_of_other_weights_names_both_hashes(path: str, tmp_path: Path) -> None:
-    spec = open_proposer("sam", path).spec
+    assert spec.open().spec == spec
     other = tmp_path / "other.safetensors"
     save_sam(new_sam(SIZES, seed=1), other, {})
     theirs = open_proposer("sam", str(other)).spec
@@ -204,7 +165,7 @@ def test_a_spec_of_other_weights_names_both_hashes(path: str, tmp_path: Path) ->
     try:
         other.rename(path)
         with pytest.raises(WeightsError, match=f"{theirs.sha256[:12]}.*{spec.sha256[:12]}"):
-            reopen_proposer(spec)
+            spec.open()
     finally:
         (tmp_path / "kept").replace(path)
 
@@ -220,8 +181,3 @@ def test_an_option_that_is_not_possible_is_named(path: str, wrong: dict[str, Any
 def test_a_sam_that_is_not_here_is_told_by_its_name() -> None:
     with pytest.raises(WeightsError, match="no-such-sam"):
         open_proposer("sam", "no-such-sam")
-
-
-def test_what_is_no_picture_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match="image must be"):
-        finish(open_proposer("sam", path).iter_propose(np.zeros((4, 4), np.float32)))

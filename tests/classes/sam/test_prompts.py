@@ -119,34 +119,23 @@ def place(correction):
     return y, x
 
 
-def test_what_was_missed_is_pointed_at_as_inside(truth):
-    missed = truth.clone()
-    missed[5, 2:6] = 0
-    for seed in range(5):
-        correction = draw_corrections(
-            *answered(missed * 2 - 1, truth), 32, np.random.default_rng(seed)
-        )
-        assert correction.inside.tolist() == [True]
-        assert place(correction)[0] == 5
+def correct(masks, truth, seed, valid=None):
+    return draw_corrections(*answered(masks * 2 - 1, truth, valid), 32, np.random.default_rng(seed))
 
 
-def test_what_is_too_much_is_pointed_at_as_outside_but_not_beyond_the_picture(truth):
-    more = truth.clone()
-    more[0, :] = 1
-    valid = torch.ones(8, 8)
-    valid[:, 4:] = 0
-    for seed in range(5):
-        correction = draw_corrections(
-            *answered(more * 2 - 1, truth, valid), 32, np.random.default_rng(seed)
-        )
-        assert correction.inside.tolist() == [False]
-        row, column = place(correction)
-        assert row == 0
-        assert column < 4
-
-
-def test_a_right_answer_is_confirmed_by_another_point_on_the_thing(truth):
-    correction = draw_corrections(*answered(truth * 2 - 1, truth), 32, np.random.default_rng(0))
+@pytest.mark.parametrize("seed", range(5))
+def test_corrections_lie_where_the_mask_is_wrong_or_else_on_the_object(truth, seed):
+    missed, more, valid = truth.clone(), truth.clone(), torch.ones(8, 8)
+    missed[5, 2:6], more[0, :], valid[:, 4:] = 0, 1, 0
+    correction = correct(missed, truth, seed)
+    assert correction.inside.tolist() == [True]
+    assert place(correction)[0] == 5
+    correction = correct(more, truth, seed, valid)
+    assert correction.inside.tolist() == [False]
+    row, column = place(correction)
+    assert row == 0
+    assert column < 4, "not beyond the image"
+    correction = correct(truth, truth, seed)
     assert correction.inside.tolist() == [True]
     assert truth[place(correction)] == 1
     assert torch.equal(correction.masks[0], truth * 2 - 1)

@@ -138,5 +138,5 @@ def test_classes_of_a_bag_are_renumbered_and_may_become_one() -> None:
     assert moved.instances.tolist() == [3, 1, 3, NOTHING, UNMARKED, UNKNOWN]
     assert moved.present is not None
     assert moved.present.tolist() == [False, False, False, True]
-    assert moved.known.tolist() == [False, True, False, True]
+    assert moved.annotated.tolist() == [False, True, False, True]
     assert moved.take(np.array([1, 5])).instances.tolist() == [1, UNKNOWN]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...compute.device import inference
 from ...core.errors import OptionError, WeightsError
+from ..names import key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,20 +36,16 @@ CHUNK = 64
 """Number of sentences that are embedded at once."""
 
 
+def contrast_beside(names: Sequence[str], contrast: Sequence[str]) -> list[str]:
+    """Return the words of the contrast that are not names themselves."""
+    taken = {key(name) for name in names}
+    return [word for word in contrast if key(word) not in taken]
+
+
 class ClipTexts:
-    """The side of a CLIP that embeds names.
+    """Embeds names with a CLIP, whose network is already on its device.
 
-    Parameters
-    ----------
-    opened : OpenedClip
-        Its network on the device where it is to stay.
-    templates : sequence of str
-        Sentences with ``{}`` where a name goes.
-
-    Raises
-    ------
-    OptionError
-        When there is no template, or one leaves no place for the name.
+    ``templates`` are sentences with ``{}`` where a name goes; OptionError without one.
     """
 
     def __init__(self, opened: OpenedClip, templates: Sequence[str] = TEMPLATES) -> None:
@@ -61,19 +58,26 @@ class ClipTexts:
                 else "There is no sentence to put names into; give one such as 'a photo of a {}.'."
             )
         self._opened = opened
-        self._known: dict[str, Tensor] = {}
+        self._embedded: dict[str, Tensor] = {}
 
     @property
     def sharpness(self) -> float:
-        """Factor that CLIP learnt for its cosines."""
+        """Factor that CLIP learned for its cosines."""
         return float(self._opened.network.logit_scale.detach().exp())
 
     def embed(self, names: Sequence[str]) -> Tensor:
         """Embed names as unit vectors (C, D) float32 on the network's device, each name once."""
-        new = [name for name in dict.fromkeys(names) if name not in self._known]
+        new = [name for name in dict.fromkeys(names) if name not in self._embedded]
         if new:
-            self._known.update(zip(new, self._embed(new), strict=True))
-        return torch.stack([self._known[name] for name in names])
+            self._embedded.update(zip(new, self._embed(new), strict=True))
+        return torch.stack([self._embedded[name] for name in names])
+
+    def embed_with_contrast(
+        self, names: Sequence[str], contrast: Sequence[str], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Embed names (C, D), and the words of the contrast that are no names (K, D)."""
+        texts, words = self.embed(names).to(device), contrast_beside(names, contrast)
+        return texts, self.embed(words).to(device) if words else texts[:0]
 
     def _embed(self, names: Sequence[str]) -> Tensor:
         network = self._opened.network
@@ -83,7 +87,7 @@ class ClipTexts:
             parts = [
                 network.encode_text(some, normalize=True) for some in torch.split(tokens, CHUNK)
             ]
-        # Out of inference mode, so that training may go on from them.
+        # Out of inference mode, so that training may use them.
         each = torch.cat(parts).float().clone().reshape(len(names), len(self.templates), -1)
         return F.normalize(each.mean(1), dim=1)
 

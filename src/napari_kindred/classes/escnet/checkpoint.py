@@ -1,7 +1,7 @@
-"""Weights files of ESC-Net: what was trained, and which CLIP it belongs to.
+"""Weights files of ESC-Net: the trained tensors, and which CLIP they belong to.
 
-A CLIP is large and has a file of its own; only its attention is trained, so only that is kept,
-in full precision, for its changes are small.  The SAM's blocks are changed as well and kept whole.
+A CLIP is large and has a file of its own; only its attention is trained, so only that is saved, in
+full precision because its changes are small.  The SAM's trained blocks are saved whole.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ...core.errors import KindredError, WeightsError
 from ...encoders.clip import open_whole_clip
 from ...encoders.sam_shapes import SamShapes
+from ...models.checkpoints import read_tensors
 from ...models.download import file_sha256
 from ...models.weights import read_header, resolve
 from ...results.atomic import replacing
@@ -27,18 +27,18 @@ from .network import EscNet, EscShape
 FORMAT = "napari-kindred escnet 1"
 
 NETWORK, CLIP = "network.", "clip."
-"""What the names of tensors begin with."""
+"""Prefixes of the names of tensors."""
 
 
 class TrainedModel(nn.Module):
-    """ESC-Net and the picture side of its CLIP."""
+    """ESC-Net and the image encoder of its CLIP."""
 
     def __init__(self, network: EscNet, clip: DenseClip) -> None:
         super().__init__()
         self.network, self.clip = network, clip
 
-    def learnt(self) -> dict[str, Tensor]:
-        """Return the tensors that training changes, by name; a CLIP's others stay as they came."""
+    def trained(self) -> dict[str, Tensor]:
+        """Return the tensors that training changes, by name; the CLIP's others are left out."""
         attention = {CLIP + name for name in self.clip.attention()}
         return {
             name: value
@@ -48,12 +48,12 @@ class TrainedModel(nn.Module):
 
 
 def save_esc(model: TrainedModel, path: str | Path, info: dict[str, Any]) -> None:
-    """Write what was learnt, in one piece, with ``info`` in the file's header."""
+    """Write the trained tensors, in one piece, with ``info`` in the file's header."""
     path = Path(path)
     tensors = {}
-    for name, value in model.learnt().items():
-        small = name.startswith(NETWORK) and value.is_floating_point()
-        tensors[name] = (value.half() if small else value).contiguous().cpu()
+    for name, value in model.trained().items():
+        halved = name.startswith(NETWORK) and value.is_floating_point()
+        tensors[name] = (value.half() if halved else value).contiguous().cpu()
     metadata = {
         "format": FORMAT,
         "shape": json.dumps(dataclasses.asdict(model.network.shape)),
@@ -64,7 +64,7 @@ def save_esc(model: TrainedModel, path: str | Path, info: dict[str, Any]) -> Non
 
 
 def is_esc(path: Path) -> bool:
-    """Tell whether a safetensors file says that it is an ESC-Net."""
+    """Whether the header of a safetensors file names an ESC-Net."""
     metadata = read_header(path).get("__metadata__") or {}
     return metadata.get("format") == FORMAT
 
@@ -72,21 +72,26 @@ def is_esc(path: Path) -> bool:
 def load_esc(path: str | Path, clip: str = "") -> tuple[TrainedModel, Any, dict[str, Any]]:
     """Load an ESC-Net with its CLIP."""
     found = resolve(path)
-    metadata, tensors = _read(found)
+    metadata, tensors = read_header(found).get("__metadata__") or {}, read_tensors(found)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{found.name} holds weights of something else; a file written by "
+            "'napari-kindred train classes' is needed."
+        )
     try:
         shape = json.loads(metadata["shape"])
         shape["sam"] = SamShapes(**shape["sam"])
         info = json.loads(metadata["info"])
-        asked = str(info["clip"]["name"])
+        clip_name = str(info["clip"]["name"])
         expected = str(info["clip"]["sha256"])
         network = EscNet(EscShape(**shape))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise _misfit(found) from error
     try:
-        opened = open_whole_clip(clip or asked, patches=True)
+        opened = open_whole_clip(clip or clip_name, patches=True)
     except KindredError as error:
         raise WeightsError(
-            f"{found.name} was trained with CLIP {asked!r}, which could not be opened: {error}"
+            f"{found.name} was trained with CLIP {clip_name!r}, which could not be opened: {error}"
         ) from error
     if opened.sha256 != expected:
         raise WeightsError(
@@ -94,7 +99,7 @@ def load_esc(path: str | Path, clip: str = "") -> tuple[TrainedModel, Any, dict[
             f"{opened.sha256}; give that one."
         )
     model = TrainedModel(network, DenseClip(opened))
-    wanted = model.learnt()
+    wanted = model.trained()
     try:
         if tensors.keys() != wanted.keys():
             raise KeyError("tensors of another network")
@@ -103,23 +108,6 @@ def load_esc(path: str | Path, clip: str = "") -> tuple[TrainedModel, Any, dict[
     except (KeyError, RuntimeError) as error:
         raise _misfit(found) from error
     return model.eval(), opened, {**info, "sha256": file_sha256(found)}
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path.name} is truncated or no weights file; train it again or get it again."
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path.name} holds weights of something else; a file written by "
-            "'napari-kindred train classes' is needed."
-        )
-    return metadata, tensors
 
 
 def _misfit(path: Path) -> WeightsError:

@@ -1,4 +1,4 @@
-"""A CLIP's picture side, patch by patch and with gradients, intermediate features included."""
+"""A CLIP's image encoder, patch by patch and with gradients, with intermediate features."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 class DenseFeatures:
     """Features of B images in a CLIP, on a grid of h x w patches.
 
-    Attributes
-    ----------
-    final : Tensor, (B, D, h, w)
-        ``F_v`` of the paper, in the space of texts.
-    middle : tuple of two Tensors, (B, W, h, w)
-        Features inside the transformer, after a third and two thirds of its blocks.
+    ``final`` (B, D, h, w) is ``F_v`` of the paper, in the space of texts; ``middle`` (B, W, h, w)
+    twice are those inside the transformer, after a third and two thirds of its blocks.
     """
 
     final: Tensor
@@ -32,28 +28,12 @@ class DenseFeatures:
 
 
 class DenseClip(nn.Module):
-    """A CLIP's vision transformer, giving every patch.
+    """A CLIP's vision transformer with an output for every patch.
 
-    In the last block every patch attends to nothing but itself: what CLIP learnt there is to
-    gather the whole picture, which blurs where things are (Zhou et al., "Extract Free Dense
-    Labels from CLIP", 2022, section 3.1).
-
-    Parameters
-    ----------
-    opened : OpenedClip
-        With a token per patch.
-
-    Attributes
-    ----------
-    dimension, width : int
-        D and W of :class:`DenseFeatures`.
-    patch, side : int
-        Of a patch, and of the square pictures that it was trained on, in pixels.
-
-    Raises
-    ------
-    OptionError
-        When the transformer's attention is of a build that cannot be taken apart.
+    In the last block every patch attends to itself alone: what CLIP learned there is to gather the
+    whole image, which blurs where objects are (Zhou et al., "Extract Free Dense Labels from CLIP",
+    2022, section 3.1).  ``dimension`` and ``width`` are D and W of :class:`DenseFeatures`,
+    ``patch`` and ``side`` are in pixels.
     """
 
     mean: Tensor
@@ -80,46 +60,46 @@ class DenseClip(nn.Module):
         self.requires_grad_(False)
 
     def attention(self) -> dict[str, nn.Parameter]:
-        """Return the parameters of all attention, by name: what ESC-Net fine-tunes."""
+        """Return the parameters of all attention, by name: those that ESC-Net fine-tunes."""
         return {name: p for name, p in self.named_parameters() if ".attn." in name}
 
     def train(self, mode: bool = True) -> DenseClip:  # noqa: ARG002
-        """Stay in evaluation mode: what a CLIP does in training alone is no part of this."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
-    def forward(self, pictures: Tensor) -> DenseFeatures:
+    def forward(self, images: Tensor) -> DenseFeatures:
         """Encode images (B, 3, H, W), 0..1, sides multiples of the patch; h = H / patch."""
         visual = self.visual
-        grid = visual.conv1((pictures - self.mean) / self.deviation)
+        grid = visual.conv1((images - self.mean) / self.deviation)
         shape = grid.shape[2:]
-        classes, places = self._positions(shape)
-        first = (visual.class_embedding + classes).expand(len(grid), 1, -1)
-        x = visual.ln_pre(torch.cat([first, grid.flatten(2).transpose(1, 2) + places], 1))
+        class_position, positions = self._positions(shape)
+        first = (visual.class_embedding + class_position).expand(len(grid), 1, -1)
+        x = visual.ln_pre(torch.cat([first, grid.flatten(2).transpose(1, 2) + positions], 1))
         middle = []
         blocks = visual.transformer.resblocks
         for number, block in enumerate(blocks[:-1], start=1):
             x = block(x)
             middle += [x] * self.taken.count(number)
-        # With so few blocks that the last one is asked for, what goes into it must do.
+        # With so few blocks that the last one would be taken, its input is taken.
         middle += [x] * (2 - len(middle))
-        x = visual.ln_post(_to_itself(blocks[-1], x))
+        x = visual.ln_post(_attending_to_itself(blocks[-1], x))
         if visual.proj is not None:
             x = x @ visual.proj
         final, one, two = (_on_grid(tokens, shape) for tokens in (x, *middle))
         return DenseFeatures(final, (one, two))
 
     def _positions(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """Return the codes (1, W) of the class token and (1, h w, W) of the grid's places."""
+        """Return the codes (1, W) of the class token and (1, h w, W) of the grid's positions."""
         table = self.visual.positional_embedding
-        classes, places = table[:1], table[1:]
+        class_position, positions = table[:1], table[1:]
         if tuple(shape) != tuple(self.visual.grid_size):
-            plane = places.reshape(1, *self.visual.grid_size, -1).permute(0, 3, 1, 2)
+            plane = positions.reshape(1, *self.visual.grid_size, -1).permute(0, 3, 1, 2)
             plane = F.interpolate(plane, tuple(shape), mode="bicubic", antialias=True)
-            places = plane.flatten(2).transpose(1, 2)[0]
-        return classes, places[None]
+            positions = plane.flatten(2).transpose(1, 2)[0]
+        return class_position, positions[None]
 
 
-def _to_itself(block: Any, x: Tensor) -> Tensor:
+def _attending_to_itself(block: Any, x: Tensor) -> Tensor:
     """Run a transformer's block as if every token attended to itself alone."""
     attention: nn.MultiheadAttention = block.attn
     width = x.shape[-1]
@@ -131,5 +111,5 @@ def _to_itself(block: Any, x: Tensor) -> Tensor:
 
 
 def _on_grid(tokens: Tensor, shape: torch.Size) -> Tensor:
-    """Turn tokens (B, 1 + h w, W), the class token first, into a picture (B, W, h, w)."""
+    """Reshape tokens (B, 1 + h w, W), the class token first, to an image (B, W, h, w)."""
     return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *shape)

@@ -11,7 +11,7 @@ from ...models.config import RunConfig
 
 @dataclass(frozen=True, slots=True)
 class EscTrainConfig(RunConfig):
-    """Options of :func:`napari_kindred.classes.escnet.train.train_escnet`."""
+    """Options of :func:`napari_kindred.classes.escnet.train.iter_train_escnet`."""
 
     minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 4)
@@ -25,8 +25,8 @@ class EscTrainConfig(RunConfig):
     sam: str = option(
         "kindred-sam",
         "SAM",
-        "The SAM whose blocks are taken: a name, the path of a file, or random for blocks that "
-        "are not trained.",
+        "SAM of which ESC-Net takes the blocks: a name, the path of a file, or random for "
+        "untrained blocks.",
     )
     side: int = option(
         336, "Input side", "Side of the crops in pixels, a multiple of CLIP's patch.", minimum=32
@@ -39,7 +39,7 @@ class EscTrainConfig(RunConfig):
         minimum=0.0,
         maximum=1.0,
     )
-    blocks: int = option(4, "Blocks", "How often the correlation is refined.", minimum=1)
+    blocks: int = option(4, "Blocks", "Number of refinements of the correlation.", minimum=1)
     hidden: int = option(128, "Hidden", "Channels of the fusion.", minimum=16)
     heads: int = option(4, "Heads", "Attention heads of the fusion.", minimum=1)
     window: int = option(
@@ -49,12 +49,11 @@ class EscTrainConfig(RunConfig):
     above: float = option(
         1.1,
         "Above",
-        "A patch may belong to a class when its share of the class's probability is this many "
-        "times the even one.",
+        "Minimum probability of a patch of a class, relative to a uniform distribution.",
         minimum=1.0,
     )
     sam_block: bool = option(True, "SAM block", "Use pseudo-prompts and SAM's blocks.")
-    fusion: bool = option(True, "Fusion", "Use fusion and decoder.")
+    fusion: bool = option(True, "Fusion", "Use the fusion and the decoder.")
 
     def __post_init__(self) -> None:
         check(self)

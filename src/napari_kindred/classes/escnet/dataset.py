@@ -1,9 +1,8 @@
-"""Pictures with a class for every pixel: what ESC-Net learns from.
+"""Images with a class for every pixel, for the training of ESC-Net.
 
 A data folder as for the other networks (:mod:`napari_kindred.models.training_data`), with a
-``classes.csv`` of columns ``value`` and ``name`` beside it.  Values that it does not name, and
-those named void, unlabelled or ignore, are left out of the loss; only an unnamed 0 is background,
-none of the names.
+``classes.csv`` of columns ``value`` and ``name``.  Values that it does not name, and those named
+void, unlabelled or ignore, are left out of the loss; only an unnamed 0 is background.
 """
 
 from __future__ import annotations
@@ -30,33 +29,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOTHING = -1
-"""Pixels that are none of the classes for certain."""
+"""Value of pixels that are certainly none of the classes."""
 
 IGNORE = -100
-"""Pixels of which nothing is known."""
+"""Value of pixels whose class is unknown."""
 
 UNKNOWN = re.compile(r"\b(ignore|void|unlabell?ed)\b", re.IGNORECASE)
 """Names of what is no class."""
 
 SMALLEST = 0.5
-"""A crop's side is at least this share of the picture's shorter side."""
+"""Smallest side of a crop, as a share of the image's shorter side."""
 
 LIGHT = 0.2
-"""Brightness and contrast of a crop change by up to this share."""
+"""Largest change of a crop's brightness and contrast."""
 
 
 @dataclass(frozen=True)
 class ClassData:
-    """Pictures and what their labels mean.
+    """Images whose labels hold the numbers of ``names``, from 0, ``NOTHING`` and ``IGNORE``.
 
-    Attributes
-    ----------
-    names : tuple of str
-        The classes, of all folders.
-    train, validation : list of Example
-        Their labels hold the numbers of classes, from 0, ``NOTHING`` and ``IGNORE``.
-    sha256 : str
-        Of names, pictures and labels.
+    ``sha256`` is the hash of names, images and labels.
     """
 
     names: tuple[str, ...]
@@ -66,49 +58,38 @@ class ClassData:
 
 
 def load_class_data(data: str | Path | Sequence[str | Path]) -> ClassData:
-    """Read data folders.
-
-    Raises
-    ------
-    InputError
-        When a folder is not laid out as described above.
-    """
+    """Read data folders; InputError for one of another layout than described above."""
     folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
     tables = [read_table(folder) for folder in folders]
     names: dict[str, str] = {}
-    for table in tables:
+    for table, _ in tables:
         for name in table.values():
             names.setdefault(key(name), name)
     numbers = {one: number for number, one in enumerate(names)}
     train: list[Example] = []
     validation: list[Example] = []
-    for folder, table in zip(folders, tables, strict=True):
-        classifier = {value: numbers[key(name)] for value, name in table.items()}
-        unnamed = _unnamed(folder)
+    for folder, (table, unnamed) in zip(folders, tables, strict=True):
+        number_of = {value: numbers[key(name)] for value, name in table.items()}
         for found, wanted in zip(load_splits(folder), (train, validation), strict=True):
-            wanted += [_renumbered(example, classifier, unnamed) for example in found]
+            wanted += [_renumbered(example, number_of, unnamed) for example in found]
     if not any((example.labels >= 0).any() for example in train):
-        raise InputError("No pixel of the training pictures has a class of classes.csv.")
+        raise InputError("No pixel of the training images has a class of classes.csv.")
     digest = hashlib.sha256("\n".join(names.values()).encode())
     digest.update(data_hash(train).encode())
     return ClassData(tuple(names.values()), train, validation, digest.hexdigest())
 
 
-def read_table(folder: Path) -> dict[int, str]:
-    """Read a folder's ``classes.csv``: the name of each label value that is a class."""
+def read_table(folder: Path) -> tuple[dict[int, str], int]:
+    """Read a folder's ``classes.csv``: the names of classes by value, and what an unnamed 0 is."""
     path = folder / "classes.csv"
-    rows = [row for row in _rows(path) if not UNKNOWN.search(row[1])]
+    listed = _rows(path)
+    unnamed = IGNORE if 0 in dict(listed) else NOTHING
+    rows = [row for row in listed if not UNKNOWN.search(row[1])]
     try:
         names = check_names([name for _, name in rows])
     except KindredError as error:
         raise InputError(f"{path}: {error}") from error
-    return {value: name for (value, _), name in zip(rows, names, strict=True)}
-
-
-def _unnamed(folder: Path) -> int:
-    """Return what label 0 means where it is no class."""
-    listed = {value for value, _ in _rows(folder / "classes.csv")}
-    return IGNORE if 0 in listed else NOTHING
+    return {value: name for (value, _), name in zip(rows, names, strict=True)}, unnamed
 
 
 def _rows(path: Path) -> list[tuple[int, str]]:
@@ -126,40 +107,41 @@ def _rows(path: Path) -> list[tuple[int, str]]:
         ) from error
 
 
-def _renumbered(example: Example, classifier: dict[int, int], unnamed: int) -> Example:
-    values = np.array([*classifier, 0 if 0 not in classifier else -1])
-    numbers = np.array([*classifier.values(), unnamed])
+def _renumbered(example: Example, number_of: dict[int, int], unnamed: int) -> Example:
+    values = np.array([*number_of, 0 if 0 not in number_of else -1])
+    numbers = np.array([*number_of.values(), unnamed])
     order = np.argsort(values)
     place = np.searchsorted(values[order], example.labels).clip(0, len(values) - 1)
-    known = values[order][place] == example.labels
-    labels = np.where(known, numbers[order][place], IGNORE).astype(np.int32)
+    listed = values[order][place] == example.labels
+    labels = np.where(listed, numbers[order][place], IGNORE).astype(np.int32)
     return Example(**{**vars(example), "labels": labels})
 
 
 def draw_crop(example: Example, side: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Cut a square out of a picture, mirrored and in another light now and then.
+    """Cut a random square out of an image, mirrored and with other brightness and contrast.
 
-    Returns ``picture`` (3, side, side) float32, ``labels`` (side, side) int64.
+    Returns ``image`` (3, side, side) float32, ``labels`` (side, side) int64.
     """
     height, width = example.labels.shape
     length = round(random.uniform(SMALLEST, 1) * min(height, width))
     length = max(length, min(8, height, width))
     top, left = random.integers(height - length + 1), random.integers(width - length + 1)
-    place = (slice(top, top + length), slice(left, left + length))
-    pixels, labels = crop_of(example.pyramid[0][:, *place], example.labels[place], side)
+    square = (slice(top, top + length), slice(left, left + length))
+    pixels, labels = crop_of(example.pyramid[0][:, *square], example.labels[square], side)
     if random.random() < 0.5:
         pixels, labels = pixels.flip(2), labels.flip(1)
-    contrast, light = random.uniform(1 - LIGHT, 1 + LIGHT), random.uniform(-LIGHT, LIGHT) / 2
+    contrast = random.uniform(1 - LIGHT, 1 + LIGHT)
+    brightness = random.uniform(-LIGHT, LIGHT) / 2
     mean = pixels.mean((1, 2), keepdim=True)
-    return ((pixels - mean) * contrast + mean + light).clamp(0, 1), labels
+    return ((pixels - mean) * contrast + mean + brightness).clamp(0, 1), labels
 
 
 def crop_of(
     pixels: NDArray[np.float16], labels: NDArray[np.int32], side: int
 ) -> tuple[Tensor, Tensor]:
     """Scale a square (3, n, n) and its labels (n, n) to ``side`` pixels."""
-    picture = torch.from_numpy(pixels.astype(np.float32))[None]
-    scaled = F.interpolate(picture, (side, side), mode="bilinear", antialias=True)[0]
+    image = torch.from_numpy(pixels.astype(np.float32))[None]
+    scaled = F.interpolate(image, (side, side), mode="bilinear", antialias=True)[0]
     # Labels as whole numbers in float64, which holds them exactly.
     plane = torch.from_numpy(labels.astype(np.float64))[None, None]
     return scaled.clamp(0, 1), F.interpolate(plane, (side, side), mode="nearest-exact")[0, 0].long()

@@ -1,4 +1,4 @@
-"""The mask decoder: two steps up, CLIP's intermediate features beside them, one map per class."""
+"""The mask decoder: two upsampling steps with CLIP's intermediate features, one map per class."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def silence(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make a layer return zeros until it is trained."""
+def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
+    """Make a layer return zeros before training."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()
@@ -40,14 +40,14 @@ class UpStage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the fused correlation to a logit per class, four times as fine."""
+    """Decodes the fused correlation to a logit per class, at four times the resolution."""
 
     def __init__(self, hidden: int = 128, width: int = 768) -> None:
         super().__init__()
         self.first = UpStage(hidden, hidden // 2, width)
         self.second = UpStage(hidden // 2, hidden // 4, width)
         self.read = nn.Conv2d(hidden // 4, 1, 3, padding=1)
-        silence(self.read)
+        zero_init(self.read)
 
     def forward(self, embedded: Tensor, middle: tuple[Tensor, Tensor]) -> Tensor:
         """Decode (B, C, h, w, hidden) to logits (B, C, 4 h, 4 w); all zero before training.

@@ -1,8 +1,9 @@
 """Vision-language fusion: the correlation refined in space, then across the classes (figure 4).
 
-In space, attention inside windows and between them (a pair of Swin layers), led by the SAM block's
-features; across the classes, at every place, linear attention led by the names' texts.  What leads
-takes part in queries and keys only, so that it says what belongs together and nothing else.
+In space, attention inside windows and between them (a pair of Swin layers), guided by the SAM
+block's features; across the classes, at every position, linear attention guided by the names'
+texts.  The guide takes part in queries and keys only, so that it decides what belongs together and
+adds nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .decoder import silence
+from .decoder import zero_init
 
 
 class Feed(nn.Module):
-    """The usual two linear layers behind an attention, with the residual."""
+    """The usual two linear layers after an attention, with the residual."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -57,11 +58,11 @@ class WindowLayer(nn.Module):
         """Attend within (B, C, h, w, hidden), guided by (B, h, w, hidden)."""
         height, width = x.shape[2:4]
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        lead_q, lead_k = self.lead(guide)[:, None].chunk(2, -1)
-        cut = [self._cut(part) for part in (q + lead_q, k + lead_k, v)]
-        seen = self._cut(x.new_ones(1, height, width, 1))[..., 0] > 0  # (1, n, T)
+        guide_q, guide_k = self.lead(guide)[:, None].chunk(2, -1)
+        cut = [self._cut(part) for part in (q + guide_q, k + guide_k, v)]
+        visible = self._cut(x.new_ones(1, height, width, 1))[..., 0] > 0  # (1, n, T)
         bias = self.places[:, self.between]  # (heads, T, T)
-        mask = bias.masked_fill(~seen[0][:, None, None, :], -torch.inf)  # (n, heads, T, T)
+        mask = bias.masked_fill(~visible[0][:, None, None, :], -torch.inf)  # (n, heads, T, T)
         q, k, v = (p.reshape(*p.shape[:-1], self.heads, -1).transpose(-3, -2) for p in cut)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype))
         found = self._join(found.transpose(-3, -2).flatten(-2), height, width)
@@ -83,7 +84,7 @@ class WindowLayer(nn.Module):
         return x.transpose(-4, -3).flatten(-3, -2).flatten(-4, -3)
 
     def _join(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Put windows (..., n, T, c) together again, (..., h, w, c)."""
+        """Join windows (..., n, T, c) again, (..., h, w, c)."""
         n = self.window
         (top, bottom), (left, right) = self._frame(height), self._frame(width)
         rows, columns = (top + height + bottom) // n, (left + width + right) // n
@@ -93,7 +94,7 @@ class WindowLayer(nn.Module):
 
 
 class ClassLayer(nn.Module):
-    """Linear attention among the classes at each place, led by the names' texts.
+    """Linear attention among the classes at each position, guided by the names' texts.
 
     Katharopoulos et al., "Transformers are RNNs" (2020), with elu(x) + 1 as there: the cost grows
     with the number of classes, not with its square.  Classes have no order.
@@ -111,8 +112,8 @@ class ClassLayer(nn.Module):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Attend across the classes of (B, C, h, w, hidden), guided by (C, hidden)."""
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        lead_q, lead_k = self.lead(guide)[:, None, None].chunk(2, -1)
-        q, k = (F.elu(part) + 1 for part in (q + lead_q, k + lead_k))
+        guide_q, guide_k = self.lead(guide)[:, None, None].chunk(2, -1)
+        q, k = (F.elu(part) + 1 for part in (q + guide_q, k + guide_k))
         q, k, v = (part.reshape(*part.shape[:-1], self.heads, -1) for part in (q, k, v))
         table = torch.einsum("bcywnd,bcywne->bywnde", k, v)
         weight = torch.einsum("bcywnd,bywnd->bcywn", q, k.sum(1))
@@ -124,8 +125,7 @@ class ClassLayer(nn.Module):
 class FusionBlock(nn.Module):
     """Refines the correlation of C classes.
 
-    ``channels`` is that of the features that guide in space, ``dimension`` that of the texts, which
-    guide across the classes.
+    ``channels`` are those of the guiding features, ``dimension`` is that of the guiding texts.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class FusionBlock(nn.Module):
         self.between = WindowLayer(hidden, heads, window, window // 2)
         self.classes = ClassLayer(hidden, heads)
         self.read = nn.Linear(hidden, 1)
-        silence(self.read)
+        zero_init(self.read)
 
     def forward(
         self, correlation: Tensor, before: Tensor | None, guide: Tensor, texts: Tensor

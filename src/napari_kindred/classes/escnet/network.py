@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ...core.errors import OptionError
 from ...encoders.sam import check_installed
 from .dataset import IGNORE
-from .decoder import Decoder, silence
+from .decoder import Decoder, zero_init
 from .fusion import FusionBlock
 from .pseudo_prompts import ABOVE, REGIONS, pseudo_prompts
 from .sam_block import SamBlock
@@ -46,24 +46,12 @@ FINER = 4
 
 @dataclass(frozen=True)
 class EscShape:
-    """Sizes of an ESC-Net; stored with its weights.
+    """Sizes of an ESC-Net, stored with its weights.
 
-    Attributes
-    ----------
-    dimension, width : int
-        D of CLIP's space, W of its intermediate features.
-    sam : SamShapes
-        Of the SAM whose blocks are taken.
-    blocks : int
-        N.
-    hidden, heads, window : int
-        Of the fusion.
-    regions, above
-        Of the pseudo-prompts.
-    sam_block, fusion : bool
-        Parts that may be left out, to see what they are good for: without ``sam_block`` CLIP's own
-        features lead the fusion; without ``fusion`` there is no decoder either, and the SAM
-        block's features are compared with the texts directly.
+    ``dimension`` is D of CLIP's space, ``width`` W of its intermediate features, ``blocks`` is N.
+    Parts may be left out to measure their effect: without ``sam_block`` CLIP's own features guide
+    the fusion; without ``fusion`` there is no decoder either, and the SAM block's features are
+    compared with the texts directly.
     """
 
     dimension: int
@@ -103,7 +91,7 @@ class EscBlock(nn.Module):
             )
         elif shape.sam_block:
             self.correct = nn.Conv2d(channels, shape.dimension, 1)
-            silence(self.correct)
+            zero_init(self.correct)
 
     def forward(
         self, visual: Tensor, correlation: Tensor, embedded: Tensor | None, texts: Tensor
@@ -128,18 +116,8 @@ class EscBlock(nn.Module):
 class EscNet(nn.Module):
     """The network without CLIP, whose features and texts are its input.
 
-    Parameters
-    ----------
-    shape : EscShape
-    sharpness : float
-        Factor that CLIP learnt for its cosines.
-    sam : segment_anything.modeling.Sam, optional
-        Source of the prompt encoder and mask decoder; random ones if left out.
-
-    Raises
-    ------
-    WeightsError
-        If ``segment_anything`` is not installed.
+    ``sharpness`` is the factor that CLIP learned for its cosines; prompt encoder and mask decoder
+    are copied from ``sam``, or random without one.
     """
 
     def __init__(self, shape: EscShape, sharpness: float = 20.0, sam: Any = None) -> None:
@@ -179,14 +157,14 @@ class EscNet(nn.Module):
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of logits (B, C, h, w) over known pixels and classes.
+    """Return the mean binary cross-entropy of logits (B, C, h, w) over labelled pixels and classes.
 
     Labels (B, H, W) are the number of the class, ``NOTHING`` for none of them, ``IGNORE`` for
-    unknown; the loss is zero if nothing is known.
+    unknown; the loss is zero if all are unknown.
     """
     full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear")
-    known = labels != IGNORE
+    labelled = labels != IGNORE
     numbers = torch.arange(logits.shape[1], device=labels.device)
     truth = (labels[:, None] == numbers[:, None, None]).float()
     losses = F.binary_cross_entropy_with_logits(full, truth, reduction="none").mean(1)
-    return (losses * known).sum() / known.sum().clamp_min(1)
+    return (losses * labelled).sum() / labelled.sum().clamp_min(1)

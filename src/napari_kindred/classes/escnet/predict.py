@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from ...compute.device import inference, is_out_of_memory, select
-from ...core.errors import InputError, KindredError
+from ...core.errors import KindredError
 from ...core.events import Progress
 from ...encoders.base import fitted_shape
 from ...entities.segment import pad_to_multiple
 from ...images.tiling import Stitcher, tiles
 from ...models.spec import Spec, absolute, check_hash, spec_of
-from ..clip.matching import ClipSpec, contrast_beside
+from ..clip.matching import ClipSpec
 from ..clip.text import ClipTexts
+from ..pixels import to_tensor
 from .checkpoint import load_esc
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from .checkpoint import TrainedModel
 
@@ -35,15 +37,7 @@ LARGE = 1.5
 
 @dataclass(frozen=True)
 class EscNetSpec(Spec["EscPredictor"]):
-    """Weights of a trained ESC-Net, and the CLIP that they belong to.
-
-    Attributes
-    ----------
-    name : str
-        Path of a file written by ``napari-kindred train classes``.
-    sha256 : str
-    clip : ClipSpec
-    """
+    """Weights of a trained ESC-Net by path and hash, and the CLIP that they belong to."""
 
     kind: ClassVar[str] = "ESC-Net"
 
@@ -61,18 +55,9 @@ class EscNetSpec(Spec["EscPredictor"]):
 class EscPredictor:
     """Predicts the names of pixels by a trained network.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        In evaluation mode, on its device.
-    texts : ClipTexts
-        Of its CLIP.
-    side : int
-        Longer side of the network's input, a multiple of CLIP's patch.
-    contrast : sequence of str
-        Words for none of the names.
-    spec : EscNetSpec, optional
-        Left out for a network that is still trained.
+    ``model`` is in evaluation mode on its device, ``texts`` are those of its CLIP, ``side`` is the
+    longer side of the network's input, a multiple of CLIP's patch, ``contrast`` words for none of
+    the names; there is no ``spec`` during training.
     """
 
     def __init__(
@@ -95,50 +80,51 @@ class EscPredictor:
         overlapping tiles, and the two are averaged: what an object is may need all of the image,
         where it ends may not.
         """
-        picture = to_picture(pixels)
+        image = to_tensor(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
         parts = []
         if max(shape) > LARGE * self._side:
             margin = self._side // 8
             parts = tiles(shape, self._side, margin, blend=margin)
         total = 1 + len(parts)
-        plane = self._look(picture, names)
+        plane = self._predict(image, names)
         yield Progress(1, total, "looking for names")
         if parts:
             stitcher = Stitcher(len(names), shape)
             for number, part in enumerate(parts, start=2):
-                stitcher.add(part, self._look(picture[:, *part.outer], names))
+                stitcher.add(part, self._predict(image[:, *part.outer], names))
                 yield Progress(number, total, "looking for names")
             plane = (plane + stitcher.plane) / 2
         return plane
 
-    def _look(self, picture: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities (C, H, W) for a picture (3, H, W), scaled to the input."""
+    def _predict(self, image: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities (C, H, W) for an image (3, H, W), scaled to the input."""
         model = self._model
         device = model.network.sharpness.device
-        shape = picture.shape[1:]
-        size = fitted_shape((shape[0], shape[1]), self._side)
-        try:
-            with inference():
-                texts = self._texts.embed(names).to(device)
-                words = contrast_beside(names, self._contrast)
-                contrast = self._texts.embed(words).to(device) if words else texts[:0]
-                scaled = F.interpolate(
-                    picture[None].to(device), size, mode="bilinear", antialias=True
-                )
-                padded = pad_to_multiple(scaled.clamp(0, 1), model.clip.patch)
-                logits = model.network(model.clip(padded), texts, contrast)
-                full = F.interpolate(logits, padded.shape[2:], mode="bilinear")
-                own = full[:, :, : size[0], : size[1]]
-                found = F.interpolate(own, shape, mode="bilinear", antialias=True)
-                return np.asarray(found.sigmoid()[0].float().cpu().numpy(), np.float32)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise KindredError(
-                "Memory is not enough for ESC-Net; ask for fewer names at once, or use "
-                "device='cpu'."
-            ) from error
+        shape = (image.shape[1], image.shape[2])
+        size = fitted_shape(shape, self._side)
+        advice = "for ESC-Net; ask for fewer names at once, or use device='cpu'"
+        with raise_memory_errors(advice):
+            texts, contrast = self._texts.embed_with_contrast(names, self._contrast, device)
+            scaled = F.interpolate(image[None].to(device), size, mode="bilinear", antialias=True)
+            padded = pad_to_multiple(scaled.clamp(0, 1), model.clip.patch)
+            logits = model.network(model.clip(padded), texts, contrast)
+            full = F.interpolate(logits, padded.shape[2:], mode="bilinear")
+            visible = full[:, :, : size[0], : size[1]]
+            found = F.interpolate(visible, shape, mode="bilinear", antialias=True)
+            return np.asarray(found.sigmoid()[0].float().cpu().numpy(), np.float32)
+
+
+@contextmanager
+def raise_memory_errors(advice: str) -> Iterator[None]:
+    """Run inference, raising KindredError with this advice if memory is not enough."""
+    try:
+        with inference():
+            yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise KindredError(f"Memory is not enough {advice}.") from error
 
 
 def open_esc(
@@ -148,15 +134,7 @@ def open_esc(
     chosen = select(device)
     model, opened, info = load_esc(path, clip)
     texts = ClipTexts(opened)
-    words = tuple(texts.templates), tuple(info["contrast"])
-    about = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
-    spec = EscNetSpec(absolute(str(path)), info["sha256"], about)
+    words = texts.templates, tuple(info["contrast"])
+    clip_spec = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
+    spec = EscNetSpec(absolute(str(path)), info["sha256"], clip_spec)
     return EscPredictor(model.to(chosen), texts, info["side"], info["contrast"], spec)
-
-
-def to_picture(pixels: NDArray[np.float32]) -> Tensor:
-    """Return an image (H, W, 1 or 3) as (3, H, W), clipped to 0..1; else InputError."""
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise InputError(f"A picture must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
-    return torch.from_numpy(planes).clamp(0, 1).expand(3, -1, -1)

@@ -18,8 +18,8 @@ from ...models.download import file_sha256
 from ...models.trainer import Run, prepared
 from ...models.weights import resolve
 from ...results.metrics import mean_iou
-from ..clip.matching import CONTRAST, contrast_beside
-from ..clip.text import ClipTexts
+from ..clip.matching import CONTRAST
+from ..clip.text import ClipTexts, contrast_beside
 from ..sam.model import load_sam, new_sam, shapes
 from .checkpoint import TrainedModel, save_esc
 from .clip_dense import DenseClip
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...encoders.clip import OpenedClip
     from ...models.training_data import Example
 
-SURE = 0.5
+CONFIDENCE = 0.5
 """Lowest probability of a class's pixel, if there is background."""
 
 VOID = 255
@@ -64,7 +64,7 @@ class EscTrainer(Run):
         self.start = begin(config)
         self.texts = ClipTexts(self.start.opened)
         words = contrast_beside(data.names, CONTRAST)
-        known = self.texts.embed([*data.names, *words])
+        texts = self.texts.embed([*data.names, *words])
         super().__init__(
             self.start.model,
             lambda model: groups(model, config.pretrained_rate),
@@ -74,11 +74,11 @@ class EscTrainer(Run):
             out,
             config,
         )
-        self.known = known.to(self.device)
+        self.embedded = texts.to(self.device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Leave out the parts of CLIP that are never trained."""
-        return self.network.learnt()
+        return self.network.trained()
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -88,18 +88,17 @@ class EscTrainer(Run):
         random = np.random.default_rng((config.seed, self.step))
         picks = random.integers(len(self.examples), size=config.batch)
         crops = [draw_crop(self.examples[int(i)], config.side, random) for i in picks]
-        pictures, labels = (torch.stack(part) for part in zip(*crops, strict=True))
-        return pictures.to(self.device), labels.to(self.device)
+        images, labels = (torch.stack(part) for part in zip(*crops, strict=True))
+        return images.to(self.device), labels.to(self.device)
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a step."""
-        pictures, labels = self.batch()
+        images, labels = self.batch()
         count = len(self.names)
         with self.autocast():
-            features = self.network.clip(pictures)
-            logits = self.network.network(features, self.known[:count], self.known[count:])
-        loss = class_loss(logits, labels)
-        return loss, {}
+            features = self.network.clip(images)
+            logits = self.network.network(features, self.embedded[:count], self.embedded[count:])
+        return class_loss(logits, labels), {}
 
     # -- saving -----------------------------------------------------------------------------
 
@@ -138,20 +137,9 @@ class EscTrainer(Run):
 def iter_score_classes(
     classifier: EscPredictor, examples: Sequence[Example], names: Sequence[str]
 ) -> Generator[Progress, None, dict[str, float]]:
-    """Score class maps of images against their labels.
+    """Score class maps of images against the labels of a :class:`.dataset.ClassData`.
 
-    Parameters
-    ----------
-    classifier : EscPredictor
-        Or anything with its ``iter_class_map``.
-    examples : sequence of Example
-        Of a :class:`.dataset.ClassData`.
-    names : sequence of str
-
-    Returns
-    -------
-    dict
-        ``mIoU``: the mean over the classes that occur; ``IoU NAME`` for each.
+    Returns ``mIoU``, the mean over the classes that occur, and ``IoU NAME`` for each.
     """
     background = any((example.labels == NOTHING).any() for example in examples)
     pairs = []
@@ -161,7 +149,7 @@ def iter_score_classes(
         plane = finish(classifier.iter_class_map(pixels, names))
         best = plane.argmax(0) + 1
         if background:
-            best = np.where(plane.max(0) < SURE, 0, best)
+            best = np.where(plane.max(0) < CONFIDENCE, 0, best)
         truth = np.where(example.labels == IGNORE, VOID, example.labels + 1)
         pairs.append((truth, best))
     mean, each = mean_iou(pairs, VOID)
@@ -207,33 +195,25 @@ def begin(config: EscTrainConfig) -> Start:
 def groups(model: TrainedModel, share: float) -> list[dict[str, Any]]:
     """Parameters of new layers, and those of CLIP and SAM at a share of the learning rate.
 
-    CLIP's attention is set to learn, unless ``share`` is 0.
+    CLIP's attention is trained unless ``share`` is 0.
     """
     before = model.network.pretrained()
     if share:
         for parameter in model.clip.attention().values():
             before.append(parameter.requires_grad_())  # type: ignore[arg-type]
-    known = {id(parameter) for parameter in before}
-    new: list[nn.Parameter] = [p for p in model.network.parameters() if id(p) not in known]
-    parts = [
-        {"params": _matrices(new), "share": 1.0},
-        {"params": _others(new), "share": 1.0, "weight_decay": 0.0},
+    old = {id(parameter) for parameter in before}
+    new = [p for p in model.network.parameters() if id(p) not in old]
+    return _groups_of(new, 1.0) + (_groups_of(before, share) if share else [])
+
+
+def _groups_of(parameters: list[nn.Parameter], share: float) -> list[dict[str, Any]]:
+    """Return the matrices, and the biases, norms and single numbers, which do not decay."""
+    matrices = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return [
+        {"params": matrices, "share": share},
+        {"params": others, "share": share, "weight_decay": 0.0},
     ]
-    if share:
-        parts += [
-            {"params": _matrices(before), "share": share},
-            {"params": _others(before), "share": share, "weight_decay": 0.0},
-        ]
-    return parts
-
-
-def _matrices(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-    return [p for p in parameters if p.ndim > 1]
-
-
-def _others(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-    """Biases, norms and single numbers, which do not decay."""
-    return [p for p in parameters if p.ndim <= 1]
 
 
 def iter_train_escnet(
@@ -249,24 +229,8 @@ def iter_train_escnet(
 def train_escnet(
     data: str | Path | Sequence[str | Path], out: str | Path, config: EscTrainConfig | None = None
 ) -> Path:
-    """Train an ESC-Net.
+    """Train an ESC-Net on folders as in :mod:`.dataset`; returns the path of the best weights.
 
-    Parameters
-    ----------
-    data : path or sequence of paths
-        Data folders as described in :mod:`.dataset`; images marked ``val`` are validated on and
-        never trained on.
-    out : path
-        Folder for checkpoints, log and weights; a run found there is resumed.
-    config : EscTrainConfig, optional
-
-    Returns
-    -------
-    Path
-        A file that :func:`.predict.open_esc` opens: the best validated one.
-
-    Raises
-    ------
-    InputError, OptionError, OutputError, WeightsError
+    A run found in ``out`` is resumed; images marked ``val`` are only validated on.
     """
     return finish(iter_train_escnet(data, out, config))

@@ -1,8 +1,8 @@
 """ESC mode without training: CLIP's pseudo-prompts for a SAM that encodes the image itself.
 
 Any CLIP with patches and any SAM will do.  The correlation of patches and names gives points and
-masks as in ESC-Net; here they are put to a whole SAM, with its own picture encoder, and what it
-answers is named by the correlation under it.
+masks as in ESC-Net; here they prompt a whole SAM, with its own image encoder, whose masks are
+classified by the correlation under them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...compute.device import inference, is_out_of_memory, select
-from ...core.errors import KindredError
+from ...compute.device import select
 from ...core.events import Progress
 from ...encoders.base import fitted_shape
 from ...encoders.clip import open_whole_clip
-from ...encoders.sam import SamEncoder
-from ...encoders.sam_shapes import read_shapes
+from ...encoders.sam import open_sam
 from ...images.tiling import Stitcher, tiles
-from ...models.download import file_sha256
 from ...models.spec import Spec, absolute, check_hash
-from ...models.weights import resolve
-from ..clip.matching import CONTRAST, ClipSpec, contrast_beside
+from ..clip.matching import CONTRAST, ClipSpec
 from ..clip.text import TEMPLATES, ClipTexts
-from ..sam.model import load_sam
+from ..pixels import to_tensor
 from .clip_dense import DenseClip
 from .network import correlate, log_odds
-from .predict import LARGE, to_picture
+from .predict import LARGE, raise_memory_errors
 from .pseudo_prompts import ABOVE, REGIONS, PseudoPrompts, pseudo_prompts
-from .sam_block import SURE
+from .sam_block import CERTAIN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 32
-"""Number of prompts that are answered at once."""
+"""Number of prompts that are decoded at once."""
 
 FINER = 2
 """Size of CLIP's input, as a multiple of the images that it was trained on."""
@@ -52,15 +48,7 @@ SMALLEST = 256
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Features of an image in CLIP.
-
-    Attributes
-    ----------
-    odds : Tensor, (C, h, w)
-        Of every name in every patch, as logarithms.
-    prompts : PseudoPrompts
-        Of C classes.
-    """
+    """Log odds (C, h, w) of every name in every patch of an image, and prompts made of them."""
 
     odds: Tensor
     prompts: PseudoPrompts
@@ -68,16 +56,7 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class FreeEscSpec(Spec["FreeEscPredictor"]):
-    """Weights of a SAM and of the CLIP that asks it, used as they are.
-
-    Attributes
-    ----------
-    name, sha256 : str
-        Of the SAM.
-    clip : ClipSpec
-    regions, above
-        As in :class:`FreeEscPredictor`.
-    """
+    """Weights of a SAM by name and hash, and of the CLIP that prompts it, used as they are."""
 
     kind: ClassVar[str] = "ESC, training-free"
 
@@ -106,27 +85,8 @@ class FreeEscSpec(Spec["FreeEscPredictor"]):
 class FreeEscPredictor:
     """Predicts the names of pixels by a CLIP and a SAM as they are.
 
-    Parameters
-    ----------
-    clip : str
-        ``<model>/<pretrained>``: a model and a tag of open_clip, or a model and the path of a
-        checkpoint.
-    sam : str
-        Name or path of a SAM.
-    device : str or torch.device
-    templates : sequence of str
-        Sentences with ``{}`` where a name goes.
-    contrast : sequence of str
-        What a pixel may be besides the names.
-    regions, above
-        Of the pseudo-prompts.
-
-    Raises
-    ------
-    OptionError
-        If open_clip has no such model or weights, or it has no token per patch.
-    WeightsError
-        If weights are not here and cannot be downloaded, or are damaged.
+    ``clip``, ``templates`` and ``contrast`` are those of :class:`.ClipMatcher`, ``regions`` and
+    ``above`` of :func:`.pseudo_prompts`; the CLIP must have a token per patch.
     """
 
     def __init__(
@@ -145,14 +105,12 @@ class FreeEscPredictor:
         opened.network.to(self._device).requires_grad_(False)
         self._clip = DenseClip(opened).to(self._device)
         self._texts = ClipTexts(opened, templates)
-        whole, _ = load_sam(sam)
-        self._sam: Any = whole.to(self._device)
-        sha256 = file_sha256(resolve(sam, pytorch=True))
-        self._encoder = SamEncoder(sam, whole, read_shapes(whole.state_dict(), sam), "", sha256)
+        self._encoder = open_sam(sam, self._device)
+        self._sam: Any = self._encoder.sam
         self._contrast, self._regions, self._above = tuple(contrast), regions, above
         words = tuple(templates), tuple(contrast)
-        about = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
-        self.spec = FreeEscSpec(absolute(sam), sha256, about, regions, above)
+        clip_spec = ClipSpec(opened.name, opened.sha256, opened.licence, *words)
+        self.spec = FreeEscSpec(absolute(sam), self._encoder.sha256, clip_spec, regions, above)
 
     def iter_class_map(
         self, pixels: NDArray[np.float32], names: Sequence[str]
@@ -162,84 +120,76 @@ class FreeEscPredictor:
         An image (H, W, 1 or 3) much larger than the SAM's input is cut into overlapping tiles, each
         of them processed by itself.
         """
-        picture = to_picture(pixels)
+        image = to_tensor(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
         side = max(SMALLEST, self._sam.image_encoder.img_size)
         cut = side if max(shape) > LARGE * side else max(shape)
         parts = tiles(shape, cut, cut // 8, blend=cut // 16)
         stitcher = Stitcher(len(names), shape)
         for number, part in enumerate(parts, start=1):
-            stitcher.add(part, self._look(picture[:, *part.outer], names))
+            stitcher.add(part, self._predict(image[:, *part.outer], names))
             yield Progress(number, len(parts), "looking for names")
         plane: NDArray[np.float32] = stitcher.plane
         return plane
 
-    def _look(self, picture: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
-        """Return probabilities (C, H, W) for a picture (3, H, W)."""
-        try:
-            with inference():
-                batch = picture[None].to(self._device)
-                found = self._name(batch, self.see(batch, names))
-                return np.asarray(found.float().cpu().numpy(), np.float32)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise KindredError(
-                "Memory is not enough for this CLIP and this SAM; choose smaller ones, or "
-                "device='cpu'."
-            ) from error
+    def _predict(self, image: Tensor, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return probabilities (C, H, W) for an image (3, H, W)."""
+        advice = "for this CLIP and this SAM; choose smaller ones, or device='cpu'"
+        with raise_memory_errors(advice):
+            batch = image[None].to(self._device)
+            found = self._classify(batch, self.features(batch, names))
+            return np.asarray(found.float().cpu().numpy(), np.float32)
 
-    def see(self, batch: Tensor, names: Sequence[str]) -> ImageFeatures:
+    def features(self, batch: Tensor, names: Sequence[str]) -> ImageFeatures:
         """Correlate an image (1, 3, H, W) with names, and make prompts of it."""
         clip = self._clip
         fitted = fitted_shape((batch.shape[2], batch.shape[3]), FINER * clip.side)
-        # Whole patches, so that CLIP's grid covers the picture and nothing else.
+        # Whole patches, so that CLIP's grid covers the image and nothing else.
         size = [max(1, round(length / clip.patch)) * clip.patch for length in fitted]
         visual = clip(F.interpolate(batch, size, mode="bilinear", antialias=True)).final
-        texts = self._texts.embed(names).to(visual.device)
-        words = contrast_beside(names, self._contrast)
-        others = self._texts.embed(words).to(visual.device) if words else texts[:0]
+        texts, others = self._texts.embed_with_contrast(names, self._contrast, visual.device)
         sharpness = self._texts.sharpness
         odds = log_odds(correlate(visual, texts), correlate(visual, others), sharpness)
-        # What tells a class from the others says where it is better than its cosine alone, in
-        # which large differences between places are the same for every name.
+        # The odds locate a class better than its cosine alone, in which large differences between
+        # positions are the same for every name.
         return ImageFeatures(odds[0], pseudo_prompts(odds, self._regions, self._above))
 
-    def _name(self, batch: Tensor, features: ImageFeatures) -> Tensor:
+    def _classify(self, batch: Tensor, features: ImageFeatures) -> Tensor:
         """Prompt the SAM for masks, and return the probability of each name, (C, H, W)."""
         shape = (batch.shape[2], batch.shape[3])
         size = fitted_shape(shape, self._sam.image_encoder.img_size)
         embedding = self._encoder.encode(batch).values.permute(0, 3, 1, 2)
         grid = embedding.shape[-1]
-        # Masks are decided on SAM's own grid of four places a token, of which the picture has some.
+        # Masks are decided on SAM's own grid, four cells a token, as far as the image covers it.
         whole = self._sam.image_encoder.img_size
         rows, columns = (max(1, round(4 * grid * n / whole)) for n in size)
-        chances = F.interpolate(features.odds[None], (rows, columns), mode="bilinear")[0].sigmoid()
-        named, cover = chances.clone(), torch.zeros_like(chances[:1])
-        points, masks, kinds = self._asked(features.prompts, size, (rows, columns), 4 * grid)
-        sure, kept = cover.clone(), torch.ones_like(chances)
+        odds = F.interpolate(features.odds[None], (rows, columns), mode="bilinear")[0]
+        probabilities = odds.sigmoid()
+        classified, cover = probabilities.clone(), torch.zeros_like(probabilities[:1])
+        points, masks, kinds = self._to_sam(features.prompts, size, (rows, columns), 4 * grid)
+        confidence, remaining = cover.clone(), torch.ones_like(probabilities)
         for start in range(0, len(kinds), CHUNK):
             some = slice(start, start + CHUNK)
             inside, quality = self._predict_masks(embedding, points[some], masks[some])
-            inside, scores, trust = best_answers(
-                inside[..., :rows, :columns], quality, chances, kinds[some]
+            inside, scores, trust = best_masks(
+                inside[..., :rows, :columns], quality, probabilities, kinds[some]
             )
-            # The mask that is surest of what it is has the say, wherever several lie.
-            most, which = (inside * trust[:, None, None]).max(0)
-            better = most > sure[0]
-            named = torch.where(better, scores[which].permute(2, 0, 1), named)
+            # Where several masks lie, the most confident one decides.
+            highest, which = (inside * trust[:, None, None]).max(0)
+            better = highest > confidence[0]
+            classified = torch.where(better, scores[which].permute(2, 0, 1), classified)
             cover = torch.where(better, inside.gather(0, which[None]), cover)
-            sure = torch.where(better, most, sure)
-            asked = (masks[some, 0, :rows, :columns] > -SURE).float()
-            doubt = 1 - trust[:, None, None] * asked * (1 - inside)
+            confidence = torch.where(better, highest, confidence)
+            prompted = (masks[some, 0, :rows, :columns] > -CERTAIN).float()
+            doubt = 1 - trust[:, None, None] * prompted * (1 - inside)
             place = kinds[some, None, None].expand_as(doubt)
-            kept = kept.scatter_reduce(0, place, doubt, "amin")
-        # Where no mask lies CLIP's own word stands, but not in a region that was asked about and
-        # whose mask ends before.
-        found = cover * named + (1 - cover) * chances * kept
+            remaining = remaining.scatter_reduce(0, place, doubt, "amin")
+        # Where no mask lies CLIP's own probability counts, except in a prompted region beyond the
+        # end of its mask.
+        found = cover * classified + (1 - cover) * probabilities * remaining
         return F.interpolate(found[None], shape, mode="bilinear")[0]
 
-    def _asked(
+    def _to_sam(
         self, prompts: PseudoPrompts, size: tuple[int, int], part: tuple[int, int], side: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Convert one image's prompts from CLIP's grid to SAM's input.
@@ -256,7 +206,7 @@ class FreeEscPredictor:
         own = F.interpolate(prompts.masks[0][prompts.valid[0]][:, None], part, mode="bilinear")
         masks = own.new_zeros(len(own), 1, side, side)
         masks[..., : part[0], : part[1]] = own
-        return points[:, None] * scale - 0.5, SURE * (2 * masks - 1), kinds
+        return points[:, None] * scale - 0.5, CERTAIN * (2 * masks - 1), kinds
 
     def _predict_masks(
         self, embedding: Tensor, points: Tensor, masks: Tensor
@@ -275,16 +225,16 @@ class FreeEscPredictor:
         return logits.sigmoid(), quality
 
 
-def best_answers(
-    inside: Tensor, quality: Tensor, chances: Tensor, kinds: Tensor
+def best_masks(
+    inside: Tensor, quality: Tensor, probabilities: Tensor, kinds: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose one of each prompt's M masks, and name it by CLIP's probabilities under it.
+    """Choose one of each prompt's M masks, and classify it by CLIP's probabilities under it.
 
-    ``inside`` (N, M, h, w), ``quality`` (N, M), ``chances`` (C, h, w), ``kinds`` (N,) int64;
+    ``inside`` (N, M, h, w), ``quality`` (N, M), ``probabilities`` (C, h, w), ``kinds`` (N,) int64;
     returns ``inside`` (N, h, w), ``scores`` (N, C), ``trust`` (N,).
     """
     weight = inside.sum((2, 3)).clamp_min(1e-6)
-    scores = torch.einsum("nmyx,cyx->nmc", inside, chances) / weight[..., None]
+    scores = torch.einsum("nmyx,cyx->nmc", inside, probabilities) / weight[..., None]
     each = torch.arange(len(inside), device=inside.device)
     quality = quality.clamp(0, 1)
     chosen = (quality * scores[each, :, kinds]).argmax(1)

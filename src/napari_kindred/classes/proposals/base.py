@@ -1,102 +1,95 @@
-"""Proposals: masks of a picture that may be things, each with one vector that says what it is.
+"""Proposals: masks of an image that may be objects, each with one embedding.
 
-Where they come from is one of three: entities, regions (superpixels) or a grid of points given to
-a SAM (U-SAM, section on mask embeddings).  :func:`.open_proposer` opens any of them.
+They come from one of three sources: entities, regions (superpixels) or a SAM prompted at the
+points of a grid (U-SAM, section on mask embeddings).  :func:`.open_proposer` opens any of them.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from abc import abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
-from ...core.errors import InputError
+from ...core.errors import InputError, WeightsError
 from ...core.events import Notice, Progress
+from ...models.feature_cache import key_of
+from ...models.spec import Spec, check_hash
 from .masks import Masks
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    import torch
+    from numpy.typing import NDArray
 
     from ...models.feature_cache import FeatureCache
 
 Kind = Literal["entities", "regions", "sam"]
 
-KINDS: tuple[Kind, ...] = ("entities", "regions", "sam")
-
 SPACE = "embedding"
-"""The option of a spec that names how vectors are made; other options only choose the masks."""
+"""The option of a spec that names how embeddings are made; the others only choose the masks."""
+
+
+class Proposer(Protocol):
+    """Finds the proposals of images."""
+
+    spec: ProposerSpec
+
+    def iter_propose(
+        self, pixels: NDArray[np.float32]
+    ) -> Generator[Progress | Notice, None, Proposals]:
+        """Find the proposals of an image (H, W, 1 or 3), normalised to about 0..1."""
+        ...
 
 
 @dataclass(frozen=True)
-class ProposerSpec:
-    """How proposals are made: enough to make them again, and to know whether vectors compare.
+class ProposerSpec(Spec[Proposer]):
+    """How proposals are made: a subclass for each ``kind``.
 
-    :func:`.open.reopen_proposer` opens it.
-
-    Attributes
-    ----------
-    kind : {"entities", "regions", "sam"}
-    encoder : str
-        A latent space; for ``"sam"`` a SAM's name or the path of its file.
-    sha256 : str
-        Of the weights that make the vectors, hexadecimal digits.
-    options : dict
-        What else was chosen; numbers, texts and truth values.
+    ``encoder`` is a latent space, or a SAM's name or path; ``sha256`` the hash of the weights that
+    make the embeddings; other ``options`` are numbers, texts and truth values.
     """
 
-    kind: Kind
+    kind: ClassVar[Kind]
+
     encoder: str
     sha256: str
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return this as a dict that JSON can hold."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ProposerSpec:
-        """Build a spec from what :meth:`as_dict` gave."""
-        try:
-            kind, encoder = values["kind"], values["encoder"]
-            sha256, options = values["sha256"], values["options"]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"This is no spec of a proposer: {error} is missing.") from error
-        texts = all(isinstance(text, str) for text in (encoder, sha256))
-        if kind not in KINDS or not texts or not isinstance(options, dict):
-            raise InputError(f"This is no spec of a proposer: {dict(values)!r}.")
-        return cls(kind, encoder, sha256, dict(options))
+        """Return this as a dict that JSON can hold; see :func:`.open.read_spec`."""
+        return {"kind": self.kind, **asdict(self)}
 
     def matches(self, other: ProposerSpec) -> bool:
-        """Whether vectors of both lie in the same space and may be compared."""
-        return all(
-            mine == theirs
-            for mine, theirs in (
-                (self.kind, other.kind),
-                (self.sha256, other.sha256),
-                (self.options.get(SPACE), other.options.get(SPACE)),
-            )
-        )
+        """Whether embeddings of both lie in the same space and may be compared."""
+        mine, theirs = ((spec.kind, spec.sha256, spec.options.get(SPACE)) for spec in (self, other))
+        return mine == theirs
+
+    def open(self, device: str | torch.device = "auto") -> Proposer:
+        """Load the weights; see :meth:`.Spec.open`."""
+        other = WeightsError("The proposals were made by another version; run again.")
+        try:
+            opened = self._open(device)
+        except (KeyError, TypeError) as error:  # options that are missing, or unknown here
+            raise other from error
+        if not opened.spec.matches(self):
+            check_hash(self.encoder, opened.spec.sha256, self.sha256)
+            raise other
+        return opened
+
+    @abstractmethod
+    def _open(self, device: str | torch.device) -> Proposer:
+        """Open the proposer without comparing its spec."""
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Proposals of one picture: N masks and what is known of each.
+    """Proposals of an image: N masks of at least one pixel each, with ``embeddings`` (N, D).
 
-    Attributes
-    ----------
-    masks : Masks
-        N masks of at least one pixel each.
-    embeddings : ndarray of float32, shape (N, D)
-        The vector of each mask.
-    quality : ndarray of float32, shape (N,)
-        0 … 1: a SAM's predicted IoU, an entity's score, 1 for regions.
-    points : ndarray of float32, shape (N, 2)
-        (y, x): the point that the SAM was asked for, or an inner point of the mask.
-    spec : ProposerSpec
+    ``quality`` (N,) is 0..1: a SAM's predicted IoU, an entity's score, 1 for regions; ``points``
+    (N, 2) are (y, x): the point that prompted the SAM, or an inner point of the mask.
     """
 
     masks: Masks
@@ -117,90 +110,46 @@ class Proposals:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def take(self, indices: ArrayLike) -> Proposals:
-        """Return some of the proposals, by their numbers or as (N,) bool."""
-        chosen = np.asarray(indices)
-        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        return Proposals(
-            self.masks.take(chosen),
-            self.embeddings[chosen],
-            self.quality[chosen],
-            self.points[chosen],
-            self.spec,
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the proposals of one or more sets of one image, one after the other."""
+        embeddings, quality, points = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("embeddings", "quality", "points")
         )
+        masks = Masks.joined([part.masks for part in parts])
+        return cls(masks, embeddings, quality, points, parts[0].spec)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all of it as arrays, for a cache; see :meth:`from_arrays`."""
-        text = json.dumps(self.spec.as_dict(), sort_keys=True).encode()
+        """Return everything but the spec as arrays, for a cache; see :meth:`from_arrays`."""
         return {
             **self.masks.arrays(),
             "embeddings": self.embeddings,
             "quality": self.quality,
             "points": self.points,
-            "spec": np.frombuffer(text, np.uint8),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Proposals:
-        """Build proposals again from what :meth:`arrays` gave.
-
-        Raises
-        ------
-        InputError
-            When arrays are missing or do not belong together.
-        """
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], spec: ProposerSpec) -> Proposals:
+        """Build proposals from the result of :meth:`arrays`; InputError if they do not fit."""
         try:
-            spec = ProposerSpec.from_dict(json.loads(arrays["spec"].tobytes()))
             masks = Masks.from_arrays(arrays)
             return cls(masks, arrays["embeddings"], arrays["quality"], arrays["points"], spec)
         except (KeyError, ValueError) as error:
             raise InputError(f"These arrays are no proposals: {error}.") from error
 
 
-class Proposer(Protocol):
-    """Finds the proposals of pictures.
-
-    Attributes
-    ----------
-    spec : ProposerSpec
-    """
-
-    spec: ProposerSpec
-
-    def iter_propose(
-        self, pixels: NDArray[np.float32]
-    ) -> Generator[Progress | Notice, None, Proposals]:
-        """Find the proposals of one picture.
-
-        Parameters
-        ----------
-        pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-            Normalised to about 0..1, as :func:`napari_kindred.images.stack.normalise` does it.
-        """
-        ...
-
-
 def iter_propose(
     proposer: Proposer, pixels: NDArray[np.float32], cache: FeatureCache | None = None
 ) -> Generator[Progress | Notice, None, Proposals]:
-    """Find the proposals of a picture, or take them from the cache when it has them.
-
-    Parameters
-    ----------
-    proposer : Proposer
-    pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
-        Normalised to about 0..1.
-    cache : FeatureCache, optional
-    """
+    """Find the proposals of an image (H, W, 1 or 3), or take them from the cache."""
     if cache is None:
         return (yield from proposer.iter_propose(pixels))
-    from ...models.feature_cache import key_of
-
     key = key_of(pixels, proposer.spec.as_dict())
-    known = cache.get(key)
-    if known is not None:
+    cached = cache.get(key)
+    if cached is not None:
         yield Progress(1, 1, "proposals known")
-        return Proposals.from_arrays(known)
+        return Proposals.from_arrays(cached, proposer.spec)
     found = yield from proposer.iter_propose(pixels)
     cache.put(key, found.arrays())
     return found

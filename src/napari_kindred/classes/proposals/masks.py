@@ -22,16 +22,10 @@ ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Masks of one image.
+    """Masks of one image of ``shape`` (Y, X).
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Height and width of the image.
-    boxes : ndarray of int32, shape (N, 4)
-        (y0, x0, y1, x1) of each mask, half-open, within the image.
-    crops : tuple of N ndarrays of bool
-        Content of each box, of shape (y1 - y0, x1 - x0).
+    ``boxes`` (N, 4) are (y0, x0, y1, x1), half-open, within the image; ``crops`` are the content of
+    each box, (y1 - y0, x1 - x0).
     """
 
     shape: tuple[int, int]
@@ -57,10 +51,7 @@ class Masks:
     def from_labels(cls, labels: NDArray[Any]) -> Masks:
         """Take every label but 0 of a plane (Y, X) as a mask, in the order of their ids.
 
-        Raises
-        ------
-        InputError
-            If this is not a plane of integers, or one is negative.
+        InputError if this is not a plane of integers, or one is negative.
         """
         labels = np.asarray(labels)
         if labels.ndim != 2 or labels.dtype.kind not in "bui":
@@ -94,18 +85,6 @@ class Masks:
         """Pixels of each mask, (N,)."""
         return np.array([np.count_nonzero(crop) for crop in self.crops], np.int64)
 
-    @cached_property
-    def centroids(self) -> NDArray[np.float64]:
-        """Mean (y, x) of each mask's pixels, (N, 2); NaN for an empty one."""
-        found = np.full((len(self), 2), np.nan)
-        for number, crop in enumerate(self.crops):
-            if self.areas[number]:
-                for axis in (0, 1):
-                    count = np.count_nonzero(crop, axis=1 - axis)
-                    middle = (count * np.arange(len(count))).sum() / self.areas[number]
-                    found[number, axis] = self.boxes[number, axis] + middle
-        return found
-
     def place(self, index: int) -> tuple[slice, slice]:
         """Return the rows and columns of one mask's box."""
         y0, x0, y1, x1 = (int(edge) for edge in self.boxes[index])
@@ -124,14 +103,9 @@ class Masks:
         return Masks(self.shape, self.boxes[chosen], tuple(self.crops[i] for i in chosen))
 
     def paint(self, values: ArrayLike, order: Iterable[int] | None = None) -> NDArray[np.int32]:
-        """Paint masks over each other, (Y, X); 0 is no mask.
+        """Paint masks over each other with ``values`` (N,), (Y, X); 0 is no mask.
 
-        Parameters
-        ----------
-        values : array-like of int, shape (N,)
-            Values of the masks' pixels.
-        order : iterable of int, optional
-            Numbers of the masks to paint; later ones cover earlier ones.  All of them by default.
+        ``order`` are the numbers of the masks to paint; later ones cover earlier ones.
         """
         values = np.asarray(values)
         canvas = np.zeros(self.shape, np.int32)

@@ -14,18 +14,16 @@ if TYPE_CHECKING:
     from ...encoders.encode import FrameTokens
 
 MEASURES = 16
-"""Numbers of a vector that are not latent: 4 of the shape, 3 x 4 of three channels."""
+"""Number of values of a vector that are not latent: 4 of the shape, 3 x 4 of three channels."""
 
 
 def describe(
     pixels: NDArray[np.float32], labels: NDArray[np.int32], tokens: FrameTokens, ring: float
 ) -> NDArray[np.float32]:
-    """Return one vector per label, (N, 2 D + 16).
+    """Return one vector per label (H, W), (N, 2 D + 16).
 
     Mean latent vector inside, and around; then :func:`shapes`; then for each of three channels the
     mean inside, the deviation inside, the mean around, and the difference of the means.
-
-    ``pixels`` (H, W, 1) float32 or (H, W, 3), ``labels`` (H, W) int32.
     """
     latent = _insides_and_surroundings(labels, ring, tokens.values.shape[:2], tokens.step)
     colour = _insides_and_surroundings(labels, ring, labels.shape, (1.0, 1.0))
@@ -33,12 +31,12 @@ def describe(
     # In double precision, so that the deviation in a large and even label is not rounding alone.
     channels = np.broadcast_to(pixels, (*labels.shape, 3)).reshape(-1, 3).astype(np.float64)
     inside, outside = (share @ channels for share in colour)
-    spread = np.sqrt(np.maximum(colour[0] @ channels**2 - inside**2, 0))
+    deviation = np.sqrt(np.maximum(colour[0] @ channels**2 - inside**2, 0))
     parts = [
         *(share.astype(np.float32) @ flat for share in latent),
         shapes(labels),
         inside,
-        spread,
+        deviation,
         outside,
         inside - outside,
     ]
@@ -60,12 +58,12 @@ def _insides_and_surroundings(
     else:
         grown = np.zeros_like(labels)
     around = cell_shares(grown, count, size, step)
-    lonely = np.diff(around.indptr) == 0
-    if lonely.any():
+    isolated = np.diff(around.indptr) == 0
+    if isolated.any():
         neighbours = touching(labels, count)
-        alone = np.diff(neighbours.indptr) == 0
-        neighbours = neighbours + sparse.diags_array(alone.astype(np.float64))
-        only = sparse.diags_array(lonely.astype(np.float64))
+        untouched = np.diff(neighbours.indptr) == 0
+        neighbours = neighbours + sparse.diags_array(untouched.astype(np.float64))
+        only = sparse.diags_array(isolated.astype(np.float64))
         around = around + only @ _rows_to_one(neighbours.tocsr()) @ inside
     return inside, around
 

@@ -1,12 +1,12 @@
 """Proposals from a SAM prompted at the points of a grid, each with its mask tokens.
 
-U-SAM, section on mask embeddings: 10 x 10 points, and for each the decoder's 4 mask tokens of 256
-numbers, one after the other.
+U-SAM, section on mask embeddings: 10 x 10 points, and for each the decoder's four mask tokens of
+256 numbers, concatenated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...compute.device import halving, inference
-from ...core.errors import InputError, OptionError
-from ...core.events import Notice, Progress
+from ...core.errors import OptionError
+from ...core.events import Notice, Progress, within_stack
 from ...encoders.base import fitted_shape
 from ...encoders.encode import to_batch
+from ...encoders.sam import open_sam
 from ...images.tiling import tiles
 from ...models.spec import absolute
+from ..pixels import check_pixels
 from ..sam.decoder import decode
 from .base import SPACE, Proposals, ProposerSpec
 from .masks import Masks
@@ -33,33 +35,27 @@ if TYPE_CHECKING:
     from ...encoders.sam import SamEncoder
 
 BATCH = 32
-"""Points that are decoded together at most."""
+"""Largest number of points that are decoded together."""
 
 CACHED = 8 << 20
-"""Bytes of tokens that are decoded together on a processor."""
+"""Bytes of tokens that are decoded together on a CPU."""
 
 MOST = 10_000
-"""Points of a grid at most."""
+"""Largest number of points of a grid."""
 
 MARGIN = 0.2
-"""Width of the margin of a tile whose points are asked for in the next one, as a share of it."""
+"""Width of a tile's margin, in which the next tile's points are decoded, as a share of its side."""
 
 Choice = Literal["best", "all"]
 Large = Literal["resize", "tiles"]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers of a decoder to P points.
+class Predictions:
+    """A decoder's output for P points.
 
-    Attributes
-    ----------
-    logits : Tensor, (P, 3, h, w) float32
-        Coarse masks; above 0 is inside.
-    quality : Tensor, (P, 3) float32
-        Predicted IoU.
-    tokens : Tensor, (P, 4, C) float32
-        Of the single mask, then of the three.
+    Coarse mask ``logits`` (P, 3, h, w), the predicted IoU of each, ``quality`` (P, 3), and
+    ``tokens`` (P, 4, C) of the single mask, then of the three.
     """
 
     logits: Tensor
@@ -67,20 +63,25 @@ class Answers:
     tokens: Tensor
 
 
-class SamGrid:
-    """Proposes masks at the points of a grid, by a SAM; see :class:`.base.Proposer`.
+class SamGridSpec(ProposerSpec):
+    """How masks of a SAM are proposed."""
 
-    Parameters
-    ----------
-    encoder : SamEncoder
-    points : int
-        Of the grid, as many along both axes: the nearest square number is taken.
-    masks : {"best", "all"}
-        Of the three masks of a point, the one of best predicted quality with the four tokens in
-        their own order; or each of them, its own token before the three others.
-    large : {"resize", "tiles"}
-        An image larger than the SAM's input is scaled down to it, as in the paper; or cut into
-        overlapping tiles of that size with a grid each, for small objects.
+    kind = "sam"
+
+    def _open(self, device: str | torch.device) -> SamGrid:
+        names = ("points", "masks", "large")
+        chosen = {key: self.options[key] for key in names if key in self.options}
+        return SamGrid(open_sam(self.encoder, device), **chosen)
+
+
+class SamGrid:
+    """Proposes a SAM's masks at the points of a grid; see :class:`.base.Proposer`.
+
+    The nearest square number of ``points`` is taken, 10 x 10 in the paper.  Of the three ``masks``
+    of a point, ``"best"`` takes the one of best predicted quality with the four tokens in their own
+    order; ``"all"`` takes each of them, its own token before the three others.  An image larger
+    than the SAM's input is scaled down to it (``large="resize"``, as in the paper), or cut into
+    overlapping ``"tiles"`` of that size with a grid each, which keeps small objects.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SamGrid:
         self._side = max(1, round(points**0.5))
         space = "mask tokens, own first" if self._all else "mask tokens"
         options = {SPACE: space, "points": points, "masks": masks, "large": large}
-        self.spec = ProposerSpec("sam", absolute(encoder.name), encoder.sha256, options)
+        self.spec: ProposerSpec = SamGridSpec(absolute(encoder.name), encoder.sha256, options)
 
     def iter_propose(
         self, pixels: NDArray[np.float32]
@@ -109,24 +110,18 @@ class SamGrid:
 
         Points without a mask give no proposal.
         """
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-            raise InputError(f"An image must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
+        check_pixels(pixels)
         shape = (pixels.shape[0], pixels.shape[1])
         windows = self._windows(shape)
-        parts: list[_Part] = []
+        parts: list[Proposals] = []
         for number, (window, inner) in enumerate(windows):
             corner = np.array([window[0].start, window[1].start], np.float32)
-            points = grid_points(inner, self._side)
-            asked = self._iter_window(pixels[window], points - corner)
-            part = yield from _counted(asked, number, len(windows))
-            parts.append(part.moved(corner, shape))
-        return Proposals(
-            Masks.joined([part.masks for part in parts]),
-            np.concatenate([part.embeddings for part in parts]),
-            np.concatenate([part.quality for part in parts]),
-            np.concatenate([part.points for part in parts]),
-            self.spec,
-        )
+            job = self._iter_window(pixels[window], grid_points(inner, self._side) - corner)
+            part = yield from within_stack(job, number, len(windows))
+            boxes = part.masks.boxes + np.tile(corner, 2).astype(np.int32)
+            masks = Masks(shape, boxes, part.masks.crops)
+            parts.append(replace(part, masks=masks, points=part.points + corner))
+        return Proposals.joined(parts)
 
     def _windows(self, shape: tuple[int, int]) -> list[tuple[Any, Any]]:
         """Return windows to encode, and the part of each in which points are queried."""
@@ -138,52 +133,55 @@ class SamGrid:
 
     def _iter_window(
         self, pixels: NDArray[np.float32], points: NDArray[np.float32]
-    ) -> Generator[Progress | Notice, None, _Part]:
+    ) -> Generator[Progress | Notice, None, Proposals]:
         """Encode a window (h, w, C) once, and decode all of its points (P, 2) in batches."""
         shape = (pixels.shape[0], pixels.shape[1])
         yield Progress(0, 1, "encoding")
         embedding = self._encoder.encode(to_batch(pixels)).values.permute(0, 3, 1, 2)
         enlarge = Enlarger(shape, self._encoder.input_size or 0)
-        found: list[_Part] = []
+        found: list[Proposals] = []
         start = 0
 
-        def answer(size: int) -> Generator[Progress, None, None]:
+        def decode_batches(size: int) -> Generator[Progress, None, None]:
             nonlocal start
             while start < len(points):
                 yield Progress(0.4 + 0.6 * start / len(points), 1, "asking the SAM")
                 some = points[start : start + size]
-                answers = predict_masks(self._encoder.sam, embedding, some, shape)
-                found.append(self._choose(answers, some, enlarge))
+                predictions = predict_masks(self._encoder.sam, embedding, some, shape)
+                found.append(self._choose(predictions, some, enlarge))
                 start += len(some)
 
         yield from halving(
-            answer,
+            decode_batches,
             _at_once(embedding),
             smallest=1,
             unit="{} points at a time",
             device=embedding.device,
             advice="choose a smaller SAM or device='cpu'",
         )
-        return _Part.joined(found)
+        return Proposals.joined(found)
 
-    def _choose(self, answers: Answers, points: NDArray[np.float32], enlarge: Enlarger) -> _Part:
+    def _choose(
+        self, predictions: Predictions, points: NDArray[np.float32], enlarge: Enlarger
+    ) -> Proposals:
         """Take the best mask of each point, or all, and leave out empty ones."""
-        count, candidates = answers.quality.shape
+        count, candidates = predictions.quality.shape
         if self._all:
             rows = torch.arange(count).repeat_interleave(candidates)
             columns = torch.arange(candidates).repeat(count)
             orders = [[k + 1, *(i for i in range(candidates + 1) if i != k + 1)] for k in range(3)]
-            tokens = answers.tokens[rows[:, None], torch.tensor(orders)[columns]]
+            tokens = predictions.tokens[rows[:, None], torch.tensor(orders)[columns]]
         else:
-            rows, columns = torch.arange(count), answers.quality.argmax(1)
-            tokens = answers.tokens
-        masks = enlarge(answers.logits[rows, columns].numpy())
-        seen = masks.areas > 0
-        return _Part(
-            masks.take(seen),
-            tokens.flatten(1).numpy()[seen],
-            answers.quality[rows, columns].clamp(0, 1).numpy()[seen],
-            points[rows.numpy()][seen],
+            rows, columns = torch.arange(count), predictions.quality.argmax(1)
+            tokens = predictions.tokens
+        masks = enlarge(predictions.logits[rows, columns].numpy())
+        filled = masks.areas > 0
+        return Proposals(
+            masks.take(filled),
+            tokens.flatten(1).numpy()[filled],
+            predictions.quality[rows, columns].clamp(0, 1).numpy()[filled],
+            points[rows.numpy()][filled],
+            self.spec,
         )
 
 
@@ -199,7 +197,7 @@ def grid_points(inner: tuple[slice, slice], side: int) -> NDArray[np.float32]:
 
 def predict_masks(
     sam: Any, embedding: Tensor, points: NDArray[np.float32], shape: tuple[int, int]
-) -> Answers:
+) -> Predictions:
     """Decode points (P, 2), (y, x), of an embedded (1, C, h, w) image, each by itself."""
     size = fitted_shape(shape, sam.image_encoder.img_size)
     scaled = points * np.array([size[0] / shape[0], size[1] / shape[1]])
@@ -208,7 +206,7 @@ def predict_masks(
     with inference():
         sparse, dense = sam.prompt_encoder(points=(places, inside), boxes=None, masks=None)
         found = decode(sam, embedding, sparse, dense)
-    return Answers(*(value.float().cpu() for value in found))
+    return Predictions(*(value.float().cpu() for value in found))
 
 
 def _at_once(embedding: Tensor) -> int:
@@ -220,17 +218,10 @@ def _at_once(embedding: Tensor) -> int:
 
 
 class Enlarger:
-    """Enlarges coarse logits to an image's size as SAM does, but only where masks are.
+    """Enlarges coarse logits to an image's ``shape`` as SAM does, but only where masks are.
 
-    SAM enlarges to its input's size, cuts the padding off and scales to the image's size, both
-    times bilinearly.  Along each axis that is one matrix.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the image.
-    side : int
-        Of the SAM's input.
+    SAM enlarges to its input of ``side`` pixels, cuts the padding off and scales to the image's
+    size, both times bilinearly.  Along each axis that is one matrix.
     """
 
     def __init__(self, shape: tuple[int, int], side: int) -> None:
@@ -239,7 +230,7 @@ class Enlarger:
         self._matrices: dict[int, list[NDArray[np.float32]]] = {}
 
     def __call__(self, logits: NDArray[np.float32]) -> Masks:
-        """Return the masks (h, w) of logits (N, h, w), h equal to w, as large as the picture."""
+        """Return the masks (h, w) of logits (N, h, w), h equal to w, as large as the image."""
         cells = logits.shape[-1]
         if cells not in self._matrices:
             self._matrices[cells] = [
@@ -273,47 +264,7 @@ def _interpolation(cells: int, side: int, fitted: int, length: int) -> NDArray[n
     return matrix
 
 
-def _span(seen: ArrayLike) -> slice:
-    """Return the slice from the first to the last that is True; an empty one when none is."""
-    places = np.flatnonzero(seen)
+def _span(flags: ArrayLike) -> slice:
+    """Return the slice from the first to the last that is True; an empty one if none is."""
+    places = np.flatnonzero(flags)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Proposals of one window or batch, without their spec."""
-
-    masks: Masks
-    embeddings: NDArray[np.float32]
-    quality: NDArray[np.float32]
-    points: NDArray[np.float32]
-
-    @classmethod
-    def joined(cls, parts: list[_Part]) -> _Part:
-        return cls(
-            Masks.joined([part.masks for part in parts]),
-            np.concatenate([part.embeddings for part in parts]),
-            np.concatenate([part.quality for part in parts]),
-            np.concatenate([part.points for part in parts]),
-        )
-
-    def moved(self, corner: NDArray[np.float32], shape: tuple[int, int]) -> _Part:
-        """Return the same as a part of a larger image."""
-        boxes = self.masks.boxes + np.tile(corner, 2).astype(np.int32)
-        masks = Masks(shape, boxes, self.masks.crops)
-        return _Part(masks, self.embeddings, self.quality, self.points + corner)
-
-
-def _counted(
-    job: Generator[Progress | Notice, None, _Part], number: int, total: int
-) -> Generator[Progress | Notice, None, _Part]:
-    """Convert a window's progress (0 … 1) to the image's."""
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            part: _Part = stop.value
-            return part
-        if isinstance(event, Progress):
-            event = Progress(number + event.done, total, event.what)
-        yield event

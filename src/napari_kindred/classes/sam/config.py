@@ -11,7 +11,7 @@ from ...models.config import RunConfig
 
 @dataclass(frozen=True, slots=True)
 class SamTrainConfig(RunConfig):
-    """Options of :func:`napari_kindred.classes.sam.train.train_sam`."""
+    """Options of :func:`napari_kindred.classes.sam.train.iter_train_sam`."""
 
     minutes: float | None = inherited(RunConfig, "minutes", 600.0)
     batch: int = inherited(RunConfig, "batch", 2)
@@ -20,34 +20,32 @@ class SamTrainConfig(RunConfig):
     validate_minutes: float = inherited(RunConfig, "validate_minutes", 20.0)
     validate_images: int = inherited(RunConfig, "validate_images", 32)
     checkpoint_minutes: float = inherited(RunConfig, "checkpoint_minutes", 4.0)
-    prompts: int = option(6, "Prompts", "Objects that are prompted in each crop.", minimum=1)
+    prompts: int = option(6, "Prompts", "Number of prompted objects in each crop.", minimum=1)
     boxes: float = option(
         0.3,
         "Boxes",
-        "Share of the objects prompted by a rough box; the others by one point.",
+        "Share of the objects prompted by a rough box instead of a point.",
         minimum=0.0,
         maximum=1.0,
     )
     corrections: float = option(
         0.25,
         "Corrections",
-        "Share of the crops with a second point, placed where the first answer was wrong.",
+        "Share of the crops with a second point, placed where the first mask was wrong.",
         minimum=0.0,
         maximum=1.0,
     )
     dense_until: float = option(
         0.6,
-        "Dense help until",
-        "Share of the training with a loss of every pixel, predicted from the embedding, fading "
-        "out; 0 is without it.",
+        "Dense loss until",
+        "Share of the training with an additional loss of every pixel, which fades out.",
         minimum=0.0,
         maximum=1.0,
     )
     windows_until: float = option(
         0.6,
         "Windows until",
-        "Share of the training in which four windows of half the side replace one crop; 0 is "
-        "without them.",
+        "Share of the training in which four windows of half the side replace one crop.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -61,17 +59,25 @@ class SamTrainConfig(RunConfig):
     width: int = option(160, "Width", "Channels of the image encoder.", minimum=8)
     depth: int = option(8, "Depth", "Blocks of the image encoder.", minimum=1)
     heads: int = option(5, "Heads", "Attention heads of the image encoder.", minimum=1)
-    window: int = option(8, "Window", "Side of its attention windows in tokens.", minimum=2)
+    window: int = option(8, "Window", "Side of the attention windows in tokens.", minimum=2)
     channels: int = option(
         256,
         "Channels",
-        "Channels of the embedding and the mask decoder; SAM has 256.",
+        "Channels of the embedding and the mask decoder, 256 in SAM.",
         choices=(32, 64, 128, 256),
     )
     diameter_low: float = option(
-        12.0, "Smallest diameter", "Crops are scaled to median diameters from here …", minimum=4
+        12.0,
+        "Smallest diameter",
+        "Smallest median diameter of a crop's objects in pixels.",
+        minimum=4,
     )
-    diameter_high: float = option(90.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    diameter_high: float = option(
+        90.0,
+        "Largest diameter",
+        "Largest median diameter of a crop's objects in pixels.",
+        minimum=4,
+    )
 
     def __post_init__(self) -> None:
         check(self)

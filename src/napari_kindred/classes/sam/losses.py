@@ -1,4 +1,4 @@
-"""Losses of the promptable model, and a dense helper that is dropped when training is over."""
+"""Losses of the promptable model, and a dense auxiliary head that is dropped after training."""
 
 from __future__ import annotations
 
@@ -11,39 +11,36 @@ from ...entities.projective import OFFSET_UNIT
 from ...models.augment import IGNORE
 
 FOCAL_WEIGHT = 20.0
-"""Of the focal loss beside the Dice loss (Segment Anything, appendix A)."""
+"""Weight of the focal loss relative to the Dice loss (Segment Anything, appendix A)."""
 
 GAMMA, ALPHA = 2.0, 0.25
-"""Of the focal loss (Lin et al. 2017)."""
+"""Parameters of the focal loss (Lin et al. 2017)."""
 
 MASK_STRIDE = 2
 """Input pixels per pixel of the dense helper's maps."""
 
 
 def mask_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """20 focal + Dice of each mask.
-
-    ``logits`` (N, K, h, w), ``targets`` (N, h, w), ``valid`` (h, w); returns (N, K).
-    """
+    """Return 20 focal + Dice (N, K) of logits (N, K, h, w), targets (N, h, w), valid (h, w)."""
     truth = targets[:, None].expand_as(logits)
-    chance = logits.sigmoid()
-    right = chance * truth + (1 - chance) * (1 - truth)
+    probability = logits.sigmoid()
+    correct = probability * truth + (1 - probability) * (1 - truth)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     balance = ALPHA * truth + (1 - ALPHA) * (1 - truth)
-    focal = balance * (1 - right) ** GAMMA * entropy
+    focal = balance * (1 - correct) ** GAMMA * entropy
     focal = (focal * valid).sum((-2, -1)) / valid.sum().clamp_min(1)
-    shared = (chance * truth * valid).sum((-2, -1))
-    total = ((chance + truth) * valid).sum((-2, -1))
+    shared = (probability * truth * valid).sum((-2, -1))
+    total = ((probability + truth) * valid).sum((-2, -1))
     dice = 1 - (2 * shared + 1) / (total + 1)
     return FOCAL_WEIGHT * focal + dice
 
 
 @torch.no_grad()
 def real_quality(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """IoU of each mask with its target, (N, K); 0 where there is none. Shapes as above."""
-    seen = valid > 0.5
-    mask = (logits > 0) & seen
-    truth = (targets > 0.5)[:, None] & seen
+    """Return the IoU of each mask with its target, (N, K), 0 without one; see :func:`mask_loss`."""
+    visible = valid > 0.5
+    mask = (logits > 0) & visible
+    truth = (targets > 0.5)[:, None] & visible
     shared = (mask & truth).sum((-2, -1)).float()
     return shared / (mask | truth).sum((-2, -1)).clamp_min(1)
 
@@ -51,10 +48,10 @@ def real_quality(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 def answer_loss(
     logits: Tensor, quality: Tensor, targets: Tensor, valid: Tensor, single: Tensor, empty: Tensor
 ) -> dict[str, Tensor]:
-    """Loss of the decoder's answers, each term a mean over prompts.
+    """Return the loss terms of the decoder's output, each a mean over prompts.
 
-    Of the three candidates for an ambiguous prompt only the best one learns; the predicted
-    quality of all that a prompt may use does.  Prompts on background teach quality alone.
+    Of the three candidates for an ambiguous prompt only the best one is trained; the predicted
+    quality of all of them is.  Prompts on background train quality alone.
 
     ``logits``, ``quality`` (N, 4, h, w) and (N, 4), ``targets``, ``valid`` (N, h, w) and (h, w),
     ``single``, ``empty`` (N,) bool.
@@ -71,17 +68,10 @@ def answer_loss(
 
 
 class DenseHead(nn.Module):
-    """Reads every entity off the image embedding: background, inside, ring, way to the centre.
+    """Predicts every entity from the image embedding: background, inside, ring, way to the centre.
 
-    A few prompts a step teach an image encoder slowly; this teaches it every pixel.  It is one
+    A few prompts a step train an image encoder slowly; this trains it on every pixel.  It is one
     linear map and never part of the saved model.
-
-    Parameters
-    ----------
-    channels : int
-        Of the embedding.
-    patch : int
-        Input pixels per token.
     """
 
     def __init__(self, channels: int, patch: int) -> None:
@@ -97,10 +87,7 @@ class DenseHead(nn.Module):
 
 
 def dense_loss(maps: Tensor, labels: Tensor, complete: bool) -> Tensor:
-    """Cross-entropy of background, inside and ring, and the L1 of the way to the centre.
-
-    ``maps`` (5, H / 2, W / 2) float32, ``labels`` (H, W) int64.
-    """
+    """Cross-entropy of background, inside, ring, and L1 of the way, of maps (5, H / 2, W / 2)."""
     targets = make_targets(labels, MASK_STRIDE)
     outside = (labels == IGNORE)[::MASK_STRIDE, ::MASK_STRIDE]
     kinds = torch.ones_like(targets.ids)
@@ -113,7 +100,7 @@ def dense_loss(maps: Tensor, labels: Tensor, complete: bool) -> Tensor:
     inside = targets.ids >= 0
     if bool(inside.any()):
         height, width = inside.shape
-        places = grid_places(height, width, MASK_STRIDE, maps.device)
-        way = (targets.centres[targets.ids[inside]] - places[inside]) / OFFSET_UNIT
+        positions = grid_places(height, width, MASK_STRIDE, maps.device)
+        way = (targets.centres[targets.ids[inside]] - positions[inside]) / OFFSET_UNIT
         loss = loss + (maps[3:].permute(1, 2, 0)[inside] - way).abs().mean()
     return loss

@@ -26,7 +26,7 @@ from ...results.atomic import replacing
 FORMAT = "napari-kindred sam 1"
 
 SHARPNESS = 3.0
-"""How much larger than torch makes them the projections are with which attention begins."""
+"""Factor of the initial projections of attention, relative to torch's."""
 
 
 def shapes(
@@ -38,10 +38,7 @@ def shapes(
     window: int = 8,
     channels: int = 256,
 ) -> SamShapes:
-    """Return the sizes of a small SAM.
-
-    Attention reaches everywhere in two blocks: the middle one and the last.
-    """
+    """Return the sizes of a small SAM, with global attention in its middle and last blocks."""
     return SamShapes(
         side=side,
         patch=patch,
@@ -64,38 +61,32 @@ def shapes(
 
 
 def new_sam(sizes: SamShapes, seed: int = 0) -> Any:
-    """Build a SAM with random weights, the same for the same seed.
-
-    Raises
-    ------
-    WeightsError
-        When ``segment_anything`` is not installed.
-    """
+    """Build a SAM with random weights, the same for the same seed."""
     check_installed()
     from segment_anything.modeling import Sam
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sam = Sam(sizes.image_encoder(), sizes.prompt_encoder(), sizes.mask_decoder())
-        _look_at_the_prompt(sam.mask_decoder.transformer)
-    # Places are coded by this matrix, which never learns: half precision must not move them.
+        _align_attention(sam.mask_decoder.transformer)
+    # Positions are coded by this matrix, which is never trained: half precision must not move them.
     matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     matrix.copy_(matrix.half().float())
     return sam
 
 
-def _look_at_the_prompt(transformer: Any) -> None:
-    """Let attention between prompts and picture begin where both are at the same place.
+def _align_attention(transformer: Any) -> None:
+    """Make attention between prompts and image start where both are at the same position.
 
-    Queries and keys carry codes of places whose product is largest for the same place.  Random
-    projections of queries and of keys lose this, and a decoder then needs very long to find out
-    that the answer depends on the prompt; the same projection of both keeps it.
+    Queries and keys carry codes of positions whose product is largest for the same position.
+    Random projections of queries and of keys lose this, and a decoder then takes very long to learn
+    that the mask depends on the prompt; the same projection of both keeps it.
     """
-    crossings = [transformer.final_attn_token_to_image]
+    crossed = [transformer.final_attn_token_to_image]
     for layer in transformer.layers:
-        crossings += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+        crossed += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
     with torch.no_grad():
-        for attention in crossings:
+        for attention in crossed:
             attention.q_proj.weight.mul_(SHARPNESS)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
 
@@ -117,24 +108,10 @@ def save_sam(sam: Any, path: str | Path, info: dict[str, Any]) -> None:
 
 
 def load_sam(path: str | Path) -> tuple[Any, dict[str, Any]]:
-    """Load any SAM for use, in float32 on the CPU.
+    """Load any SAM for use, in float32 on the CPU, by a name in the weights table or its path.
 
-    Parameters
-    ----------
-    path : str or Path
-        A name in the weights table, or a file with SAM's key names.
-
-    Returns
-    -------
-    sam : segment_anything.modeling.Sam
-        In evaluation mode, its weights fixed.
-    info : dict
-        What :func:`save_sam` was given; empty for files of others.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, damaged, or no SAM.
+    Returns it in evaluation mode with fixed weights, and the ``info`` of :func:`save_sam`, empty
+    for files of others; WeightsError for a file that is missing, damaged, or no SAM.
     """
     check_installed()
     found = resolve(path, pytorch=True)
@@ -152,14 +129,10 @@ def load_sam(path: str | Path) -> tuple[Any, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is asked about one picture: first some points, then some boxes, one mask for each.
+    """Prompts of one image in input pixels: some points, then some boxes, one mask for each.
 
-    Attributes
-    ----------
-    points : Tensor, (P, 2) float32
-        (x, y) in input pixels, one point on each thing.
-    boxes : Tensor, (B, 4) float32
-        (x0, y0, x1, y1) in input pixels, one box around each thing.
+    ``points`` (P, 2) are (x, y), one on each object; ``boxes`` (B, 4) (x0, y0, x1, y1), one around
+    each object.
     """
 
     points: Tensor
@@ -171,16 +144,10 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Correction:
-    """One more point for each prompt, after a first answer was seen.
+    """One more point for each prompt, after a first mask was predicted.
 
-    Attributes
-    ----------
-    points : Tensor, (N, 2) float32
-        (x, y) in input pixels.
-    inside : Tensor, (N,) bool
-        Whether the point lies on the thing, or beside it.
-    masks : Tensor, (N, 4 h, 4 w) float32
-        Logits of the first answer, from an embedding of (h, w) tokens.
+    ``points`` (N, 2) are (x, y) in input pixels, ``inside`` (N,) says whether each lies on the
+    object, ``masks`` (N, 4 h, 4 w) are the first logits, from an embedding of (h, w) tokens.
     """
 
     points: Tensor
@@ -189,20 +156,18 @@ class Correction:
 
 
 def embed(sam: Any, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
-    """Encode pictures, or square windows cut out of them, with gradients.
+    """Encode images (B, 3, S, S), or square windows of them, with gradients.
 
-    A window of n tokens a side is encoded as if it lay at ``corner`` of a picture of whose rest
-    nothing is known: it takes the codes of the places there, and only the relative positions
-    that occur in it.  Training on windows costs less, above all in the decoder.
-
-    ``images`` (B, 3, S, S) float32; returns (B, C, S / patch, S / patch).
+    A window is encoded as if it lay at ``corner`` (in tokens) of an otherwise unknown image: it
+    takes the position codes of that place, and only the relative positions that occur in it.
+    Training on windows costs less, above all in the decoder.  Returns (B, C, S / patch, S / patch).
     """
     encoder = sam.image_encoder
     grid = encoder.pos_embed.shape[1]
     n = images.shape[-1] // encoder.patch_embed.proj.stride[0]
     if n == grid:
-        whole: Tensor = encoder(images)
-        return whole
+        complete: Tensor = encoder(images)
+        return complete
     rows, columns = (slice(start, start + n) for start in corner)
     parts = {"pos_embed": encoder.pos_embed[:, rows, columns]}
     for name, table in encoder.named_parameters():
@@ -219,25 +184,11 @@ def predict_masks(
     correction: Correction | None = None,
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[Tensor, Tensor]:
-    """Decode the masks of one picture's prompts, all at once, with gradients.
+    """Decode the masks of one image's prompts, all at once, with gradients.
 
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-    embedding : Tensor, (1, C, h, w)
-        Of one picture, or of a window.
-    prompts : Prompts
-        At least one; in pixels of the picture or window.
-    correction : Correction, optional
-    corner : tuple of int
-        Of the window, as for :func:`embed`.
-
-    Returns
-    -------
-    logits : Tensor, (N, 4, 4 h, 4 w) float32
-        The mask for prompts that are unambiguous, then the three candidates for single points.
-    quality : Tensor, (N, 4) float32
-        Predicted IoU of each.
+    ``embedding`` (1, C, h, w) is of an image or a window, as are the prompts' pixels; ``corner`` as
+    for :func:`embed`.  Returns ``logits`` (N, 4, 4 h, 4 w), the mask for unambiguous prompts, then
+    the three candidates for single points; and ``quality`` (N, 4), the predicted IoU of each.
     """
     sparse, dense = [], []
     split = len(prompts.points)
@@ -249,10 +200,10 @@ def predict_masks(
             sparse.append(tokens)
             dense.append(maps)
     height, width = embedding.shape[-2:]
-    places = sam.prompt_encoder.get_dense_pe()
+    positions = sam.prompt_encoder.get_dense_pe()
     logits, quality = sam.mask_decoder.predict_masks(
         image_embeddings=embedding,
-        image_pe=places[..., corner[0] : corner[0] + height, corner[1] : corner[1] + width],
+        image_pe=positions[..., corner[0] : corner[0] + height, corner[1] : corner[1] + width],
         sparse_prompt_embeddings=torch.cat(sparse),
         dense_prompt_embeddings=torch.cat(dense)[..., :height, :width],
     )
@@ -262,16 +213,16 @@ def predict_masks(
 def _embed_prompts(
     sam: Any, part: Tensor, correction: Correction | None, rows: slice, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Embed prompts of one sort: points (P, 2) or boxes (B, 4), moved by ``shift`` (x, y)."""
+    """Embed prompts of one kind: points (P, 2) or boxes (B, 4), moved by ``shift`` (x, y)."""
     boxed = part.shape[1] == 4
-    places = [] if boxed else [part + shift]
+    positions = [] if boxed else [part + shift]
     labels = [] if boxed else [torch.ones_like(part[:, 0])]
     masks = None
     if correction is not None:
-        places.append(correction.points[rows] + shift)
+        positions.append(correction.points[rows] + shift)
         labels.append(correction.inside[rows].float())
         masks = correction.masks[rows, None]
-    points = (torch.stack(places, 1), torch.stack(labels, 1)) if places else None
+    points = (torch.stack(positions, 1), torch.stack(labels, 1)) if positions else None
     boxes = part + shift.repeat(2) if boxed else None
     tokens, maps = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
     return tokens, maps

@@ -2,8 +2,8 @@
 
 After Segment Anything, appendix A: points and rough boxes, one correction, a loss for the best of
 three candidates only.  From scratch on few images an image encoder learns slowly from prompts
-alone.  At first, therefore, a dense helper, which is not saved, predicts every pixel from the
-embedding, and four windows of half the side, which are faster, replace one crop.
+alone.  At first, therefore, a dense auxiliary head, which is not saved, predicts every pixel from
+the embedding, and four windows of half the side, which are faster, replace one crop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PADDED = 0.15
 """Share of the crops that are cut to a smaller height or width, and padded, as images are."""
 
-
 LARGEST = 0.45
 """Largest median diameter of a crop's objects, as a share of its side."""
 
@@ -53,7 +52,7 @@ class Batch:
 
 
 class TrainedModel(nn.Module):
-    """A SAM and its dense helper."""
+    """A SAM and its dense auxiliary head."""
 
     def __init__(self, sam: Any, channels: int, patch: int) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class SamTrainer(Run):
         out: Path,
         config: SamTrainConfig,
     ) -> None:
-        self.chances = group_weights(train)
+        self.probabilities = group_weights(train)
         start, data = _start(config), data_hash(train)
         super().__init__(start, _groups, train, validation, data, out, config)
 
@@ -92,14 +91,14 @@ class SamTrainer(Run):
         low = min(config.diameter_low, high)
         count = config.batch * 4 if windowed else config.batch
         images, labels, complete = [], [], []
-        for i in random.choice(len(self.examples), size=count, p=self.chances):
+        for i in random.choice(len(self.examples), size=count, p=self.probabilities):
             crop = draw_crop(self.examples[int(i)], side, low, high, random)
             height, width = _cut(side, random)
-            picture = crop.image.new_zeros(3, side, side)
+            image = crop.image.new_zeros(3, side, side)
             scaled = crop.image[:, :height, :width].clamp(0, 1) * 255
-            picture[:, :height, :width] = (scaled - sam.pixel_mean.cpu()) / sam.pixel_std.cpu()
+            image[:, :height, :width] = (scaled - sam.pixel_mean.cpu()) / sam.pixel_std.cpu()
             crop.labels[height:], crop.labels[:, width:] = IGNORE, IGNORE
-            images.append(picture)
+            images.append(image)
             labels.append(crop.labels.to(self.device))
             complete.append(crop.complete)
         free = (config.side - side) // config.patch + 1
@@ -109,16 +108,16 @@ class SamTrainer(Run):
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a step and its terms, each a mean over crops."""
         batch = self.batch()
-        help_weight = self.help_weight()
+        dense_weight = self.dense_weight()
         rows: list[dict[str, Tensor]] = []
         with self.autocast():
             embeddings = embed(self.network.sam, batch.images, batch.corner)
-            maps = self.network.dense(embeddings) if help_weight else None
+            maps = self.network.dense(embeddings) if dense_weight else None
             for i, truth in enumerate(batch.labels):
-                terms = self._answers(embeddings[i : i + 1], truth, batch.complete[i], batch)
+                terms = self._prompt_losses(embeddings[i : i + 1], truth, batch.complete[i], batch)
                 if maps is not None:
                     dense = dense_loss(maps[i].float(), truth, batch.complete[i])
-                    terms["dense"] = dense * help_weight
+                    terms["dense"] = dense * dense_weight
                 rows.append(terms)
         total = batch.images.new_zeros(())
         sums: dict[str, float] = {}
@@ -130,15 +129,15 @@ class SamTrainer(Run):
                 counts[name] = counts.get(name, 0) + 1
         return total, {name: value / counts[name] for name, value in sums.items()}
 
-    def help_weight(self) -> float:
-        """Weight of the dense helper now: 1 at first, fading to 0."""
+    def dense_weight(self) -> float:
+        """Weight of the dense loss: 1 at first, fading to 0."""
         until = self.config.dense_until
         return max(0.0, 1 - self.share_done() / until) if until else 0.0
 
-    def _answers(
+    def _prompt_losses(
         self, embedding: Tensor, labels: Tensor, complete: bool, batch: Batch
     ) -> dict[str, Tensor]:
-        """Losses of the answers to prompts for some objects of a crop, some answers corrected."""
+        """Return the loss terms of prompts for some objects of a crop, some of them corrected."""
         config, sam, random = self.config, self.network.sam, batch.random
         side = 4 * embedding.shape[-1]
         # A window is a quarter of a crop, but one object alone would not teach separation.
@@ -148,15 +147,16 @@ class SamTrainer(Run):
         if prompt_batch is None:
             return {}
         logits, quality = predict_masks(sam, embedding, prompt_batch.prompts, corner=batch.corner)
-        terms = _judge(logits, quality, prompt_batch, prompt_batch.single)
+        terms = _prompt_loss(logits, quality, prompt_batch, prompt_batch.single)
         if corrected and not bool(prompt_batch.empty.all()):
             correction = draw_corrections(logits, quality, prompt_batch, labels.shape[-1], random)
             logits, quality = predict_masks(
                 sam, embedding, prompt_batch.prompts, correction, batch.corner
             )
             # Two prompts for one object are not ambiguous.
-            again = _judge(logits, quality, prompt_batch, torch.ones_like(prompt_batch.single))
-            terms.update({f"{name}_2": value for name, value in again.items()})
+            unambiguous = torch.ones_like(prompt_batch.single)
+            second = _prompt_loss(logits, quality, prompt_batch, unambiguous)
+            terms.update({f"{name}_2": value for name, value in second.items()})
         return terms
 
     # -- saving -----------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class SamTrainer(Run):
         return sam.to(self.device).eval()
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
-        """Write the averaged SAM, without the dense helper."""
+        """Write the averaged SAM, without the dense head."""
         save_sam(self.averaged(), path, info)
 
     def iter_score(self) -> Generator[Progress, None, dict[str, float]]:
@@ -196,9 +196,9 @@ def _start(config: SamTrainConfig) -> TrainedModel:
     wanted = sizes(config)
     sam = new_sam(wanted, config.seed)
     if config.init != "random":
-        known, _ = load_sam(config.init)
+        given, _ = load_sam(config.init)
         try:
-            sam.load_state_dict(known.state_dict())
+            sam.load_state_dict(given.state_dict())
         except RuntimeError as error:
             raise WeightsError(
                 f"{config.init} holds a model of another shape; give its options, or --init random."
@@ -210,22 +210,22 @@ def _start(config: SamTrainConfig) -> TrainedModel:
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
     """Weight decay for matrices; none for biases, norms and position codes."""
-    decays: list[nn.Parameter] = []
-    stays: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, value in network.named_parameters():
-        (stays if value.ndim < 2 or "pos_" in name else decays).append(value)
-    return [{"params": decays}, {"params": stays, "weight_decay": 0.0}]
+        (undecayed if value.ndim < 2 or "pos_" in name else decayed).append(value)
+    return [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}]
 
 
 def _cut(side: int, random: np.random.Generator) -> tuple[int, int]:
-    """Height and width to which a crop is cut before it is padded again."""
+    """Return the height and width to which a crop is cut before it is padded again."""
     if random.random() >= PADDED:
         return side, side
     short = int(random.integers(side // 2, side))
     return (short, side) if random.random() < 0.5 else (side, short)
 
 
-def _judge(
+def _prompt_loss(
     logits: Tensor, quality: Tensor, prompt_batch: PromptBatch, single: Tensor
 ) -> dict[str, Tensor]:
     with torch.autocast(logits.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Accuracy of a promptable model: IoU of its answer to one click in the middle of an object."""
+"""Accuracy of a promptable model: IoU of its mask for one click in the middle of an object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST = 16
 """Largest number of objects of an image that are clicked on."""
 
 CHUNK = 8
-"""Number of clicks that are answered at once."""
+"""Number of clicks that are decoded at once."""
 
 DIAMETERS = (12.0, 90.0)
 """Images whose median diameter lies between these are used at full size …"""
@@ -38,30 +38,30 @@ WANTED = 30.0
 def iter_one_click(
     sam: Any, examples: Sequence[Example]
 ) -> Generator[Progress, None, dict[str, float]]:
-    """Click once on the middle of objects and compare the answers with the truth.
+    """Click once on the middle of objects and score the masks' IoU.
 
-    Of each image the middle is used, as much as the input takes.  Of the three candidate masks
-    the one of best predicted quality is the answer.
+    Each image is cut to the middle part that fits the input.  Of the three candidate masks the one
+    of best predicted quality is scored.
     """
-    taken: dict[str, list[NDArray[np.float64]]] = {}
+    scored: dict[str, list[NDArray[np.float64]]] = {}
     for number, example in enumerate(examples):
         yield Progress(number, len(examples), "validating, image")
         image, labels = middle(example, sam.image_encoder.img_size)
-        scores = score_picture(sam, image, labels)
+        scores = score_image(sam, image, labels)
         if len(scores):
-            taken.setdefault(example.group, []).append(scores)
-    if not taken:
+            scored.setdefault(example.group, []).append(scores)
+    if not scored:
         return {"one_click": 0.0, "best_of_three": 0.0}
-    means = {group: np.concatenate(rows).mean(0) for group, rows in sorted(taken.items())}
+    means = {group: np.concatenate(rows).mean(0) for group, rows in sorted(scored.items())}
     chosen, best = np.mean(list(means.values()), axis=0)
     groups = {f"one_click {group}": float(mean[0]) for group, mean in means.items()}
     return {"one_click": float(chosen), "best_of_three": float(best), **groups}
 
 
 def middle(example: Example, side: int) -> tuple[Tensor, NDArray[np.int32]]:
-    """Cut out a picture's middle, (3, h, w) 0 … 1 and labels (h, w), of at most ``side``."""
-    usual = DIAMETERS[0] <= example.diameter <= DIAMETERS[1] or not example.diameter
-    scale = 1.0 if usual else WANTED / example.diameter
+    """Cut out an image's middle, (3, h, w) 0 … 1 and labels (h, w), of at most ``side``."""
+    in_range = DIAMETERS[0] <= example.diameter <= DIAMETERS[1] or not example.diameter
+    scale = 1.0 if in_range else WANTED / example.diameter
     window = [slice(0, length) for length in example.labels.shape]
     for axis, length in enumerate(example.labels.shape):
         wanted = min(length, int(side / scale))
@@ -81,36 +81,36 @@ def middle(example: Example, side: int) -> tuple[Tensor, NDArray[np.int32]]:
 
 
 def clicks(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
-    """Return the innermost pixel (x, y) of each thing, of at most :data:`MOST`, evenly chosen."""
+    """Return the innermost pixel (x, y) of each object, of at most :data:`MOST`, evenly chosen."""
     numbers, areas = np.unique(labels[labels > 0], return_counts=True)
     numbers = numbers[areas >= SMALLEST]
     if len(numbers) > MOST:
         numbers = numbers[np.linspace(0, len(numbers) - 1, MOST).astype(int)]
-    places = {}
+    points_of = {}
     for number in numbers:
         depth = ndimage.distance_transform_edt(np.pad(labels == number, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        places[int(number)] = (int(x), int(y))
-    return places
+        points_of[int(number)] = (int(x), int(y))
+    return points_of
 
 
-def score_picture(sam: Any, image: Tensor, labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """IoU of the answer, and of the best candidate, for each thing: (n, 2)."""
-    places = clicks(labels)
+def score_image(sam: Any, image: Tensor, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """IoU of the chosen candidate, and of the best one, for each object: (n, 2)."""
+    points_of = clicks(labels)
     side, device = sam.image_encoder.img_size, sam.device
     height, width = labels.shape
     rows = []
     with inference():
         embedding = sam.image_encoder(sam.preprocess(image.to(device)[None] * 255))
-        numbers = list(places)
+        numbers = list(points_of)
         for start in range(0, len(numbers), CHUNK):
             some = numbers[start : start + CHUNK]
-            points = torch.tensor([places[n] for n in some], dtype=torch.float32, device=device)
+            points = torch.tensor([points_of[n] for n in some], dtype=torch.float32, device=device)
             logits, quality = predict_masks(sam, embedding, Prompts(points, points.new_zeros(0, 4)))
             full = F.interpolate(logits[:, 1:], (side, side), mode="bilinear")
             masks = (full[..., :height, :width] > 0).cpu().numpy()
-            answer = quality[:, 1:].argmax(1).cpu().numpy()
-            for mask, choice, number in zip(masks, answer, some, strict=True):
+            choices = quality[:, 1:].argmax(1).cpu().numpy()
+            for mask, choice, number in zip(masks, choices, some, strict=True):
                 truth = labels == number
                 overlap = (mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2))
                 rows.append((overlap[choice], overlap.max()))

@@ -1,1 +1,1 @@
-"""Vocabularies of names, and how they are taught."""
+"""Vocabularies of names, and their training."""

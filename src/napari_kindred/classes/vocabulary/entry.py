@@ -15,11 +15,11 @@ class Entry:
     ----------
     name : str
     synonyms : tuple of str
-        Other words for it.  Several classes may share one, which then means all of them.
+        Other words for it.  Several classes may share one, which then stands for all of them.
     colour : str
         ``#rrggbb``.
     threshold : float
-        How sure the class must be of a mask, 0..1.
+        Minimum confidence of the class, 0..1.
     """
 
     name: str
@@ -28,5 +28,5 @@ class Entry:
     threshold: float = 0.7
 
     def answers_to(self, name: str) -> bool:
-        """Tell whether a name is this class's own or one of its synonyms; case does not count."""
+        """Whether a name is this class's own or one of its synonyms; case does not count."""
         return key(name) in {key(word) for word in (self.name, *self.synonyms)}

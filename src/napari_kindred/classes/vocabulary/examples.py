@@ -1,4 +1,4 @@
-"""Examples that classes are taught with: pictures that are named as a whole, or marked."""
+"""Examples that classes are trained on: images that are named as a whole, or annotated."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BACKGROUND = ("background", "nothing")
-"""Names that stand for none of the classes, so that background can be marked too."""
+"""Names that stand for none of the classes, so that background can be annotated too."""
 
 MARKS = {"points": ("y", "x"), "boxes": ("ymin", "xmin", "ymax", "xmax")}
-"""Columns of the tables that hold marks."""
+"""Columns of the tables of annotations."""
 
 LAYOUTS = (
     "a folder per class, or images with an index.csv (name, classes), a points.csv "
     "(name, class, y, x), a boxes.csv (name, class, xmin, ymin, xmax, ymax), or images/, labels/ "
     "and classes.csv (id, name)"
 )
-"""How a folder of examples can be laid out."""
+"""Possible layouts of a folder of examples."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One picture and what is known of it.
+    """One image and its annotations.
 
     Attributes
     ----------
     image : array-like
-        One picture: ``YX``, ``CYX`` or ``YXS``.
+        One image: ``YX``, ``CYX`` or ``YXS``.
     axes : str or None
-        One letter per axis of the image; guessed when None.
+        One letter per axis of the image; guessed if None.
     names : tuple of str
-        Classes that the picture holds somewhere, and no others; empty where nothing is said.
-        Only ``"background"`` tells that it holds none.
+        Classes that the image holds somewhere, and no others; empty if unknown.  Only
+        ``"background"`` means that it holds none.
     points : dict of str to array-like, shape (P, 2)
-        (y, x) in pixels, on things of the class.  Marks of ``"background"`` are on none.
+        (y, x) in pixels, on objects of the class; those of ``"background"`` are on none.
     boxes : dict of str to array-like, shape (B, 4)
-        (y0, x0, y1, x1) in pixels, around things of the class.
+        (y0, x0, y1, x1) in pixels, around objects of the class.
     labels : ndarray of int, shape (Y, X), or None
-        Numbers whose names are in ``label_names``; 0, and numbers without a name, are unmarked.
+        Numbers whose names are in ``label_names``; 0, and numbers without a name, are unlabelled.
     label_names : dict of int to str
     complete : bool
-        Whether all things of the classes are marked, so that what is not is background.
+        Whether all objects of the classes are annotated, so that the rest is background.
     source : str
         Where it came from, for messages and for the vocabulary.
     """
@@ -87,11 +87,11 @@ class Example:
 
     @property
     def marked(self) -> bool:
-        """Whether anything in the picture is marked."""
+        """Whether anything in the image is annotated."""
         return bool(self.points or self.boxes or (self.labels is not None and self.label_names))
 
     def classes(self) -> Iterator[str]:
-        """Yield every name that it uses, background left out; names may come again."""
+        """Yield every name that it uses but background; names may repeat."""
         for name in (*self.names, *self.points, *self.boxes, *self.label_names.values()):
             if not is_background(name):
                 yield name
@@ -107,34 +107,34 @@ def _is_table(table: Any, kind: type) -> bool:
 
 
 def is_background(name: str) -> bool:
-    """Tell whether a name stands for none of the classes."""
+    """Whether a name stands for none of the classes."""
     return key(name) in BACKGROUND
 
 
 def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Return the classes of examples in the order in which they come up first."""
-    seen: dict[str, str] = {}
+    """Return the classes of examples in the order of their first occurrence."""
+    names: dict[str, str] = {}
     count = 0
     for example in examples:
         count += 1
         for name in example.classes():
             check_names([name])
-            seen.setdefault(key(name), tidy(name))
+            names.setdefault(key(name), tidy(name))
     if not count:
-        raise InputError("There are no examples; give at least one picture with marks.")
-    if not seen:
+        raise InputError("There are no examples; give at least one image with marks.")
+    if not names:
         raise InputError("The examples name no class; give each a name, or marks with names.")
-    return tuple(seen.values())
+    return tuple(names.values())
 
 
 def check_marks(example: Example, shape: tuple[int, int]) -> None:
-    """Check that marks lie in their picture."""
+    """Raise InputError if annotations lie outside their image, or are of a wrong type."""
     size = f"{shape[0]} × {shape[1]} pixels (Y × X)"
     for name, points in example.points.items():
         for y, x in numbers(points, 2, name, example.source):
             if not (-0.5 <= y < shape[0] - 0.5 and -0.5 <= x < shape[1] - 0.5):
                 raise InputError(
-                    f"A point of {name!r} at y={y:g}, x={x:g} lies outside the picture "
+                    f"A point of {name!r} at y={y:g}, x={x:g} lies outside the image "
                     f"{example.source!r} of {size}; mark it inside."
                 )
     for name, boxes in example.boxes.items():
@@ -147,7 +147,7 @@ def check_marks(example: Example, shape: tuple[int, int]) -> None:
             if not (y0 < shape[0] and x0 < shape[1] and y1 > 0 and x1 > 0):
                 raise InputError(
                     f"A box of {name!r} from y={y0:g}, x={x0:g} to y={y1:g}, x={x1:g} lies outside "
-                    f"the picture {example.source!r} of {size}; draw it inside."
+                    f"the image {example.source!r} of {size}; draw it inside."
                 )
     if example.labels is None:
         return
@@ -158,12 +158,12 @@ def check_marks(example: Example, shape: tuple[int, int]) -> None:
     if labels.shape != shape or labels.dtype.kind not in "bui":
         raise InputError(
             f"The labels of {example.source!r} are {labels.dtype} of shape {labels.shape}; whole "
-            f"numbers of the picture's {size} are needed."
+            f"numbers of the image's {size} are needed."
         )
 
 
 def numbers(values: Any, width: int, name: str, source: str) -> NDArray[np.float64]:
-    """Return marks as an array (N, width) of finite numbers."""
+    """Return points or boxes as an array (N, width) of finite numbers."""
     try:
         array = np.asarray(values, np.float64)
         array = array.reshape(-1, width) if array.size else np.zeros((0, width))
@@ -179,7 +179,7 @@ def numbers(values: Any, width: int, name: str, source: str) -> NDArray[np.float
 
 
 def as_examples(given: Any) -> Sequence[Example]:
-    """Return examples as they were given, or those in the folder that was given."""
+    """Return the given examples, or those in the given folder."""
     if isinstance(given, str | Path):
         return read_examples(given)
     if not isinstance(given, Sequence) or not all(isinstance(one, Example) for one in given):
@@ -191,7 +191,7 @@ def as_examples(given: Any) -> Sequence[Example]:
 
 
 def read_examples(folder: str | Path) -> list[Example]:
-    """Read a folder of examples, its pictures unread until they are used.
+    """Read a folder of examples, its images unread until they are used.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def read_examples(folder: str | Path) -> list[Example]:
     Raises
     ------
     InputError
-        When it is laid out in no such way, or a file in it cannot be used.
+        When it has another layout, or a file in it cannot be used.
     """
     folder = Path(folder)
     if not (is_there(folder) and folder.is_dir()):
@@ -226,7 +226,7 @@ def _by_folder(folder: Path) -> list[Example]:
             continue
         name = tidy(part.name.replace("_", " "))
         examples += [
-            _picture(path, f"{part.name}/{path.name}", names=(name,)) for path in list_images(part)
+            _example(path, f"{part.name}/{path.name}", names=(name,)) for path in list_images(part)
         ]
     if not examples:
         raise InputError(f"The folder {folder.name!r} holds no examples; it needs {LAYOUTS}.")
@@ -246,7 +246,7 @@ def _labelled(folder: Path, table: Path) -> list[Example]:
         if stem not in labels:
             raise InputError(f"{folder.name}/labels has no label image named {stem!r}.")
         truth = np.asarray(read_image(labels[stem]).data)
-        examples.append(_picture(path, path.name, labels=truth, label_names=names, complete=True))
+        examples.append(_example(path, path.name, labels=truth, label_names=names, complete=True))
     return examples
 
 
@@ -259,31 +259,29 @@ def _listed(folder: Path, tables: Mapping[str, Path]) -> list[Example]:
         stem = stem_of(row["name"])
         if stem not in images:
             raise InputError(f"{table.name} names {row['name']!r}, but there is no such image.")
-        return stem, found.get(stem) or _picture(images[stem], images[stem].name)
+        return stem, found.get(stem) or _example(images[stem], images[stem].name)
 
     if tables["index"].exists():
         for row in _rows(tables["index"], ("name", "classes")):
-            stem, known = example(row, tables["index"])
+            stem, current = example(row, tables["index"])
             names = tuple(tidy(name) for name in row["classes"].split(";") if name.strip())
-            found[stem] = replace(known, names=names)
+            found[stem] = replace(current, names=names)
     for kind, columns in MARKS.items():
         table = tables[kind]
         if not table.exists():
             continue
         for row in _rows(table, ("name", "class", *columns)):
-            stem, known = example(row, table)
-            marks = known.points if kind == "points" else known.boxes
+            stem, current = example(row, table)
+            marks = getattr(current, kind)
             mark = tuple(_number(row[column], table) for column in columns)
             name = tidy(row["class"])
             marks = {**marks, name: [*marks.get(name, ()), mark]}
-            if kind == "points":
-                found[stem] = replace(known, points=marks)
-            else:
-                found[stem] = replace(known, boxes=marks)
+            changed: dict[str, Any] = {kind: marks}
+            found[stem] = replace(current, **changed)
     return [found[stem] for stem in images if stem in found]
 
 
-def _picture(path: Path, source: str, **more: Any) -> Example:
+def _example(path: Path, source: str, **more: Any) -> Example:
     image = read_image(path)
     return Example(image.data, image.axes, source=source, **more)
 

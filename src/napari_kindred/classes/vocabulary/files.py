@@ -1,4 +1,4 @@
-"""Vocabularies on disk: safetensors with JSON beside, so that nothing is ever unpickled."""
+"""Vocabularies on disk: safetensors with JSON, so that nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ...results.atomic import check_folder, plain, refuse_existing, replacing
 from ..config import TeachConfig
 from ..names import check_names
 from ..proposals.base import ProposerSpec
+from ..proposals.open import read_spec
 from .entry import Entry
 from .mil import UNKNOWN, Bag, Head
 
@@ -37,7 +38,7 @@ Parts = tuple[
 """Entries, head, spec of the proposals, bags, config, quality and origin of a vocabulary."""
 
 KIND = "napari-kindred vocabulary 1"
-"""The one key of a file's metadata; with several their order would be chance, and so the hash."""
+"""The one key of a file's metadata; the order of several, and so the hash, would be random."""
 
 SUFFIX = ".kindred"
 
@@ -45,7 +46,7 @@ SHIPPED = {"microscopy": "microscopy.kindred"}
 """Vocabularies that come with the package, by name: files in ``models/weights_data``."""
 
 WIDEST = 8192
-"""Width of a head's first hidden layer up to which a file is believed."""
+"""Largest accepted width of a head's first hidden layer."""
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -73,7 +74,7 @@ def to_bytes(
         "present": np.array(
             [np.zeros(classes) if bag.present is None else bag.present for bag in bags], np.uint8
         ),
-        "known": np.array([bag.known for bag in bags], np.uint8),
+        "known": np.array([bag.annotated for bag in bags], np.uint8),
     }
     facts = {
         "entries": [dataclasses.asdict(entry) for entry in entries],
@@ -90,13 +91,7 @@ def to_bytes(
 
 
 def check_place(path: Path, overwrite: bool = False) -> None:
-    """Check before a long job that its vocabulary can be written.
-
-    Raises
-    ------
-    OutputError
-        When it cannot, is not named so, or is there already.
-    """
+    """Raise OutputError before a long job whose vocabulary could not be written."""
     if path.suffix.lower() != SUFFIX:
         raise OutputError(f"{path.name!r} is no name for a vocabulary; end it in {SUFFIX}.")
     check_folder(path.parent)
@@ -148,7 +143,7 @@ def load(name_or_path: str | Path) -> tuple[Parts, str]:
 
 
 def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Parts:
-    """Build a vocabulary's parts from a file; what does not fit raises an error of any kind."""
+    """Build a vocabulary's parts from a file; content that does not fit raises any error."""
     entries = tuple(_entry(item) for item in facts["entries"])
     check_names([entry.name for entry in entries])
     bags = _bags(tensors, [str(source) for source in facts["sources"]], len(entries))
@@ -169,7 +164,7 @@ def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Parts:
     return (
         entries,
         head.eval(),
-        ProposerSpec.from_dict(facts["recipe"]),
+        read_spec(facts["recipe"]),
         bags,
         TeachConfig(**facts["config"]),
         quality,
@@ -188,18 +183,18 @@ def _entry(item: Mapping[str, Any]) -> Entry:
 
 
 def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
-    """Take the bags apart, and check that all belongs together."""
+    """Split the tensors into bags, checking that they fit each other."""
     embeddings, instances = tensors["embeddings"], tensors["instances"]
-    sizes, told = tensors["sizes"], tensors["told"].astype(bool)
-    present, known = (tensors[name].astype(bool) for name in ("present", "known"))
+    sizes, has_names = tensors["sizes"], tensors["told"].astype(bool)
+    present, annotated = (tensors[name].astype(bool) for name in ("present", "known"))
     count = len(sizes)
     whole = (
         embeddings.ndim == 2
         and embeddings.dtype == np.float16
         and instances.dtype == np.int16
         and instances.shape == (len(embeddings),)
-        and present.shape == known.shape == (count, classes)
-        and told.shape == (count,)
+        and present.shape == annotated.shape == (count, classes)
+        and has_names.shape == (count,)
         and len(sources) == count > 0
         and sizes.min() >= 0
         and sizes.sum() == len(embeddings)
@@ -213,8 +208,8 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
         Bag(
             embeddings[ends[i] : ends[i + 1]],
             instances[ends[i] : ends[i + 1]],
-            present[i] if told[i] else None,
-            known[i],
+            present[i] if has_names[i] else None,
+            annotated[i],
             sources[i],
         )
         for i in range(count)

@@ -1,8 +1,8 @@
-"""Multiple-instance learning: which mask is what, learnt from the names of whole pictures.
+"""Multiple-instance learning: classes of masks from the names of whole images.
 
-U-SAM, section 3.5.  A picture is a *bag* of mask embeddings; that a class occurs in it says that
-some of its masks are of this class, not which.  Where single masks were marked they teach on their
-own.  Every loss is a function of tensors; :mod:`.train_head` puts them together.
+U-SAM, section 3.5.  An image is a *bag* of mask embeddings; a class that occurs in it is that of
+some of its masks, unknown which.  Annotated masks are trained on directly.  Every loss is a
+function of tensors; :mod:`.train_head` combines them.
 """
 
 from __future__ import annotations
@@ -26,37 +26,30 @@ NOTHING = -1
 """Instance code: certainly none of the classes."""
 
 UNMARKED = -2
-"""Instance code: in a picture where others are marked, and not marked itself."""
+"""Instance code: not annotated, in an image where others are."""
 
 UNKNOWN = -3
-"""Instance code: nothing is known of it."""
+"""Instance code: unknown."""
 
 _FARTHEST = 8.0
-"""Standardised embeddings are cut off here, so that an odd one cannot be arbitrarily sure."""
+"""Bound of standardised embeddings, so that an outlier cannot be arbitrarily confident."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bag:
-    """The masks of one picture and what is known of them.
+    """The masks of one image and their annotations.
 
-    Attributes
-    ----------
-    embeddings : ndarray of float32 or float16, shape (N, D)
-    instances : ndarray of int16, shape (N,)
-        Class number of each mask from 0, or :data:`NOTHING`, :data:`UNMARKED`, :data:`UNKNOWN`.
-    present : ndarray of bool, shape (C,), or None
-        Which classes the picture was said to hold, and no others; None where nothing was said.
-    known : ndarray of bool, shape (C,)
-        Classes that who described this picture knew of.  It says nothing of the others: what is
-        none of the known classes may still be one of them.
-    source : str
-        Where the picture came from.
+    ``instances`` (N,) are the class of each of the ``embeddings`` (N, D) from 0, or
+    :data:`NOTHING`, :data:`UNMARKED`, :data:`UNKNOWN`; ``present`` (C,) the classes that the image
+    holds, and no others, or None if it was not named; ``annotated`` (C,) the classes that the
+    annotator considered: a mask of none of them may be of another class.  ``source`` is where the
+    image came from.
     """
 
     embeddings: NDArray[np.float32] | NDArray[np.float16]
     instances: NDArray[np.int16]
     present: NDArray[np.bool_] | None
-    known: NDArray[np.bool_]
+    annotated: NDArray[np.bool_]
     source: str = ""
 
     def __len__(self) -> int:
@@ -67,15 +60,7 @@ class Bag:
         return replace(self, embeddings=self.embeddings[indices], instances=self.instances[indices])
 
     def mapped(self, to: NDArray[np.int16], classes: int) -> Bag:
-        """Return the bag with its classes renumbered.
-
-        Parameters
-        ----------
-        to : ndarray of int16, shape (C,)
-            New number of each class; several may become one.
-        classes : int
-            How many there are then.
-        """
+        """Return the bag with classes renumbered by ``to`` (C,); several may become one."""
         instances = self.instances.copy()
         named = instances >= 0
         instances[named] = to[instances[named]]
@@ -83,7 +68,7 @@ class Bag:
             self,
             instances=instances,
             present=None if self.present is None else _moved(self.present, to, classes),
-            known=_moved(self.known, to, classes),
+            annotated=_moved(self.annotated, to, classes),
         )
 
 
@@ -94,22 +79,11 @@ def _moved(flags: NDArray[np.bool_], to: NDArray[np.int16], classes: int) -> NDA
 
 
 class Head(nn.Module):
-    """Mask embeddings to one score per class: a perceptron of four layers.
+    """Scores mask embeddings of length ``dimension`` for classes: a perceptron of four layers.
 
-    Parameters
-    ----------
-    dimension : int
-        Length D of an embedding.
-    classes : int
-    nothing : bool
-        Whether a last output stands for none of the classes.
-    hidden : int
-        Width of the first hidden layer; the second has half, the third a quarter of it.
-
-    Attributes
-    ----------
-    mean, scale : Tensor, (D,) float32
-        Of the embeddings it was trained on, which it standardises itself.
+    With ``nothing`` there is a last output for none of the classes.  The second hidden layer has
+    half the first one's width, the third a quarter.  It standardises embeddings itself, by the
+    ``mean`` and ``scale`` (D,) of those it was trained on.
     """
 
     mean: Tensor
@@ -129,7 +103,7 @@ class Head(nn.Module):
 
     @property
     def outputs(self) -> int:
-        """Classes, and one more where there is an output for none of them."""
+        """Number of classes, and of the output for none of them."""
         return self.classes + self.nothing
 
     def standardise(self, embeddings: Tensor) -> Tensor:
@@ -145,10 +119,7 @@ class Head(nn.Module):
     def probabilities(
         self, embeddings: NDArray[np.floating], batch: int = 4096
     ) -> NDArray[np.float32]:
-        """Score masks.
-
-        ``embeddings`` (N, D); returns (N, C) float32.
-        """
+        """Return the probabilities (N, C) of embeddings (N, D)."""
         found = np.zeros((len(embeddings), self.outputs), np.float32)
         for start in range(0, len(embeddings), batch):
             part = np.asarray(embeddings[start : start + batch], np.float32)
@@ -159,7 +130,7 @@ class Head(nn.Module):
 def bag_scores(logits: Tensor, sizes: Sequence[int], share: int = 10) -> Tensor:
     """Return a bag's score for each class: the mean of its largest logits (section 3.5, eq. 1).
 
-    ``logits`` (N, C) float32; returns (B, C) float32.
+    ``logits`` (N, C) are of all bags; returns (B, C).
     """
     tops = [max(1, math.ceil(size / share)) for size in sizes]
     padded = torch.nn.utils.rnn.pad_sequence(
@@ -171,35 +142,29 @@ def bag_scores(logits: Tensor, sizes: Sequence[int], share: int = 10) -> Tensor:
     return torch.where(place < counts, best, 0.0).sum(1) / counts[:, 0]
 
 
-def mil_loss(scores: Tensor, present: Tensor, known: Tensor | None = None) -> Tensor:
+def mil_loss(scores: Tensor, present: Tensor, annotated: Tensor | None = None) -> Tensor:
     """Cross-entropy of bags against their normalised multi-hot names (section 3.5, eq. 2).
 
-    ``scores`` (B, C) float32, ``present`` (B, C) bool, ``known`` (B, C) bool; returns () float32.
+    ``scores``, ``present``, ``annotated`` (B, C).
     """
-    if known is not None:
-        scores = scores.masked_fill(~known, -math.inf)
+    if annotated is not None:
+        scores = scores.masked_fill(~annotated, -math.inf)
     logs = F.log_softmax(scores, 1)
     # A class that takes no part has a log of minus infinity, and a weight of 0.
     return -torch.where(present, logs, 0.0).sum(1).div(present.sum(1)).mean()
 
 
 def bad_masks(teacher: Tensor, allowed: Tensor, share: float = 0.5) -> Tensor:
-    """Tell on which masks a teacher should not be followed (section 3.5, *B*).
-
-    ``teacher`` (N, C) float32, ``allowed`` (N, C) bool; returns (N,) bool.
-    """
+    """Return on which masks (N,) a teacher (N, C) is uncertain or wrong (section 3.5, *B*)."""
     logs = F.log_softmax(teacher, 1)
     entropy = -(logs.exp() * logs).sum(1)
-    chosen = teacher.argmax(1, keepdim=True)
-    wrong = ~allowed.gather(1, chosen)[:, 0]
+    predicted = teacher.argmax(1, keepdim=True)
+    wrong = ~allowed.gather(1, predicted)[:, 0]
     return (entropy > share * math.log(teacher.shape[1])) | wrong
 
 
 def uncertainty_loss(student: Tensor) -> Tensor:
-    """Draw a student's answers on bad masks towards not knowing (section 3.5, eq. 3).
-
-    ``student`` (N, C) float32; returns () float32.
-    """
+    """Draw a student's logits (N, C) on bad masks towards equal ones (section 3.5, eq. 3)."""
     if not len(student):
         return student.sum()
     return -F.log_softmax(student, 1).sum(1).mean()
@@ -208,8 +173,7 @@ def uncertainty_loss(student: Tensor) -> Tensor:
 def instance_loss(logits: Tensor, allowed: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of single masks, each of which may be one or several classes.
 
-    ``logits`` (N, C) float32, ``allowed`` (N, C) bool, ``weights`` (N,) float32; returns ()
-    float32.
+    ``logits``, ``allowed`` (N, C), ``weights`` (N,).
     """
     if not len(logits):
         return logits.sum()

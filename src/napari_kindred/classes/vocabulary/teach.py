@@ -1,4 +1,4 @@
-"""Teaching classes by examples: pictures become proposals, marks become lessons (U-SAM)."""
+"""Training of a vocabulary: images become proposals, annotations their classes (U-SAM)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..config import TeachConfig
 from ..names import key
 from ..proposals.base import Kind, Proposals, iter_propose
 from ..proposals.open import open_proposer
+from .annotations import MaskCodes, annotate
 from .entry import Entry
 from .examples import Example, as_examples, check_marks, class_names, is_background
-from .marks import Placed, place
 from .mil import Bag
 from .vocabulary import Vocabulary, iter_fit
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 
 ENOUGH = 0.5
-"""Share of each class's marks that must lie on entities for entities to be what is named: some
-cells are always missed, but of a class that is no cell nearly all marks are."""
+"""Share of each class's annotations that must lie on entities for entities to be classified: some
+cells are always missed, but of a class that is no cell nearly all annotations are."""
 
 EMPTY = 0.1
-"""Share of the pictures in which there may be no entity at all."""
+"""Share of the images in which there may be no entity at all."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An example ready to be looked at: its pixels (H, W, C) of about 0..1."""
+class ExampleImage:
+    """An example ready for inference: its pixels (H, W, C) of about 0..1."""
 
     example: Example
     pixels: NDArray[np.float32]
@@ -55,28 +55,24 @@ def iter_teach_classes(
     cache: FeatureCache | None = None,
     **options: Any,
 ) -> Generator[Event, None, Vocabulary]:
-    """Learn classes from examples, telling what happens on the way.
-
-    Same as :func:`teach_classes`, as a generator: yields :class:`.Progress`
-    and :class:`.Notice`; returns the :class:`.Vocabulary`.
-    """
+    """Train classes by examples as :func:`teach_classes`, yielding progress and notices."""
     config = with_options(TeachConfig, config, options)
     cache = FeatureCache.of(cache)
     examples = as_examples(examples)
     names = class_names(examples)
-    yield from _doubts(examples, names)
-    pictures = [_open(example, config.channel) for example in examples]
-    found, placed = yield from _iter_proposals(pictures, names, config, cache)
-    lost = sum(one.marks - one.found for one in placed)
+    yield from _iter_warnings(examples, names)
+    images = [_open(example, config.channel) for example in examples]
+    found, coded = yield from _iter_proposals(images, names, config, cache)
+    lost = sum(one.total - one.found for one in coded)
     if lost:
         yield Notice(
-            f"{lost} of {sum(one.marks for one in placed)} marks lie on nothing that was found, or "
+            f"{lost} of {sum(one.total for one in coded)} marks lie on nothing that was found, or "
             "on what others mark as another class, and are left out."
         )
-    chance = np.random.default_rng(config.seed)
+    random = np.random.default_rng(config.seed)
     bags = [
-        _bag(picture.example, proposals, one, names, config.kept, chance)
-        for picture, proposals, one in zip(pictures, found, placed, strict=True)
+        _bag(image.example, proposals, one, names, config.kept, random)
+        for image, proposals, one in zip(images, found, coded, strict=True)
     ]
     entries = [
         Entry(name, colour=hexadecimal(number), threshold=config.threshold)
@@ -94,17 +90,17 @@ def teach_classes(
     cache: FeatureCache | None = None,
     **options: Any,
 ) -> Vocabulary:
-    """Learn classes from examples: pictures that are named as a whole, or marked (U-SAM).
+    """Train classes by examples: images that are named as a whole, or annotated (U-SAM).
 
     Parameters
     ----------
     examples : sequence of Example, str or Path
-        Pictures with names, points, boxes or labels; or a folder, see :func:`.read_examples`.
+        Images with names, points, boxes or labels; or a folder, see :func:`.read_examples`.
     config : TeachConfig, optional
         All options at once.
     cache : FeatureCache, optional
-        Where proposals are kept, so that teaching again takes seconds; the shared one when left
-        out.
+        Where proposals are cached, so that training again takes seconds; the shared one by
+        default.
     **options
         Single fields of :class:`~napari_kindred.classes.config.TeachConfig`, for example
         ``proposals="regions"``.
@@ -116,8 +112,8 @@ def teach_classes(
     Raises
     ------
     InputError
-        When there are no examples, one cannot be used, marks lie outside their picture, or nothing
-        tells the classes apart.
+        When there are no examples, one cannot be used, annotations lie outside their image, or
+        nothing tells the classes apart.
     OptionError
         When an option has a value that it cannot take.
     WeightsError
@@ -133,28 +129,30 @@ def teach_classes(
     return finish(iter_teach_classes(examples, config=config, cache=cache, **options))
 
 
-def _doubts(examples: Sequence[Example], names: tuple[str, ...]) -> Generator[Notice, None, None]:
-    """Refuse examples from which nothing can be learnt, and tell of those that say little."""
+def _iter_warnings(
+    examples: Sequence[Example], names: tuple[str, ...]
+) -> Generator[Notice, None, None]:
+    """Refuse examples from which nothing can be learned, and warn of those that say little."""
     alike = {frozenset(map(key, example.names)) for example in examples}
     if len(alike) > 1 or any(example.marked for example in examples):
         return
     if len(names) > 1:
         raise InputError(
             f"Every example is named {' and '.join(names)}, so nothing tells these apart; mark "
-            "some of each, or add pictures without one of them."
+            "some of each, or add images without one of them."
         )
     yield Notice(
         f"Every example is named {names[0]!r}, so everything that is found will be taken for it; "
-        "mark some background, or add pictures named 'background'."
+        "mark some background, or add images named 'background'."
     )
 
 
-def _open(example: Example, channel: int | None) -> Picture:
-    """Read an example's picture, and check its marks against it."""
+def _open(example: Example, channel: int | None) -> ExampleImage:
+    """Read an example's image, and check its annotations against it."""
     frames = ImageStack.open(example.image, example.axes, channel)
     if len(frames) != 1:
         raise InputError(
-            f"The example {example.source!r} holds {len(frames)} pictures; give them one by one."
+            f"The example {example.source!r} holds {len(frames)} images; give them one by one."
         )
     check_marks(example, frames.plane_shape)
     raw = frames.read(next(frames.indices()))
@@ -162,42 +160,42 @@ def _open(example: Example, channel: int | None) -> Picture:
         raise InputError(
             f"The example {example.source!r} has the same value everywhere; leave it out."
         )
-    return Picture(example, normalise(raw.pixels))
+    return ExampleImage(example, normalise(raw.pixels))
 
 
 def _iter_proposals(
-    pictures: Sequence[Picture],
+    images: Sequence[ExampleImage],
     names: tuple[str, ...],
     config: TeachConfig,
     cache: FeatureCache | None,
-) -> Generator[Event, None, tuple[list[Proposals], list[Placed]]]:
-    """Find proposals, of the kind that the marks ask for, and what the marks say of them."""
+) -> Generator[Event, None, tuple[list[Proposals], list[MaskCodes]]]:
+    """Find proposals, of the kind that fits the annotations, and the classes of their masks."""
     classes = {key(name): number for number, name in enumerate(names)}
     if config.proposals != "auto":
-        return (yield from _iter_kind(config.proposals, pictures, classes, config, cache))
-    found, placed = yield from _iter_kind("entities", pictures, classes, config, cache)
+        return (yield from _iter_kind(config.proposals, images, classes, config, cache))
+    found, coded = yield from _iter_kind("entities", images, classes, config, cache)
     empty = sum(not len(proposals) for proposals in found)
-    said = f"{empty} of {len(found)} pictures have none" if empty > EMPTY * len(found) else ""
+    reason = f"{empty} of {len(found)} images have none" if empty > EMPTY * len(found) else ""
     for number, name in enumerate(names):
-        counts = [one.hits.get(number, (0, 0)) for one in placed]
+        counts = [one.hits.get(number, (0, 0)) for one in coded]
         hits, marks = (sum(column) for column in zip(*counts, strict=True))
         if hits < ENOUGH * marks:
-            said = f"{hits} of {marks} marks of {name!r} lie on one"
-    if not said:
-        return found, placed
-    yield Notice(f"These are no whole cells or nuclei ({said}), so regions are named instead.")
-    return (yield from _iter_kind("regions", pictures, classes, config, cache))
+            reason = f"{hits} of {marks} marks of {name!r} lie on one"
+    if not reason:
+        return found, coded
+    yield Notice(f"These are no whole cells or nuclei ({reason}), so regions are named instead.")
+    return (yield from _iter_kind("regions", images, classes, config, cache))
 
 
 def _iter_kind(
     kind: Kind,
-    pictures: Sequence[Picture],
+    images: Sequence[ExampleImage],
     classes: dict[str, int],
     config: TeachConfig,
     cache: FeatureCache | None,
-) -> Generator[Event, None, tuple[list[Proposals], list[Placed]]]:
+) -> Generator[Event, None, tuple[list[Proposals], list[MaskCodes]]]:
     """Find proposals of one kind."""
-    total = len(pictures)
+    total = len(images)
     opened = partial(
         open_proposer,
         kind,
@@ -209,35 +207,33 @@ def _iter_kind(
     )
     proposer = yield from iter_in_background(opened, "loading the weights")
     found = []
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         yield Progress(number, total, f"looking for {kind}", number, total)
-        job = iter_propose(proposer, picture.pixels, cache)
+        job = iter_propose(proposer, image.pixels, cache)
         found.append((yield from within_stack(job, number, total)))
-    placed = [
-        place(proposals, picture.example, classes)
-        for picture, proposals in zip(pictures, found, strict=True)
+    coded = [
+        annotate(proposals, image.example, classes)
+        for image, proposals in zip(images, found, strict=True)
     ]
-    return found, placed
+    return found, coded
 
 
 def _bag(
     example: Example,
     proposals: Proposals,
-    placed: Placed,
+    coded: MaskCodes,
     names: tuple[str, ...],
     most: int,
-    chance: np.random.Generator,
+    random: np.random.Generator,
 ) -> Bag:
-    """Return what an example teaches; of many masks those that say most, the others by chance."""
+    """Return an example's bag of at most ``most`` masks: annotated ones, then random others."""
     present = None
-    said = {key(name) for name in example.names if not is_background(name)}
-    if said:
-        present = np.array([key(name) in said for name in names])
-    bag = Bag(
-        proposals.embeddings, placed.codes, present, np.ones(len(names), bool), example.source
-    )
+    present_names = {key(name) for name in example.names if not is_background(name)}
+    if present_names:
+        present = np.array([key(name) in present_names for name in names])
+    bag = Bag(proposals.embeddings, coded.codes, present, np.ones(len(names), bool), example.source)
     if len(bag) <= most:
         return bag
-    order = chance.permutation(len(bag))
+    order = random.permutation(len(bag))
     order = order[np.argsort(bag.instances[order] < 0, kind="stable")]
     return bag.take(np.sort(order[:most]))

@@ -1,6 +1,6 @@
-"""Training of the head that names masks: a teacher, then a student that knows what it cannot know.
+"""Training of the head that classifies masks: a teacher, then a student taught its uncertainty.
 
-U-SAM, section 3.5 and 4.  Seconds on a CPU, since masks were turned into vectors before.
+U-SAM, section 3.5 and 4.  Seconds on a CPU because masks are embedded before.
 """
 
 from __future__ import annotations
@@ -37,37 +37,37 @@ if TYPE_CHECKING:
     from ..config import TeachConfig
 
 SMALLEST = 1e-6
-"""Values of embeddings that deviate by less than this are all the same."""
+"""Smallest standard deviation of an embedding's value that is not constant."""
 
 LEARNING_RATE = 1e-3
-"""Of Adam, as in the paper (section 4)."""
+"""Learning rate of Adam, as in the paper (section 4)."""
 
 BATCH = 64
 """Bags in a step, as in the paper (section 4)."""
 
 DRAWN = 100
-"""Masks of a bag that a step looks at, the paper's d; a larger bag is drawn from anew each time."""
+"""Masks of a bag in a step, the paper's d; drawn anew from a larger bag each time."""
 
 MARKED = 512
-"""Marked masks that a step looks at."""
+"""Annotated masks in a step."""
 
 NOISE = 0.5
-"""Deviation of what is added to standardised embeddings, so that few marks are not memorised."""
+"""Deviation of noise on standardised embeddings, so that few annotations are not memorised."""
 
 DROPPED = 0.3
-"""Share of the hidden values that a step leaves out, for the same reason."""
+"""Dropout of the hidden values, for the same reason."""
 
 RELIABLE = 0.5
-"""Share of the unmarked masks, those least like any marked one, that speak for background."""
+"""Share of the unmarked masks, those least like any marked one, that count as background."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread, not to be held across a ``yield``.
+    """Compute with one torch thread; not to be held across a ``yield``.
 
-    The steps are so small that several threads gain little, and where other work keeps the cores
-    busy they wait for each other ten times as long as one alone takes.  What is learnt does not
-    depend on how many cores there are then.
+    The steps are so small that several threads gain little, and on busy cores they wait for each
+    other ten times as long as one alone takes.  The result then does not depend on the number of
+    cores.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -79,29 +79,18 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All masks of all bags, one after the other, as a head is trained on them.
+    """All masks of all bags, one after the other, for training.
 
-    Attributes
-    ----------
-    embeddings : Tensor, (M, D) float32
-    bags : list of Tensor of int64
-        Numbers of the masks of each bag whose classes were named.
-    present, known : Tensor, (B, C) bool
-        Of the same bags.
-    marked : Tensor, (K,) int64
-        Numbers of the masks that teach on their own.
-    allowed : Tensor, (M, outputs) bool
-        What each mask may be.
-    weights : Tensor, (K,) float32
-        How much each marked mask counts.
-    open : Tensor, (M,) bool
-        Masks of which nothing is known but their picture's classes.
+    Of M ``embeddings`` (M, D), ``bags`` are the numbers of the masks of each bag whose classes were
+    named, with ``present`` and ``annotated`` (B, C); ``marked`` (K,) those of masks that are
+    trained on directly, with ``weights`` (K,); ``allowed`` (M, outputs) the possible classes of
+    each mask, and ``open`` (M,) masks of which only the classes of their image are known.
     """
 
     embeddings: Tensor
     bags: list[Tensor]
     present: Tensor
-    known: Tensor
+    annotated: Tensor
     marked: Tensor
     allowed: Tensor
     weights: Tensor
@@ -109,11 +98,11 @@ class TrainingSet:
 
 
 def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[TrainingSet, bool]:
-    """Put bags together for training; tells too whether there is an output for no class."""
+    """Combine bags for training; returns also whether there is an output for no class."""
     bags = [bag for bag in bags if len(bag)]
     if not bags:
         raise InputError(
-            "The examples hold no masks to learn from; use larger pictures or other proposals."
+            "The examples hold no masks to learn from; use larger images or other proposals."
         )
     embeddings = np.concatenate([bag.embeddings for bag in bags]).astype(np.float32)
     codes = reliable(embeddings, np.concatenate([bag.instances for bag in bags]))
@@ -129,7 +118,7 @@ def prepare(bags: Sequence[Bag], classes: int, unmarked: float) -> tuple[Trainin
         embeddings=torch.from_numpy(embeddings),
         bags=[torch.arange(ends[i], ends[i + 1]) for i in named],
         present=_flags([bags[i].present for i in named], classes),
-        known=_flags([bags[i].known for i in named], classes),
+        annotated=_flags([bags[i].annotated for i in named], classes),
         marked=torch.from_numpy(marked),
         allowed=torch.from_numpy(np.concatenate([_allowed(bag, nothing) for bag in bags])),
         weights=torch.from_numpy(instance_weights(codes[marked], unmarked)),
@@ -143,8 +132,8 @@ def _flags(rows: Sequence[NDArray[np.bool_] | None], classes: int) -> Tensor:
 
 
 def _allowed(bag: Bag, nothing: bool) -> NDArray[np.bool_]:
-    """Tell what each mask of a bag may be, (N, outputs)."""
-    others = np.append(~bag.known, nothing)[: len(bag.known) + nothing]
+    """Return the possible classes of each mask of a bag, (N, outputs)."""
+    others = np.append(~bag.annotated, nothing)[: len(bag.annotated) + nothing]
     possible = np.ones_like(others)
     if bag.present is not None:
         possible = others | np.append(bag.present, False)[: len(others)]
@@ -157,16 +146,13 @@ def _allowed(bag: Bag, nothing: bool) -> NDArray[np.bool_]:
 
 
 def reliable(embeddings: NDArray[np.float32], codes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Take unmarked masks for unknown where they look like marked ones.
-
-    ``embeddings`` (M, D) float32, ``codes`` (M,) int16; returns (M,) int16.
-    """
+    """Take unmarked masks for unknown if they look like marked ones: new codes (M,)."""
     left, named = np.flatnonzero(codes == UNMARKED), np.flatnonzero(codes >= 0)
     if not len(left) or not len(named):
         return codes
-    spread = embeddings.std(0)
-    ready = torch.from_numpy(embeddings / np.where(spread > SMALLEST, spread, 1.0))
-    distance = torch.cdist(ready[left], ready[named]).amin(1).numpy()
+    deviation = embeddings.std(0)
+    standardised = torch.from_numpy(embeddings / np.where(deviation > SMALLEST, deviation, 1.0))
+    distance = torch.cdist(standardised[left], standardised[named]).amin(1).numpy()
     alike = distance < np.quantile(distance, 1 - RELIABLE)
     codes = codes.copy()
     codes[left[alike]] = UNKNOWN
@@ -174,13 +160,11 @@ def reliable(embeddings: NDArray[np.float32], codes: NDArray[np.int16]) -> NDArr
 
 
 def instance_weights(codes: NDArray[np.int16], unmarked: float) -> NDArray[np.float32]:
-    """Weigh marked masks, so that a frequent class does not drown a rare one.
+    """Weigh marked masks (K,), so that a frequent class does not dominate a rare one.
 
-    A class counts as the square root of its masks, what is certainly none of them likewise.  Masks
-    that merely were not marked count as ``unmarked`` times all classes together: where a class
-    looks like some of them it still is ``1 / (1 + unmarked)`` sure at least.
-
-    ``codes`` (K,) int16; returns (K,) float32.
+    A class counts as the square root of its masks, certain background likewise.  Masks that merely
+    were not annotated count as ``unmarked`` times all classes together: where a class looks like
+    some of them its probability is still at least ``1 / (1 + unmarked)``.
     """
     weights = np.zeros(len(codes), np.float32)
     total = 0.0
@@ -189,7 +173,7 @@ def instance_weights(codes: NDArray[np.int16], unmarked: float) -> NDArray[np.fl
         total += count**0.5 * (code >= 0)
     left = codes == UNMARKED
     if left.any():
-        # Pictures with nothing marked but the background have no class to compare with.
+        # Images with nothing annotated but the background have no class to compare with.
         weights[left] = unmarked * (total or 1.0) / left.sum()
     return weights
 
@@ -197,13 +181,13 @@ def instance_weights(codes: NDArray[np.int16], unmarked: float) -> NDArray[np.fl
 def iter_train_head(
     bags: Sequence[Bag], classes: int, config: TeachConfig
 ) -> Generator[Progress, None, Head]:
-    """Train a head on bags, telling its progress."""
+    """Train a head on bags, yielding its progress."""
     with one_thread():
         training_set, nothing = prepare(bags, classes, config.unmarked)
     total = config.steps * (2 if config.distillation and len(training_set.bags) else 1)
     shape = (classes, nothing)
-    none_bad = torch.zeros(len(training_set.embeddings), dtype=torch.bool)
-    teacher = yield from _fit(training_set, none_bad, shape, config, (0, total))
+    no_mask = torch.zeros(len(training_set.embeddings), dtype=torch.bool)
+    teacher = yield from _fit(training_set, no_mask, shape, config, (0, total))
     if not config.distillation or not training_set.bags:
         return teacher
     with one_thread(), torch.no_grad():
@@ -228,15 +212,15 @@ def _fit(
 ) -> Generator[Progress, None, Head]:
     """Train one head from scratch."""
     done, total = progress
-    chance = torch.Generator().manual_seed(config.seed + 1_000_003 * (done > 0))
+    generator = torch.Generator().manual_seed(config.seed + 1_000_003 * (done > 0))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=chance)))
+        torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
         head = Head(training_set.embeddings.shape[1], *shape, config.hidden)
     with one_thread():
         head.mean.copy_(training_set.embeddings.mean(0))
-        spread = training_set.embeddings.std(0, correction=0)
-        head.scale.copy_(torch.where(spread > SMALLEST, spread, 1.0))
-        ready = head.standardise(training_set.embeddings)
+        deviation = training_set.embeddings.std(0, correction=0)
+        head.scale.copy_(torch.where(deviation > SMALLEST, deviation, 1.0))
+        standardised = head.standardise(training_set.embeddings)
     load_triton_apart()  # torch's optimisers bring it along
     optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
     for step in range(config.steps):
@@ -244,7 +228,7 @@ def _fit(
             yield Progress(done + step, total, "learning")
         with one_thread():
             optimiser.zero_grad(set_to_none=True)
-            loss = _loss(head, ready, training_set, bad, config, chance)
+            loss = _loss(head, standardised, training_set, bad, config, generator)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     return head.eval()
@@ -252,34 +236,34 @@ def _fit(
 
 def _loss(
     head: Head,
-    ready: Tensor,
+    standardised: Tensor,
     training_set: TrainingSet,
     bad: Tensor,
     config: TeachConfig,
-    chance: torch.Generator,
+    generator: torch.Generator,
 ) -> Tensor:
     """Return one step's loss on bags and marked masks drawn at random."""
-    drawn = torch.randperm(len(training_set.bags), generator=chance)[:BATCH]
-    bags = [_some(training_set.bags[i], DRAWN, chance) for i in drawn.tolist()]
+    drawn = torch.randperm(len(training_set.bags), generator=generator)[:BATCH]
+    bags = [_some(training_set.bags[i], DRAWN, generator) for i in drawn.tolist()]
     marked, weights = training_set.marked, training_set.weights
     if len(marked) > MARKED:
-        picks = torch.multinomial(weights, MARKED, replacement=True, generator=chance)
+        picks = torch.multinomial(weights, MARKED, replacement=True, generator=generator)
         marked, weights = marked[picks], torch.ones(MARKED)
     places = torch.cat([*bags, marked])
-    values = ready[places]
-    values = values + NOISE * torch.randn(values.shape, generator=chance)
-    logits = _with_gaps(head, values, chance)
+    values = standardised[places]
+    values = values + NOISE * torch.randn(values.shape, generator=generator)
+    logits = _with_dropout(head, values, generator)
     count = len(places) - len(marked)
     loss: Tensor = instance_loss(logits[count:], training_set.allowed[marked], weights)
     if bags:
         sizes = [len(bag) for bag in bags]
-        loss = loss + _named(head, logits[:count], sizes, config, training_set, drawn)
+        loss = loss + _bag_loss(head, logits[:count], sizes, config, training_set, drawn)
         unsure = bad[places[:count]]
         loss = loss + config.distillation * uncertainty_loss(logits[:count][unsure])
     return loss
 
 
-def _named(
+def _bag_loss(
     head: Head,
     logits: Tensor,
     sizes: list[int],
@@ -289,32 +273,32 @@ def _named(
 ) -> Tensor:
     """Return the loss of bags whose classes were named.
 
-    Where there is an output for none of the classes, scores are how far a class is above it, and
+    If there is an output for none of the classes, a class's score is its logit above that one, and
     none itself is one more class of score 0 that no bag holds: most masks of a bag may be nothing,
-    but those that speak for its classes may not.
+    but those that represent its classes may not.
     """
-    present, known = training_set.present[drawn], training_set.known[drawn]
+    present, annotated = training_set.present[drawn], training_set.annotated[drawn]
     if not head.nothing:
-        return mil_loss(bag_scores(logits, sizes, config.share), present, known)
+        return mil_loss(bag_scores(logits, sizes, config.share), present, annotated)
     above = bag_scores(logits[:, :-1] - logits[:, -1:], sizes, config.share)
     zero = above.new_zeros(len(above), 1)
     no, yes = (torch.full((len(above), 1), value) for value in (False, True))
     return mil_loss(
-        torch.cat([above, zero], 1), torch.cat([present, no], 1), torch.cat([known, yes], 1)
+        torch.cat([above, zero], 1), torch.cat([present, no], 1), torch.cat([annotated, yes], 1)
     )
 
 
-def _with_gaps(head: Head, values: Tensor, chance: torch.Generator) -> Tensor:
-    """Run standardised embeddings through a head of which some values are left out."""
+def _with_dropout(head: Head, values: Tensor, generator: torch.Generator) -> Tensor:
+    """Run standardised embeddings through a head with dropout."""
     for layer in head.layers:
         values = layer(values)
         if isinstance(layer, nn.ReLU):
-            kept = torch.rand(values.shape, generator=chance) >= DROPPED
-            values = values * kept / (1 - DROPPED)
+            alive = torch.rand(values.shape, generator=generator) >= DROPPED
+            values = values * alive / (1 - DROPPED)
     return values
 
 
-def _some(places: Tensor, most: int, chance: torch.Generator) -> Tensor:
+def _some(places: Tensor, most: int, generator: torch.Generator) -> Tensor:
     if len(places) <= most:
         return places
-    return places[torch.randperm(len(places), generator=chance)[:most]]
+    return places[torch.randperm(len(places), generator=generator)[:most]]

@@ -1,8 +1,8 @@
-"""Vocabularies: what words mean, learnt from examples, in one small file that can be shared.
+"""Vocabularies: classes trained by examples, in one small file that can be shared.
 
-A vocabulary keeps the masks that it was taught with, as vectors, so that its classes can be put
-together, or joined with those of another vocabulary, and learnt anew in seconds (U-SAM, section
-on changed granularity).
+A vocabulary holds the masks that it was trained on, as embeddings, so that its classes can be
+merged, or joined with those of another vocabulary, and trained again in seconds (U-SAM, section on
+changed granularity).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from .mil import Bag, Head
 
 SHOWN = 24
-"""Names that an error message lists at most."""
+"""Largest number of names that an error message lists."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Vocabulary:
-    """Classes that were learnt, and all that is needed to use them and to learn them again.
+    """Trained classes, and all that is needed to use them and to train them again.
 
     Attributes
     ----------
@@ -47,13 +47,13 @@ class Vocabulary:
         In the order of the head's outputs.
     head : Head
     spec : ProposerSpec
-        How the masks and their vectors were made; others cannot be scored.
+        How masks and embeddings were made; others cannot be scored.
     bags : tuple of Bag
-        What was learnt from; vectors in half precision.
+        The training data; embeddings in half precision.
     config : TeachConfig
-        How it was learnt.
+        How it was trained.
     quality : dict
-        Measured on examples left out, see :func:`.quality.iter_quality`; empty where it was not.
+        Measured on examples left out, see :func:`.quality.iter_quality`; empty if it was not.
     origin : str
         Where the examples came from, in words.
     """
@@ -76,7 +76,7 @@ class Vocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file that it was read from, or of the one it would be, hexadecimal digits."""
+        """Hash of the file that it was read from, or would be written to, hexadecimal digits."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     # -- use --------------------------------------------------------------------------------
@@ -84,12 +84,8 @@ class Vocabulary:
     def members(self, name: str) -> tuple[int, ...]:
         """Return the numbers of all classes that a name stands for.
 
-        A class's own name stands for it alone; a synonym for every class that has it.
-
-        Raises
-        ------
-        OptionError
-            When it stands for none, naming what is known and the other ways to give it a meaning.
+        A class's own name stands for it alone; a synonym for every class that has it.  OptionError,
+        listing the vocabulary's names and other ways to define one, if it stands for none.
         """
         wanted = key(name)
         for number, entry in enumerate(self.entries):
@@ -104,32 +100,26 @@ class Vocabulary:
         return found
 
     def lookup(self, name: str) -> int:
-        """Return the number of the class that a name stands for, of several the first.
-
-        Raises
-        ------
-        OptionError
-            As :meth:`members`.
-        """
+        """Return the number of the first class that a name stands for; see :meth:`members`."""
         return self.members(name)[0]
 
     def scores(
         self, embeddings: NDArray[np.floating], names: Sequence[str] | None = None
     ) -> NDArray[np.float32]:
-        """Score masks by names.
+        """Score masks for names.
 
         Parameters
         ----------
         embeddings : ndarray, shape (N, D)
             Of proposals with this vocabulary's spec.
         names : sequence of str, optional
-            All classes when left out.
+            All classes by default.
 
         Returns
         -------
         ndarray of float32, shape (N, len(names))
-            Probabilities 0..1 among all that the vocabulary knows: what is missing to 1 is another
-            class, or none.
+            Probabilities 0..1 among all classes of the vocabulary: the rest to 1 is another class,
+            or none.
 
         Raises
         ------
@@ -137,8 +127,8 @@ class Vocabulary:
             For an unknown name, or two that stand for the same class, or embeddings of another
             length.
         """
-        groups = [self.members(name) for name in (self.names if names is None else names)]
         wanted = list(self.names if names is None else names)
+        groups = [self.members(name) for name in wanted]
         owner: dict[int, int] = {}
         for place, group in enumerate(groups):
             for number in group:
@@ -160,13 +150,7 @@ class Vocabulary:
         return found.clip(0, 1)
 
     def check(self, spec: ProposerSpec) -> None:
-        """Refuse proposals that were made in another way than those it was taught with.
-
-        Raises
-        ------
-        OptionError
-            Naming both encoders and their hashes.
-        """
+        """Raise OptionError, naming both encoders and hashes, for proposals made in another way."""
         if not self.spec.matches(spec):
             raise OptionError(
                 f"The vocabulary was taught with {_identity(self.spec)}, but here are "
@@ -176,12 +160,12 @@ class Vocabulary:
     # -- granularity and sharing ------------------------------------------------------------
 
     def regroup(self, groups: Mapping[str, Sequence[str]]) -> Vocabulary:
-        """Put classes together and learn them anew, which takes seconds.
+        """Merge classes and train them again, which takes seconds.
 
         Parameters
         ----------
         groups : mapping of str to sequence of str
-            New names, each with the names of the classes that it takes in; the others stay.
+            New names, each with the names of its classes; other classes stay.
 
         Raises
         ------
@@ -198,7 +182,7 @@ class Vocabulary:
     def iter_regroup(
         self, groups: Mapping[str, Sequence[str]]
     ) -> Generator[Progress, None, Vocabulary]:
-        """Put classes together, telling the progress; see :meth:`regroup`."""
+        """Merge classes, yielding the progress; see :meth:`regroup`."""
         target: dict[int, str] = {}
         for name, members in groups.items():
             for number in {i for member in members for i in self.members(member)}:
@@ -217,29 +201,29 @@ class Vocabulary:
             places = [i for i, e in enumerate(entries) if key(e.name) == key(name)]
             if not places:
                 places = [len(entries)]
-                # The synonyms of what was put together would be too narrow, or too wide, for it.
-                kept = replace(entry, name=tidy(name), synonyms=())
-                entries.append(kept if number in target else entry)
+                # The synonyms of merged classes would be too narrow, or too wide, for it.
+                merged = replace(entry, name=tidy(name), synonyms=())
+                entries.append(merged if number in target else entry)
             to[number] = places[0]
         check_names([*groups, *(e.name for i, e in enumerate(self.entries) if i not in target)])
         bags = [bag.mapped(to, len(entries)) for bag in self.bags]
         return (yield from iter_fit(entries, self.spec, bags, self.config, self.origin))
 
     def merge(self, other: Vocabulary) -> Vocabulary:
-        """Join with another vocabulary and learn both anew, which takes seconds.
+        """Join with another vocabulary and train both again, which takes seconds.
 
-        Classes of the same name, or whose name is the other's synonym, become one.  What is none
-        of the classes in one vocabulary's examples may still be a class of the other.
+        Classes of the same name, or whose name is the other's synonym, become one.  A mask of none
+        of the classes of one vocabulary may still be of a class of the other.
 
         Raises
         ------
         OptionError
-            When they were taught with different encoders, naming both hashes.
+            When they were trained with different encoders, naming both hashes.
         """
         return finish(self.iter_merge(other))
 
     def iter_merge(self, other: Vocabulary) -> Generator[Progress, None, Vocabulary]:
-        """Join with another vocabulary, telling the progress; see :meth:`merge`."""
+        """Join with another vocabulary, yielding the progress; see :meth:`merge`."""
         self.check(other.spec)
         entries = list(self.entries)
         to = np.zeros(len(other.entries), np.int16)
@@ -270,12 +254,12 @@ class Vocabulary:
     # -- files ------------------------------------------------------------------------------
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the vocabulary to a ``.kindred`` file, all of it or nothing.
+        """Write the vocabulary to a ``.kindred`` file, in one piece.
 
         Raises
         ------
         OutputError
-            When it cannot be written, is not named so, or is there already.
+            When it cannot be written, has another ending, or is there already.
         """
         return files.save(self.to_bytes(), Path(path), overwrite)
 
@@ -316,14 +300,14 @@ def iter_fit(
     config: TeachConfig,
     origin: str = "",
 ) -> Generator[Progress, None, Vocabulary]:
-    """Learn a vocabulary from bags, and measure it on some of them left out."""
-    # What is kept is what is learnt from, so that learning again gives the same.
-    kept = tuple(replace(bag, embeddings=halved(bag.embeddings)) for bag in bags if len(bag))
-    head = yield from iter_train_head(kept, len(entries), config)
+    """Train a vocabulary on bags, and measure it on some of them left out."""
+    # It is trained on what it saves, so that training again gives the same.
+    saved = tuple(replace(bag, embeddings=halved(bag.embeddings)) for bag in bags if len(bag))
+    head = yield from iter_train_head(saved, len(entries), config)
     for value in head.state_dict().values():
         value.copy_(value.half().float())
-    quality = yield from iter_quality(kept, [entry.name for entry in entries], config)
-    return Vocabulary(tuple(entries), head, spec, kept, config, quality, origin)
+    quality = yield from iter_quality(saved, [entry.name for entry in entries], config)
+    return Vocabulary(tuple(entries), head, spec, saved, config, quality, origin)
 
 
 def halved(embeddings: NDArray[np.floating]) -> NDArray[np.float16]:

@@ -1,4 +1,4 @@
-"""From marks on a picture to what its masks are."""
+"""Classes of an image's masks, from the annotations on it."""
 
 from __future__ import annotations
 
@@ -21,35 +21,31 @@ if TYPE_CHECKING:
     from .examples import Example
 
 SAME = 0.5
-"""A mask is what a box is around when their boxes share at least this (IoU)."""
+"""A mask belongs to a box if their boxes have at least this IoU …"""
 
 WITHIN, FILLED = 0.8, 0.1
-"""Where none is, the largest mask that lies in the box so far, and fills so much of it: boxes are
+"""… or else the largest mask with this share inside the box that fills this share of it: boxes are
 drawn loosely, and of some cells only the nucleus is found."""
 
 NEAR = 0.1
-"""A mask whose box shares at least this with a box that is not around it may belong to it."""
+"""A mask whose box has at least this IoU with another object's box may belong to that object."""
 
 MOSTLY = 0.6
 """Share of a mask that must have one label to be of that class."""
 
 SMALLEST = 1e-9
-"""Areas are not divided by less than this."""
+"""Lower bound of areas that divide."""
 
 INSIDE = 0.8
 """Share of a region that must lie in a box's ellipse to be of the box's class."""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """What marks say of masks.
+class MaskCodes:
+    """Classes of masks: ``codes`` (N,) as :attr:`.Bag.instances`.
 
-    Attributes
-    ----------
-    codes : ndarray of int16, shape (N,)
-        As :attr:`.Bag.instances`.
-    hits : mapping of int to (int, int)
-        How many marks of each class lie on a mask of their own, and how many it has.
+    ``hits`` are, of each class, the number of annotations that annotate a mask, and their number;
+    those of background need no mask, and do not count.
     """
 
     codes: NDArray[np.int16]
@@ -57,63 +53,64 @@ class Placed:
 
     @property
     def found(self) -> int:
-        """How many of the marks lie on a mask of their own."""
+        """Number of annotations that annotate a mask."""
         return sum(found for found, _ in self.hits.values())
 
     @property
-    def marks(self) -> int:
-        """How many marks there are; those of background need no mask, and do not count."""
-        return sum(marks for _, marks in self.hits.values())
+    def total(self) -> int:
+        """Number of annotations."""
+        return sum(total for _, total in self.hits.values())
 
 
-def place(proposals: Proposals, example: Example, classes: Mapping[str, int]) -> Placed:
-    """Find the masks that an example's marks mean."""
+def annotate(proposals: Proposals, example: Example, classes: Mapping[str, int]) -> MaskCodes:
+    """Find the masks that an example's annotations belong to."""
     count = len(proposals)
     if not example.marked:
-        alone = bool(example.names) and all(map(is_background, example.names))
-        return Placed(np.full(count, NOTHING if alone else UNKNOWN, np.int16), {})
-    sheet = _Sheet(count)
+        only_background = bool(example.names) and all(map(is_background, example.names))
+        return MaskCodes(np.full(count, NOTHING if only_background else UNKNOWN, np.int16), {})
+    collected = _Collected(count)
 
     def number(name: str) -> int:
         return NOTHING if is_background(name) else classes[key(name)]
 
     for name, points in example.points.items():
-        _points(sheet, proposals, numbers(points, 2, name, example.source), number(name))
+        _points(collected, proposals, numbers(points, 2, name, example.source), number(name))
     by_box = _box_regions if proposals.spec.kind == "regions" else _box_masks
     for name, boxes in example.boxes.items():
-        by_box(sheet, proposals.masks, numbers(boxes, 4, name, example.source), number(name))
+        by_box(collected, proposals.masks, numbers(boxes, 4, name, example.source), number(name))
     if example.labels is not None and example.label_names:
-        _labels(sheet, proposals.masks, example, number)
+        _labels(collected, proposals.masks, example, number)
     named = (*example.points, *example.boxes, *example.label_names.values())
-    return sheet.placed(example.complete, any(map(is_background, named)))
+    return collected.result(example.complete, any(map(is_background, named)))
 
 
-class _Sheet:
-    """What was said of each mask so far."""
+class _Collected:
+    """Annotations of each mask so far."""
 
     def __init__(self, count: int) -> None:
         self.codes = np.full(count, UNMARKED, np.int16)
         self.open = np.zeros(count, bool)
         self.disputed = np.zeros(count, bool)
-        self._hits: dict[int, tuple[int, int]] = {}
+        self._annotations: list[tuple[int, NDArray[Any], NDArray[Any], float]] = []
 
-    def assign(self, masks: NDArray[Any], code: int) -> bool:
-        """Note that masks are of a class; tells whether that is new to none of them."""
-        other = (self.codes[masks] != UNMARKED) & (self.codes[masks] != code)
-        self.disputed[masks[other]] = True
+    def add(
+        self, code: int, masks: NDArray[Any], weights: NDArray[Any] | None = None, needed: float = 1
+    ) -> None:
+        """Add an annotation of some masks.
+
+        It counts as found if the ``weights`` (1 each by default) of its undisputed masks sum up to
+        what is ``needed``.
+        """
+        self.disputed[masks] |= (self.codes[masks] != UNMARKED) & (self.codes[masks] != code)
         self.codes[masks] = code
-        return not other.any()
-
-    def count(self, code: int, found: bool) -> None:
-        """Count a mark of a class, and whether it lies on a mask of its own."""
         if code >= 0:
-            hits, marks = self._hits.get(code, (0, 0))
-            self._hits[code] = hits + found, marks + 1
+            weights = np.ones(len(masks)) if weights is None else weights
+            self._annotations.append((code, masks, weights, needed))
 
-    def placed(self, complete: bool, background: bool) -> Placed:
-        """Sum up: what was disputed, or is near a mark, is left open.
+    def result(self, complete: bool, background: bool) -> MaskCodes:
+        """Return the codes: disputed masks, and those near an annotation, are left open.
 
-        Where ``background`` was marked as well, what is not marked is not said to be any.
+        If ``background`` was annotated as well, other masks are not taken for background.
         """
         codes = self.codes.copy()
         left = codes == UNMARKED
@@ -122,35 +119,43 @@ class _Sheet:
         elif background:
             codes[left] = UNKNOWN
         codes[(left & self.open) | self.disputed] = UNKNOWN
-        return Placed(codes, self._hits)
+        hits: dict[int, tuple[int, int]] = {}
+        for code, masks, weights, needed in self._annotations:
+            found, total = hits.get(code, (0, 0))
+            hit = weights[~self.disputed[masks]].sum() >= needed
+            hits[code] = found + int(hit), total + 1
+        return MaskCodes(codes, hits)
 
 
-def _points(sheet: _Sheet, proposals: Proposals, points: NDArray[np.float64], code: int) -> None:
-    """Note what points mean: each the mask of best quality that it lies on."""
+def _points(
+    collected: _Collected, proposals: Proposals, points: NDArray[np.float64], code: int
+) -> None:
+    """Add points: each annotates the mask of best quality that it lies on."""
     on = proposals.masks.contain(points)
     for column in on.T:
         masks = np.flatnonzero(column)
-        sheet.open[masks] = True
-        best = masks[[proposals.quality[masks].argmax()]] if len(masks) else masks
-        sheet.count(code, bool(len(best)) and sheet.assign(best, code))
+        collected.open[masks] = True
+        collected.add(code, masks[[proposals.quality[masks].argmax()]] if len(masks) else masks)
 
 
-def _box_masks(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
-    """Note what boxes mean: each the mask that fits it best, or else lies within it."""
+def _box_masks(collected: _Collected, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
+    """Add boxes: each annotates the mask that fits it best, or else lies within it."""
     shared, own, theirs = _box_overlaps(masks.boxes.astype(np.float64), boxes)
     iou = shared / np.maximum(own[:, None] + theirs - shared, SMALLEST)
     inside, filled = shared / np.maximum(own, SMALLEST)[:, None], shared / theirs
-    sheet.open[((iou >= NEAR) | (inside >= WITHIN)).any(1)] = True
+    collected.open[((iou >= NEAR) | (inside >= WITHIN)).any(1)] = True
     for column in range(len(boxes)):
         fit = np.where(iou[:, column] >= SAME, 1 + iou[:, column], 0.0)
         part = (inside[:, column] >= WITHIN) & (filled[:, column] >= FILLED)
         fit = np.maximum(fit, np.where(part, filled[:, column], 0.0))
-        seen = fit.max(initial=0) > 0
-        sheet.count(code, seen and sheet.assign(np.array([fit.argmax()]), code))
+        best = [fit.argmax()] if fit.any() else []
+        collected.add(code, np.array(best, np.int64))
 
 
-def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: int) -> None:
-    """Note what boxes mean: each the regions within the largest ellipse in it."""
+def _box_regions(
+    collected: _Collected, masks: Masks, boxes: NDArray[np.float64], code: int
+) -> None:
+    """Add boxes: each annotates the regions within the largest ellipse in it."""
     rows, columns = np.ogrid[: masks.shape[0], : masks.shape[1]]
     for y0, x0, y1, x1 in boxes:
         middle, half = ((y0 + y1) / 2, (x0 + x1) / 2), ((y1 - y0) / 2, (x1 - x0) / 2)
@@ -158,13 +163,14 @@ def _box_regions(sheet: _Sheet, masks: Masks, boxes: NDArray[np.float64], code: 
             (columns + 0.5 - middle[1]) / half[1]
         ) ** 2 <= 1
         inside = _counts(masks, ellipse.astype(np.int64), 2)[:, 1] / np.maximum(masks.areas, 1)
-        sheet.open[inside > 0] = True
-        meant = np.flatnonzero(inside >= INSIDE)
-        sheet.count(code, bool(len(meant)) and sheet.assign(meant, code))
+        collected.open[inside > 0] = True
+        collected.add(code, np.flatnonzero(inside >= INSIDE))
 
 
-def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str], int]) -> None:
-    """Note what labels mean: what most of a mask is; in a sketch, most of its labelled part."""
+def _labels(
+    collected: _Collected, masks: Masks, example: Example, number: Callable[[str], int]
+) -> None:
+    """Add labels: a mask's is that of most of it; in a sketch, of most of its labelled part."""
     labels = np.asarray(example.labels)
     ids = [int(label) for label in example.label_names]
     # Numbers without a name count as unlabelled: column 0.
@@ -174,18 +180,16 @@ def _labels(sheet: _Sheet, masks: Masks, example: Example, number: Callable[[str
     counts = _counts(masks, compact, len(ids) + 1)
     whole = masks.areas if example.complete else counts[:, 1:].sum(1)
     shares = counts / np.maximum(whole, 1)[:, None]
-    sheet.open[(counts[:, 1:] > 0).any(1)] = True
+    collected.open[(counts[:, 1:] > 0).any(1)] = True
     covered = np.bincount(compact.ravel(), minlength=len(ids) + 1)
     for column, label in enumerate(ids, start=1):
-        if not covered[column]:
-            continue
-        meant = np.flatnonzero(shares[:, column] >= MOSTLY)
-        code = number(example.label_names[label])
-        clear = bool(len(meant)) and sheet.assign(meant, code)
-        # Masks may overlap, so that this share may be above 1.
-        sheet.count(code, clear and counts[meant, column].sum() >= SAME * covered[column])
+        if covered[column]:
+            chosen = np.flatnonzero(shares[:, column] >= MOSTLY)
+            code = number(example.label_names[label])
+            # Masks may overlap, so that the labelled pixels in them may be more than there are.
+            collected.add(code, chosen, counts[chosen, column], SAME * covered[column])
     if example.complete:
-        sheet.open[shares[:, 0] >= MOSTLY] = False
+        collected.open[shares[:, 0] >= MOSTLY] = False
 
 
 def _counts(masks: Masks, numbers_of: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
