@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
+from safetensors.torch import load_file
+
+from napari_kindred.core.events import finish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -102,3 +107,40 @@ def colour_clip(tmp_path_factory):
     torch.set_num_threads(threads)
     torch.save(network.state_dict(), folder / "colours.pt")
     return f"kindred-test-colours/{folder / 'colours.pt'}"
+
+
+def flags(config: Any) -> list[str]:
+    """Return the command-line flags of the options that differ from their defaults."""
+    changed = {
+        f"--{name.replace('_', '-')}": str(value)
+        for name, value in dataclasses.asdict(config).items()
+        if value != getattr(type(config)(), name)
+    }
+    return [part for pair in changed.items() for part in pair]
+
+
+def assert_resumes_to_the_bit(start: Callable[..., Any], kind: type, folder: Path) -> None:
+    """Train as a whole, and in two parts, interrupted before the second step as by Ctrl+C."""
+    import torch
+
+    class Stopped(kind):  # type: ignore[misc]
+        def train_step(self) -> dict[str, float]:
+            if self.step == 1:
+                raise KeyboardInterrupt
+            return super().train_step()
+
+    whole = start(folder / "whole", kind)
+    finish(whole.iter_train())
+    with pytest.raises(KeyboardInterrupt):
+        finish(start(folder / "parts", Stopped).iter_train())
+    torch.manual_seed(123)  # another process has drawn other random numbers
+    resumed = start(folder / "parts", kind)
+    assert resumed.resume()
+    assert resumed.step == 1
+    finish(resumed.iter_train())
+    assert resumed.step == whole.step
+    written = [load_file(folder / part / "last.safetensors") for part in ("whole", "parts")]
+    states = (whole.network.state_dict(), resumed.network.state_dict())
+    for one, two in (states, (whole.average, resumed.average), written):
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[k], two[k]) for k in one)

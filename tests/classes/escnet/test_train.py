@@ -20,6 +20,8 @@ from napari_kindred.cli import main as cli
 from napari_kindred.core.errors import OptionError, OutputError, WeightsError
 from napari_kindred.core.events import Progress, finish
 
+from ..conftest import assert_resumes_to_the_bit, flags
+
 
 @pytest.fixture
 def config(colour_clip, sam_file):
@@ -66,36 +68,15 @@ def test_a_few_dozen_steps_make_it_better_than_clip_alone(data, config, tmp_path
     assert after > before + 0.03
 
 
-class Stopped(EscTrainer):
-    """A run that is interrupted before its second step, as by Ctrl+C."""
-
-    def train_step(self):
-        if self.step == 1:
-            raise KeyboardInterrupt
-        return super().train_step()
-
-
-def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, config, tmp_path):
-    whole = start(data, tmp_path / "whole", config)
-    finish(whole.iter_train())
-    with pytest.raises(KeyboardInterrupt):
-        finish(start(data, tmp_path / "parts", config, Stopped).iter_train())
-    torch.manual_seed(123)  # another process has drawn other random numbers
-    gone_on = start(data, tmp_path / "parts", config)
-    assert gone_on.resume()
-    finish(gone_on.iter_train())
-    one, two = (load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts"))
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[k], two[k]) for k in one)
+def test_an_interrupted_run_resumes_to_the_same_weights(data, config, tmp_path):
+    assert_resumes_to_the_bit(
+        lambda out, kind: start(data, out, config, kind), EscTrainer, tmp_path
+    )
 
 
 def test_the_command_trains_a_network_that_names_pixels(data, config, tmp_path, capsys):
-    flags = []
-    for name, value in dataclasses.asdict(config).items():
-        if value != getattr(EscTrainConfig(), name):
-            flags += [f"--{name.replace('_', '-')}", str(value)]
     out = tmp_path / "run"
-    assert cli.main(["train", "classes", str(data), "--out", str(out), *flags]) == 0
+    assert cli.main(["train", "classes", str(data), "--out", str(out), *flags(config)]) == 0
     best = out / "best.safetensors"
     assert str(best) in capsys.readouterr().out
     assert is_esc(best)

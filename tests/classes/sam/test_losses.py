@@ -72,7 +72,7 @@ def test_quality_is_the_overlap(targets):
 def test_only_the_best_mask_that_a_prompt_may_use_is_trained_and_all_are_rated(
     single, empty, masks, rated, targets
 ):
-    """Gradients that reach masks and qualities; the second mask is the best, 0 right on background."""
+    """Gradients that reach the four masks and their qualities; the second mask is the best."""
     targets = targets * (not empty)
     torch.manual_seed(0)
     logits = torch.randn(1, 4, 8, 8)

@@ -25,6 +25,8 @@ from napari_kindred.encoders.registry import open_encoder
 from napari_kindred.models.augment import IGNORE
 from napari_kindred.models.training_data import data_hash, load_examples
 
+from ..conftest import assert_resumes_to_the_bit, flags
+
 SHORT = SamTrainConfig(
     minutes=1e6,
     max_steps=4,
@@ -93,46 +95,14 @@ def test_one_crop_is_learnt_by_heart_in_a_few_dozen_steps(data, tmp_path):
     assert quality[~boxed, 1:].max() < 0.5, "a click on background is worth nothing"
 
 
-class Stopped(SamTrainer):
-    """A run that is interrupted before its third step, as by Ctrl+C."""
-
-    def train_step(self):
-        if self.step == 2:
-            raise KeyboardInterrupt
-        return super().train_step()
-
-
-def test_a_run_stopped_and_gone_on_with_gives_the_same_weights_to_the_bit(data, tmp_path):
+def test_an_interrupted_run_resumes_to_the_same_weights(data, tmp_path):
     """Limited by steps: the learning rate then does not depend on the clock."""
-    whole = start(data, tmp_path / "whole")
-    finish(whole.iter_train())
-    with pytest.raises(KeyboardInterrupt):
-        finish(start(data, tmp_path / "parts", kind=Stopped).iter_train())
-    torch.manual_seed(123)  # another process has drawn other random numbers
-    gone_on = start(data, tmp_path / "parts")
-    assert gone_on.resume()
-    assert gone_on.step == 2
-    finish(gone_on.iter_train())
-    assert gone_on.step == whole.step == 4
-    written = [load_file(tmp_path / part / "last.safetensors") for part in ("whole", "parts")]
-    for one, two in (
-        (whole.network.state_dict(), gone_on.network.state_dict()),
-        (whole.average, gone_on.average),
-        written,
-    ):
-        assert one.keys() == two.keys()
-        assert all(torch.equal(one[k], two[k]) for k in one)
+    assert_resumes_to_the_bit(lambda out, kind: start(data, out, kind=kind), SamTrainer, tmp_path)
 
 
 def test_the_command_trains_a_sam_that_opens_as_an_encoder(data, tmp_path, capsys):
-    options = {
-        f"--{name.replace('_', '-')}": str(value)
-        for name, value in dataclasses.asdict(SHORT).items()
-        if value != getattr(SamTrainConfig(), name)
-    }
     out = tmp_path / "run"
-    flags = [part for pair in options.items() for part in pair]
-    assert cli.main(["train", "sam", str(data), "--out", str(out), *flags]) == 0
+    assert cli.main(["train", "sam", str(data), "--out", str(out), *flags(SHORT)]) == 0
     best = out / "best.safetensors"
     assert str(best) in capsys.readouterr().out
     encoder = open_encoder(str(best))
