@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .linking.config import LinkConfig
     from .linking.predict import iter_link, link
     from .load import load_segmentation
+    from .results.imports import load_outlines
     from .results.segmentation import Segmentation
 
 _HOME = {
@@ -50,6 +51,7 @@ _HOME = {
     "iter_segment_entities": "entities.predict",
     "iter_teach_classes": "classes.vocabulary.teach",
     "link": "linking.predict",
+    "load_outlines": "results.imports",
     "load_segmentation": "load",
     "read_examples": "classes.vocabulary.examples",
     "segment_classes": "classes.predict",
@@ -78,6 +80,7 @@ __all__ = [
     "iter_segment_entities",
     "iter_teach_classes",
     "link",
+    "load_outlines",
     "load_segmentation",
     "read_examples",
     "segment_classes",

@@ -156,7 +156,8 @@ def test_a_folder_becomes_a_folder_of_labels_tables_and_one_provenance(
     outcome = process_folder(folder, out, task, ignore)
     assert (outcome.done, outcome.object_counts["entities"][0]) == (4, 24)
     names = sorted(path.name for path in out.iterdir())
-    assert names == sorted([f"p{n}.{s}" for n in range(4) for s in ("tif", "csv")] + [PROVENANCE])
+    own = [f"p{n}.{s}" for n in range(4) for s in ("tif", "csv")]
+    assert names == sorted([*own, PROVENANCE, "summary.csv"])
     for number in range(4):
         labels = tifffile.imread(out / f"p{number}.tif")
         assert labels.dtype == np.uint16

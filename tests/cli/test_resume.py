@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -158,3 +159,22 @@ def test_a_result_in_a_folder_is_a_result_with_its_pixel_size(
     assert result.provenance["method"] == "entities"
     assert "planned" not in result.provenance
     assert len(result.table) == result.labels.max() == 6
+
+
+def test_a_table_sums_up_all_images_those_done_before_as_well(
+    tmp_path: Path, task: BrightThings, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(folder / "a.ome.tif", discs[0], metadata={"axes": "YX", **size})
+    process_folder(folder, out, task, ignore)
+    iio.imwrite(folder / "b.png", np.zeros_like(discs[0]))
+    resume(folder, out, task)
+    table = pd.read_csv(out / "summary.csv", index_col="image")
+    own = pd.read_csv(out / "a.csv")
+    assert table["count"].to_dict() == {"a": 6, "b": 0}
+    assert table.loc["a", "area [px]"] == own["area"].sum()
+    assert table.loc["a", "area [µm²]"] == own["area"].sum() / 4
+    assert table.loc["a", "mean_area [px]"] == pytest.approx(own["area"].mean())
+    assert table.loc["b", "share"] == 0

@@ -127,6 +127,11 @@ class ClassSegmentation(Segmentation):
         assembly.observations = observations
         return replace(assembly.result(facts), scale=self.scale, units=self.units)
 
+    def objects(self) -> tuple[Any, pd.DataFrame]:
+        """Return the objects of all classes if they are known, else the regions of the classes."""
+        known = self.entities is not None and len(self.entity_table)
+        return (self.entities, self.entity_table) if known else (self.labels, self.table)
+
     def further_tables(self) -> dict[str, pd.DataFrame]:
         """Return the other tables, by what a row stands for."""
         tables = {"entity": self.entity_table, "frame": self.per_frame}

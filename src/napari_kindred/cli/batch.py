@@ -15,7 +15,7 @@ from ..core.events import finish
 from ..images.readers import list_images, read_image, stem_of
 from ..results.atomic import as_csv, check_folder, refuse_existing, write_together
 from ..results.storage import as_tiff
-from .folder_log import FolderLog, content_of
+from .folder_log import SUMMARY, FolderLog, content_of
 from .places import place_of, refuse_input, save_surely
 from .tasks import Report, Task, iter_image, run_task
 
@@ -190,7 +190,7 @@ def _plan(
         raise OutputError("The output folder is the input folder; choose another one.")
     plan: list[tuple[Path, list[Path]]] = []
     unnamable: dict[str, str] = {}
-    takers: dict[Path, Path] = {}
+    takers = {out / SUMMARY: out / SUMMARY}
     for image in list_images(source):
         files = [out / f"{stem_of(image)}.{end}" for end in ("tif", *ends)]
         for file in files:
@@ -215,10 +215,9 @@ def _plan(
 
 def _close(log: FolderLog, outcome: Outcome, count: int) -> None:
     """Write down how it ended; an error on its way is not hidden by one of writing."""
-    log.content["complete"] = outcome.done + outcome.skipped == count
     failing = sys.exc_info()[0] is not None
     try:
-        log.write()
+        log.close(outcome.done + outcome.skipped == count)
     except OutputError:
         if not failing:
             raise

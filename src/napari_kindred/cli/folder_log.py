@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from ..core.errors import OutputError
 from ..models.download import file_sha256
-from ..results.atomic import as_json, plain, refuse_existing, write_together
+from ..results.atomic import Writer, as_json, as_spreadsheet, plain, refuse_existing, write_together
 from ..results.label_tiff import read_tiff
 from ..results.segmentation import provenance
 from ..results.storage import PROVENANCE, about_of, read_table
+from ..results.tables import with_units
 from .tasks import hashes_of
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
     from ..results.segmentation import Segmentation
     from .tasks import Task
+
+SUMMARY = "summary.csv"
+"""Name of the table of all images of a folder."""
 
 _BETWEEN_WRITES = 5.0
 """Seconds; a killed run computes again what it finished after the last write."""
@@ -64,7 +71,8 @@ class FolderLog:
             self.add_weights()
             self._take_over()
         else:
-            refuse_existing(self.path, overwrite)
+            for path in (self.path, self.path.with_name(SUMMARY)):
+                refuse_existing(path, overwrite)
 
     def plan(self, stems: Iterable[str]) -> None:
         """Write down which images will be done, as the names of their files were free."""
@@ -144,10 +152,30 @@ class FolderLog:
         """Write down why an image could not be used."""
         self.content["failed"][name] = reason
 
-    def write(self) -> None:
+    def write(self, more: Mapping[Path, Writer] | None = None) -> None:
         """Write all of it down as it is now."""
-        write_together({self.path: as_json(self.content)})
+        write_together({**(more or {}), self.path: as_json(self.content)})
         self._written = time.monotonic()
+
+    def close(self, complete: bool) -> None:
+        """Write all of it down, with a table that sums up the images that are done."""
+        self.content["complete"] = complete
+        path = self.path.with_name(SUMMARY)
+        rows = [self._summary(stem) for stem in sorted(self.images)]
+        self.write({path: as_spreadsheet(pd.concat(rows, ignore_index=True))} if rows else None)
+
+    def _summary(self, stem: str) -> pd.DataFrame:
+        """Return the rows of an image: one, or one per class."""
+        about = self.images[stem]["labels"]
+        try:
+            table = read_table(self.path.with_name(f"{stem}.csv"))
+            rows = self._task.summary(table, math.prod(about["shape"]))
+        except (OSError, ValueError, KeyError):  # it was changed meanwhile
+            return pd.DataFrame({"image": [stem]})
+        rows = with_units(rows, about["axes"], about["scale"], about["units"])
+        rows.insert(0, "image", stem)
+        rows.insert(1, "frames", math.prod(about["shape"][:-2]))
+        return rows
 
 
 def content_of(image: Path) -> str:

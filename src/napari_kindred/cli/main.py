@@ -17,6 +17,7 @@ from ..classes.sam.config import SamTrainConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
 from ..entities.config import TrainConfig
 from ..methods import METHODS
+from ..results.exports import FORMATS
 from . import commands as run
 from .flags import add_flags
 from .progress_bar import terminate_like_interrupt
@@ -220,6 +221,36 @@ def _add_rerun(commands: Any) -> None:
     command.set_defaults(command=_rerun)
 
 
+def _add_export(commands: Any) -> None:
+    command = commands.add_parser(
+        "export",
+        help="write results as files of Fiji, QuPath and training programs, or as measurements",
+        description="Write a result, or all results of a folder, for another program: "
+        + "; ".join(f"{entry.name}, {entry.about} ({entry.suffix})" for entry in FORMATS.values())
+        + ".",
+    )
+    command.add_argument("result", type=Path, help="a result, or a folder of them")
+    command.add_argument("--to", choices=tuple(FORMATS), help="the format [by the end of --out]")
+    command.add_argument("--out", type=Path, required=True, help="a file, or a folder of them")
+    command.add_argument(
+        "--image", type=Path, help="the image, for intensities in csv [where it was]"
+    )
+    command.add_argument(
+        "--properties",
+        metavar="NAME,NAME,…",
+        help="what csv measures, by the names of scikit-image's regionprops",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace existing files")
+    command.set_defaults(command=_export)
+
+
+def _export(given: argparse.Namespace) -> int:
+    """Write results for other programs."""
+    from .export import run
+
+    return run(given)
+
+
 def _rerun(given: argparse.Namespace) -> int:
     """Compute a result once more."""
     from .rerun import rerun
@@ -250,6 +281,7 @@ COMMANDS = (
     _add_teach,
     _add_train,
     _add_rerun,
+    _add_export,
     _add_info,
 )
 """In the order of the help."""

@@ -24,6 +24,7 @@ from ..results.atomic import plain, refuse_existing
 from ..results.recipe import FileInput
 from ..results.segmentation import Segmentation, provenance
 from ..results.storage import check_output, files_of
+from ..results.tables import entities_per_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +110,10 @@ class Task(ABC, Generic[Made]):
         check_output(out, overwrite)
         for file in self.files(out):
             refuse_existing(file, overwrite)
+
+    def summary(self, table: pd.DataFrame, pixels: int) -> pd.DataFrame:  # noqa: ARG002
+        """Return the rows of an image in the table of all images, made of its own table."""
+        return table.drop(columns="colour", errors="ignore")
 
     def tables(self, result: Made) -> tuple[pd.DataFrame, ...]:
         """Return the tables of an image in a folder, one for each of :attr:`ends`."""
@@ -259,6 +264,11 @@ class EntityTask(Task[Segmentation]):
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the entities."""
         return {ENTITIES.plural: (len(result.table), int(result.table["area"].sum()))}
+
+    def summary(self, table: pd.DataFrame, pixels: int) -> pd.DataFrame:
+        """Return one row: count, area, mean area, share of the pixels and mean intensity."""
+        whole = table.drop(columns="frame", errors="ignore")
+        return entities_per_frame(whole, 1, pixels).drop(columns="frame")
 
     def weights(self) -> dict[str, Any]:
         """Return the weights' name and hash."""

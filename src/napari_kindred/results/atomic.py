@@ -209,6 +209,16 @@ def as_json(content: Mapping[str, Any]) -> Writer:
     return lambda path: path.write_text(text, "utf-8")
 
 
+def as_spreadsheet(table: pd.DataFrame) -> Writer:
+    """Return what writes a table as CSV that spreadsheets open with µ and ² as what they are."""
+    return lambda path: table.to_csv(path, index=False, encoding="utf-8-sig", float_format=_short)
+
+
+def _short(value: Any) -> str:
+    """Return a number with at most 7 significant digits, or all digits of a whole one."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.7g}"
+
+
 def as_csv(table: pd.DataFrame) -> Writer:
     """Return what writes a table as CSV."""
     return lambda path: table.to_csv(path, index=False, errors="backslashreplace")

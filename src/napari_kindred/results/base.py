@@ -49,5 +49,8 @@ class Result(Protocol):
     def ids(self) -> IdScope:
         """Scope of the label ids."""
 
+    def objects(self) -> tuple[Any, pd.DataFrame]:
+        """Return the labels of what is exported, and a table with a row per label."""
+
     def further_tables(self) -> dict[str, pd.DataFrame]:
         """Return tables other than that per label, by what they have a row for."""

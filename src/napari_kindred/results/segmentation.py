@@ -110,6 +110,86 @@ class Segmentation:
         """
         return storage.save(self, Path(path), overwrite=overwrite)
 
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        image: Any = None,
+        properties: Sequence[str] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a file for another program; see :data:`.FORMATS`.
+
+        Parameters
+        ----------
+        path : str or Path
+        format : {"roi", "geojson", "coco", "yolo", "csv", "tiff"}, optional
+            ImageJ regions of interest in a ``.zip``, GeoJSON for QuPath, COCO instances in a
+            ``.json``, YOLO segmentation labels in a ``.yolo.zip``, measurements in a ``.csv``, or
+            labels in a ``.tif`` that Fiji opens with pixel size and frame interval. Left out, the
+            end of the path says it.
+        image, properties
+            Of the format ``csv``: as :meth:`measure` takes them.
+        overwrite : bool
+            Whether a file that is there already may be replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OptionError, InputError, OutputError
+            When there is no such format or property, when the image is needed and is not there, or
+            when the file cannot be written.
+        """
+        from .exports import export
+
+        path = Path(path)
+        return export(
+            [(str(self.provenance.get("image") or path.name.partition(".")[0]), self)],
+            path,
+            format,
+            overwrite,
+            image=image,
+            properties=properties,
+        )
+
+    def measure(self, image: Any = None, properties: Sequence[str] | None = None) -> pd.DataFrame:
+        """Measure shape and intensity of each object in each frame.
+
+        Parameters
+        ----------
+        image : path, ImageFile or array, optional
+            The image that was segmented, with all its channels; if left out, the file that the
+            result was made of.
+        properties : sequence of str, optional
+            Names of ``skimage.measure.regionprops``, such as ``"eccentricity"``; the usual ones if
+            left out, with intensities if the image is there.
+
+        Returns
+        -------
+        DataFrame
+            A row per object and frame: ``index``, ``frame`` (of a stack), then the properties by
+            their names with their unit, such as ``area [µm²]`` if the image is calibrated and
+            ``area [px]`` if not, intensities per channel, then score and class if known.
+
+        Raises
+        ------
+        OptionError, InputError
+            When there is no such property, or when the image is needed and is not there, or has
+            another size.
+        """
+        from .exports.measurements import measure_objects
+
+        return measure_objects(self, image, properties)
+
+    def objects(self) -> tuple[Any, pd.DataFrame]:
+        """Return the labels of what is exported, and a table with a row per label."""
+        return self.labels, self.table
+
     def further_tables(self) -> dict[str, pd.DataFrame]:
         """Tables beside the result's own that are not empty, by what a row stands for."""
         return {"track": self.tracks} if self.ids == "track" else {}

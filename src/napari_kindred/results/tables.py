@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..core.errors import OptionError
 from ..methods import method_of
-from .atomic import refuse_existing, replacing
+from .atomic import as_spreadsheet, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,15 +77,9 @@ def save_table(result: Result, path: Path, per: str | None = None, overwrite: bo
     """
     table = with_units(table_per(result, per), result.axes, result.scale, result.units)
     refuse_existing(path, overwrite)
-    with replacing(path) as part:
-        # The mark at its begin lets spreadsheets read µ and ² as what they are.
-        table.to_csv(part, index=False, encoding="utf-8-sig", float_format=_short)
+    with replacing(path, overwrite) as part:
+        as_spreadsheet(table)(part)
     return path
-
-
-def _short(value: Any) -> str:
-    """Return a number with at most 7 significant digits, or all digits of a whole one."""
-    return f"{value:.0f}" if value.is_integer() else f"{value:.7g}"
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -182,7 +176,7 @@ def with_units(
     units: Sequence[str] | None,
 ) -> pd.DataFrame:
     """Return a table whose columns name their units."""
-    steps = _steps(axes, scale, units)
+    steps = steps_of(axes, scale, units)
     columns: dict[str, Any] = {}
     for name in table:
         column = table[name]
@@ -204,7 +198,7 @@ def with_units(
     return pd.DataFrame(columns)
 
 
-def _steps(
+def steps_of(
     axes: str, scale: Sequence[float] | None, units: Sequence[str] | None
 ) -> dict[str, tuple[float, str]]:
     """Return step and unit of the axes that are calibrated."""

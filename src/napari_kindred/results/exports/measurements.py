@@ -1,0 +1,211 @@
+"""Shapes and intensities of objects, chosen by scikit-image's names, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ...core.errors import InputError, OptionError
+from ..atomic import as_spreadsheet
+from ..tables import steps_of
+from .objects import Objects, position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..base import Result
+    from . import Named
+
+LENGTHS = (
+    "perimeter", "perimeter_crofton", "axis_major_length", "axis_minor_length",
+    "equivalent_diameter_area", "feret_diameter_max",
+)  # fmt: skip
+AREAS = ("area", "area_bbox", "area_convex", "area_filled")
+PLACES = ("centroid", "centroid_weighted")
+PLAIN = ("bbox", "eccentricity", "euler_number", "extent", "orientation", "solidity")
+INTENSITIES = (
+    "intensity_max", "intensity_mean", "intensity_median", "intensity_min", "intensity_std",
+)  # fmt: skip
+
+PROPERTIES = tuple(sorted((*AREAS, *LENGTHS, *PLACES, *PLAIN, *INTENSITIES)))
+"""All that can be measured, by the names of ``skimage.measure.regionprops``."""
+
+SHAPES = (
+    "area", "centroid", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity",
+    "solidity", "orientation",
+)  # fmt: skip
+"""What is measured if nothing is chosen, with the intensities that follow if there is an image."""
+
+OF_PIXELS = ("intensity_mean", "intensity_std", "intensity_min", "intensity_max")
+
+_SQUARE = ("perimeter", "perimeter_crofton")
+"""What has no meaning for pixels that are not square."""
+
+_FROM_TABLE = ("score", "class", "name", "track_id", "parent_id")
+"""Columns of the result's own table that go along."""
+
+
+def write(path: Path, results: Sequence[Named], options: Mapping[str, Any]) -> None:
+    """Write a row per object and frame as CSV."""
+    ((_stem, result),) = results
+    table = measure_objects(result, options.get("image"), options.get("properties"))
+    as_spreadsheet(table)(path)
+
+
+def measure_objects(
+    result: Result, image: Any = None, properties: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Measure the objects of a result; see :meth:`.Segmentation.measure`."""
+    source = _image_of(result, image, properties)
+    steps = steps_of(result.axes, result.scale, result.units)
+    unit = "px"
+    spacing = (1.0, 1.0)
+    if "Y" in steps and "X" in steps and steps["Y"][1] == steps["X"][1]:
+        spacing, unit = (steps["Y"][0], steps["X"][0]), steps["Y"][1]
+    chosen = _chosen(properties, source is not None, spacing)
+    objects = Objects(result)
+    tables = []
+    for frame in objects.frames():
+        plane = np.asarray(objects.labels[frame.index])
+        place = position(result.axes, frame.index)
+        pixels = None if source is None else source.frame(place)
+        table = _measure(plane, pixels, chosen, spacing)
+        for name in _FROM_TABLE:
+            if name in objects.table:
+                values = {item.label: item.row.get(name) for item in frame.objects}
+                table[name] = [values.get(label) for label in table["label"]]
+        if frame.index:
+            table.insert(1, "frame", frame.number)
+        tables.append(table)
+    whole = pd.concat(tables, ignore_index=True)
+    whole = whole.rename(columns={name: _named(str(name), unit) for name in whole})
+    return whole.rename(columns={"label": "index"})
+
+
+def _chosen(
+    properties: Sequence[str] | None, with_image: bool, spacing: tuple[float, float]
+) -> tuple[str, ...]:
+    square = np.isclose(*spacing)
+    if properties is None:
+        shapes = (name for name in SHAPES if square or name not in _SQUARE)
+        return (*shapes, *(OF_PIXELS if with_image else ()))
+    for name in properties:
+        if name not in PROPERTIES:
+            raise OptionError(
+                f"{name!r} is no property that is measured; choose among {', '.join(PROPERTIES)}."
+            )
+        if name in _SQUARE and not square:
+            raise OptionError(
+                f"{name!r} cannot be measured with pixels of {spacing[0]:g} by {spacing[1]:g}; "
+                "leave it out, or resample the image to square pixels."
+            )
+    return tuple(dict.fromkeys(properties))
+
+
+def _measure(
+    plane: NDArray[Any],
+    pixels: NDArray[Any] | None,
+    chosen: Sequence[str],
+    spacing: tuple[float, float],
+) -> pd.DataFrame:
+    """Return a row per label of a frame, of pixels (Y, X, C)."""
+    from skimage.measure import regionprops_table
+
+    labels = np.where(plane > 0, plane, 0).astype(np.int64)
+    return pd.DataFrame(
+        regionprops_table(labels, pixels, ("label", *chosen), spacing=spacing)
+    ).astype({"label": np.int64})
+
+
+def _named(name: str, unit: str) -> str:
+    """Return the name of a column: scikit-image's, axes by their letter, its unit behind it."""
+    base, _, number = name.rpartition("-")
+    if base in PLACES:
+        return f"{base}_{'yx'[int(number)]} [{unit}]"
+    if base == "bbox":
+        return f"bbox_{('top', 'left', 'bottom', 'right')[int(number)]} [px]"
+    if name in AREAS:
+        return f"{name} [{unit}²]" if unit != "px" else f"{name} [px]"
+    if name in LENGTHS:
+        return f"{name} [{unit}]"
+    if name == "orientation":
+        return f"{name} [rad]"
+    return f"{base}_channel{number}" if base in INTENSITIES else name
+
+
+class _Image:
+    """An image whose frames are read with all their channels.
+
+    Parameters
+    ----------
+    data : array-like
+    axes : str
+        One letter of ``TCZYXS`` per axis.
+    """
+
+    def __init__(self, data: Any, axes: str) -> None:
+        self._data, self._axes = data, axes
+
+    def frame(self, place: Mapping[str, int]) -> NDArray[Any]:
+        """Return the pixels of a frame, shape (Y, X, C), or (Y, X) if there is one channel."""
+        rest = [letter for letter in self._axes if letter not in place]
+        values = np.asarray(self._data[tuple(place.get(x, slice(None)) for x in self._axes)])
+        order = [rest.index(letter) for letter in "YX"]
+        others = [number for number in range(values.ndim) if number not in order]
+        moved = values.transpose(order + others)
+        channels = moved.reshape(*moved.shape[:2], -1)
+        return channels[..., 0] if channels.shape[2] == 1 else channels
+
+
+def _image_of(result: Result, image: Any, properties: Sequence[str] | None) -> _Image | None:
+    """Return the image that a result was made of, if it is given or still where it was."""
+    wanted = properties is not None and any(
+        name in INTENSITIES or name == "centroid_weighted" for name in properties
+    )
+    if image is None and properties is not None and not wanted:
+        return None
+    facts = result.provenance.get("input") or {}
+    axes = str(facts.get("axes") or result.axes)
+    if image is None:
+        path = (result.provenance.get("file") or {}).get("path")
+        if path is None or not Path(path).exists():
+            if not wanted:
+                return None
+            where = f"is no longer at {path!r}" if path else "was not read from a file"
+            raise InputError(f"The image {where}, so its intensities are not known; give it.")
+        image = Path(path)
+    if isinstance(image, str | Path):
+        image = _opened(Path(image))
+    return _fitting(image, axes, result)
+
+
+def _opened(path: Path) -> Any:
+    from ...images.image_folder import read_folder
+    from ...images.readers import is_image, read_image
+
+    return read_image(path) if is_image(path) else read_folder(path)
+
+
+def _fitting(image: Any, axes: str, result: Result) -> _Image:
+    """Return an image whose frames are those of the labels.
+
+    Raises
+    ------
+    OptionError
+        If it has other axes or another size.
+    """
+    data = getattr(image, "data", image) if not isinstance(image, np.ndarray) else image
+    found = getattr(image, "axes", None) or (axes if len(axes) == data.ndim else result.axes)
+    sizes = dict(zip(found, data.shape, strict=False))
+    wanted = dict(zip(result.axes, result.labels.shape, strict=True))
+    if len(found) != data.ndim or any(sizes.get(x, 1) != n for x, n in wanted.items()):
+        raise OptionError(
+            f"The image of shape {tuple(data.shape)} is not that of labels of shape "
+            f"{tuple(result.labels.shape)}; give the image that was segmented."
+        )
+    return _Image(data, found)
