@@ -19,7 +19,9 @@ from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.config import EntityConfig, NetworkConfig
 from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.region_reader import PlaneSource
+from napari_kindred.entities.resampling import GridMapping
 from napari_kindred.entities.scoring import ObjectFilter, ScoreModel
+from napari_kindred.entities.segment import resize
 from napari_kindred.images.samples import open_sample
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.assembly import within
@@ -63,6 +65,11 @@ def in_blocks(picture, model, monkeypatch, side, **options):
     monkeypatch.setattr(frame_tasks, "BLOCK", side)
     options = {"scale": 1.0, "min_area": 0, "min_score": 0.0, **options}
     return nk.iter_segment_entities(picture, axes="YX", model=model, **options)
+
+
+def source_of(picture):
+    frames = ImageStack.open(picture, "YX")
+    return PlaneSource(frames, (), frames.frame_stats(()))
 
 
 def scattered(side, seed=0, share=0.03):
@@ -152,8 +159,7 @@ def test_several_resolutions_keep_what_is_longer_than_their_blocks(bright, monke
 
 def test_blocks_may_come_in_any_order(bright):
     picture = scattered(200, seed=3)
-    frames = ImageStack.open(picture, "YX")
-    source = PlaneSource(frames, (), frames.frame_stats(()))
+    source = source_of(picture)
     places = blocks.cut((200, 200), 1.0, CONFIG, 64)
     jobs = [finish(blocks.segment_block(source, p, bright[0], CONFIG, 1.0)) for p in places]
     results = []
@@ -182,13 +188,8 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
     """Scaling and enlarging a window gives the samples of scaling and enlarging the whole."""
     rng = np.random.default_rng(0)
     picture = rng.random((300, 260)).astype(np.float32)
-    frames = ImageStack.open(picture, "YX")
-    known = frames.frame_stats(())
-    source = PlaneSource(frames, (), known)
+    source = source_of(picture)
     whole = source[slice(0, 300), slice(0, 260)]
-    from napari_kindred.entities.resampling import GridMapping
-    from napari_kindred.entities.segment import resize
-
     for scale in (0.37, 0.5, 1.0, 1.7):
         place = blocks.cut((300, 260), scale, CONFIG, 128)[4]
         (region, seen) = blocks._spans((300, 260), place, scale)
@@ -205,11 +206,8 @@ def test_a_block_of_a_scaled_plane_sees_what_the_whole_scaled_plane_shows():
 
 
 def test_the_overview_of_a_plane_is_the_plane_scaled(monkeypatch):
-    from napari_kindred.entities.segment import resize
-
     picture = np.random.default_rng(0).random((301, 467)).astype(np.float32)
-    frames = ImageStack.open(picture, "YX")
-    source = PlaneSource(frames, (), frames.frame_stats(()))
+    source = source_of(picture)
     monkeypatch.setattr("napari_kindred.entities.region_reader._BAND", 4 * 467 * 40)
     whole = resize(source[slice(0, 301), slice(0, 467)], 64 / 467)[0, 0].numpy()
     np.testing.assert_allclose(source.overview(64)[..., 0], whole, atol=1e-5)
@@ -257,23 +255,6 @@ def test_a_large_plane_takes_the_memory_of_a_block(bright, monkeypatch, tmp_path
     assert peaks[3000] < 1.3 * peaks[1480] < 3000 * 3000 * 4
 
 
-def test_a_stopped_plane_keeps_the_blocks_that_were_done(bright, monkeypatch):
-    picture = scattered(200, seed=4)
-    job = in_blocks(picture, bright, monkeypatch, 64)
-    kept = []
-    for event in job:
-        if isinstance(event, Partial):
-            assert event.block is not None
-            kept.append(event)
-        if len(kept) == 3:
-            break
-    job.close()
-    for partial in kept:
-        here = picture[partial.block] > 0
-        np.testing.assert_array_equal(partial.labels > 0, here)
-        assert set(partial.table["index"]) == set(np.unique(partial.labels)) - {0}
-
-
 def test_too_little_memory_for_the_plane_means_blocks(bright, monkeypatch):
     """The whole plane asks for too much, and so do windows of more than 500 pixels."""
     picture = scattered(1100, seed=5, share=0.005)
@@ -305,9 +286,8 @@ def test_a_small_budget_makes_tiles_and_blocks_smaller_and_says_so():
     config, side, note = frame_tasks.within_budget(EntityConfig(memory=0.25), cpu, (9000, 9000))
     assert config.tile < 1024
     assert side < blocks.BLOCK
-    assert (
-        frame_tasks.TILE_BYTES * config.tile**2 + frame_tasks.BLOCK_BYTES * side**2 <= 0.25 * 2**30
-    )
+    needed = frame_tasks.TILE_BYTES * config.tile**2 + frame_tasks.BLOCK_BYTES * side**2
+    assert needed <= 0.25 * 2**30
     assert all(size & (size - 1) == 0 for size in (config.tile, side))
     assert f"{config.tile} pixels" in note
     assert f"{side} pixels" in note

@@ -28,7 +28,7 @@ def drawn(discs, shape=(96, 96), noise=0.0, seed=0):
 
 
 def segment(maps, fill=True, **options):
-    """Labels and scores of maps, by a network that was never taught scores."""
+    """Labels and scores of maps, by a network without a score model."""
     config = EntityConfig(**{"min_area": 0, "min_score": 0.0, **options})
     return ObjectFilter(None, 1.0, config).finish(decode.find_pieces(maps, fill=fill))
 
@@ -50,11 +50,6 @@ def test_touching_discs_of_different_size_get_a_label_each():
 def test_ids_count_row_by_row():
     _, maps = drawn([(70, 20, 20), (20, 70, 20), (20, 20, 20)])
     labels, _ = segment(maps)
-    assert [labels[20, 20], labels[20, 70], labels[70, 20]] == [2, 1, 3] or [
-        labels[20, 20],
-        labels[20, 70],
-        labels[70, 20],
-    ] == [1, 2, 3]
     first = [np.flatnonzero(labels == i)[0] for i in (1, 2, 3)]
     assert first == sorted(first)
 
@@ -87,7 +82,6 @@ def test_every_vote_joins_the_most_parallel_line():
     votes = random.uniform(0, 100, (200, 2)).astype(np.float32)
     cluster, similarity = decode.assign(votes, modes)
     relative = cdist(votes, modes.places) / modes.widths
-    near = np.sort(cdist(votes, modes.places), axis=1)
     for v in range(len(votes)):
         four = np.argsort(cdist(votes[v : v + 1], modes.places)[0])[:4]
         best = four[relative[v, four].argmin()]
@@ -97,7 +91,6 @@ def test_every_vote_joins_the_most_parallel_line():
         else:
             assert cluster[v] == 0
             assert similarity[v] == 0
-    assert near.shape == (200, 12)
 
 
 def test_two_entities_with_one_mode_that_do_not_touch_are_two():
@@ -140,11 +133,9 @@ def test_a_fragment_and_a_doubtful_entity_go_with_the_smallest_score():
 
 @pytest.mark.parametrize("foreground", [0.0, 1.0])
 def test_a_plane_of_one_kind_is_nothing_or_one_thing(foreground):
-    y, x = np.mgrid[:40, :50].astype(np.float32)
     votes = np.broadcast_to(np.float32([20, 25]), (40, 50, 2)).copy()
     maps = decode.Maps(
         np.full((40, 50), foreground, np.float32), votes, np.full((40, 50), 15, np.float32)
     )
     labels, scores = segment(maps)
     assert labels.max() == len(scores) == int(foreground)
-    assert y.shape == labels.shape == x.shape

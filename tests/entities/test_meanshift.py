@@ -7,8 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from napari_kindred.core.errors import InputError, OptionError
-from napari_kindred.entities.meanshift import mean_shift, segment_features, split_clusters
+from napari_kindred.entities.meanshift import mean_shift, segment_features
 
 SEES = np.cos(np.pi / 4)
 
@@ -26,29 +25,24 @@ def noisy_lines(sizes, dimensions=16, noise=0.25, seed=0):
     return unit(points * rng.choice([-1, 1], (len(truth), 1))), truth, lines
 
 
-def literal_mean_shift(points, weights):
+def literal_mean_shift(points):
     """The definition, point by point: climb from everywhere, strongest mode first, nearest mode."""
     modes = []
     for start in points:
         mode = start
         while True:
-            total = np.zeros(len(mode))
-            for point, weight in zip(points, weights, strict=True):
-                cos = point @ mode
-                if abs(cos) >= SEES:
-                    total += weight * np.sign(cos) * point
-            moved = total / np.linalg.norm(total)
+            near = [point * np.sign(point @ mode) for point in points if abs(point @ mode) >= SEES]
+            moved = np.sum(near, axis=0) / np.linalg.norm(np.sum(near, axis=0))
             if np.abs(moved - mode).max() < 1e-9:
                 break
             mode = moved
-        modes.append(
-            (sum(w for p, w in zip(points, weights, strict=True) if abs(p @ mode) >= SEES), mode)
-        )
-    kept = []
+        modes.append((len(near), mode))
+    distinct = []
     for _, mode in sorted(modes, key=lambda pair: -pair[0]):
-        if all(abs(mode @ other) < SEES for other in kept):
-            kept.append(mode)
-    return np.array([np.argmax([abs(p @ mode) for mode in kept]) for p in points]), np.array(kept)
+        if all(abs(mode @ other) < SEES for other in distinct):
+            distinct.append(mode)
+    labels = [np.argmax([abs(p @ mode) for mode in distinct]) for p in points]
+    return np.array(labels), np.array(distinct)
 
 
 def same_partition(a, b):
@@ -58,9 +52,8 @@ def same_partition(a, b):
 @pytest.mark.parametrize("seed", range(4))
 def test_agrees_with_the_definition_followed_literally(seed):
     points, _, _ = noisy_lines([24, 12, 6, 2], dimensions=6, noise=0.35, seed=seed)
-    weights = np.random.default_rng(seed).uniform(0.5, 2, len(points))
-    labels, modes = mean_shift(points, weights=weights)
-    expected, expected_modes = literal_mean_shift(points.astype(float), weights)
+    labels, modes = mean_shift(points)
+    expected, expected_modes = literal_mean_shift(points.astype(float))
     assert same_partition(labels, expected)
     assert len(modes) == len(expected_modes)
     cos = np.abs(expected_modes @ modes.T)
@@ -108,46 +101,12 @@ def test_a_second_run_gives_the_same_to_the_bit():
         np.testing.assert_array_equal(once, again)
 
 
-def test_whole_weights_count_like_repeated_points():
-    points, _, _ = noisy_lines([40, 30], noise=0.8)
-    times = np.random.default_rng(0).integers(1, 5, len(points))
-    labels, modes = mean_shift(points, weights=times)
-    repeated, repeated_modes = mean_shift(np.repeat(points, times, axis=0))
-    np.testing.assert_array_equal(np.repeat(labels, times), repeated)
-    np.testing.assert_allclose(modes, repeated_modes, atol=1e-5)
-
-
-def test_points_without_weight_are_labelled_but_found_no_cluster():
-    points, truth, _ = noisy_lines([50, 40, 30])
-    labels, modes = mean_shift(points, weights=(truth != 2) * 1.0, assign_all=False)
-    assert len(modes) == 2
-    assert set(labels[truth == 2]) == {-1}
-    one_ignored = np.ones(len(points))
-    one_ignored[0] = 0
-    assert mean_shift(points, weights=one_ignored)[0][0] == truth[0]
-
-
 def test_small_clusters_are_found_in_a_map_much_larger_than_the_sample():
     sizes = [60_000, 30_000, 9_000, *[40] * 12]
     points, truth, _ = noisy_lines(sizes, dimensions=24)
     labels, modes = mean_shift(points, sample=1000)
     assert len(modes) == len(sizes)
     assert same_partition(labels, truth)
-
-
-def test_points_outside_every_kernel_go_to_the_nearest_mode_or_nowhere():
-    points = np.repeat(np.eye(3, dtype=np.float32)[:2], [20, 10], axis=0)
-    outside = np.array([[0.4, -0.5, 0.59**0.5]], np.float32)
-    everything, weights = np.concatenate([points, outside]), np.append(np.ones(30), 0)
-    assert mean_shift(everything, weights=weights)[0][-1] == 1
-    assert mean_shift(everything, weights=weights, assign_all=False)[0][-1] == -1
-
-
-def test_light_modes_are_dropped_when_asked():
-    points, truth, _ = noisy_lines([100, 5], noise=0.1)
-    labels, modes = mean_shift(points, min_weight=6, assign_all=False)
-    assert len(modes) == 1
-    np.testing.assert_array_equal(labels, np.where(truth == 0, 0, -1))
 
 
 def test_a_wider_kernel_joins_lines_that_a_narrow_one_tells_apart():
@@ -158,10 +117,7 @@ def test_a_wider_kernel_joins_lines_that_a_narrow_one_tells_apart():
 
 
 def test_the_search_ends_when_enough_modes_were_found():
-    points = np.eye(50, dtype=np.float32)
-    labels, modes = mean_shift(points, max_modes=7, assign_all=False)
-    assert len(modes) == 7
-    assert (labels >= 0).sum() == 7
+    assert len(mean_shift(np.eye(50, dtype=np.float32), max_modes=7)[1]) == 7
 
 
 def test_takes_tensors_and_nothing():
@@ -170,22 +126,6 @@ def test_takes_tensors_and_nothing():
     labels, modes = mean_shift(np.zeros((0, 5), np.float32))
     assert labels.shape == (0,)
     assert modes.shape == (0, 5)
-
-
-@pytest.mark.parametrize(
-    ("features", "options", "error"),
-    [
-        (np.zeros((4, 4, 3)), {}, InputError),
-        (np.full((4, 3), np.nan), {}, InputError),
-        (np.eye(4), {"weights": np.ones(3)}, InputError),
-        (np.eye(4), {"weights": -np.ones(4)}, InputError),
-        (np.eye(4), {"similarity": 1.5}, OptionError),
-        (np.eye(4), {"max_modes": 0}, OptionError),
-    ],
-)
-def test_bad_input_is_refused(features, options, error):
-    with pytest.raises(error):
-        mean_shift(features, **options)
 
 
 def drawing(*rows):
@@ -198,13 +138,12 @@ def test_a_feature_map_becomes_one_label_per_connected_piece():
         "111.222",
         "111.222",
         "111.111",
-        "111.111",
+        "...2...",
     )
     lines = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 3)))[0].T
     signs = np.random.default_rng(1).choice([-1, 1], (*clusters.shape, 1))
-    labels = segment_features(
-        (lines[clusters] * signs).astype(np.float32), background=clusters == 0, min_area=1
-    )
+    features = torch.from_numpy((lines[clusters] * signs).astype(np.float32))
+    labels = segment_features(features, clusters == 0)
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(
         labels,
@@ -212,58 +151,10 @@ def test_a_feature_map_becomes_one_label_per_connected_piece():
             "111.222",
             "111.222",
             "111.333",
-            "111.333",
+            "...4...",
         ),
     )
 
 
 def test_a_feature_map_of_background_only_has_no_labels():
-    nothing = np.zeros((5, 5, 3), np.float32)
-    assert not segment_features(nothing, background=np.ones((5, 5), bool)).any()
-
-
-def test_a_feature_map_and_its_background_must_fit():
-    with pytest.raises(InputError, match="background"):
-        segment_features(np.zeros((4, 5, 3)), background=np.zeros((5, 4), bool))
-    with pytest.raises(InputError, match="H, W, D"):
-        segment_features(np.zeros((4, 5)))
-
-
-def test_small_pieces_are_absorbed_by_the_longest_border_or_dropped():
-    clusters = drawing(
-        "1111222",
-        "1133222",
-        "1111322",
-        ".......",
-        "44.....",
-    )
-    np.testing.assert_array_equal(
-        split_clusters(clusters, min_area=4, small="absorb"),
-        drawing(
-            "1111222",
-            "1111222",
-            "1111222",
-            ".......",
-            ".......",
-        ),
-    )
-    np.testing.assert_array_equal(
-        split_clusters(clusters, min_area=4, small="drop"),
-        drawing(
-            "1111222",
-            "11..222",
-            "1111.22",
-            ".......",
-            ".......",
-        ),
-    )
-
-
-def test_a_chain_of_small_pieces_is_absorbed_from_its_end():
-    np.testing.assert_array_equal(
-        split_clusters(drawing("1111234."), min_area=4), drawing("1111111.")
-    )
-
-
-def test_pieces_that_meet_at_a_corner_only_are_two():
-    assert split_clusters(drawing("11..", "11..", "..11", "..11"), min_area=1).max() == 2
+    assert not segment_features(torch.zeros(5, 5, 3), np.ones((5, 5), bool)).any()

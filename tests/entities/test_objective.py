@@ -117,11 +117,6 @@ def test_targets_are_those_of_scipy_s_erosion_centres_and_areas(seed, stride):
     np.testing.assert_allclose(targets.diameters, np.sqrt(4 * areas / np.pi), rtol=1e-5)
 
 
-def test_places_of_output_pixels_are_the_middles_of_the_pixels_they_stand_for():
-    assert grid_places(2, 3, 1, "cpu")[:, :, 1].tolist() == [[0, 1, 2]] * 2
-    assert grid_places(2, 3, 2, "cpu")[:, :, 0].tolist() == [[0.5] * 3, [2.5] * 3]
-
-
 def perfect(labels, stride):
     """The maps that follow from labels directly: every pixel knows its entity."""
     shape = (labels.shape[0] // stride, labels.shape[1] // stride)
@@ -288,12 +283,8 @@ def test_a_weight_of_zero_leaves_its_term_out_and_others_scale_theirs():
     maps = leaves(labels, features="both")
     names = ("attraction", "repulsion", "segment", "gradient", "norm", "background", "offset")
     once = loss(maps, labels, stride=2)
-    twice = loss(
-        maps,
-        labels,
-        weights=LossWeights(**{name: 2 * getattr(WEIGHTS, name) for name in names}),
-        stride=2,
-    )
+    doubled = LossWeights(**{name: 2 * getattr(WEIGHTS, name) for name in names})
+    twice = loss(maps, labels, weights=doubled, stride=2)
     for name in names:
         assert twice[name].item() == pytest.approx(2 * once[name].item(), rel=1e-5), name
     without = loss(maps, labels, weights=LossWeights(attraction=0.0), stride=2)

@@ -280,8 +280,13 @@ def test_a_held_rate_stays_at_its_peak_and_falls_after(tmp_path: Path) -> None:
     assert rates[3] < 1e-6
 
 
-def test_without_minutes_the_clock_has_no_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "share"), [(None, 1e9, 0.25), (2.0, 60.0, 0.5), (2.0, 200.0, 1.0)]
+)
+def test_time_ends_a_run_as_steps_do_unless_minutes_are_none(
+    tmp_path: Path, minutes: float | None, seconds: float, share: float
+) -> None:
     run = LineRun(tmp_path, both, max_steps=100)
-    run.config = dataclasses.replace(run.config, minutes=None)
-    run.step, run.seconds = 25, 1e9
-    assert run.share_done() == 0.25
+    run.config = dataclasses.replace(run.config, minutes=minutes)
+    run.step, run.seconds = 25, seconds
+    assert run.share_done() == share

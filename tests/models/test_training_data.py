@@ -17,6 +17,7 @@ from napari_kindred.models.training_data import (
     median_diameter,
     read_emphasis,
     split_of,
+    spread,
 )
 
 
@@ -222,8 +223,10 @@ def test_an_emphasis_that_cannot_be_meant_is_refused(mixed, text, words):
         read_emphasis(text, mixed)
 
 
-def test_one_picture_is_always_drawn(mixed):
-    assert group_weights(mixed[:1]).tolist() == [1.0]
+def test_the_first_images_to_validate_on_come_from_all_groups(mixed):
+    ordered = spread(mixed)
+    assert [e.group for e in ordered] == ["large", "small", "large", *["small"] * 7]
+    assert sorted(map(id, ordered)) == sorted(map(id, mixed))
 
 
 def test_the_hash_tells_a_changed_label_pixel_or_name_and_nothing_else(tmp_path):

@@ -21,17 +21,7 @@ if TYPE_CHECKING:
 
 
 class EntityAssembly(Assembly):
-    """Labels of entities; see :class:`.Assembly`.
-
-    Parameters
-    ----------
-    frames : ImageStack
-        The image that is worked on.
-    memory : float, optional
-        As the ``memory`` of a config.
-    unique_ids : bool
-        Whether ids count on from frame to frame, as a layer of napari needs them.
-    """
+    """Labels of entities; with ``unique_ids`` ids count on from frame to frame."""
 
     def __init__(
         self, frames: ImageStack, memory: float | None = None, unique_ids: bool = False
@@ -51,12 +41,12 @@ class EntityAssembly(Assembly):
 
     @property
     def done(self) -> int:
-        """Number of frames that are there."""
+        """Number of finished frames."""
         return len(self._tables)
 
     @property
     def begun(self) -> bool:
-        """Whether there are blocks of a frame that is not done."""
+        """Whether there are blocks of an unfinished frame."""
         return bool(self._blocks)
 
     def add(self, partial: Partial) -> Partial:
@@ -111,11 +101,11 @@ class EntityAssembly(Assembly):
         self.labels[place] = lut[np.where(provisional > 0, provisional - before, 0)]
 
     def table(self) -> pd.DataFrame:
-        """Return the rows of all frames that are there."""
+        """Return the rows of all frames so far."""
         with self._lock:
             blocked = {index: pd.concat(rows) for index, rows in self._blocks.items()}
-            known = {**blocked, **self._tables}
-        tables = [known[index] for index in sorted(known)]
+            by_index = {**blocked, **self._tables}
+        tables = [by_index[index] for index in sorted(by_index)]
         filled = [table for table in tables if len(table)]
         if filled:
             return pd.concat(filled, ignore_index=True)

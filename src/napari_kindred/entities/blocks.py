@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,21 +45,19 @@ else are stitched from the neighbours' parts."""
 
 @dataclass(frozen=True, slots=True)
 class BlockObjectStats(ObjectStats):
-    """Statistics of each entity of a block, summed over its pixels in the core.
-
-    Attributes
-    ----------
-    first : ndarray of int64, (N,)
-        Its first pixel, counted row by row over the whole plane; that of a plane's end for an
-        entity without a pixel in the core.
-    rows, columns, intensity : ndarray of float64, (N,)
-        Sums of its pixels' places and intensities (of all channels the mean).
-    """
+    """Statistics of each of N entities of a block, summed over its pixels in the core."""
 
     first: NDArray[np.int64]
+    """First pixel, counted row by row over the plane; the plane's size without one in the core."""
     rows: NDArray[np.float64]
     columns: NDArray[np.float64]
     intensity: NDArray[np.float64]
+    """Mean of all channels."""
+
+    def at(self, index: NDArray[Any]) -> BlockObjectStats:
+        """Return the statistics of some entities, by a mask or in an order."""
+        parts = (getattr(self, item.name)[index] for item in fields(self))
+        return BlockObjectStats(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +107,7 @@ def segment_block(
     config: EntityConfig,
     scale: float,
 ) -> Generator[Progress | Notice, None, BlockLabels]:
-    """Segment one block of a plane, reading only the block's surroundings.
-
-    Objects that a neighbour shares are not filtered: their area is known in the whole plane only.
-    """
+    """Segment one block of a plane; objects shared with a neighbour are not filtered yet."""
     shape, stored = source.shape, source.stored
     spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
     region = region_of(source, place, scale, config)
@@ -170,12 +165,11 @@ def nearest(part: slice, full: int, low: int) -> NDArray[np.int64]:
 def _spans(
     shape: tuple[int, int], place: Tile, scale: float, stored: tuple[int, int] | None = None
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the stored pixels that a block needs, and the scaled ones that the network sees.
+    """Return the stored pixels that a block needs, and the scaled ones of the network's input.
 
-    The latter begin on the network's coarsest grid, so that neighbours see the same cells.
-    ``stored`` is the shape of the resolution that is read, if it is not that of the plane.
+    The latter begin on the network's coarsest grid, so that neighbours share their cells.
     """
-    needed, seen = [], []
+    needed, inputs = [], []
     scaled_lengths = scaled_shape(shape, scale)
     for part, length, scaled, low in zip(
         place.outer, shape, scaled_lengths, stored or shape, strict=True
@@ -183,20 +177,20 @@ def _spans(
         step = length / scaled
         start = max(0, int(part.start / step) - HALO) // MULTIPLE * MULTIPLE
         stop = min(scaled, math.ceil(part.stop / step) + HALO)
-        seen.append(slice(start, stop))
+        inputs.append(slice(start, stop))
         span = InterpolationWeights.between(
             slice(start, stop), low / scaled, low, antialias=low > scaled
         ).span
         own = nearest(part, length, low)
         needed.append(slice(min(span.start, int(own[0])), max(span.stop, int(own[-1]) + 1)))
-    return (needed[0], needed[1]), (seen[0], seen[1])
+    return (needed[0], needed[1]), (inputs[0], inputs[1])
 
 
 def _scaled(
     pixels: NDArray[np.float32],
     region: tuple[slice, slice],
     shape: tuple[int, int],
-    seen: tuple[slice, slice],
+    window: tuple[slice, slice],
     scale: float,
     stored: tuple[int, int] | None = None,
 ) -> torch.Tensor:
@@ -205,13 +199,13 @@ def _scaled(
     if lengths == stored:
         rows, columns = (
             slice(part.start - whole.start, part.stop - whole.start)
-            for part, whole in zip(seen, region, strict=True)
+            for part, whole in zip(window, region, strict=True)
         )
         return resize(pixels[rows, columns], 1.0)
     values = torch.from_numpy(pixels)
     for axis, (low, scaled) in enumerate(zip(stored, lengths, strict=True)):
         interpolation = InterpolationWeights.between(
-            seen[axis], low / scaled, low, antialias=low > scaled
+            window[axis], low / scaled, low, antialias=low > scaled
         )
         values = interpolation.apply(values, axis, region[axis].start)
     return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
@@ -221,10 +215,9 @@ def _summed(
     place: Tile, instances: decode.InstanceMap, grey: NDArray[np.float32], shape: tuple[int, int]
 ) -> BlockLabels:
     """Renumber the parts of a window, and sum up the statistics of their pixels in the core."""
-    seen = np.bincount(instances.labels.ravel()) > 0
-    seen[0] = False
-    labels = np.where(seen, np.cumsum(seen), 0).astype(np.int32)[instances.labels]
-    count = int(seen.sum())
+    present = np.bincount(instances.labels.ravel()) > 0
+    labels = decode.numbered(instances.labels, present)
+    count = int(present[1:].sum())
     core = labels[place.local]
     at = np.flatnonzero(core)
     ids = core.reshape(-1)[at] - 1
@@ -262,7 +255,7 @@ def _summed(
 
 
 def _sorted_out(block: BlockLabels, object_filter: ObjectFilter) -> BlockLabels:
-    """Apply the object filter to objects that no neighbour sees."""
+    """Apply the object filter to objects that no neighbour shares."""
     deep = []
     for inner, outer in zip(block.place.inner, block.place.outer, strict=True):
         before, after = inner.start - outer.start, outer.stop - inner.stop
@@ -270,9 +263,5 @@ def _sorted_out(block: BlockLabels, object_filter: ObjectFilter) -> BlockLabels:
     inside = np.bincount(block.labels[tuple(deep)].ravel(), minlength=len(block.stats.area) + 1)
     shared = np.bincount(block.labels.ravel(), minlength=len(inside)) > inside
     keep = np.append(False, object_filter.keeps(block.stats)) | shared
-    keep[0] = False
-    labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[block.labels]
-    parts = {
-        item.name: getattr(block.stats, item.name)[keep[1:]] for item in fields(BlockObjectStats)
-    }
-    return BlockLabels(block.place, labels, BlockObjectStats(**parts))
+    labels = decode.numbered(block.labels, keep)
+    return BlockLabels(block.place, labels, block.stats.at(keep[1:]))

@@ -69,7 +69,7 @@ def save_weights(network: EntityNetwork, path: str | Path, info: dict[str, Any])
     if network.scoring is not None:
         metadata["scoring"] = json.dumps(dataclasses.asdict(network.scoring))
     with replacing(path) as part:
-        part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to colleagues
+        part.write_bytes(save(tensors, metadata))  # unlike save_file, readable to other users
 
 
 def load_network(
@@ -83,8 +83,8 @@ def load_network(
         Name in the weights table, or a file written by training.
     device : torch.device
     for_training : bool
-        Whether its tensors must be those of the file.  For use batch norm is folded into
-        convolutions, which gives the same maps but for rounding; see :mod:`.bands`.
+        Whether its tensors must be those of the file; otherwise see
+        :func:`.fused_layers.optimise_for_inference`.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def load_network(
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, or made for another kind of network.
+        If the file is missing, damaged, or made for another kind of network.
     """
     path = resolve(str(name))
     try:
@@ -105,7 +105,7 @@ def load_network(
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path.name} is truncated or no weights file; train or download it again."
+            f"{path.name} is truncated or not a weights file; train or download it again."
         ) from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(

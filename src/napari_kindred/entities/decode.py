@@ -9,6 +9,7 @@ density on a grid, for all entities at once, and pixels are assigned with a k-d 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,50 +26,35 @@ FLAT_KERNEL = float(np.sqrt(np.log(2)))
 """45 degrees between lines of equal width: ``exp(-d^2 / 2 w^2) >= sqrt(1/2)``, d in widths."""
 
 WHOLE = 0.35
-"""Share of the area that its pixels speak of, below which an entity is a fragment of one."""
+"""Share of the area predicted by its pixels, below which an entity is a fragment."""
 
 REACH = 2.5
-"""Votes further from every mode than so many widths join none."""
+"""Distance to a mode, in kernel widths, beyond which a vote does not join it."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Dense maps of one plane at its full size.
-
-    Attributes
-    ----------
-    foreground : ndarray, (H, W) float32
-        Squared cosine with the plane orthogonal to the background line, 0 … 1.
-    votes : ndarray, (H, W, 2) float32
-        Place (y, x) each pixel points to.
-    width : ndarray, (H, W) float32
-        Kernel width of each pixel's entity, pixels.
-    """
+    """Dense maps of one plane at its full size, float32."""
 
     foreground: Floats
+    """Squared cosine with the plane orthogonal to the background line, 0 … 1, (H, W)."""
     votes: Floats
+    """Place (y, x) that each pixel points to, (H, W, 2)."""
     width: Floats
+    """Kernel width of each pixel's entity in pixels, (H, W)."""
 
 
 @dataclass(frozen=True)
 class InstanceMap:
-    """Labels of a plane or a window of it, nothing being left out yet.
-
-    Attributes
-    ----------
-    labels : ndarray, (H, W) int32
-        Ids without an order, 0 background.
-    quality : ndarray, (H, W) float32
-        Foreground times similarity, 0 … 1.
-    foreground : ndarray, (H, W) float32
-    width : ndarray, (H, W) float32, or None
-        Kernel width that each pixel's entity should have; None where the network tells none.
-    """
+    """Labels of a plane or a window of it, before the object filter."""
 
     labels: Labels
+    """Ids in no order, 0 is background."""
     quality: Floats
+    """Foreground times similarity, 0 … 1."""
     foreground: Floats
     width: Floats | None
+    """Predicted kernel width of each pixel's entity; None without positional features."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +159,7 @@ def _thin(modes: Modes) -> Modes:
 
 
 def assign(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
-    """Assign votes (P, 2) to modes: the most parallel line wins.
-
-    Returns ``cluster`` (P,) int32, ``similarity`` (P,) float32.
-    """
+    """Assign votes (P, 2) to the most parallel line; returns cluster and similarity, (P,)."""
     n = len(modes.widths)
     if n == 0 or not len(votes):
         return np.zeros(len(votes), np.int32), np.zeros(len(votes), np.float32)
@@ -208,7 +191,7 @@ def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
 
 
 def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> InstanceMap:
-    """Segment one plane from its maps, nothing being left out yet."""
+    """Segment one plane from its maps, before the object filter."""
     shape = maps.foreground.shape
     mask = maps.foreground >= threshold
     votes, width = maps.votes[mask], maps.width[mask]
@@ -225,7 +208,7 @@ def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> Instan
 
 
 def usual_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the area of entities whose pixels speak of a kernel width."""
+    """Return the area of entities with a predicted kernel width."""
     return np.asarray(np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2)
 
 
@@ -247,13 +230,13 @@ def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Lab
     np.maximum.at(largest, owner[1:], areas[1:])
     whole = areas >= np.maximum(0.25 * np.minimum(usual, largest)[owner], 1)
     whole[0] = False
-    kept = np.where(whole[instances], instances, 0)
-    loose = mask & (kept == 0)
+    entities = np.where(whole[instances], instances, 0)
+    loose = mask & (entities == 0)
     if not loose.any():
-        return kept
-    taken = spread(kept, loose)
-    orphan = label(mask & (taken == 0), background=0, connectivity=1)
-    return np.where(orphan > 0, orphan + count, taken).astype(np.int32)
+        return entities
+    labels = spread(entities, loose)
+    orphan = label(mask & (labels == 0), background=0, connectivity=1)
+    return np.where(orphan > 0, orphan + count, labels).astype(np.int32)
 
 
 def spread(labels: Labels, free: NDArray[np.bool_]) -> Labels:
@@ -298,12 +281,14 @@ def fill_holes(labels: Labels) -> Labels:
     return np.where(inside[holes], highest[holes], labels).astype(np.int32)
 
 
-def number(labels: Labels, keep: NDArray[np.bool_], scores: Floats) -> tuple[Labels, Floats]:
-    """Keep some entities and number them 1 … N row by row.
+def numbered(labels: NDArray[Any], keep: NDArray[np.bool_]) -> Labels:
+    """Return labels (H, W) numbered 1 … N in their order; without ``keep`` (K + 1,), background."""
+    keep[0] = False
+    return np.asarray(np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels])
 
-    ``labels`` (H, W) int32, ``keep`` (K,) bool, ``scores`` (K,); returns ``labels`` (H, W) int32,
-    ``scores`` (N,) float32.
-    """
+
+def number(labels: Labels, keep: NDArray[np.bool_], scores: Floats) -> tuple[Labels, Floats]:
+    """Return labels (H, W) of the entities to ``keep`` (K,), 1 … N row by row, and scores (N,)."""
     first = np.full(len(keep) + 1, labels.size)
     flat = labels.ravel()
     first[flat[::-1]] = np.arange(labels.size)[::-1]

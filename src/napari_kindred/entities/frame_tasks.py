@@ -91,8 +91,8 @@ def iter_whole(
     """Segment a frame as a whole; it may be read at a lower resolution than its ``shape``."""
     raw = frame.read(context.at_scale(scale))
     if is_constant(raw.pixels):
-        nothing = np.zeros(shape, np.int32)
-        return Whole(nothing, empty_table(stack=number is not None), raw.note, raw.digest)
+        background = np.zeros(shape, np.int32)
+        return Whole(background, empty_table(stack=number is not None), raw.note, raw.digest)
     plane = yield from iter_plane(
         context.network, normalise(raw.pixels), context.config, scale, shape
     )
@@ -147,7 +147,7 @@ def iter_block(
     return (yield from segment_block(source, block.place, context.network, context.config, scale))
 
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 TILE_BYTES = 160
 """Memory of the network per pixel of a tile.  Measured as the rise of a process's peak, on a CPU
@@ -164,8 +164,8 @@ def within_budget(
 ) -> tuple[EntityConfig, int, str]:
     """Fit tiles and blocks into the memory limit.
 
-    Returns the config with a tile that fits, the side of blocks, and a note for the user, which is
-    empty if planes of this shape are not affected.
+    Returns the config with a tile that fits, the side of blocks, and a note, empty for planes of
+    this shape that are not affected.
     """
     ram = memory_budget(config.memory)
     own = memory_budget(config.memory, device) if device.type == "cuda" else ram // 2
@@ -180,7 +180,7 @@ def within_budget(
 
 
 class Frame:
-    """One frame of an image, read on first use: whole, or in regions if its side exceeds ``block``.
+    """One frame, read on first use: whole, or in regions if its side exceeds ``block``.
 
     ``image`` is the image at a lower resolution, if that is to be read instead.
     """
@@ -252,7 +252,7 @@ class Crew:
     opener: Callable[[], TaskContext]
     assembly: EntityAssembly
 
-    def jobs(self, task: Task[Made], calls: Iterable[tuple[Any, ...]]) -> Iterator[Job[Made]]:
+    def jobs(self, task: Task[Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[Job[Result]]:
         """Yield a job for each call; see :meth:`.workers.Workers.jobs`."""
         return self.workers.jobs(task, self.context, self.opener, calls)
 
@@ -275,16 +275,16 @@ def put_frame(
     """Segment a frame into the assembly: by the job ``whole``, or block by block without it."""
     if whole is None and frame.constant:
         table = empty_table(stack=frame.number is not None)
-        nothing = np.zeros(1, np.int32)
-        return (yield from crew.assembly.settle(frame.index, nothing, table, frame.note))
+        lut = np.zeros(1, np.int32)
+        return (yield from crew.assembly.settle(frame.index, lut, table, frame.note))
     first = _first_side(frame.frames.plane_shape, scale, crew.context.config, frame.block)
 
     def attempt(side: int) -> Generator[Event, None, Partial]:
         if whole is None or side < first:
             return (yield from _in_blocks(frame, side, crew, scale))
-        made = yield from whole
-        frame.image.add_digest(frame.index, made.digest)
-        return crew.assembly.add(Partial(frame.index, made.labels, made.table, made.note))
+        result = yield from whole
+        frame.image.add_digest(frame.index, result.digest)
+        return crew.assembly.add(Partial(frame.index, result.labels, result.table, result.note))
 
     return (
         yield from halving(
@@ -303,10 +303,8 @@ def _in_blocks(
     """Segment a large frame block by block, then join the entities that cuts go through."""
     config, source = crew.context.config, frame.source
     places = cut(source.shape, scale, config, side)
-    stitcher, object_filter = (
-        BlockStitcher(places),
-        object_filter_of(crew.context.network, scale, config),
-    )
+    stitcher = BlockStitcher(places)
+    object_filter = object_filter_of(crew.context.network, scale, config)
     blocks = (BlockAt.of(source, place) for place in places)
     if crew.workers.sends(frame.image):
         blocks = (block.carrying(source, scale, config) for block in blocks)

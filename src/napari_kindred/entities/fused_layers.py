@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BAND = 8 << 20
-"""Bytes that the widest map of a band takes, about."""
+"""Approximate bytes of the widest map of a band."""
 
 CLOSE = 1e-4
 """Share of the largest value by which maps may differ once batch norm is folded."""
@@ -36,7 +36,7 @@ _POINTWISE = (
 def in_bands(
     function: Callable[..., Tensor], maps: Sequence[Tensor], units: int, size: int, margin: int
 ) -> Tensor:
-    """Apply a function to maps in bands of rows, for which it must only look at nearby rows."""
+    """Apply a function to maps in bands of rows, which it must compute from nearby rows only."""
     if size >= units or maps[0].device.type != "cpu" or torch.is_grad_enabled():
         return function(*maps)
     parts = []
@@ -58,13 +58,7 @@ def band_size(channels: int, width: int, batch: int = 1) -> int:
 
 
 class Bands(nn.Module):
-    """A block of convolutions that is computed in bands.
-
-    Parameters
-    ----------
-    block : Module
-        See :func:`is_local`.
-    """
+    """A block of convolutions (see :func:`is_local`) that is computed in bands."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -80,7 +74,7 @@ class Bands(nn.Module):
         self._reach = -(-reach // self._stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the block makes of ``x``, (B, C, h, w)."""
+        """Return the block's result for ``x``, (B, C, h, w)."""
         if x.shape[2] % self._stride:
             whole: Tensor = self.block(x)
             return whole
@@ -90,14 +84,14 @@ class Bands(nn.Module):
 
 
 def is_local(block: nn.Module) -> bool:
-    """Tell whether a block is made of convolutions that keep the size, but for their stride."""
+    """Whether a block is made of convolutions that keep the size, apart from their stride."""
     from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 
     for layer in block.modules():
         if isinstance(layer, nn.Conv2d):
             sizes = zip(layer.kernel_size, layer.dilation, strict=True)
-            kept = tuple((n - 1) * apart // 2 for n, apart in sizes)
-            if not isinstance(layer, Conv2dSame) and layer.padding != kept:
+            same = tuple((n - 1) * dilation // 2 for n, dilation in sizes)
+            if not isinstance(layer, Conv2dSame) and layer.padding != same:
                 return False
         elif not isinstance(layer, _POINTWISE) and not any(layer.children()):
             return False
@@ -105,17 +99,17 @@ def is_local(block: nn.Module) -> bool:
 
 
 def optimise_for_inference(network: Network) -> Network:
-    """Return a network in evaluation mode that gives the same maps but for rounding, faster.
+    """Return a faster network in evaluation mode that gives the same maps except for rounding.
 
-    Where batch norm cannot be folded safely the network stays as it is.  It is for use only: its
-    tensors are others than those that it was loaded with.
+    If batch norm cannot be folded safely the network stays as it is.  Not for training: its
+    tensors differ from those it was loaded with.
     """
     ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with inference():
-        before, pairs = _followed(ready, picture)
+        before, pairs = _followed(ready, image)
         _fold(ready, pairs)
-        after = _maps(ready, picture)
+        after = _maps(ready, image)
     if not all(_close(a, b) for a, b in zip(before, after, strict=True)):
         ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     for parent in list(ready.modules()):
@@ -125,9 +119,9 @@ def optimise_for_inference(network: Network) -> Network:
     return ready
 
 
-def _maps(network: nn.Module, picture: Tensor) -> list[Tensor]:
+def _maps(network: nn.Module, image: Tensor) -> list[Tensor]:
     """Return copies of a network's maps, which its blocks may overwrite otherwise."""
-    return [one.clone() for one in network(picture) if one is not None]
+    return [one.clone() for one in network(image) if one is not None]
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
@@ -135,35 +129,35 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _followed(
-    network: nn.Module, picture: Tensor
+    network: nn.Module, image: Tensor
 ) -> tuple[list[Tensor], list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
-    """Run a network; returns its maps, and the convolutions whose result a batch norm takes."""
-    made: dict[int, nn.Conv2d] = {}
-    kept: list[Tensor] = []  # lest the next one be at the same place in memory
+    """Run a network; returns its maps, and the convolutions that a batch norm follows."""
+    made_by: dict[int, nn.Conv2d] = {}
+    held: list[Tensor] = []  # so that no later one has the same place in memory
     pairs = []
 
-    def note(layer: nn.Module, _inputs: object, result: Tensor) -> None:
-        made[id(result)] = layer  # type: ignore[assignment]
-        kept.append(result)
+    def record(layer: nn.Module, _inputs: object, result: Tensor) -> None:
+        made_by[id(result)] = layer  # type: ignore[assignment]
+        held.append(result)
 
-    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])], layer))
+    def pair(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made_by:
+            pairs.append((made_by[id(inputs[0])], layer))
 
     hooks = []
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            hooks.append(layer.register_forward_hook(note))
+            hooks.append(layer.register_forward_hook(record))
         elif isinstance(layer, nn.BatchNorm2d):
-            hooks.append(layer.register_forward_pre_hook(look))
-    maps = _maps(network, picture)
+            hooks.append(layer.register_forward_pre_hook(pair))
+    maps = _maps(network, image)
     for hook in hooks:
         hook.remove()
     return maps, pairs  # type: ignore[return-value]
 
 
 def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]) -> None:
-    """Make batch norms part of the convolutions before them; what remains is their activation."""
+    """Make batch norms part of the convolutions before them; only their activations remain."""
     rest: dict[nn.Module, nn.Module] = {}
     for layer, norm in pairs:
         if norm.running_mean is None or norm.running_var is None:

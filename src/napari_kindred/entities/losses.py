@@ -2,7 +2,7 @@
 
 All of them are written in terms of cosines between pixels' lines and target lines, so the same
 functions serve content features (cosines of vectors) and positional features (cosines from a
-kernel).  One picture at a time; P pixels, N entities.
+kernel).  One image at a time; P pixels, N entities.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ def norm_regularisation(raw: Tensor) -> Tensor:
 
 
 def attraction(own: Tensor, ids: Tensor, count: int) -> Tensor:
-    """L_attr, ``mean_i mean_{p in i} (1 - |f_p t_i|)`` (paper eq. 5).
-
-    ``own`` (P,), ``ids`` (P,) int64.
-    """
+    """L_attr, ``mean_i mean_{p in i} (1 - |f_p t_i|)`` (paper eq. 5); ``own``, ``ids`` (P,)."""
     total = torch.zeros(count, dtype=own.dtype, device=own.device)
     total = total.index_add(0, ids, 1 - own.abs())
     number = torch.bincount(ids, minlength=count)
@@ -61,7 +58,6 @@ def reco(
     ids: Tensor,
     generator: torch.Generator | None = None,
     *,
-    pixel_similarity: Tensor | None = None,
     queries: int = RECO_QUERIES,
     negatives: int = RECO_NEGATIVES,
     temperature: float = RECO_TEMPERATURE,
@@ -70,11 +66,11 @@ def reco(
 
     Per entity: hard queries are its pixels whose confidence (``cos^2`` over its sum for all
     entities; a softmax of values up to ``1 / temperature`` never comes near 1) is below 0.97; the
-    positive is the entity's target line; negatives are pixels of other entities, drawn with
-    probability proportional to ``softmax(|cos of the target lines| / temperature)``;
-    cross-entropy, mean over entities.
+    positive is the entity's target line; negatives are other target lines, drawn with probability
+    proportional to ``softmax(|cos of the target lines| / temperature)``; cross-entropy, mean over
+    entities.
 
-    ``similarities`` (P, N), ``gram`` (N, N), ``ids`` (P,) int64, ``pixel_similarity`` (P, P).
+    ``similarities`` (P, N), ``gram`` (N, N), ``ids`` (P,) int64.
     """
     n = gram.shape[0]
     present = torch.bincount(ids, minlength=n) > 0
@@ -87,9 +83,9 @@ def reco(
         # An entity without a pixel here has none to be drawn as a negative.
         affinity = (gram.abs() / temperature).fill_diagonal_(-torch.inf)
         affinity = affinity.masked_fill(~present, -torch.inf).softmax(1)
-    members = [torch.nonzero(ids == i)[:, 0] for i in range(n)]
     terms = []
-    for i, inside in enumerate(members):
+    for i in range(n):
+        inside = torch.nonzero(ids == i)[:, 0]
         hard = inside[confidence[inside] < RECO_CONFIDENT]
         if not len(hard):
             continue
@@ -98,15 +94,7 @@ def reco(
         which = torch.multinomial(
             affinity[i].cpu(), queries * negatives, replacement=True, generator=generator
         ).view(queries, negatives)
-        if pixel_similarity is None:
-            against = scores[query[:, None], which.to(query.device)]
-        else:
-            place = torch.rand(which.shape, generator=generator)
-            size = torch.tensor([len(m) for m in members])
-            start = torch.cumsum(size, 0) - size
-            order = torch.cat(members).cpu()
-            index = order[start[which] + (place * size[which]).long()].to(query.device)
-            against = pixel_similarity[query[:, None], index].abs() / temperature
+        against = scores[query[:, None], which.to(query.device)]
         logits = torch.cat([scores[query, i][:, None], against], dim=1)
         terms.append(F.cross_entropy(logits, torch.zeros_like(query)))
     if not terms:
@@ -115,9 +103,7 @@ def reco(
 
 
 def segment_space(cosines: Tensor, gram: Tensor) -> Tensor | None:
-    """Project lines to segment space (paper eq. 7).
-
-    With ``T`` the target lines as columns, ``S = |(T^T T)^-1 T^T f|``.
+    """Project lines to segment space, ``S = |(T^T T)^-1 T^T f|``, target lines in T (paper eq. 7).
 
     ``cosines`` (P, N), ``gram`` (N, N); returns (P, N).
     """
@@ -173,10 +159,7 @@ def background_error(logit: Tensor, is_background: Tensor, weight: Tensor | None
 
 
 def lovasz_hinge(logit: Tensor, positive: Tensor) -> Tensor:
-    """Lovasz hinge of a binary mask: a convex surrogate of 1 - IoU (Berman et al. 2018).
-
-    ``logit`` (P,), ``positive`` (P,) bool.
-    """
+    """Lovasz hinge of a binary mask (P,): a convex surrogate of 1 - IoU (Berman et al. 2018)."""
     if not bool(positive.any()):
         return F.relu(1 + logit).mean()
     sign = positive.to(logit) * 2 - 1

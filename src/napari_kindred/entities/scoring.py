@@ -1,16 +1,16 @@
-"""How likely an entity is right: its score, learnt from annotated pictures.
+"""The score of an entity: its probability of being correct, learnt from annotated images.
 
-A network may be sure of every pixel of a speck, and a speck is still no cell.  So the score of an
-entity is the chance that it overlaps a real one by more than half, a logistic function of what its
-pixels tell together.  Training learns it at its end; weights that were never taught it have the
-mean over an entity's pixels of foreground times similarity instead.
+A network may be certain of every pixel of a speck, and a speck is still not a cell.  So the score
+of an entity is the probability that it overlaps a real one by more than half, a logistic function
+of statistics of its pixels.  Training learns it at its end; without it, the score is the mean of
+foreground times similarity over the entity's pixels.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .config import EntityConfig
 
 LEAST = 30
-"""From fewer right or fewer wrong entities than this nothing is learnt."""
+"""Minimum number of right, and of wrong, entities to learn from."""
 
 SOFT = 1e-3
 """Keeps the logarithm of odds finite."""
@@ -31,28 +31,17 @@ SOFT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class ObjectStats:
-    """What is known of entities, summed over their pixels.
-
-    Attributes
-    ----------
-    area : ndarray of int64, (N,)
-        How many pixels they have.
-    quality, foreground : ndarray of float64, (N,)
-        Foreground times similarity, and foreground alone.
-    log_width : ndarray of float64, (N,)
-        Logarithm of the kernel width that their pixels speak of; NaN where the network tells none.
-    """
+    """Statistics of N entities, summed over their pixels."""
 
     area: NDArray[np.int64]
     quality: NDArray[np.float64]
+    """Foreground times similarity."""
     foreground: NDArray[np.float64]
     log_width: NDArray[np.float64]
+    """Logarithm of the predicted kernel width; NaN without positional features."""
 
     def traits(self, scale: float) -> NDArray[np.float64]:
-        """Return what a :class:`ScoreModel` looks at, a row for each entity in its fields' order.
-
-        ``scale`` is that of the picture that the network saw.
-        """
+        """Return a score model's inputs, (N, 4), of a plane segmented at ``scale``."""
         area = np.maximum(self.area, 1)
         width = np.exp(self.log_width / area)
         size = np.log(area / decode.usual_area(width))
@@ -73,7 +62,7 @@ def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def object_stats(instances: decode.InstanceMap) -> ObjectStats:
-    """Sum up what the pixels of entities 1 … N tell; ids without a pixel count as well."""
+    """Sum up the statistics of entities 1 … N; ids without a pixel count as well."""
     at = np.flatnonzero(instances.labels)
     ids = instances.labels.ravel()[at] - 1
     count = int(instances.labels.max(initial=0))
@@ -90,39 +79,33 @@ def object_stats(instances: decode.InstanceMap) -> ObjectStats:
 
 @dataclass(frozen=True, slots=True)
 class ScoreModel:
-    """A logistic function of an entity's traits.
-
-    Attributes
-    ----------
-    bias : float
-    quality, foreground : float
-        Factors of the log odds of the two means over its pixels.
-    size : float
-        Of the logarithm of its area over that which its pixels speak of.
-    diameter : float
-        Of the logarithm of its diameter in pixels of the picture that the network saw.
-    """
+    """Logistic function of an entity's traits; a factor for each."""
 
     bias: float
     quality: float
+    """Of the log odds of its mean quality."""
     foreground: float
+    """Of the log odds of its mean foreground."""
     size: float
+    """Of the logarithm of its area over the predicted one."""
     diameter: float
+    """Of the logarithm of its diameter in pixels of the scaled plane."""
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(getattr(self, item.name)) for item in fields(self)):
             raise ValueError("Factors of a score must be finite.")
 
     def __call__(self, traits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the chance that each entity is right, from rows of :meth:`ObjectStats.traits`."""
+        """Return the probability that each entity is correct, from rows of traits."""
         bias, *factors = (getattr(self, item.name) for item in fields(self))
         return np.asarray(expit(bias + traits @ np.array(factors)))
 
     @classmethod
     def read(cls, text: str | None) -> ScoreModel | None:
-        """Return the one that a weights file's header tells of, if any."""
-        known: Any = json.loads(text) if text else None
-        return None if known is None else cls(**{key: float(one) for key, one in known.items()})
+        """Return the one in a weights file's header, if any."""
+        if not text:
+            return None
+        return cls(**{key: float(value) for key, value in json.loads(text).items()})
 
     @classmethod
     def learn(
@@ -131,10 +114,7 @@ class ScoreModel:
         right: NDArray[np.bool_],
         weights: NDArray[np.float64],
     ) -> ScoreModel | None:
-        """Learn from entities that are known to be right or wrong.
-
-        ``traits`` (N, 4), ``right`` (N,) bool, ``weights`` (N,).
-        """
+        """Learn from N entities of which it is known whether they are right."""
         from sklearn.linear_model import LogisticRegression
 
         if min(right.sum(), (~right).sum()) < LEAST:
@@ -149,16 +129,10 @@ class ScoreModel:
 
 @dataclass(frozen=True)
 class ObjectFilter:
-    """Scores the entities of a plane and tells which are kept.
+    """Scores the entities of a plane and decides which are kept.
 
-    Attributes
-    ----------
-    scoring : ScoreModel or None
-        Of the network; without it the score is the mean quality, and fragments are left out: what
-        is much smaller than the entity that its pixels speak of.
-    scale : float
-        Of the picture that the network saw.
-    config : EntityConfig
+    Without a score model the score is the mean quality, and fragments are left out: entities much
+    smaller than their pixels predict.
     """
 
     scoring: ScoreModel | None
@@ -172,7 +146,7 @@ class ObjectFilter:
         return self.scoring(stats.traits(self.scale)).astype(np.float32)
 
     def keeps(self, stats: ObjectStats) -> NDArray[np.bool_]:
-        """Tell which entities are large and sure enough."""
+        """Whether each entity is large enough and has the minimum score."""
         keep = stats.area >= max(self.config.min_area, 1)
         keep &= self.scores(stats) >= self.config.min_score
         if self.scoring is None and self.config.min_score > 0:
@@ -181,13 +155,6 @@ class ObjectFilter:
         return np.asarray(keep)
 
     def finish(self, instances: decode.InstanceMap) -> tuple[decode.Labels, decode.Floats]:
-        """Leave out what is too small or doubtful, and number the others row by row.
-
-        Returns
-        -------
-        labels : ndarray, (H, W) int32
-            1 … N, 0 background.
-        scores : ndarray, (N,) float32
-        """
+        """Leave out small and doubtful entities and number the others as :func:`.decode.number`."""
         stats = object_stats(instances)
         return decode.number(instances.labels, self.keeps(stats), self.scores(stats))

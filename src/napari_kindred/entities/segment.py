@@ -163,7 +163,7 @@ def instances_of(
         return decode.find_pieces(maps, config.threshold, config.fill_holes)
     foreground = torch.sigmoid(-torch.from_numpy(dense[0]))
     background = (foreground < config.threshold).numpy()
-    coarse = segment_features(lines_of(network, dense), background=background, min_area=1)
+    coarse = segment_features(lines_of(network, dense), background)
     labels = mapping.nearest(coarse)
     full = torch.sigmoid(-mapping.bilinear(dense[:1])[0]).numpy()
     labels[full < config.threshold] = 0

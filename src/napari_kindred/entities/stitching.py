@@ -64,27 +64,23 @@ class BlockStitcher:
 
     def add(self, block: BlockLabels) -> NDArray[np.int32]:
         """Add a block; returns the labels of its core, with provisional ids in the plane."""
-        offset, me = self.count, _corner(block.place)
-        for other, overlap in self._neighbours[me]:
+        offset, corner = self.count, _corner(block.place)
+        for other, overlap in self._neighbours[corner]:
             rows, columns = (
                 slice(part.start - outer.start, part.stop - outer.start)
                 for part, outer in zip(overlap.place, block.place.outer, strict=True)
             )
-            mine, both = _moved(block.labels[rows, columns], offset), frozenset((me, other))
+            labels, both = _moved(block.labels[rows, columns], offset), frozenset((corner, other))
             if both in self._waiting:
-                self._pairs.append(same_entities(self._waiting.pop(both), mine, overlap))
+                self._pairs.append(same_entities(self._waiting.pop(both), labels, overlap))
             else:
-                self._waiting[both] = mine
+                self._waiting[both] = labels
         self._stats.append(block.stats)
         self.count += len(block.stats.area)
         return _moved(block.core, offset)
 
     def finish(self, object_filter: ObjectFilter) -> tuple[NDArray[np.int32], BlockObjectStats]:
-        """Return the final id of each provisional id, and the statistics of the N entities.
-
-        Ids are 1 … N by first pixel, row by row, as in a plane that is segmented as a whole; 0 is
-        what the filter leaves out.
-        """
+        """Return the final id of each provisional id, by first pixel, and their statistics."""
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]) - 1
         graph = coo_array((np.ones(len(pairs), bool), pairs.T), (self.count, self.count))
         groups, group = connected_components(graph, directed=False)
@@ -95,9 +91,7 @@ class BlockStitcher:
         number = np.zeros(groups, np.int32)
         number[order] = np.arange(1, len(order) + 1)
         lut = np.append(np.int32(0), number[group]).astype(np.int32)
-        return lut, BlockObjectStats(
-            **{item.name: getattr(total, item.name)[order] for item in fields(BlockObjectStats)}
-        )
+        return lut, total.at(order)
 
 
 def _corner(place: Tile) -> Corner:
@@ -107,13 +101,13 @@ def _corner(place: Tile) -> Corner:
 
 def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Overlap]]]:
     """Return the neighbours of each block, with the overlaps."""
-    known = {_corner(place): place for place in places}
-    found: dict[Corner, list[tuple[Corner, Overlap]]] = {corner: [] for corner in known}
-    for corner, place in known.items():
+    by_corner = {_corner(place): place for place in places}
+    found: dict[Corner, list[tuple[Corner, Overlap]]] = {corner: [] for corner in by_corner}
+    for corner, place in by_corner.items():
         rows, columns = place.inner
         for axis, beside in enumerate(((rows.stop, columns.start), (rows.start, columns.stop))):
-            if beside in known:
-                overlap = Overlap.between(place, known[beside], axis)
+            if beside in by_corner:
+                overlap = Overlap.between(place, by_corner[beside], axis)
                 found[corner].append((beside, overlap))
                 found[beside].append((corner, overlap))
     return found
@@ -162,16 +156,16 @@ def table_of(
     total: BlockObjectStats, object_filter: ObjectFilter, frame: int | None, offset: int = 0
 ) -> pd.DataFrame:
     """Return the table of these entities, as :func:`.measure` does; ids begin after ``offset``."""
-    seen = np.flatnonzero(total.area)
-    area = total.area[seen]
+    present = np.flatnonzero(total.area)
+    area = total.area[present]
     table = pd.DataFrame(
         {
-            "index": seen + np.int64(offset + 1),
+            "index": present + np.int64(offset + 1),
             "area": area,
-            "centroid_y": total.rows[seen] / area,
-            "centroid_x": total.columns[seen] / area,
-            "mean_intensity": total.intensity[seen] / area,
-            "score": object_filter.scores(total)[seen].astype(float),
+            "centroid_y": total.rows[present] / area,
+            "centroid_x": total.columns[present] / area,
+            "mean_intensity": total.intensity[present] / area,
+            "score": object_filter.scores(total)[present].astype(float),
         }
     )
     if frame is not None:

@@ -127,8 +127,7 @@ class Trainer(Run):
         sums: dict[str, float] = {}
         stride = self.network.config.output_stride
         for i, truth in enumerate(labels):
-            one = maps_of(maps, i)
-            terms = crop_loss(one, truth, complete[i], self.weights, stride, random)
+            terms = crop_loss(maps_of(maps, i), truth, complete[i], self.weights, stride, random)
             total = total + torch.stack(list(terms.values())).sum()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(images)
@@ -139,13 +138,13 @@ class Trainer(Run):
     def averaged(self) -> EntityNetwork:
         """Return the network with averaged weights, mixed with those of ``init`` by ``blend``."""
         network = EntityNetwork(self.network.config)
-        kept = {
+        tensors = {
             name: value.lerp(self.old[name].to(value.device), self.config.blend)
             if value.is_floating_point()
             else value
             for name, value in self.average.items()
         }
-        network.load_state_dict(kept)
+        network.load_state_dict(tensors)
         return network.to(self.device).eval()
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
@@ -213,8 +212,8 @@ def _start(config: TrainConfig) -> EntityNetwork:
 def _groups(network: EntityNetwork, share: float) -> list[dict[str, Any]]:
     """Give the pretrained encoder a share of the others' learning rate."""
     encoder = list(network.encoder.parameters())
-    known = {id(parameter) for parameter in encoder}
-    rest = [p for p in network.parameters() if id(p) not in known]
+    in_encoder = {id(parameter) for parameter in encoder}
+    rest = [p for p in network.parameters() if id(p) not in in_encoder]
     return [{"params": encoder, "share": share}, {"params": rest}]
 
 

@@ -128,20 +128,19 @@ def iter_choose_settings(
 def iter_learn_scoring(
     network: EntityNetwork, examples: Sequence[Example]
 ) -> Generator[Progress, None, ScoreModel | None]:
-    """Learn the probability that an entity of a network is right.
+    """Learn the probability that an entity of a network is right: an IoU above ``RIGHT``.
 
-    Each image is segmented at full size, without any object filter.  An entity is right if its
-    IoU with a real one is above 0.5.  A group of images counts by the square root of the number
-    of its entities.
+    Each image is segmented at full size, without any object filter.  A group of images counts by
+    the square root of the number of its entities.
     """
     traits, right, groups = [], [], []
     for number, example in enumerate(examples):
         yield Progress(number, len(examples), "learning the score, image")
         if example.complete:
-            seen, good = _tried(network, example)
-            traits.append(seen)
-            right.append(good)
-            groups += [example.group] * len(good)
+            its_traits, is_right = _traits_and_truth(network, example)
+            traits.append(its_traits)
+            right.append(is_right)
+            groups += [example.group] * len(is_right)
     if not groups:
         return None
     _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
@@ -149,7 +148,7 @@ def iter_learn_scoring(
     return ScoreModel.learn(np.concatenate(traits), np.concatenate(right), weights)
 
 
-def _tried(
+def _traits_and_truth(
     network: EntityNetwork, example: Example
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the traits of an image's entities, and which of them are right."""
