@@ -164,16 +164,6 @@ def test_a_movie_larger_than_the_limit_has_its_first_frames_kept(
     assert 0 < seen[2] == seen[3] < 10
 
 
-def test_a_folder_that_cannot_be_written_only_costs_time(
-    by_grey: Any, noisy: np.ndarray, tmp_path: Path
-) -> None:
-    first = cluster_stack(noisy, **SIX)
-    (tmp_path / "file").write_text("in the way")
-    again = cluster_stack(noisy, cache=FeatureCache(tmp_path / "file" / "features"), **SIX)
-    assert len(by_grey[1].seen) == 10
-    same(first, again)
-
-
 def test_tokens_from_smaller_tiles_are_not_kept_for_better_days(
     by_grey: Any, noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from scipy.special import softmax
 from sklearn.decomposition import PCA
 
 from napari_kindred.clusters import kmeans
@@ -43,9 +44,10 @@ def test_components_are_those_of_scikit_learn(shape: tuple[int, int]) -> None:
     basis = fit_basis(tokens, 6)
     reduced = basis.reduce(tokens)
     assert reduced.dtype == basis.components.dtype == np.float32
-    # The sign of a component is nobody's business.
-    seen, known = (np.abs(part) for part in (reduced, expected.transform(tokens)))
-    np.testing.assert_allclose(seen, known, rtol=1e-3, atol=1e-3)
+    # The sign of a component is arbitrary.
+    np.testing.assert_allclose(
+        np.abs(reduced), np.abs(expected.transform(tokens)), rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("shape", "kept"), [((100, 8), 8), ((5, 30), 4), ((2, 30), 1)])
@@ -67,13 +69,6 @@ def test_a_basis_from_disk_gives_the_same_bits(count: int) -> None:
     np.testing.assert_array_equal(
         basis.expand(basis.reduce(tokens)), again.expand(again.reduce(tokens))
     )
-
-
-def test_a_frame_is_reduced_token_by_token() -> None:
-    tokens = tokens_of(4, 5, 12)
-    basis = fit_basis(tokens.reshape(-1, 12), 3)
-    flat = basis.reduce(tokens.reshape(-1, 12))
-    np.testing.assert_allclose(basis.reduce(tokens).reshape(-1, 3), flat, atol=1e-4)
 
 
 # -- centres ---------------------------------------------------------------------------------
@@ -134,11 +129,6 @@ def test_different_tokens_are_counted_up_to_a_number() -> None:
     assert different(tokens_of(5000, 3), 12) == 12
 
 
-def test_equal_tokens_have_components_without_a_warning() -> None:
-    basis = fit_basis(np.ones((20, 4), np.float32), 3)
-    np.testing.assert_allclose(basis.reduce(np.ones((20, 4), np.float32)), 0, atol=1e-6)
-
-
 def test_the_number_of_threads_and_their_order_do_not_change_a_bit() -> None:
     """Sums of floats depend on their order, and threads finish in any."""
     program = """
@@ -174,21 +164,14 @@ def test_distances_are_euclidean_and_the_nearest_centre_is_the_nearest() -> None
     np.testing.assert_array_equal(nearest(tokens, centres), known.argmin(-1))
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1e-3, 1.0, 1e3])
-def test_memberships_sum_to_1_and_are_largest_for_the_nearest_centre(temperature: float) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 1e3])
+def test_memberships_are_the_softmax_of_distances_over_the_temperature(temperature: float) -> None:
     tokens, centres = tokens_of(7, 9, 5), tokens_of(6, 5)
     soft = memberships(tokens, centres, temperature)
+    distances = squared_distances(tokens, centres).astype(np.float64)
+    expected = softmax(-distances / max(temperature, 1e-12), axis=-1)
     assert soft.dtype == np.float32
-    assert (soft >= 0).all()
-    np.testing.assert_allclose(soft.sum(-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(soft.argmax(-1), nearest(tokens, centres))
-
-
-def test_memberships_are_the_softmax_of_distances_over_the_temperature() -> None:
-    tokens, centres = np.zeros((1, 1), np.float32), np.array([[1.0], [2.0]], np.float32)
-    soft = memberships(tokens, centres, 2.0)
-    odds = np.exp((4 - 1) / 2)
-    np.testing.assert_allclose(soft, [[odds / (1 + odds), 1 / (1 + odds)]], rtol=1e-6)
+    np.testing.assert_allclose(soft, expected, atol=1e-5)
 
 
 # -- means -----------------------------------------------------------------------------------

@@ -65,12 +65,6 @@ def test_the_background_is_0_and_the_others_go_on_from_1(model: HierarchicalClus
         np.testing.assert_array_equal(model.lut(n), table - 1)
 
 
-def test_clusters_of_equal_area_are_numbered_in_their_order(model: HierarchicalClustering) -> None:
-    model.leaf_areas_ = np.ones_like(model.leaf_areas_)
-    finest = len(model.leaf_areas_)
-    np.testing.assert_array_equal(model.lut(finest), np.arange(1, finest + 1))
-
-
 @pytest.mark.parametrize("n", [-1, 0, 1, "one too many", 1000])
 def test_a_level_that_there_is_not_is_refused_naming_those_that_there_are(
     model: HierarchicalClustering, n: Any

@@ -77,12 +77,6 @@ def test_leaves_of_one_cluster_are_merged_before_clusters_with_each_other(
         assert all(len(set(groups[cut(merges, count) == part])) == 1 for part in range(count))
 
 
-def test_centres_in_the_same_place_are_merged_for_nothing() -> None:
-    merges, costs = one_group(np.repeat(np.eye(3, dtype=np.float32), 2, axis=0))
-    np.testing.assert_allclose(costs[:3], 0, atol=1e-12)
-    np.testing.assert_array_equal(cut(merges, 3), [0, 0, 1, 1, 2, 2])
-
-
 # -- cuts ------------------------------------------------------------------------------------
 
 

@@ -85,17 +85,6 @@ def test_the_shipped_network_tells_the_same_labels_from_numpy_dask_and_zarr(
     np.testing.assert_array_equal(applied.labels, results[0].labels)
 
 
-@pytest.mark.parametrize("options", [{}, {"preset": "paper"}, {"reassign": False}])
-def test_a_second_run_gives_the_same_bits(
-    by_grey: Any, draw: Callable[..., Any], options: dict[str, Any]
-) -> None:
-    pixels = draw(noise=25).pixels
-    one, two = (cluster_stack(pixels, **SIX, **options) for _ in range(2))
-    np.testing.assert_array_equal(one.labels, two.labels)
-    np.testing.assert_array_equal(one.leaves, two.leaves)
-    np.testing.assert_array_equal(one.model.prototypes_, two.model.prototypes_)
-
-
 # -- models ----------------------------------------------------------------------------------
 
 
@@ -259,19 +248,6 @@ def test_nothing_is_left_on_disk_wherever_a_run_stops(
     del job
     gc.collect()
     assert not list(tmp_path.iterdir())
-
-
-def test_a_movie_larger_than_memory_gives_labels_on_disk(
-    by_grey: Any, draw: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pixels = draw(noise=25).pixels
-    small = cluster_stack(pixels, **SIX)
-    monkeypatch.setattr(assembly_module, "IN_MEMORY", 1000)
-    large = cluster_stack(pixels, **SIX)
-    assert isinstance(large.labels, zarr.Array)
-    assert large.labels.chunks == (1, 48, 64)
-    np.testing.assert_array_equal(large.labels[:], small.labels)
-    np.testing.assert_array_equal(large.leaves[:], small.leaves)
 
 
 def test_frames_are_read_one_by_one(by_grey: Any, draw: Callable[..., Any]) -> None:

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from napari_kindred.clusters import refine
 from napari_kindred.clusters.refine import refine_edges, refine_none
-from napari_kindred.core.errors import InputError, OptionError
 
 
 def disc(height, width, radius, centre=None):
@@ -154,18 +153,3 @@ def test_nearest_labels_are_those_of_the_token_a_pixel_lies_in():
     labels = np.array([[3, 1], [0, 2]])
     expected = np.repeat(np.repeat(labels, 3, 0), 3, 1)[:5, :6]
     np.testing.assert_array_equal(refine_none(labels, (3, 3), (5, 6)), expected)
-
-
-@pytest.mark.parametrize("options", [{"radius": 0}, {"eps": 0.0}, {"eps": float("nan")}])
-def test_impossible_options_are_refused(options):
-    with pytest.raises(OptionError, match="use"):
-        refine_edges(
-            random_membership(4, 4, 2), np.zeros((16, 16, 1), np.float32), (4, 4), **options
-        )
-
-
-def test_wrong_shapes_are_refused():
-    with pytest.raises(InputError, match=r"\(h, w, K\)"):
-        refine_edges(np.zeros((4, 4), np.float32), np.zeros((16, 16, 1), np.float32), (4, 4))
-    with pytest.raises(InputError, match=r"\(H, W, C\)"):
-        refine_edges(random_membership(4, 4, 2), np.zeros((16, 16), np.float32), (4, 4))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from napari_kindred.clusters.refine_sam import POINTS, refine_decoder, spread_tokens
-from napari_kindred.core.errors import InputError
 
 
 class Painter:
@@ -45,7 +43,7 @@ def test_outlines_are_the_decoder_s():
     picture = tilted_halves(64, 96)
     labels = majority(picture, 16)
     valid = np.ones(labels.shape, bool)
-    found = refine_decoder(labels, valid, EMBEDDING, Painter(picture), (64, 96), (16, 16), 2)
+    found = refine_decoder(labels, valid, EMBEDDING, Painter(picture), (64, 96), (16, 16))
     np.testing.assert_array_equal(found, picture)
 
 
@@ -53,7 +51,7 @@ def test_pixels_that_no_mask_claims_keep_their_token_s_label():
     picture = tilted_halves(64, 64)
     labels = majority(picture, 16)
     shy = Painter(picture, confidence=-0.1)
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, shy, (64, 64), (16, 16), 2)
+    found = refine_decoder(labels, labels >= 0, EMBEDDING, shy, (64, 64), (16, 16))
     np.testing.assert_array_equal(found, np.repeat(np.repeat(labels, 16, 0), 16, 1))
 
 
@@ -65,7 +63,7 @@ def test_of_overlapping_masks_the_surer_one_wins():
             return points[:, 1].mean().expand(3, *shape)
 
     labels = np.array([[2, 2, 0, 0]])
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, Greedy(), (8, 32), (8, 8), 3)
+    found = refine_decoder(labels, labels >= 0, EMBEDDING, Greedy(), (8, 32), (8, 8))
     assert (found == 0).all()
 
 
@@ -76,7 +74,7 @@ def test_tokens_in_padding_are_neither_points_nor_labels():
     valid = np.zeros((4, 4), bool)
     valid[:2] = True
     shy = Painter(picture, confidence=-0.1)
-    found = refine_decoder(labels, valid, EMBEDDING, shy, (40, 64), (16, 16), 2)
+    found = refine_decoder(labels, valid, EMBEDDING, shy, (40, 64), (16, 16))
     assert set(np.unique(found)) == {0, 1}
     np.testing.assert_array_equal(found[32:], np.repeat(labels[1:2], 16, 1).repeat(8, 0))
     assert max(points[:, 0].max() for points in shy.prompts) < 32
@@ -85,7 +83,7 @@ def test_tokens_in_padding_are_neither_points_nor_labels():
 def test_points_are_the_centres_of_tokens_in_pixels_of_the_frame():
     labels = np.array([[0, 1], [1, 1]])
     painter = Painter(np.zeros((5, 9)))
-    refine_decoder(labels, labels >= 0, EMBEDDING, painter, (5, 9), (2.5, 4.5), 2)
+    refine_decoder(labels, labels >= 0, EMBEDDING, painter, (5, 9), (2.5, 4.5))
     np.testing.assert_allclose(painter.prompts[0], [[0.75, 1.75]])
     assert {tuple(point) for point in painter.prompts[1]} <= {
         (0.75, 6.25),
@@ -97,7 +95,7 @@ def test_points_are_the_centres_of_tokens_in_pixels_of_the_frame():
 def test_labels_that_a_frame_has_not_are_not_asked_for():
     painter = Painter(np.zeros((32, 32)))
     labels = np.full((2, 2), 5)
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, painter, (32, 32), (16, 16), 9)
+    found = refine_decoder(labels, labels >= 0, EMBEDDING, painter, (32, 32), (16, 16))
     assert len(painter.prompts) == 1
     assert (found == 5).all()
 
@@ -119,17 +117,3 @@ def test_tokens_on_outlines_stand_for_small_parts_only():
     chosen = {tuple(token) for token in spread_tokens(mask)}
     assert (15, 15) in chosen
     assert chosen - {(15, 15)} == {(y, x) for y in range(3, 8) for x in range(3, 8)}
-
-
-@pytest.mark.parametrize(
-    ("labels", "valid"),
-    [
-        (np.zeros((2, 2), int), np.ones((2, 3), bool)),
-        (np.zeros((2, 2), int), np.zeros((2, 2), bool)),
-        (np.full((2, 2), 3), np.ones((2, 2), bool)),
-        (np.full((2, 2), -1), np.ones((2, 2), bool)),
-    ],
-)
-def test_labels_that_cannot_be_are_refused(labels, valid):
-    with pytest.raises(InputError):
-        refine_decoder(labels, valid, EMBEDDING, Painter(np.zeros((8, 8))), (8, 8), (4, 4), 3)

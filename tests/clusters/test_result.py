@@ -97,11 +97,6 @@ def test_the_tables_say_what_the_labels_show(
     check_tables(result, pixels)
 
 
-def test_all_shares_make_up_the_whole(made: ClusterSegmentation) -> None:
-    assert made.table["share"].sum() == pytest.approx(1)
-    np.testing.assert_allclose(made.per_frame.groupby("frame")["share"].sum(), 1)
-
-
 # -- levels ----------------------------------------------------------------------------------
 
 
@@ -136,11 +131,6 @@ def test_scale_and_units_stay_at_every_level(made: ClusterSegmentation) -> None:
     made.scale, made.units = (1.0, 0.5, 0.5), ("second", "micrometer", "micrometer")
     other = made.at_level(2)
     assert (other.axes, other.scale, other.units) == (made.axes, made.scale, made.units)
-
-
-def test_a_level_that_there_is_not_is_refused(made: ClusterSegmentation) -> None:
-    with pytest.raises(OptionError, match="no level of 1 clusters"):
-        made.at_level(1)
 
 
 # -- larger than memory ----------------------------------------------------------------------

@@ -25,13 +25,7 @@ _COLUMNS = ("index", "area", "share", "first_frame", "last_frame", "frames")
 
 
 class ClusterAssembly(Assembly):
-    """Labels and leaves of a movie; see :class:`.Assembly`.
-
-    Parameters
-    ----------
-    frames : ImageStack
-        The movie that is worked on.
-    """
+    """Labels and leaves of a movie; see :class:`.Assembly`."""
 
     ids = "stack"
 
@@ -54,7 +48,7 @@ class ClusterAssembly(Assembly):
 
     @property
     def done(self) -> int:
-        """Number of frames that are there, provisional ones included."""
+        """Number of frames so far, provisional ones included."""
         return len(self._counts)
 
     @property
@@ -107,13 +101,13 @@ class ClusterAssembly(Assembly):
         rows = []
         for label in range(1, largest):
             area = int(areas[:, label].sum())
-            seen = [frame for frame, here in zip(frames, areas[:, label], strict=True) if here]
-            first, last = (seen[0], seen[-1]) if seen else (-1, -1)
-            rows.append((label, area, area / int(areas.sum()), first, last, len(seen)))
+            occurs = [frame for frame, size in zip(frames, areas[:, label], strict=True) if size]
+            first, last = (occurs[0], occurs[-1]) if occurs else (-1, -1)
+            rows.append((label, area, area / int(areas.sum()), first, last, len(occurs)))
         return pd.DataFrame(rows, columns=list(_COLUMNS))
 
     def _settle(self) -> None:
-        """Give provisional frames the final ids, where a run was stopped as some had them."""
+        """Give provisional frames the final ids, if a run was stopped when some had them."""
         if not self._final:
             return
         for index in self._counts.keys() - self._final:

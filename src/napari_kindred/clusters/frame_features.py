@@ -1,8 +1,7 @@
-"""What is kept of a frame: its tokens, and where they are known already.
+"""Features of a frame: its tokens, encoded or from the cache.
 
-Tokens are rounded to half precision as soon as they are there, and those in the movie's own space
-once more.  Whatever is taken from the cache, encoded on another machine, or encoded again after a
-run was killed, so has the same bits.
+Tokens are rounded to half precision at once, and those in the movie's own space once more, so that
+they have the same bits from the cache, from another machine, and in a run after a killed one.
 """
 
 from __future__ import annotations
@@ -37,32 +36,23 @@ Halves = NDArray[np.float16]
 
 
 TILE_BYTES = 600
-"""Memory that an encoder which takes any size needs per pixel of a tile.  Measured: by how much a
-process's peak rose on a CPU; 141 bytes for efficientnet and 204 for kindred at stride 4, 526 for
-kindred at stride 2."""
+"""Bytes per pixel of a tile of an encoder that takes any size.  Measured as the rise of a process's
+peak on a CPU: 141 for efficientnet and 204 for kindred at stride 4, 526 for kindred at stride 2."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are encoded.
-
-    Attributes
-    ----------
-    device : str
-    large : {"tiles", "resize"}
-    tile : int
-    embedding : bool
-        Whether a mask decoder wants whole frames in the end.
-    """
+    """Options of encoding a frame."""
 
     device: str
     large: Large
     tile: int
     embedding: bool
+    """Whether a mask decoder needs the whole embedding."""
 
     @classmethod
     def of(cls, config: ClusterConfig) -> Encoding:
-        """Return what a config says of it; ``tile`` is smaller where memory is short."""
+        """Return the options in a config; ``tile`` is smaller if memory is short."""
         budget = memory_budget(config.memory, select(config.device))
         smallest = min(SMALLEST_TILE, config.tile)
         return cls(
@@ -75,32 +65,24 @@ class Encoding:
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """Features of one frame.
-
-    Attributes
-    ----------
-    tokens : ndarray of float16, (h, w, n), or whole ones, (h, w, D)
-    valid : ndarray of bool, (h, w)
-    step : tuple of two floats
-        Pixels per token.
-    embedding : ndarray of float16, (h', w', D), or None
-        What the mask decoder wants, where it was asked for.
-    as_asked : bool
-        False where memory was short and tiles were smaller, which changes the last bits.
-    """
+    """Features of one frame."""
 
     tokens: Halves
+    """Reduced, (h, w, n), or whole, (h, w, D)."""
     valid: NDArray[np.bool_]
     step: tuple[float, float]
+    """Pixels per token."""
     embedding: Halves | None = None
-    as_asked: bool = True
+    """The mask decoder's, (h', w', D)."""
+    full_tiles: bool = True
+    """False if memory was short and tiles were smaller, which changes the last bits."""
 
     def values(self) -> NDArray[np.float32]:
         """Return the tokens in single precision."""
         return self.tokens.astype(np.float32)
 
     def reduced(self, basis: Basis) -> FrameFeatures:
-        """Return the same frame, whose tokens are whole, in the movie's own space."""
+        """Return the same frame with its whole tokens projected to the movie's own space."""
         tokens = basis.reduce(self.values()).astype(np.float16)
         return replace(self, tokens=tokens)
 
@@ -112,10 +94,7 @@ def encode_frame(
     basis: Basis | None,
     sampled: bool = False,
 ) -> Generator[Progress | Notice, None, FrameFeatures]:
-    """Encode a frame; one task, of which nothing depends on other frames.
-
-    ``pixels`` (H, W, C) float32.
-    """
+    """Encode a frame, (H, W, C) float32, on its own: one task."""
     components = None if basis is None or sampled else basis.components
     found = yield from iter_encode(
         encoder, pixels, large=how.large, tile=how.tile, components=components
@@ -131,14 +110,7 @@ def encode_frame(
 
 
 class FeatureLookup:
-    """Cached features of frames that look the same and were encoded the same way.
-
-    Parameters
-    ----------
-    cache : FeatureCache
-    spec : EncoderSpec
-    how : Encoding
-    """
+    """Cached features of frames with equal pixels that were encoded the same way."""
 
     def __init__(self, cache: FeatureCache, spec: EncoderSpec, how: Encoding) -> None:
         self._cache, self._embedding = cache, how.embedding
@@ -152,10 +124,7 @@ class FeatureLookup:
         }
 
     def get(self, content: str, basis: Basis | None, sampled: bool = False) -> FrameFeatures | None:
-        """Return the cached features of a frame; ``content`` is its :func:`.content_of`.
-
-        The rest is as for :func:`encode_frame`.
-        """
+        """Return the cached features of the frame with a :func:`.content_of`, if any."""
         found = self._cache.get(self._tokens_key(content, basis, sampled))
         if found is None:
             return None
@@ -173,8 +142,8 @@ class FeatureLookup:
     def put(
         self, content: str, basis: Basis | None, sampled: bool, features: FrameFeatures
     ) -> None:
-        """Keep what was found out about a frame, unless memory was short."""
-        if not features.as_asked:
+        """Cache the features of a frame, unless memory was short."""
+        if not features.full_tiles:
             return
         arrays = {
             "tokens": features.tokens,
@@ -187,11 +156,11 @@ class FeatureLookup:
             self._cache.put(key, {"embedding": features.embedding})
 
     def drop_whole(self, content: str) -> None:
-        """Forget a frame's whole tokens, which are large."""
+        """Delete the whole tokens of a frame, which are large."""
         self._cache.drop(self._tokens_key(content, None, False))
 
     def get_sample(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
-        """Return what was found in sampled frames: the basis, and some tokens (N, n) in it."""
+        """Return the basis found in sampled frames, and some tokens (N, n) in it."""
         found = self._cache.get(self._key(contents, what="sample", n_components=n_components))
         if found is None:
             return None
@@ -200,7 +169,7 @@ class FeatureLookup:
     def put_sample(
         self, contents: Sequence[str], n_components: int, basis: Basis, tokens: Halves
     ) -> None:
-        """Keep what was found in sampled frames."""
+        """Cache the basis and tokens of sampled frames."""
         arrays: dict[str, NDArray[Any]] = {
             "mean": basis.mean,
             "components": basis.components,
@@ -219,24 +188,15 @@ class FeatureLookup:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What the tasks of a run have in common.
-
-    Attributes
-    ----------
-    encoder : Encoder
-    lookup : FeatureLookup
-    how : Encoding
-    frames : ImageStack or None
-        The movie, where tasks read it themselves.
-    range : tuple of two floats
-        Intensities that become 0 and 1.
-    """
+    """Common context of the tasks of a run."""
 
     encoder: Encoder
     lookup: FeatureLookup
     how: Encoding
     frames: ImageStack | None
+    """The movie, if tasks read it themselves."""
     range: tuple[float, float]
+    """Intensities that become 0 and 1."""
 
     @classmethod
     def open(
@@ -259,10 +219,7 @@ def iter_features(
     basis: Basis | None,
     sampled: bool,
 ) -> Generator[Progress | Notice, None, tuple[FrameFeatures, bool]]:
-    """Return the features of a frame, and whether an earlier run had cached them.
-
-    ``pixels`` (H, W, C) float32.
-    """
+    """Return the features of a frame (H, W, C), and whether an earlier run cached them."""
     if pixels is None:
         if context.frames is None:
             raise InputError("A frame came without its pixels; give the movie itself.")
@@ -271,14 +228,14 @@ def iter_features(
     features = context.lookup.get(content, basis, sampled)
     if features is not None:
         return features, True
-    job, as_asked = encode_frame(context.encoder, pixels, context.how, basis, sampled), True
+    job, full_tiles = encode_frame(context.encoder, pixels, context.how, basis, sampled), True
     while True:
         try:
             event = next(job)
         except StopIteration as stop:
-            features = replace(stop.value, as_asked=as_asked)
+            features = replace(stop.value, full_tiles=full_tiles)
             break
-        as_asked = as_asked and not isinstance(event, Notice)
+        full_tiles = full_tiles and not isinstance(event, Notice)
         yield event
     context.lookup.put(content, basis, sampled, features)
     return features, False

@@ -19,38 +19,34 @@ from ..core.errors import InputError
 Floats = NDArray[np.float32]
 
 FITTED = 40_000
-"""At most so many tokens are looked at to find components or centres; all of them are assigned."""
+"""Largest number of tokens from which components or centres are found; all are assigned."""
 
 AT_ONCE = 8192
-"""Tokens that are added up in single precision before the sum goes on in double."""
+"""Number of tokens added up in single precision, before the sum continues in double."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal components.
-
-    Attributes
-    ----------
-    mean : ndarray of float32, shape (D,)
-    components : ndarray of float32, shape (n, D)
-    """
+    """Principal components."""
 
     mean: Floats
+    """(D,)."""
     components: Floats
+    """(n, D)."""
 
     def reduce(self, tokens: Floats) -> Floats:
         """Project tokens (…, D) to (…, n)."""
-        # The mean is projected by itself, which spares a copy of the tokens; and one product of two
-        # large matrices is faster than many of small ones.
+        # Projecting the mean by itself avoids a copy of the tokens, and one product of two large
+        # matrices is faster than many of small ones.
         flat = tokens.reshape(-1, tokens.shape[-1]) @ self.components.T
         return self.centred(flat).reshape(*tokens.shape[:-1], -1)
 
     def centred(self, projected: Floats) -> Floats:
-        """Return what :meth:`reduce` does, of tokens that an encoder projected already (…, n)."""
+        """Return :meth:`reduce` of tokens that an encoder projected already (…, n)."""
         return np.asarray(projected - self.mean @ self.components.T, np.float32)
 
     def expand(self, reduced: Floats) -> Floats:
-        """Return the tokens (…, D) that reduced ones (…, n) are the projections of."""
+        """Return the tokens (…, D) whose projections are (…, n)."""
         return np.asarray(reduced @ self.components + self.mean, np.float32)
 
 
@@ -66,7 +62,7 @@ def fit_basis(tokens: Floats, n_components: int) -> Basis:
 
 
 def sample(tokens: Floats, count: int, random: np.random.Generator) -> Floats:
-    """Return ``count`` of the tokens (N, D) in their order, or all of them when there are fewer."""
+    """Return ``count`` of the tokens (N, D) in their order, or all if there are fewer."""
     if len(tokens) <= count:
         return tokens
     return tokens[np.sort(random.choice(len(tokens), count, replace=False))]
@@ -91,15 +87,12 @@ def fit_centres(
     weights: NDArray[np.float64] | None = None,
     tries: int = 1,
 ) -> Floats:
-    """Find centres by k-means.
-
-    ``tokens`` (N, n), ``start`` (count, n), ``weights`` (N,).
-    """
-    there = different(tokens, count)
-    if there < count:
+    """Find centres (count, n) of tokens (N, n) by k-means, from ``start`` if given."""
+    distinct = different(tokens, count)
+    if distinct < count:
         raise InputError(
-            f"The movie has only {there} different tokens, too few for {count} clusters; ask for "
-            "fewer clusters, or a finer stride."
+            f"The movie has only {distinct} different tokens, too few for {count} clusters; ask "
+            "for fewer clusters, or a finer stride."
         )
     means = KMeans(
         count,
@@ -109,7 +102,7 @@ def fit_centres(
     )
     # Threads add up in any order, which changes the last bits from run to run.
     with _threads().limit(limits=1, user_api="openmp"), warnings.catch_warnings():
-        # Tokens that differ in their last bits only leave centres over; those stand for none.
+        # Tokens that differ in their last bits only leave some centres without tokens.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = means.fit(tokens, sample_weight=weights)
     centres: Floats = fitted.cluster_centers_.astype(np.float32)
@@ -118,7 +111,7 @@ def fit_centres(
 
 @functools.cache
 def _threads() -> Any:
-    """Return what controls scikit-learn's threads; to find them takes longer than small fits."""
+    """Return the controller of scikit-learn's threads; finding it outlasts small fits."""
     return ThreadpoolController()
 
 
@@ -130,7 +123,7 @@ def squared_distances(tokens: Floats, centres: Floats) -> Floats:
 
 
 def nearest(tokens: Floats, centres: Floats) -> NDArray[np.intp]:
-    """Index (…) of the centre (K, n) next to each token (…, n)."""
+    """Index (…) of the centre (K, n) nearest to each token (…, n)."""
     # The token's own square is the same for all centres.
     closest: NDArray[np.intp] = ((centres * centres).sum(-1) - 2 * (tokens @ centres.T)).argmin(-1)
     return closest
@@ -148,10 +141,7 @@ def memberships(tokens: Floats, centres: Floats, temperature: float) -> Floats:
 def means(
     frames: list[Floats], labels: NDArray[np.intp], count: int
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Mean token (count, D) and number of tokens (count,) of each label; zeros without tokens.
-
-    ``labels`` (N of all frames,) int.
-    """
+    """Mean token (count, D) and number of tokens of each label (N,); zeros without tokens."""
     sizes = np.bincount(labels, minlength=count)
     total = np.zeros((count, frames[0].shape[1]))
     place = 0

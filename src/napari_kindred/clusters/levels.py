@@ -13,16 +13,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAZY = 1 << 28
-"""Labels of more bytes than this are looked up when they are read, frame by frame."""
+"""Labels of more bytes than this are looked up lazily, frame by frame."""
 
 
 def lut(
     merges: NDArray[np.int32], areas: NDArray[np.float64], background: str, n: int
 ) -> NDArray[np.int32]:
-    """Return the label of each leaf when there are ``n`` clusters.
-
-    ``merges`` (n_leaves - 1, 2), ``areas`` (n_leaves,); returns (n_leaves,) int32.
-    """
+    """Return the label of each leaf, (n_leaves,), at a level of ``n`` clusters."""
     leaves = len(areas)
     if not 2 <= n <= leaves:
         raise OptionError(f"There is no level of {n} clusters; choose one from 2 to {leaves}.")
@@ -35,19 +32,7 @@ def lut(
 
 
 def relabel(leaves: Any, table: NDArray[np.int32]) -> Any:
-    """Look up labels for leaves.
-
-    Parameters
-    ----------
-    leaves : ndarray or zarr array of int
-        Leaf of every pixel.
-    table : ndarray of int32, shape (n_leaves,)
-        See :func:`lut`.
-
-    Returns
-    -------
-    ndarray of int32, or a lazy dask array where the labels would be large or leaves are on disk
-    """
+    """Look up labels of leaves by :func:`lut`: lazily, in dask, if they are large or on disk."""
     if isinstance(leaves, np.ndarray) and leaves.size * 4 <= LAZY:
         return table[leaves]
     import dask.array as da

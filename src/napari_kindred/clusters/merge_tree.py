@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .kmeans import Floats
 
 LEAVES = 3
-"""Each cluster is split into at most so many leaves."""
+"""Largest number of leaves of a cluster."""
 
 SPLITTABLE = 50
 """Tokens that a cluster must have in the sample for each of its leaves."""
@@ -25,18 +25,18 @@ FEWEST, MOST = 4, 24
 NOTHING = 1e-3
 """Merges that add less than this share of all variance are as good as free.
 
-Prototypes of one thing in several batches nearly coincide, in a still movie exactly; next to that
-the first merge of two things would be the largest gap, however alike they are.
+Prototypes of one object in several batches nearly coincide, in a still movie exactly; compared with
+those, the first merge of two objects would be the largest gap, however alike they are.
 """
 
 
 def ward_merges(
     centres: Floats, sizes: NDArray[np.float64], groups: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Merge centres two by two until one is left, the pair first that adds least variance.
+    """Merge centres (L, n) two by two until one is left, first the pair that adds least variance.
 
-    ``centres`` (L, n), ``sizes`` (L,), ``groups`` (L,) int; returns ``merges`` (L - 1, 2) int32,
-    ``costs`` (L - 1,).
+    Centres of one of the ``groups`` (L,) are merged before others.  Returns ``merges`` (L - 1, 2)
+    int32, ``costs`` (L - 1,).
     """
     places, weight = centres.astype(np.float64), np.maximum(sizes.astype(np.float64), 1e-9)
     alive = np.arange(len(places))
@@ -71,11 +71,7 @@ def cut(merges: NDArray[np.int32], count: int) -> NDArray[np.intp]:
 def grow_leaves(
     tokens: Floats, centres: Floats, seed: int, weights: NDArray[np.int64] | None = None
 ) -> tuple[Floats, NDArray[np.intp], NDArray[np.float64]]:
-    """Split each cluster into leaves, as far as its tokens allow.
-
-    ``tokens`` (N, n), ``centres`` (K, n), ``weights`` (N,) int; returns ``leaves`` (L, n),
-    ``parents`` (L,) int, ``sizes`` (L,).
-    """
+    """Split clusters (K, n) as far as their tokens allow: leaves (L, n), parents, sizes (L,)."""
     owner = nearest(tokens, centres)
     weights = np.ones(len(tokens), np.int64) if weights is None else weights
     leaves, parents, sizes = [], [], []
@@ -95,11 +91,7 @@ def grow_leaves(
 
 
 def best_count(centres: Floats, sizes: NDArray[np.float64]) -> int:
-    """Return the number of clusters after which merging further would cost most.
-
-    Of the numbers from 4 to 24, the one at which the next merge adds most variance compared with
-    the merge before it, or with :data:`NOTHING`: the largest gap in the hierarchy of prototypes.
-    """
+    """Return the number of clusters at the largest gap in the hierarchy of prototypes."""
     _, costs = ward_merges(centres, sizes, np.zeros(len(centres), np.intp))
     counts = [k for k in range(FEWEST, MOST + 1) if 2 <= k < len(centres)]
     if not counts:

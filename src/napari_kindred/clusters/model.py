@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from .kmeans import Floats
 
 TEMPERATURE = 0.3
-"""Of soft assignments, in units of the mean squared distance to the nearest centre."""
+"""Temperature of soft assignments, in units of the mean squared distance to the nearest centre."""
 
 SAMPLED = 1500
-"""Tokens of each frame that go into the sample on which clusters are polished."""
+"""Tokens of each frame in the sample on which clusters are refined."""
 
 SIZE_POWER = 0.5
-"""A prototype counts for its number of tokens to this power."""
+"""Power of its number of tokens that weights a prototype."""
 
 LARGEST_SAMPLE = 60_000
-"""A sample that grows beyond this is thinned to half."""
+"""Number of tokens above which the sample is thinned to half."""
 
 
 class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -182,26 +182,28 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         reduced = fit_basis(tokens, self.n_components).reduce(tokens)
         count = kmeans.different(reduced, self._local_count())
         local = nearest(reduced, fit_centres(reduced, count, self.seed))
-        self._take_in(flat, local, frames[0].shape[:2])
+        self._add_batch(flat, local, frames[0].shape[:2])
         return self
 
     def partial_fit_reduced(self, batch: Sequence[Floats]) -> HierarchicalClustering:
         """Cluster one more batch whose tokens are reduced already, (B, h, w, n).
 
-        They count as rounded to half precision, in which they are kept.  Only for
-        ``preset="default"``, and after :meth:`fit_on_sample`.
+        They are rounded to half precision.  Only for ``preset="default"``, after
+        :meth:`fit_on_sample`.
         """
         frames = [halved(np.asarray(frame, np.float32)) for frame in batch]
         flat = [flattened(frame) for frame in frames]
         reduced, number = np.concatenate(flat), len(self._prototypes)
         centres = self._local_centres(reduced, number)
-        self._take_sample(reduced, len(frames), number)
-        self._take_in(flat, nearest(reduced, centres), frames[0].shape[:2])
+        self._add_sample(reduced, len(frames), number)
+        self._add_batch(flat, nearest(reduced, centres), frames[0].shape[:2])
         return self
 
-    def _take_in(self, flat: list[Floats], local: NDArray[np.intp], shape: tuple[int, ...]) -> None:
-        """Keep what a batch's local clusters stand for."""
-        # Black frames have fewer clusters; those that they lack have no tokens.
+    def _add_batch(
+        self, flat: list[Floats], local: NDArray[np.intp], shape: tuple[int, ...]
+    ) -> None:
+        """Add the prototypes of a batch's local clusters."""
+        # Black frames have fewer clusters; the missing ones have no tokens.
         prototypes, sizes = kmeans.means(flat, local, self._local_count())
         self._prototypes.append(prototypes)
         self._sizes.append(sizes)
@@ -211,18 +213,18 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def _local_centres(self, reduced: Floats, number: int) -> Floats:
         random = np.random.default_rng((self.seed, number))
-        seen = kmeans.sample(reduced, kmeans.FITTED // 2, random)
+        sampled = kmeans.sample(reduced, kmeans.FITTED // 2, random)
         start = self._carried if self.carry_over else None
         count = self._local_count() if start is None else len(start)
-        there = kmeans.different(seen, count)
-        if start is not None and there < count:
+        distinct = kmeans.different(sampled, count)
+        if start is not None and distinct < count:
             return start
-        centres = fit_centres(seen, there, self.seed, start=start)
+        centres = fit_centres(sampled, distinct, self.seed, start=start)
         if self.carry_over:
             self._carried = centres
         return centres
 
-    def _take_sample(self, reduced: Floats, frames: int, number: int) -> None:
+    def _add_sample(self, reduced: Floats, frames: int, number: int) -> None:
         random = np.random.default_rng((self.seed, number, 1))
         if number % self._every:
             return
@@ -240,7 +242,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("There is nothing to cluster yet: give it frames first.")
         self.prototypes_ = np.concatenate(self._prototypes)
         self.sizes_ = np.concatenate(self._sizes)
-        # A local cluster that lost all its tokens stands for none.
+        # Without local clusters that lost all their tokens.
         filled = np.flatnonzero(self.sizes_)
         prototypes, sizes = self.prototypes_[filled], self.sizes_[filled]
         if self.preset == "paper" or self.basis_ is None:
@@ -398,7 +400,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _movie(frames: Any) -> Any:
-    """Return the frames of a movie; raises InputError for what is none."""
+    """Return the frames of a movie; raises InputError for anything else."""
     if not isinstance(frames, Iterable) or (isinstance(frames, np.ndarray) and frames.ndim < 2):
         raise InputError("The frames of a movie are an array (T, h, w, D), or one by one.")
     return frames

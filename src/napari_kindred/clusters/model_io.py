@@ -28,7 +28,7 @@ Model = TypeVar("Model")
 KIND = "napari-kindred consistent clusters"
 
 LEAVES, LEAVES_PER_FRAME, MODEL = "leaves", "leaves_per_frame", "model"
-"""What a result's group calls that from which any level can be shown."""
+"""Names in a result's group of what any level is shown from."""
 
 ARRAYS = {
     "prototypes_": np.float32,
@@ -45,10 +45,10 @@ ARRAYS = {
 def save_model(content: bytes, path: Path) -> Path:
     """Write a packed model."""
     if path.suffix.lower() != ".safetensors":
-        raise OutputError(f"{path.name!r} is no name for a model; end it in .safetensors.")
+        raise OutputError(f"{path.name!r} is not a name for a model; end it in .safetensors.")
     check_folder(path.parent)
     with replacing(path) as part:
-        # Written as bytes: safetensors' own files are unreadable to colleagues.
+        # Written as bytes: safetensors' own files are unreadable to other users.
         part.write_bytes(content)
     return path
 
@@ -60,12 +60,12 @@ def pack(tensors: dict[str, Any], facts: dict[str, Any]) -> bytes:
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:
-    """Read a model's arrays and facts, of which ``build`` makes the model."""
+    """Read a model's arrays and facts, from which ``build`` makes the model."""
     if there(path) is None:
         raise WeightsError(f"There is no model {str(path)!r}; check the path.")
     about = read_header(path).get("__metadata__", {})
     wrong = WeightsError(
-        f"{path.name!r} is no model of consistent clusters; give one that was saved as such."
+        f"{path.name!r} is not a model of consistent clusters; give one that was saved as such."
     )
     if about.get("kind") != KIND:
         raise wrong
@@ -78,7 +78,7 @@ def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Mod
 
 
 def write_leaves(root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: bytes) -> None:
-    """Add to a result's group what it takes to show it at any level."""
+    """Add leaves and model to a result's group, to show it at any level."""
     copy_labels(leaves, create_labels(root.create_group(LEAVES), leaves.shape, np.uint8))
     write_columns(root, rows, LEAVES_PER_FRAME)
     root.create_array(MODEL, data=np.frombuffer(model, np.uint8))
@@ -87,7 +87,7 @@ def write_leaves(root: zarr.Group, leaves: Any, rows: pd.DataFrame, model: bytes
 def read_leaves(
     root: zarr.Group, build: Callable[[dict[str, Any], dict[str, Any]], Model]
 ) -> tuple[Any, pd.DataFrame, Model] | None:
-    """Read what :func:`write_leaves` wrote; None where there is nothing of it."""
+    """Read what :func:`write_leaves` wrote, if anything."""
     if MODEL not in root:
         return None
     array: Any = root[f"{LEAVES}/0"]
@@ -101,7 +101,7 @@ def read_leaves(
 
 
 def _check_shapes(tensors: dict[str, Any]) -> None:
-    """Raise ValueError where tensors do not fit each other."""
+    """Raise ValueError if tensors do not fit each other."""
     (prototypes, dimension), (_, kept) = tensors["prototypes_"].shape, tensors["centres_"].shape
     leaves = len(tensors["leaves_"])
     expected = {

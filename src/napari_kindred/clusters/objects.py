@@ -3,7 +3,7 @@
 Between two clusters of a kind, say bright nuclei and brighter ones, a token decides by its noise.
 So tokens of one patch vote together, and the votes of the patches that it lay on in the frames
 before and after count as well; clusters that lie side by side in most patches are parts of one
-thing, and vote as one.  Only labels within the patch's kind are voted on: outlines stay where they
+object, and vote as one.  Only labels within the patch's kind are voted on: outlines stay where they
 are, and what moves keeps its label because its patch overlaps with itself.
 
 A cluster that lies around others of its kind, the halo of a nucleus, is a *rim*: no variant of the
@@ -27,7 +27,7 @@ SMALL = 0.01
 """Patches with less than this share of a frame are objects; larger ones are ground."""
 
 MEMORY = 0.9
-"""How much the frames before (and after) count against the frame itself."""
+"""Weight of the frames before (and after) against that of the frame itself."""
 
 RIM = 0.25
 """Where the clusters of a kind differ by more than this in the share of their tokens that lie at
@@ -40,10 +40,10 @@ INSIDE = 0.5
 """An object of which less than this share lies inside takes its rim along."""
 
 PARTS = 0.5
-"""Clusters that share so much of the patches they could share are parts of one thing."""
+"""Share of common patches above which clusters are parts of one object."""
 
 IN_MEMORY = 1 << 23
-"""Bytes of votes, and of what is remembered of them, that are kept in memory; more is on disk."""
+"""Bytes of votes, and of mixed ones, that are held in memory; more go to disk."""
 
 Ints = NDArray[np.intp]
 Flags = NDArray[np.bool_]
@@ -51,17 +51,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of one frame.
-
-    Attributes
-    ----------
-    places : ndarray of int, (h, w)
-        Patch of each token, 0 … N - 1.
-    kinds : ndarray of int, (N,)
-    sizes : ndarray of int, (N,)
-    """
+    """The N patches of one frame."""
 
     places: Ints
+    """Patch of each token, 0 … N - 1, (h, w)."""
     kinds: Ints
     sizes: Ints
 
@@ -81,90 +74,77 @@ def find_patches(kinds: Ints) -> Patches:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What was decided on the objects of a movie.
-
-    Attributes
-    ----------
-    labels : list of ndarray of int16, (N,)
-        For each frame the label of each of its patches, -1 where tokens keep theirs.
-    whole : list of ndarray of bool, (N,)
-        Whether the patch's rims take that label too.
-    rims : ndarray of bool, (n_labels,)
-    """
+    """Decisions on the objects of a movie, frame by frame."""
 
     labels: list[NDArray[np.int16]]
+    """Label of each patch, (N,); -1 if its tokens keep theirs."""
     whole: list[Flags]
+    """Whether the patch's rims take that label too, (N,)."""
     rims: Flags
+    """Which labels are rims, (n_labels,)."""
 
     def concerned(self, number: int, patches: Patches, labels: Ints) -> Flags:
-        """Which tokens (h, w) of a frame take what was decided."""
+        """Which tokens (h, w) of a frame take the decided label."""
         places = patches.places
-        known = self.labels[number][places] >= 0
-        concerned: Flags = known & (~self.rims[labels] | self.whole[number][places])
+        decided = self.labels[number][places] >= 0
+        concerned: Flags = decided & (~self.rims[labels] | self.whole[number][places])
         return concerned
 
     def apply(self, number: int, patches: Patches, labels: Ints) -> Ints:
-        """Return a frame's labels (h, w) with those of objects replaced by what was decided."""
+        """Return a frame's labels (h, w), those of objects replaced by the decided ones."""
         chosen = self.labels[number][patches.places]
         return np.where(self.concerned(number, patches, labels), chosen, labels)
 
 
 class ObjectMemory:
-    """Votes of a movie's patches, frame by frame, on disk once they are many.
+    """Votes of a movie's patches, frame by frame, on disk if there are many."""
 
-    Parameters
-    ----------
-    kinds : ndarray of int, (n_labels,)
-        Rough kind of each label.
-    memory : float
-        See :data:`MEMORY`.
-    """
-
-    def __init__(self, kinds: Ints, memory: float = MEMORY) -> None:
-        self._kinds, self._memory = kinds, memory
-        self._seen = SpillStore(IN_MEMORY)
+    def __init__(self, kinds: Ints) -> None:
+        self._kinds = kinds  # rough kind of each label
+        self._frames = SpillStore(IN_MEMORY)
         self._last: Patches | None = None
         self._inside, self._border = np.zeros(len(kinds)), np.zeros(len(kinds))
         self._shared = np.zeros((len(kinds), len(kinds)))
 
     def add(self, patches: Patches, labels: Ints) -> None:
-        """Take in the next frame's patches and its labels (h, w), 0 … n_labels - 1."""
+        """Add the next frame's patches and its labels (h, w), 0 … n_labels - 1."""
         count, n = len(patches.sizes), len(self._kinds)
         votes = np.bincount((patches.places * n + labels).ravel(), minlength=count * n)
         shares = votes.reshape(count, n) / patches.sizes[:, None]
-        seen = {"votes": shares.astype(np.float32), "small": patches.small}
+        frame = {"votes": shares.astype(np.float32), "small": patches.small}
         inside = votes.reshape(count, n)[patches.small]
         self._shared += np.minimum(inside[:, :, None], inside[:, None]).sum(0)
-        here = patches.small[patches.places]
-        self._inside += np.bincount(labels[here], minlength=n)
-        self._border += np.bincount(labels[here & _at_border(patches.places)], minlength=n)
+        in_object = patches.small[patches.places]
+        at_border = in_object & _at_border(patches.places)
+        self._inside += np.bincount(labels[in_object], minlength=n)
+        self._border += np.bincount(labels[at_border], minlength=n)
         if self._last is not None:
             link = _overlaps(patches, self._last)
-            seen |= {"data": link.data, "indices": link.indices, "indptr": link.indptr}
-            seen["width"] = np.array(link.shape[1])
-        self._seen.put(len(self._seen), seen)
+            frame |= {"data": link.data, "indices": link.indices, "indptr": link.indptr}
+            frame["width"] = np.array(link.shape[1])
+        self._frames.put(len(self._frames), frame)
         self._last = patches
 
     def decide(self) -> Decisions:
         """Decide for each patch of each frame; ground keeps its labels."""
         rims, joined = self._rims()
         parts = self._parts(rims)
-        count, backward = len(self._seen), SpillStore(IN_MEMORY)
+        count, backward = len(self._frames), SpillStore(IN_MEMORY)
         mixed = link = None
         for number in reversed(range(count)):
-            seen = self._seen.get(number)
-            mixed = self._mix((seen["votes"] * ~rims) @ parts, link, mixed)
+            frame = self._frames.get(number)
+            mixed = self._mix((frame["votes"] * ~rims) @ parts, link, mixed)
             backward.put(number, {"votes": mixed})
-            link = _link_of(seen)
+            link = _link_of(frame)
             link = None if link is None else link.T.tocsr()
         decided, whole, mixed = [], [], None
         for number in range(count):
-            seen = self._seen.get(number)
-            mixed = self._mix((seen["votes"] * ~rims) @ parts, _link_of(seen), mixed)
+            frame = self._frames.get(number)
+            mixed = self._mix((frame["votes"] * ~rims) @ parts, _link_of(frame), mixed)
             total = mixed + backward.get(number)["votes"]
-            label_of = np.where(seen["small"] & total.any(1), total.argmax(1), -1)
+            label_of = np.where(frame["small"] & total.any(1), total.argmax(1), -1)
             decided.append(label_of.astype(np.int16))
-            whole.append((seen["votes"] * (rims & joined)).sum(1) > 1 - INSIDE)
+            whole.append((frame["votes"] * (rims & joined)).sum(1) > 1 - INSIDE)
         return Decisions(decided, whole, rims)
 
     def _parts(self, rims: Flags) -> NDArray[np.float32]:
@@ -188,33 +168,33 @@ class ObjectMemory:
         share = self._border / np.maximum(self._inside, 1)
         rims, joined = np.zeros((2, len(share)), bool)
         for kind in np.unique(self._kinds[self._inside > 0]):
-            mine = (self._kinds == kind) & (self._inside > 0)
-            low, high = share[mine].min(), share[mine].max()
-            rim = mine & (share > (low + high) / 2) & (high - low > RIM)
+            of_kind = (self._kinds == kind) & (self._inside > 0)
+            low, high = share[of_kind].min(), share[of_kind].max()
+            rim = of_kind & (share > (low + high) / 2) & (high - low > RIM)
             rims |= rim
-            if self._inside[mine & ~rim].sum() >= CORE * self._inside[mine].sum():
-                joined |= mine
+            if self._inside[of_kind & ~rim].sum() >= CORE * self._inside[of_kind].sum():
+                joined |= of_kind
         return rims, joined
 
     def _mix(
         self, own: NDArray[np.float32], link: Any, before: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Mix a frame's votes with those remembered of the frame that was gone through before."""
+        """Mix a frame's votes with those remembered of the frame before it."""
         now = own.copy()
         if link is not None:
             total = np.asarray(link.sum(1)).ravel()
-            known = total > 0
-            remembered = (link @ before)[known] / total[known, None]
-            now[known] = (1 - self._memory) * own[known] + self._memory * remembered
+            linked = total > 0
+            remembered = (link @ before)[linked] / total[linked, None]
+            now[linked] = (1 - MEMORY) * own[linked] + MEMORY * remembered
         return now
 
 
-def _link_of(seen: dict[str, NDArray[Any]]) -> Any:
-    """Return what a frame's patches share with those of the frame before it, None for the first."""
-    if "indptr" not in seen:
+def _link_of(frame: dict[str, NDArray[Any]]) -> Any:
+    """Return the overlaps of a frame with the one before it, None for the first."""
+    if "indptr" not in frame:
         return None
-    shape = (len(seen["votes"]), int(seen["width"]))
-    return sparse.csr_array((seen["data"], seen["indices"], seen["indptr"]), shape)
+    shape = (len(frame["votes"]), int(frame["width"]))
+    return sparse.csr_array((frame["data"], frame["indices"], frame["indptr"]), shape)
 
 
 def _overlaps(now: Patches, before: Patches) -> Any:
@@ -229,7 +209,7 @@ def _overlaps(now: Patches, before: Patches) -> Any:
 
 
 def _at_border(places: Ints) -> Flags:
-    """Which tokens (h, w) have another patch beside them, above or below."""
+    """Which tokens (h, w) have another patch next to them, above or below."""
     border: Flags = np.zeros(places.shape, bool)
     across, down = places[:, 1:] != places[:, :-1], places[1:] != places[:-1]
     border[:, 1:] |= across

@@ -44,44 +44,26 @@ if TYPE_CHECKING:
     from .model import HierarchicalClustering
 
 TRIMMED = 16
-"""Frames after which freed memory is given back, where they come one by one."""
+"""Number of frames after which freed memory is given back, if they come one by one."""
 
 LABELLING = 0.3
-"""What labelling a frame costs, compared with encoding it; for the progress bar only."""
+"""Cost of labelling a frame compared with encoding it; for the progress bar only."""
 
 
 class Run:
-    """One run over one movie.
-
-    Parameters
-    ----------
-    frames : ImageStack
-    config : ClusterConfig
-    workers : Workers
-        Who encodes.
-
-    Attributes
-    ----------
-    encoder, spec : Encoder, EncoderSpec
-        Open; after :meth:`open`.
-    notes : list of str
-        What the user was told.
-    reader : Reader
-    facts : callable
-        Returns the provenance of what is there.
-    """
+    """One run over one movie."""
 
     encoder: Encoder
     spec: EncoderSpec
     lookup: FeatureLookup
 
     def __init__(self, frames: ImageStack, config: ClusterConfig, workers: Workers) -> None:
-        self.frames, self.config, self.workers = frames, config, workers
+        self.frames, self.config, self.workers = frames, config, workers  # workers encode
         self.how = Encoding.of(config)
         self.indices = list(frames.indices())
         self.notes: list[str] = []
         self.reader = Reader(frames)
-        self.facts: Callable[[], dict[str, Any]] = dict
+        self.facts: Callable[[], dict[str, Any]] = dict  # provenance of the labels so far
         self._assembly: ClusterAssembly | None = None
         self._reduced, self._embeddings = SpillFile(), SpillFile()
         self._places: list[int] = []
@@ -91,13 +73,13 @@ class Run:
         self._valid: np.ndarray | None = None
 
     def close(self) -> None:
-        """Delete what is on disk, and read nothing more."""
+        """Delete what is on disk, and stop reading."""
         self._reduced.close()
         self._embeddings.close()
         self.reader.close()
 
     def open(self, cache: FeatureCache) -> None:
-        """Open the encoder, and what is known of its tokens."""
+        """Open the encoder, and the lookup of cached features."""
         config = self.config
         self.encoder = open_encoder(
             config.encoder, stride=config.stride, device=self.workers.device
@@ -105,27 +87,27 @@ class Run:
         if config.refinement == "decoder" and self.encoder.decoder is None:
             raise OptionError(
                 f"refinement='decoder' needs an encoder with a mask decoder, which "
-                f"{config.encoder!r} has not; choose a SAM, or refinement='edges'."
+                f"{config.encoder!r} does not have; choose a SAM, or refinement='edges'."
             )
         self.spec, self._cache = EncoderSpec.of(self.encoder), cache
         self.lookup = FeatureLookup(cache, self.spec, self.how)
 
-    # -- telling ----------------------------------------------------------------------------
+    # -- reporting --------------------------------------------------------------------------
 
     def note(self, text: str) -> Notice:
-        """Remember what the user is told."""
+        """Record a note and return it for the user."""
         self.notes.append(text)
         return Notice(text)
 
     def progress(self, done: float, what: str, frame: int = 0) -> Progress:
-        """Count frames encoded, and then what is done of labelling them."""
+        """Return the progress: frames encoded, then the share of labelling."""
         count = len(self.indices)
         return Progress(done, count * (1 + LABELLING) + 1e-9, what, frame, count)
 
     # -- reading ----------------------------------------------------------------------------
 
     def choose_range(self, model: HierarchicalClustering | None) -> Generator[Event, None, None]:
-        """Decide which intensities become 0 and 1: the model's own, unless they do not fit."""
+        """Choose the intensities that become 0 and 1: the model's own, unless they do not fit."""
         yield self.progress(0, "measuring the intensities")
         low, high = intensity_range(self.frames)
         if not high > low:
@@ -172,11 +154,11 @@ class Run:
         for number in numbers:
             if number in ready:
                 grey = self.reader.read(number, following[number]).grey
-                yield self._ready(self._sampled.pop(number), grey)
+                yield self._encoded(self._sampled.pop(number), grey)
             else:
                 yield self._encode(next(jobs), *read.popleft())
 
-    def _ready(
+    def _encoded(
         self, features: FrameFeatures, grey: np.ndarray
     ) -> Generator[Event, None, tuple[FrameFeatures, np.ndarray]]:
         yield from ()
@@ -206,7 +188,7 @@ class Run:
     # -- first pass -------------------------------------------------------------------------
 
     def fit(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
-        """Encode all frames, cluster them batch by batch, keep their tokens."""
+        """Encode all frames, cluster them batch by batch, and spill their tokens."""
         count, size = len(self.indices), self.config.batch_size
         model.reset()
         model.intensity_ = self.reader.range
@@ -237,7 +219,7 @@ class Run:
         model.finish()
 
     def _fit_on_sample(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
-        """Let the model look at frames spread over the movie, or take what an earlier look saw."""
+        """Fit the model on frames spread over the movie, or on the cached sample of them."""
         yield self.progress(0, "looking")
         self._places = sample_places(len(self.indices))
         contents = [content_of(self.reader.read(place).pixels) for place in self._places]
@@ -250,7 +232,7 @@ class Run:
     def _encode_sample(
         self, contents: list[str], n_components: int
     ) -> Generator[Event, None, tuple[Basis, Halves]]:
-        """Encode the frames that are looked at, whose whole tokens are on disk meanwhile."""
+        """Encode the sampled frames, whose whole tokens are on disk meanwhile."""
         with closing(SpillFile()) as whole:
             rest = []
             for job in self.features(self._places, None):
@@ -275,7 +257,7 @@ class Run:
             self._embeddings.append(features.embedding)
 
     def _assemble(self) -> Generator[Event, None, ClusterAssembly]:
-        """Return where labels go, from the first that there are."""
+        """Return the assembly, created with the first labels."""
         if self._assembly is None:
             self._assembly = ClusterAssembly(self.frames)
             self._assembly.facts = self.facts
@@ -314,7 +296,7 @@ class Run:
             )
 
     def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
-        """Encode all frames and keep their reduced tokens; the model is there already."""
+        """Encode all frames and spill their reduced tokens, for a model that is given."""
         jobs = self.features(range(len(self.indices)), model.basis_)
         for self._finished, job in enumerate(jobs):
             features, _ = yield from job

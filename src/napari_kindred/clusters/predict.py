@@ -1,8 +1,7 @@
 """Consistent clustering of a movie: the public function and its generator.
 
-Two passes.  The first encodes every frame that is not known from an earlier run, clusters batch by
-batch, and keeps a frame's reduced tokens on disk; the second labels them.  Memory holds one batch,
-whatever the movie.
+Two passes.  The first encodes every frame that no earlier run has cached, clusters batch by batch,
+and spills a frame's reduced tokens to disk; the second labels them.  Memory holds one batch.
 """
 
 from __future__ import annotations
@@ -29,15 +28,11 @@ if TYPE_CHECKING:
 
     from .result import ClusterSegmentation
 
-_ESTIMATOR = (
-    "n_clusters", "batch_size", "n_local", "n_components", "preset",
-    "carry_over", "reassign", "background", "seed",
-)  # fmt: skip
-
 
 def make_model(config: ClusterConfig) -> HierarchicalClustering:
     """Return the estimator, not fitted, that a config describes."""
-    return HierarchicalClustering(**{name: getattr(config, name) for name in _ESTIMATOR})
+    names = HierarchicalClustering().get_params()
+    return HierarchicalClustering(**{name: getattr(config, name) for name in names})
 
 
 def iter_cluster_stack(
@@ -50,13 +45,13 @@ def iter_cluster_stack(
     scheduler: Any = None,
     **options: Any,
 ) -> Generator[Event, None, ClusterSegmentation]:
-    """Cluster a movie, telling what happens on the way.
+    """Cluster a movie, yielding events.
 
     Same as :func:`cluster_stack`, as a generator.  Yields
     :class:`~napari_kindred.core.events.Progress`, :class:`~napari_kindred.core.events.Notice` and
-    :class:`~napari_kindred.core.events.Partial`: each frame first with provisional labels, which a
-    first look at frames spread over the movie decides and which mean the same in all frames, and
-    later with its final ones.
+    :class:`~napari_kindred.core.events.Partial`: each frame first with provisional labels, which
+    come from frames sampled over the movie and mean the same in all frames, and later with its
+    final ones.
 
     Parameters
     ----------
@@ -123,7 +118,7 @@ def cluster_stack(
     scheduler: Any = None,
     **options: Any,
 ) -> ClusterSegmentation:
-    """Give the same kind of thing the same label in every frame of a movie, without training.
+    """Give objects of the same kind the same label in every frame of a movie, without training.
 
     Consistent hierarchical clustering (BYOCL) of an encoder's tokens, sharpened to pixels; memory
     does not grow with the movie.
@@ -139,9 +134,9 @@ def cluster_stack(
         A fitted model: nothing is clustered, frames are labelled by its stored clusters.  For new
         frames of a running acquisition, or another movie of the same kind.
     cache : FeatureCache, optional
-        Where encoded frames are kept; the shared one when left out.  A run that was stopped or
-        killed goes on from there, and one with other options of the clustering encodes nothing;
-        the labels are the same with it and without.
+        Cache of encoded frames; the shared one if left out.  A run that was stopped or killed
+        resumes from it, and one with other options of the clustering encodes nothing; the labels
+        are the same with and without it.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
     scheduler : None, "threads", str, Path, Executor or distributed.Client

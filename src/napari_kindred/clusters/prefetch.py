@@ -17,47 +17,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as it is worked on.
-
-    Attributes
-    ----------
-    pixels : ndarray of float32, (H, W, C)
-        Normalised by the movie's range.
-    grey : ndarray of float32, (H, W)
-        Intensities as they are in the movie.
-    note : str
-        What had to be done to them, or empty.
-    """
+    """A frame of the movie."""
 
     pixels: NDArray[np.float32]
+    """Normalised by the movie's range, (H, W, C)."""
     grey: NDArray[np.float32]
+    """Intensities as they are in the movie, (H, W)."""
     note: str
 
 
 class Reader:
     """Reads frames by number, and one ahead.
 
-    One thread reads, so that sources of any kind will do: it sees no two requests at once.
-
-    Parameters
-    ----------
-    frames : ImageStack
-
-    Attributes
-    ----------
-    range : tuple of two floats
-        Intensities that become 0 and 1.
+    One thread reads, so that a source of any kind has no two requests at once.
     """
 
     def __init__(self, frames: ImageStack) -> None:
-        self.range = (0.0, 1.0)
+        self.range = (0.0, 1.0)  # intensities that become 0 and 1
         self._frames = frames
         self._indices = list(frames.indices())
         self._thread = ThreadPoolExecutor(1, "napari-kindred-reading")
         self._ahead: tuple[int, Future[Frame]] | None = None
 
     def read(self, number: int, following: int | None = None) -> Frame:
-        """Return a frame; ``following`` is read in the meantime, when there is such a frame."""
+        """Return a frame; ``following`` is read in the meantime, if there is such a frame."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != number:
             ahead = number, self._thread.submit(self._read, number)
@@ -70,5 +53,5 @@ class Reader:
         return Frame(normalise_to(raw.pixels, *self.range), raw.pixels.mean(-1), raw.note)
 
     def close(self) -> None:
-        """Read nothing more; returns when the frame that is being read is there."""
+        """Stop reading; returns once the frame that is being read is done."""
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The first look at a movie: a few of its frames, spread over it, and the components in them."""
+"""A few frames sampled over a movie, and the principal components of their tokens."""
 
 from __future__ import annotations
 
@@ -21,23 +21,20 @@ if TYPE_CHECKING:
 
 
 SAMPLED = 6
-"""Frames in a first pass at most."""
+"""Largest number of sampled frames."""
 
 LARGEST = 1e4
-"""Of a token's values; they are kept in half precision, which ends at 65,504."""
+"""Largest value of a token; half precision ends at 65,504."""
 
 
 def sample_places(count: int) -> list[int]:
-    """Return the frames, evenly spread over a movie of ``count``, that a first pass samples."""
+    """Return the numbers of sampled frames, evenly spread over ``count``."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(SAMPLED, count)).round()})
 
 
 def fit_on_sample(frames: Sequence[Floats] | SpillFile, n_components: int) -> tuple[Basis, Halves]:
-    """Find components in a few frames spread over a movie.
-
-    Returns ``tokens`` (N, n) float16.
-    """
-    # The seed of the clustering does not matter: with another one, nothing is encoded again.
+    """Find components in sampled frames; returns them and reduced tokens (N, n)."""
+    # Not the seed of the clustering, so that with another one nothing is encoded again.
     random = np.random.default_rng(0)
     share = max(1, FITTED // max(1, len(frames)))
     tokens = np.concatenate(

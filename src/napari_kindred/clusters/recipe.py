@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClusterRecipe(Recipe):
-    """The clustering, or the model that labels the frames, and what of it is shown.
+    """The clustering, or the model that labels the frames, and the level and clusters shown.
 
-    ``arguments["model"]`` is the path of a saved model, or the provenance of the clusters whose
-    model it is.
+    ``arguments["model"]`` is the path of a saved model, or the provenance of the clusters that it
+    comes from.
     """
 
     @property
     def source(self) -> Recipe | None:
-        """Where a model comes from that no file holds."""
+        """Provenance of a model that is in no file."""
         model = self.arguments.get("model")
         return recipe_of(model) if isinstance(model, Mapping) else None
 

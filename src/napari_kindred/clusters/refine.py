@@ -1,14 +1,13 @@
 """From the token grid to pixels (``papers/byocl.txt``, step "coarse to fine"): the edge path.
 
-Tokens are coarser than pixels.  Which cluster a token belongs to is known softly (its
-*membership*); where between two tokens one cluster gives way to the next, the frame itself shows
-better than any interpolation.  The edge path is a guided filter (He, Sun and Tang, "Guided image
-filtering", 2013) in its fast form (He and Sun, "Fast guided filter", 2015): in every window of a
-few tokens each cluster's membership is fitted as a linear function of intensity or colour; the
-functions' coefficients, which are smooth, are interpolated to pixels, and evaluated there with the
-frame in full resolution.
+Tokens are coarser than pixels.  A token belongs to clusters softly (its *membership*); the boundary
+between two clusters is better visible in the frame itself than by any interpolation.  The edge path
+is a guided filter (He, Sun and Tang, "Guided image filtering", 2013) in its fast form (He and Sun,
+"Fast guided filter", 2015): in every window of a few tokens each cluster's membership is fitted as
+a linear function of intensity or colour; the functions' coefficients, which are smooth, are
+interpolated to pixels, and evaluated there with the frame in full resolution.
 
-The fit sees the frame's mean within each token, not its pixels: what varies within a token has one
+The fit uses the frame's mean within each token, not its pixels: what varies within a token has one
 membership, and would only make outlines shallower.
 """
 
@@ -22,15 +21,13 @@ import torch
 from scipy import sparse
 from torch.nn import functional as F
 
-from ..core.errors import InputError, OptionError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
 RADIUS = 2
-"""Windows of 5 x 5 tokens.
+"""Half the side of the filter's windows, which are 5 x 5 tokens.
 
 With tokens of 4 pixels they do better than 3 x 3 in all movies tried, of cells and of daily life:
 single tokens that differ from their neighbours by mistake are outvoted.
@@ -40,35 +37,28 @@ EPS = 1e-3
 """Intensity variance below which a window counts as flat: a deviation of 3 % of the full range."""
 
 BAND = 1 << 18
-"""Pixels worked on at once; what is kept of them for one cluster fits a processor's cache."""
+"""Pixels computed at once; their values for one cluster fit a processor's cache."""
 
 FAINT = 0.01
-"""A cluster whose membership is below this in all of a band's tokens is not looked at there."""
+"""A cluster whose membership is below this in all of a band's tokens is skipped there."""
+
+
+def tokens_of_pixels(
+    shape: tuple[int, int], step: tuple[float, float], grid: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the row (H, 1) and the column (W,) of the token that each pixel lies in."""
+    rows, columns = (
+        np.minimum(((np.arange(length) + 0.5) / size).astype(np.intp), count - 1)
+        for length, size, count in zip(shape, step, grid, strict=True)
+    )
+    return rows[:, None], columns
 
 
 def refine_none(
     labels: NDArray[np.integer[Any]], step: tuple[float, float], shape: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Give every pixel the label of the token that it lies in.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (h, w)
-        Label of each token.
-    step : tuple of two floats
-        Pixels per token, (step_y, step_x).
-    shape : tuple of int
-        Height and width of the frame.
-
-    Returns
-    -------
-    ndarray of int32, shape (H, W)
-    """
-    rows, columns = (
-        np.minimum(((np.arange(length) + 0.5) / size).astype(np.intp), count - 1)
-        for length, size, count in zip(shape, step, labels.shape, strict=True)
-    )
-    fine: NDArray[np.int32] = labels.astype(np.int32)[rows[:, None], columns]
+    """Give every pixel (H, W) the label of its token; ``labels`` (h, w), ``step`` pixels each."""
+    fine: NDArray[np.int32] = labels.astype(np.int32)[tokens_of_pixels(shape, step, labels.shape)]
     return fine
 
 
@@ -76,11 +66,11 @@ def refine_edges(
     membership: NDArray[np.float32],
     pixels: NDArray[np.float32],
     step: tuple[float, float],
-    *,
-    radius: int = RADIUS,
-    eps: float = EPS,
 ) -> NDArray[np.int32]:
-    """Label pixels by their tokens' memberships, with outlines where the frame has edges.
+    """Label pixels by their tokens' memberships, with outlines at edges of the frame.
+
+    Works in bands of rows, one cluster after the other: apart from the result, memory grows with
+    the number of tokens and the width of the frame, not with pixels times clusters.
 
     Parameters
     ----------
@@ -90,55 +80,32 @@ def refine_edges(
         The frame, about 0..1; one channel guides by intensity, several by colour.
     step : tuple of two floats
         Pixels per token, (step_y, step_x).
-    radius : int
-        Half the side of the filter's windows, in tokens.
-    eps : float
-        Variance of ``pixels`` below which a window has no edge to follow.
 
     Returns
     -------
     ndarray of int32, shape (H, W)
-        Cluster 0 … K - 1 of the largest refined membership, the first of equal ones.  Where the
-        frame is flat, this is the cluster of the largest interpolated membership.
-
-    Raises
-    ------
-    InputError
-        When memberships or pixels have another number of axes, or are empty.
-    OptionError
-        When ``radius`` or ``eps`` is not possible.
-
-    Notes
-    -----
-    Works in bands of rows, one cluster after the other: beyond the result itself, memory grows
-    with the number of tokens and the width of the frame, not with pixels times clusters.
+        Cluster 0 … K - 1 of the largest refined membership, the first of equal ones; in a flat
+        frame that of the largest interpolated membership.
     """
-    if membership.ndim != 3 or 0 in membership.shape:
-        raise InputError(f"Memberships must be (h, w, K) and not empty, not {membership.shape}.")
-    if pixels.ndim != 3 or 0 in pixels.shape:
-        raise InputError(f"A frame must be (H, W, C) and not empty, not {pixels.shape}.")
-    if radius < 1:
-        raise OptionError(f"radius={radius} is not possible; use 1 token or more.")
-    if not eps > 0:
-        raise OptionError(f"eps={eps} is not possible; use a variance above 0, such as {EPS}.")
     guide = _finite(pixels)
-    # Differences from the mean, lest squares of large equal numbers cost all digits.
+    # Differences from the mean, because squares of large equal numbers would cost all digits.
     guide = guide - guide.mean((0, 1), dtype=np.float64).astype(np.float32)
     flat = bool((guide == guide[0, 0]).all())
     means = _token_means(guide, (membership.shape[0], membership.shape[1]), step)
     labels = np.empty(guide.shape[:2], np.int32)
     for band in _bands(*labels.shape):
-        rows = _tokens_around(band, step[0], len(membership), 2 * radius)
+        rows = _tokens_around(band, step[0], len(membership), 2 * RADIUS)
         soft = torch.from_numpy(_finite(membership[rows]).transpose(2, 0, 1).copy())
         highest = soft.amax((1, 2))
-        kept = (highest >= highest.max().clamp_max(FAINT)).nonzero()[:, 0]
-        soft = soft[kept]
+        present = (highest >= highest.max().clamp_max(FAINT)).nonzero()[:, 0]
+        soft = soft[present]
         colours = torch.from_numpy(guide[slice(*band)].transpose(2, 0, 1).copy())
         if flat:
             lines, colours = soft[:, None], colours[:0]
         else:
-            lines = _fit(soft, means[:, rows], radius, eps)
-        labels[slice(*band)] = kept[_strongest(lines, colours, rows.start, band, step)].numpy()
+            lines = _fit(soft, means[:, rows])
+        strongest = _strongest(lines, colours, rows.start, band, step)
+        labels[slice(*band)] = present[strongest].numpy()
     return labels
 
 
@@ -149,10 +116,7 @@ def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _averaging(count: int, size: float, length: int) -> sparse.csr_array:
-    """Return the matrix (count, length) that averages ``length`` pixels within each token.
-
-    Pixels that lie in two tokens count in both, by the part that lies there.
-    """
+    """Return the matrix (count, length) that averages pixels in tokens, by their part in each."""
     edges = np.minimum(np.arange(count + 1) * size, length)
     # A token wholly beyond the frame has its last pixel, rather than nothing.
     starts = np.minimum(edges[:-1].astype(np.intp), length - 1)
@@ -183,36 +147,33 @@ def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _tokens_around(band: tuple[int, int], size: float, count: int, halo: int) -> slice:
-    """Rows of tokens between which a band's pixels lie, and ``halo`` more on either side."""
+    """Rows of the tokens around a band's pixels, and ``halo`` more on either side."""
     first = math.floor((band[0] + 0.5) / size - 0.5) - halo
     last = math.floor((band[1] - 0.5) / size - 0.5) + 1 + halo
     return slice(min(max(first, 0), count - 1), min(max(last, 0), count - 1) + 1)
 
 
-def _box(planes: torch.Tensor, radius: int) -> torch.Tensor:
+def _box(planes: torch.Tensor) -> torch.Tensor:
     """Mean over windows cut off at the borders, of planes (..., h, w)."""
     flat = planes.reshape(1, -1, *planes.shape[-2:])
-    mean = F.avg_pool2d(flat, 2 * radius + 1, 1, radius, count_include_pad=False)
+    mean = F.avg_pool2d(flat, 2 * RADIUS + 1, 1, RADIUS, count_include_pad=False)
     return mean.reshape(planes.shape)
 
 
-def _fit(soft: torch.Tensor, means: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
-    """Fit memberships (K, h, w) by linear functions of means (C, h, w) in every window.
-
-    Returns (K, C + 1, h, w).
-    """
+def _fit(soft: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+    """Fit memberships (K, h, w) by means (C, h, w) in every window: lines (K, C + 1, h, w)."""
     channels = len(means)
-    centre, level = _box(means, radius), _box(soft, radius)
-    variance = _box(means[:, None] * means, radius) - centre[:, None] * centre
-    variance = variance + eps * torch.eye(channels)[:, :, None, None]
-    covariance = _box(soft[:, None] * means, radius) - level[:, None] * centre
+    centre, level = _box(means), _box(soft)
+    variance = _box(means[:, None] * means) - centre[:, None] * centre
+    variance = variance + EPS * torch.eye(channels)[:, :, None, None]
+    covariance = _box(soft[:, None] * means) - level[:, None] * centre
     if channels == 1:
         slope = covariance / variance[0]
     else:
         inverse = torch.linalg.inv(variance.permute(2, 3, 0, 1))
         slope = torch.einsum("hwcd,kdhw->kchw", inverse, covariance)
     offset = level - (slope * centre).sum(1)
-    return _box(torch.cat([slope, offset[:, None]], 1), radius)
+    return _box(torch.cat([slope, offset[:, None]], 1))
 
 
 def _strongest(
@@ -224,8 +185,7 @@ def _strongest(
 ) -> torch.Tensor:
     """Index (rows, W) of the linear function that is largest at each of a band's pixels.
 
-    ``lines`` are (K, C + 1, h, w), ``first`` is their first row of tokens; ``colours`` are the
-    pixels, (C, rows, W).
+    ``lines`` are (K, C + 1, h, w) from the row ``first`` of tokens; ``colours`` (C, rows, W).
     """
     shape = colours.shape[1:]
     largest = torch.full(shape, -math.inf)

@@ -1,7 +1,7 @@
 """From the token grid to pixels, with a mask decoder: the decoder path.
 
 As in the paper's public code, every label of a frame is a prompt: the centres of its tokens are
-points on the thing that is meant, and the pixel-wise maximum of the decoder's three candidates is
+points on the object, and the pixel-wise maximum of the decoder's three candidates is
 its mask.  Where masks overlap the larger logit wins; pixels in no mask keep their token's label.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ..core.errors import InputError
 from .refine import refine_none
 
 if TYPE_CHECKING:
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from ..encoders.base import MaskDecoder
 
 POINTS = 32
-"""Most points in a prompt.
+"""Largest number of points in a prompt.
 
 Decoders are trained with prompts of about ten points and attend from each point to all others and
-to the whole embedding; the thousands of tokens of a background would be both unlike anything seen
-in training and slow, and neighbouring tokens say the same.
+to the whole embedding; the thousands of tokens of a background would be slow and unlike any prompt
+of training, and neighbouring tokens are much the same.
 """
 
 
@@ -38,26 +37,17 @@ def refine_decoder(
     decoder: MaskDecoder,
     shape: tuple[int, int],
     step: tuple[float, float],
-    n_labels: int,
 ) -> NDArray[np.int32]:
-    """Label the pixels of one frame by prompting a mask decoder with each label's tokens.
+    """Label the pixels (H, W) of a frame by prompting a mask decoder with each label's tokens.
 
-    ``labels`` (h, w) int, ``valid`` (h, w) bool, ``values`` (h', w', D) float32; returns (H, W)
-    int32.
+    ``labels``, ``valid`` (h, w), of which some are valid; ``values`` (h', w', D), the embedding.
     """
-    if labels.shape != valid.shape or not valid.any():
-        raise InputError(
-            f"Labels {labels.shape} and valid {valid.shape} must have one shape and a valid token."
-        )
-    present = np.unique(labels[valid])
-    if present[0] < 0 or present[-1] >= n_labels:
-        raise InputError(f"Labels must be 0 … {n_labels - 1}, not {present[0]} … {present[-1]}.")
     embedding = torch.from_numpy(np.ascontiguousarray(values, np.float32))
     # A pixel that no mask claims with a logit above 0 keeps its token's label.
     refined = torch.from_numpy(refine_none(_nearest_valid(labels, valid), step, shape))
     largest = torch.zeros(shape)
     limits = np.array(shape, np.float32) - 1
-    for label in present:
+    for label in np.unique(labels[valid]):
         tokens = spread_tokens((labels == label) & valid)
         points = ((tokens + 0.5) * step - 0.5).astype(np.float32).clip(0, limits)
         masks = decoder.decode(embedding, torch.from_numpy(points), shape)
@@ -69,13 +59,11 @@ def refine_decoder(
 
 
 def spread_tokens(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Choose up to :data:`POINTS` tokens of a label that stand for all, the same ones every time.
+    """Choose up to :data:`POINTS` tokens of a label (h, w) that represent all, always the same.
 
-    Tokens on the outline of a connected part are left out where the part has others: half of what
-    they saw may be something else.  Of the rest, the one deepest inside is taken first, then
-    always the one furthest from those taken.
-
-    ``mask`` (h, w) bool; returns (n, 2) int.
+    Tokens on the outline of a connected part are left out if the part has others, because half of
+    them may show something else.  Of the rest, the one deepest inside is taken first, then always
+    the one furthest from those taken.
     """
     depth = ndimage.distance_transform_cdt(np.pad(mask, 1), "taxicab")[1:-1, 1:-1]
     parts, number = ndimage.label(mask)

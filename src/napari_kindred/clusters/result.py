@@ -135,7 +135,7 @@ class ClusterSegmentation(Segmentation):
         )
 
     def further_tables(self) -> dict[str, pd.DataFrame]:
-        """Tables beside the result's own, by what a row stands for."""
+        """Tables next to the result's own, by what a row stands for."""
         return {"frame": self.per_frame} if len(self.per_frame) else {}
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
@@ -196,7 +196,7 @@ class ClusterSegmentation(Segmentation):
 
 
 def frames_beside(path: Path) -> Path:
-    """Return where a result in a TIFF puts its table of frames."""
+    """Return the path of the table of frames of a result in a TIFF."""
     stem = path.name.rsplit(".", 1)[0].removesuffix(".ome")
     return path.with_name(f"{stem}.frames.csv")
 
@@ -239,12 +239,12 @@ def count_pixels(numbers: np.ndarray, grey: np.ndarray, frame: int) -> pd.DataFr
     """Area and mean intensity of each number, 0 included, in one frame (H, W)."""
     area = np.bincount(numbers.ravel())
     total = np.bincount(numbers.ravel(), grey.ravel(), minlength=len(area))
-    there = np.flatnonzero(area)
+    present = np.flatnonzero(area)
     return pd.DataFrame(
         {
-            "index": there.astype(np.int64),
+            "index": present.astype(np.int64),
             "frame": np.int64(frame),
-            "area": area[there].astype(np.int64),
-            "mean_intensity": total[there] / area[there],
+            "area": area[present].astype(np.int64),
+            "mean_intensity": total[present] / area[present],
         }
     )

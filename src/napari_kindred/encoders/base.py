@@ -1,4 +1,4 @@
-"""What every latent space offers: a picture in, a grid of tokens out."""
+"""The protocol of every latent space: an image in, a grid of tokens out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A batch of pictures in latent space.
+    """A batch of images in latent space.
 
     Attributes
     ----------
     values : Tensor, (B, h, w, D) float32
         On the encoder's device.
     valid : Tensor, (h, w) bool
-        False where a token lies in padding and so says nothing about the picture.
+        False if a token lies in padding.
     """
 
     values: Tensor
@@ -26,19 +26,19 @@ class Tokens:
 
 
 class MaskDecoder(Protocol):
-    """Turns points on things into their masks, given a picture's tokens."""
+    """Turns points on objects into their masks, given an image's tokens."""
 
     def decode(self, values: Tensor, points: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Predict three candidate masks of what lies under the points.
+        """Predict three candidate masks of the object under the points.
 
         Parameters
         ----------
         values : Tensor, (h, w, D) float32
-            One picture's tokens, whole, padding included, as its encoder returned them.
+            One image's tokens, whole, padding included, as its encoder returned them.
         points : Tensor, (N, 2) float32
-            (y, x) in pixels of the picture, all on the thing that is meant.
+            (y, x) in pixels of the image, all on the same object.
         shape : tuple of int
-            Height and width of the picture that was encoded.
+            Height and width of the image that was encoded.
 
         Returns
         -------
@@ -64,8 +64,8 @@ class Encoder(Protocol):
     sha256 : str
         Of the weights' file.
     input_size : int or None
-        Side of the square that every picture is scaled to fit into; None where pictures of any
-        size are taken as they are.
+        Side of the square that every image is scaled to fit into; None if images of any size are
+        encoded as they are.
     decoder : MaskDecoder or None
     """
 
@@ -78,7 +78,7 @@ class Encoder(Protocol):
     decoder: MaskDecoder | None
 
     def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
-        """Encode pictures of one size.
+        """Encode images of one size.
 
         Parameters
         ----------
@@ -86,9 +86,9 @@ class Encoder(Protocol):
             Intensities of about 0..1, normalised the same way for a whole movie; the encoder
             applies its own mean, deviation, scaling and padding.
         components : Tensor, (n, D) float32, optional
-            Tokens are given as their products with these, (B, h, w, n).  Where maps of several
-            levels make a token each level is projected before it is interpolated, which is the
-            same but for rounding, and costs a fraction of the memory.
+            Tokens are returned as their products with these, (B, h, w, n).  If maps of several
+            levels make a token, each level is projected before it is interpolated, which is the
+            same except for rounding, and takes a fraction of the memory.
 
         Returns
         -------
@@ -103,7 +103,7 @@ def projected(values: Tensor, components: Tensor | None) -> Tensor:
 
 
 def fitted_shape(shape: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return the size of a picture whose longer side is scaled to ``side`` pixels."""
+    """Return the size of an image whose longer side is scaled to ``side`` pixels."""
     scale = side / max(shape)
     height, width = (max(1, int(length * scale + 0.5)) for length in shape)
     return height, width

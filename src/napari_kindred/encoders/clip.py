@@ -1,4 +1,4 @@
-"""CLIP as a latent space: every patch of a picture in the space that texts lie in too."""
+"""CLIP as a latent space: every patch of an image in the space of texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""Names of a model's weights on the hub, where its entry names none."""
+"""Names of a model's weights on the hub, if its entry names none."""
 
 ABOUT = "patches in CLIP's space of pictures and texts"
 
@@ -35,14 +35,14 @@ class OpenedClip:
     Attributes
     ----------
     name : str
-        ``<model>/<pretrained>``, as it was asked for.
+        ``<model>/<pretrained>``.
     model : str
-        open_clip's name of the model, which its tokenizer is found by.
+        open_clip's name of the model, by which its tokenizer is found.
     network : open_clip.CLIP
     side : int
-        Of its square input, in pixels.
+        Side of its square input, in pixels.
     mean, deviation : tuple of three floats
-        Of the pictures that it was trained on, 0..1.
+        Of its training images, 0..1.
     licence, sha256 : str
         Of the weights.
     """
@@ -58,7 +58,7 @@ class OpenedClip:
 
 
 def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
-    """Open a CLIP of open_clip, pictures and texts.
+    """Open a CLIP of open_clip, both images and texts.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
     Raises
     ------
     OptionError
-        When open_clip has no such model or weights, or it has no tokens where they are wanted.
+        If open_clip has no such model or weights, or the model has no token per patch.
     WeightsError
-        When open_clip is not installed, or the weights are not here and cannot be downloaded, or
-        do not fit.
+        If open_clip is not installed, or the weights are not installed and cannot be downloaded,
+        or do not fit.
     """
     model, pretrained = _split(name, patches=patches)
     path, entry = _local(model, pretrained)
@@ -96,7 +96,7 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
 
 
 def describe_clip(name: str) -> tuple[str, bool, int, str]:
-    """Return licence, whether the weights are here, their size and what they are good for."""
+    """Return licence, whether the weights are installed, their size and their purpose."""
     model, pretrained = _split(name)
     path, entry = _local(model, pretrained)
     if path is None:
@@ -106,7 +106,7 @@ def describe_clip(name: str) -> tuple[str, bool, int, str]:
 
 
 def open_clip_encoder(name: str, device: str | torch.device) -> PatchEncoder:
-    """Open the picture side of a CLIP."""
+    """Open the image side of a CLIP."""
     chosen = select(device)
     opened = open_whole_clip(name, patches=True)
     visual = opened.network.visual.to(chosen)
@@ -141,7 +141,7 @@ def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
 
 
 def _split(name: str, patches: bool = True) -> tuple[str, str]:
-    """Split ``clip:<model>/<pretrained>``; check for a token per patch where it is wanted."""
+    """Split ``clip:<model>/<pretrained>``; checks for a token per patch if ``patches``."""
     load_triton_apart()
     try:
         import open_clip
@@ -150,17 +150,17 @@ def _split(name: str, patches: bool = True) -> tuple[str, str]:
             "CLIP needs the package open_clip_torch: pip install 'napari-kindred[encoders]'."
         ) from error
     model, _, pretrained = name.removeprefix("clip:").partition("/")
-    known = open_clip.list_models()
-    if model not in known and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin"):
+    models = open_clip.list_models()
+    if model not in models and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin"):
         raise WeightsError(f"There is no file {name!r}; check the path.")
     if not pretrained:
         raise OptionError(
             f"{name!r} names no weights; write clip:<model>/<pretrained>, for example "
             "clip:ViT-B-16/openai."
         )
-    if model not in known:
+    if model not in models:
         raise OptionError(
-            f"open_clip has no model {model!r}; open_clip.list_models() names those it has."
+            f"open_clip has no model {model!r}; open_clip.list_models() lists its models."
         )
     vision = open_clip.get_model_config(model)["vision_cfg"]
     # ResNets give a list of layers; towers of timm and attention pools have no projected patches.
@@ -209,10 +209,10 @@ def _licence(entry: dict[str, Any]) -> str:
 
 
 def _patches(visual: Any) -> Callable[[Tensor], Tensor]:
-    """Return the function from pictures to patch tokens in the space of texts, (B, D, h, w).
+    """Return the function from images to patch tokens in the space of texts, (B, D, h, w).
 
-    What pooling does to the class token (the last norm, the projection) is done to every patch;
-    the table of positions is stretched to the picture's grid.
+    Every patch gets what pooling applies to the class token (the last norm, the projection); the
+    table of positions is stretched to the image's grid.
     """
     classes, places = visual.positional_embedding.split([1, len(visual.positional_embedding) - 1])
     table = places.reshape(1, *visual.grid_size, -1).permute(0, 3, 1, 2)

@@ -21,30 +21,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MULTIPLE = 32
-"""Pictures are padded to a multiple of this, the coarsest stride of the networks."""
+"""Images are padded to a multiple of this, the coarsest stride of the networks."""
 
 STRIDES = (2, 4, 8)
-"""Strides to choose from."""
+"""Possible strides of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One map of a network that becomes part of the tokens.
-
-    Attributes
-    ----------
-    name : str
-        What the network calls the map.
-    stride : int
-        Input pixels per cell of the map.
-    gain : float or None
-        The map is multiplied by this, so that no level outweighs the others in a distance
-        between tokens; None scales every cell's vector to unit length instead.
-    """
+    """One map of a network that becomes part of the tokens."""
 
     name: str
     stride: int
+    """Input pixels per cell of the map."""
     gain: float | None = None
+    """Factor that gives the level its share of the distance between tokens; None scales every
+    cell's vector to unit length instead."""
 
 
 KINDRED = (
@@ -55,7 +47,7 @@ KINDRED = (
 )
 """Maps of the shipped entity network that make its tokens.
 
-The gains are one over the standard deviation within a picture (root of the variance summed over
+The gains are one over the standard deviation within an image (root of the variance summed over
 channels), which differs little between fluorescence, phase contrast, stained blood and video.
 """
 
@@ -82,11 +74,11 @@ class PyramidEncoder:
     maps : callable
         Takes (B, 3, H, W), 0..1, sides multiples of 32, and returns maps (B, C, h, w) by name.
     levels : sequence of Level
-        Which maps are taken.
+        The maps of which tokens are made.
     stride : int
         Stride of the tokens: 2, 4 or 8.  Finer maps are averaged, coarser ones interpolated.
     device : torch.device
-        Where the network is.
+        Device of the network.
     """
 
     decoder: MaskDecoder | None = None
@@ -110,10 +102,10 @@ class PyramidEncoder:
         self.dimension = self._forward(torch.zeros(1, 3, MULTIPLE, MULTIPLE)).shape[1]
 
     def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
-        """Encode pictures (B, 3, H, W) of any size; see :meth:`.base.Encoder.encode`.
+        """Encode images (B, 3, H, W) of any size; see :meth:`.base.Encoder.encode`.
 
-        Every token is valid: those at the bottom and right edges may look at reflected pixels,
-        but each covers at least one of the picture's own.
+        Every token is valid: those at the bottom and right edges may cover reflected pixels, but
+        each covers at least one of the image's own.
         """
         height, width = (-(-side // self.stride) for side in batch.shape[-2:])
         dense = self._forward(pad_to_multiple(batch, MULTIPLE), components)[:, :, :height, :width]
@@ -121,7 +113,7 @@ class PyramidEncoder:
         return Tokens(dense.permute(0, 2, 3, 1).float(), valid)
 
     def looking_through(self, maps: Maps) -> PyramidEncoder:
-        """Return the same encoder, which gets its maps from another function that gives them."""
+        """Return the same encoder with another function that computes its maps."""
         other = copy.copy(self)
         other._maps = maps
         return other
@@ -161,13 +153,13 @@ def _summed(maps: Iterator[Tensor]) -> Tensor:
 
 
 def check_stride(stride: int) -> None:
-    """Raise OptionError when convolutional networks give no tokens at this stride."""
+    """Raise OptionError if convolutional networks have no tokens at this stride."""
     if stride not in STRIDES:
         raise OptionError(f"stride={stride} is not possible; use 2, 4 or 8.")
 
 
 def ready(network: nn.Module, device: torch.device) -> nn.Module:
-    """Make a convolutional network ready for use: channels last is several times faster on CPU."""
+    """Optimise a convolutional network for use; channels last is several times faster on CPU."""
     return optimise_for_inference(network).to(device).to(memory_format=torch.channels_last)
 
 

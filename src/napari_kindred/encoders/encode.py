@@ -28,7 +28,7 @@ HALO = 160
 """Pixels of context around each tile, for encoders that take any size; less in small tiles."""
 
 BLEND = 32
-"""Half the width, in pixels, of the strip over which their tiles pass into each other."""
+"""Half the width, in pixels, of the strip over which tiles are blended."""
 
 GRID = 32
 """Their tiles begin on this grid of pixels: a convolutional network's coarsest stride."""
@@ -39,25 +39,17 @@ SMALLEST_TILE = 256
 
 @dataclass(frozen=True)
 class FrameTokens:
-    """One frame in latent space.
-
-    Attributes
-    ----------
-    values : ndarray of float32, shape (h, w, D)
-        Token (i, j) has its centre at pixel ``((i + .5) * step_y - .5, (j + .5) * step_x - .5)``.
-    valid : ndarray of bool, shape (h, w)
-        Tokens that say something about the frame.
-    step : tuple of two floats
-        Pixels of the frame per token, (step_y, step_x).
-    embedding : ndarray of float32, shape (h', w', D), or None
-        All of the encoder's tokens, padding included, as its mask decoder wants them; None where
-        the frame was put together from tiles, or where there is no decoder.
-    """
+    """One frame in latent space."""
 
     values: NDArray[np.float32]
+    """(h, w, D); token (i, j) has its centre at pixel ``((i + .5) * step_y - .5, …)``."""
     valid: NDArray[np.bool_]
+    """Which tokens lie on the frame, (h, w)."""
     step: tuple[float, float]
+    """Pixels of the frame per token, (step_y, step_x)."""
     embedding: NDArray[np.float32] | None = None
+    """All of the encoder's tokens, padding included, for its mask decoder, (h', w', D); None
+    without a decoder, or if the frame was encoded in tiles."""
 
 
 def iter_encode(
@@ -68,7 +60,7 @@ def iter_encode(
     tile: int = 1024,
     components: NDArray[np.float32] | None = None,
 ) -> Generator[Progress | Notice, None, FrameTokens]:
-    """Encode one frame.
+    """Encode one frame; yields Progress after every tile, and a Notice if tiles must be smaller.
 
     Parameters
     ----------
@@ -76,21 +68,13 @@ def iter_encode(
     pixels : ndarray of float32, shape (H, W, 1) or (H, W, 3)
         About 0..1, normalised the same way for all frames of a movie.
     large : {"tiles", "resize"}
-        What to do with a frame larger than the encoder's input, or than ``tile`` where the
-        encoder takes any size: overlapping tiles at full resolution, for small things; or the
-        whole frame scaled down, for large ones.  Smaller frames are never cut.
+        For a frame larger than the encoder's input, or than ``tile`` if the encoder takes any
+        size: overlapping tiles at full resolution, for small objects; or the whole frame scaled
+        down, for large ones.  Smaller frames are never cut.
     tile : int
         Largest side of a tile in pixels, for encoders that take any size.
     components : ndarray of float32, shape (n, D), optional
-        Tokens are projected to these on the way, which is the same as afterwards but for rounding,
-        and takes less time and memory: ``values`` are then (h, w, n).
-
-    Yields
-    ------
-    Progress
-        After every tile.
-    Notice
-        When memory was not enough and smaller tiles are used.
+        See :meth:`.base.Encoder.encode`: ``values`` are then (h, w, n).
 
     Returns
     -------
@@ -99,9 +83,9 @@ def iter_encode(
     Raises
     ------
     InputError
-        When ``pixels`` is no frame.
+        If ``pixels`` is not a frame.
     OptionError
-        When an option has a value that it cannot take.
+        If an option has an impossible value.
     """
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
         raise InputError(f"A frame must be (H, W, 1) or (H, W, 3), not {pixels.shape}.")
@@ -143,20 +127,20 @@ def _whole(
     components: NDArray[np.float32] | None,
 ) -> Generator[Progress, None, FrameTokens]:
     """Encode a frame in one go; ``shape`` is its size before it was scaled to ``image``."""
-    # A mask decoder wants the tokens whole.
+    # A mask decoder needs the tokens whole.
     tokens = _encode(encoder, image, components if encoder.decoder is None else None)
-    seen = (image.shape[2], image.shape[3])
+    size = (image.shape[2], image.shape[3])
     if encoder.input_size is not None:
-        seen = fitted_shape(seen, encoder.input_size)
-    step = (encoder.stride * shape[0] / seen[0], encoder.stride * shape[1] / seen[1])
+        size = fitted_shape(size, encoder.input_size)
+    step = (encoder.stride * shape[0] / size[0], encoder.stride * shape[1] / size[1])
     values, valid = tokens.values[0].float().cpu().numpy(), tokens.valid.cpu().numpy()
     rows, columns = int(valid.any(1).sum()), int(valid.any(0).sum())
     yield Progress(1, 1, "encoding")
-    seen_values, embedding = values[:rows, :columns], None
+    on_frame, embedding = values[:rows, :columns], None
     if encoder.decoder is not None:
         embedding = values
-        seen_values = seen_values if components is None else seen_values @ components.T
-    return FrameTokens(seen_values, valid[:rows, :columns], step, embedding)
+        on_frame = on_frame if components is None else on_frame @ components.T
+    return FrameTokens(on_frame, valid[:rows, :columns], step, embedding)
 
 
 def _encode(
@@ -186,8 +170,8 @@ def _tiled(
             image = pad_to_multiple(image, stride)
         values = _encode(encoder, image, components).values[0].float().cpu().numpy()
         inside = tuple(
-            slice(outer.start - seen.start, outer.stop - seen.start)
-            for outer, seen in zip(part.outer, window, strict=True)
+            slice(outer.start - span.start, outer.stop - span.start)
+            for outer, span in zip(part.outer, window, strict=True)
         )
         stitcher.add(part, values[inside].transpose(2, 0, 1))
         yield Progress(number + 1, len(parts), "encoding")

@@ -1,9 +1,10 @@
-"""Every latent space by its name; looking them up loads neither torch nor any weights."""
+"""Latent spaces by name; looking them up loads neither torch nor any weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .base import Encoder
 
 DEFAULT = "kindred"
-"""The latent space that is used when none is named."""
+"""Name of the default latent space."""
 
 SAM_SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
 """Endings of files that may hold a SAM."""
@@ -26,29 +27,18 @@ SAM_SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
-    """What is known of a latent space before it is opened.
-
-    Attributes
-    ----------
-    name : str
-    licence : str
-        Of the weights: an SPDX identifier, or words.
-    here : bool
-        Whether the weights are on this machine already.
-    size : int
-        Of the weights in bytes; 0 when unknown.
-    about : str
-        What it is good for.
-    package : str
-        Package that carries the weights; empty if they are shipped or downloaded.
-    """
+    """Facts of a latent space that is not opened."""
 
     name: str
     licence: str
+    """Licence of the weights: an SPDX identifier, or words."""
     here: bool
+    """Whether the weights are installed."""
     size: int
+    """Bytes of the weights; 0 if unknown."""
     about: str
     package: str = ""
+    """Package that carries the weights; empty if they are shipped or downloaded."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +80,9 @@ def describe_encoder(name: str) -> EncoderInfo:
     Raises
     ------
     OptionError
-        When there is no latent space of that name.
+        If there is no latent space of that name.
     WeightsError
-        When the package that knows it is not installed.
+        If the package that has it is not installed.
     """
     if name in _FIXED:
         return _FIXED[name]()
@@ -122,18 +112,17 @@ def open_encoder(
     name : str
         One of :func:`list_encoders`, or the path of a SAM checkpoint.
     stride : int
-        Pixels per token where there is a choice: 2, 4 or 8 for convolutional networks.
-        Transformers have their own.
+        Pixels per token of convolutional networks: 2, 4 or 8.  Transformers have their own.
     device : str or torch.device
         As :func:`napari_kindred.compute.device.select` takes it.
 
     Raises
     ------
     OptionError
-        When there is no latent space of that name, or ``stride`` is not possible.
+        If there is no latent space of that name, or ``stride`` is not possible.
     WeightsError
-        When its weights are not on this machine and cannot be downloaded, are damaged, or need a
-        package that is not installed.
+        If its weights are not installed and cannot be downloaded, are damaged, or need a package
+        that is not installed.
     """
     if name == "kindred":
         from .convnets import open_kindred
@@ -158,10 +147,10 @@ def open_encoder(
     return open_sam(name, device)
 
 
-def _kindred() -> EncoderInfo:
-    entry = WEIGHTS["kindred-entities"]
-    here = is_here("kindred-entities")
-    return EncoderInfo("kindred", entry.licence, here, entry.size, entry.about)
+def _in_table(name: str, weights: str) -> EncoderInfo:
+    """Describe an encoder whose weights are in the weights table."""
+    entry = WEIGHTS[weights]
+    return EncoderInfo(name, entry.licence, is_here(weights), entry.size, entry.about)
 
 
 def _efficientnet() -> EncoderInfo:
@@ -175,22 +164,13 @@ def _efficientnet() -> EncoderInfo:
     )
 
 
-def _sam(name: str) -> EncoderInfo:
-    entry = WEIGHTS[name]
-    return EncoderInfo(name, entry.licence, is_here(name), entry.size, entry.about)
-
-
 SAMS = ("kindred-sam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "micro_sam_vit_b_lm")
-"""The SAMs that are in the weights table."""
+"""SAMs in the weights table."""
 
 _FIXED: dict[str, Callable[[], EncoderInfo]] = {
-    "kindred": _kindred,
+    "kindred": partial(_in_table, "kindred", "kindred-entities"),
     "efficientnet": _efficientnet,
-    "kindred-sam": lambda: _sam("kindred-sam"),
-    "sam_vit_b": lambda: _sam("sam_vit_b"),
-    "sam_vit_l": lambda: _sam("sam_vit_l"),
-    "sam_vit_h": lambda: _sam("sam_vit_h"),
-    "micro_sam_vit_b_lm": lambda: _sam("micro_sam_vit_b_lm"),
+    **{name: partial(_in_table, name, name) for name in SAMS},
 }
 
 _PATTERNS = (
@@ -212,7 +192,7 @@ _PATTERNS = (
 
 
 def _sam_file(name: str) -> Path:
-    """Return the SAM file that a name leads to, which must be there."""
+    """Return the SAM file of a name; raises if there is none."""
     if Path(name).suffix.lower() not in SAM_SUFFIXES:
         names = ", ".join([*_FIXED, *(pattern.name for pattern in _PATTERNS)])
         raise OptionError(

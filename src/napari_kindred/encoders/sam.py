@@ -61,16 +61,7 @@ class SamDecoder:
 
 
 class SamEncoder:
-    """SAM's image encoder; see :class:`.base.Encoder`.
-
-    Parameters
-    ----------
-    name, licence, sha256 : str
-    sam : segment_anything.modeling.Sam
-        In evaluation mode, on its device.
-    shapes : SamShapes
-        How it is built.
-    """
+    """SAM's image encoder; see :class:`.base.Encoder`."""
 
     def __init__(self, name: str, sam: Any, shapes: SamShapes, licence: str, sha256: str) -> None:
         self.name, self.licence, self.sha256 = name, licence, sha256
@@ -86,21 +77,21 @@ class SamEncoder:
         return self._sam
 
     def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
-        """Encode pictures (B, 3, H, W) as the paper does; see :meth:`.base.Encoder.encode`.
+        """Encode images (B, 3, H, W) as the paper does; see :meth:`.base.Encoder.encode`.
 
         The longer side is scaled to the input's, SAM's mean and deviation are applied, and zeros
-        padded at the bottom and right.  A token is valid where its centre lies on the picture.
-        Values beyond 0..1 are cut off, as the 8-bit pictures that SAM was trained on have none.
+        padded at the bottom and right.  A token is valid if its centre lies on the image.  Values
+        beyond 0..1 are clipped, because SAM's 8-bit training images have none.
         """
         side = self._sam.image_encoder.img_size
         height, width = fitted_shape((batch.shape[2], batch.shape[3]), side)
         with inference():
-            picture = batch.to(self._sam.device, torch.float32).clamp(0, 1) * 255
-            picture = F.interpolate(
-                picture, (height, width), mode="bilinear", align_corners=False, antialias=True
+            images = batch.to(self._sam.device, torch.float32).clamp(0, 1) * 255
+            images = F.interpolate(
+                images, (height, width), mode="bilinear", align_corners=False, antialias=True
             )
-            # One after the other: attention among all tokens of a picture fills the memory.
-            parts = [self._sam.image_encoder(self._sam.preprocess(one[None])) for one in picture]
+            # One after the other: attention among all tokens of an image fills the memory.
+            parts = [self._sam.image_encoder(self._sam.preprocess(one[None])) for one in images]
             values = projected(torch.cat(parts).permute(0, 2, 3, 1), components)
         centres = (torch.arange(side // self.stride, device=values.device) + 0.5) * self.stride
         rows, columns = centres < max(height, self.stride), centres < max(width, self.stride)
@@ -113,15 +104,15 @@ def open_sam(name: str, device: str | torch.device) -> SamEncoder:
     Parameters
     ----------
     name : str
-        ``kindred-sam``, ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``micro_sam_vit_b_lm``, or
-        the path of a ``.pth``, ``.pt`` or ``.safetensors`` file with SAM's key names.
+        One of :data:`.registry.SAMS`, or the path of a ``.pth``, ``.pt`` or ``.safetensors`` file
+        with SAM's key names.
     device : str or torch.device
 
     Raises
     ------
     WeightsError
-        When ``segment_anything`` is not installed, the file is not here and cannot be downloaded,
-        or is no SAM.
+        If ``segment_anything`` is not installed, or the file is missing and cannot be downloaded,
+        or is not a SAM.
     """
     check_installed()
     chosen = select(device)
@@ -135,7 +126,7 @@ def open_sam(name: str, device: str | torch.device) -> SamEncoder:
 
 
 def check_installed() -> None:
-    """Raise WeightsError, naming the cure, when ``segment_anything`` is not installed."""
+    """Raise WeightsError, naming the fix, if ``segment_anything`` is not installed."""
     try:
         load_triton_apart()
         import segment_anything  # noqa: F401
@@ -147,16 +138,10 @@ def check_installed() -> None:
 
 
 def build(shapes: SamShapes, tensors: dict[str, Tensor], file_name: str) -> nn.Module:
-    """Build a SAM of these shapes around these tensors.
-
-    Raises
-    ------
-    WeightsError
-        When tensors are missing, or do not fit.
-    """
+    """Build a SAM of these shapes around these tensors; WeightsError if they do not fit."""
     from segment_anything.modeling import Sam
 
-    # On the meta device nothing is allocated or drawn at random that is replaced anyway.
+    # On the meta device nothing that is replaced anyway is allocated or drawn at random.
     with torch.device("meta"):
         sam = Sam(shapes.image_encoder(), shapes.prompt_encoder(), shapes.mask_decoder())
     # Fine-tuned files may carry more than SAM itself, such as micro-sam's decoder.

@@ -14,44 +14,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADS = 8
-"""Attention heads of the mask decoder, which leave no trace in its shapes: 8 in every SAM."""
+"""Attention heads of the mask decoder, which its shapes do not show: 8 in every SAM."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamShapes:
-    """The sizes that SAM's modules are built with.
-
-    Attributes
-    ----------
-    side, patch : int
-        Side of the square input, and of a token, in pixels.
-    width, depth, heads, hidden : int
-        Of the image encoder's transformer.
-    window : int
-        Side of its attention windows in tokens; 0 when there are none.
-    everywhere : tuple of int
-        Blocks whose attention reaches everywhere.
-    qkv_bias : bool
-    out_channels : int
-        Length of a token, and of the decoder's.
-    mask_channels : int
-        Hidden channels of the prompt encoder's masks.
-    decoder_depth, decoder_hidden, attention_width : int
-        Of the mask decoder's transformer.
-    masks : int
-        Candidate masks besides the single one: 3 in every SAM.
-    quality_depth, quality_hidden : int
-        Of the head that predicts a mask's quality.
-    """
+    """Sizes of the modules of a SAM."""
 
     side: int
+    """Of the square input, pixels."""
     patch: int
+    """Side of a token, pixels."""
     width: int
     depth: int
     heads: int
     hidden: int
     window: int
+    """Side of attention windows in tokens; 0 without windows."""
     everywhere: tuple[int, ...]
+    """Blocks with global attention."""
     qkv_bias: bool
     out_channels: int
     mask_channels: int
@@ -59,6 +40,7 @@ class SamShapes:
     decoder_hidden: int
     attention_width: int
     masks: int
+    """Candidate masks besides the single one: 3 in every SAM."""
     quality_depth: int
     quality_hidden: int
 
@@ -119,19 +101,12 @@ class SamShapes:
 
 
 def read_shapes(tensors: Mapping[str, Tensor], file_name: str) -> SamShapes:
-    """Read how a SAM was built.
-
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        With SAM's key names.
-    file_name : str
-        For messages.
+    """Read the sizes of a SAM from tensors with its key names.
 
     Raises
     ------
     WeightsError
-        When this is no SAM, or one with another image encoder (such as MobileSAM's).
+        If this is not a SAM, or one with another image encoder (such as MobileSAM's).
     """
     try:
         return _read(tensors)

@@ -29,13 +29,13 @@ class PatchEncoder:
     ----------
     name, licence, sha256 : str
     patches : callable
-        Takes normalised pictures (B, 3, H, W), sides multiples of ``patch``, and returns the
-        patches' tokens (B, D, h, w).
+        Takes normalised images (B, 3, H, W), sides multiples of ``patch``, and returns the patches'
+        tokens (B, D, h, w).
     patch, dimension : int
     input_size : int or None
-        Side that the longer side of a picture is scaled to; None for pictures as they are.
+        Side that the longer side of an image is scaled to; None for images as they are.
     mean, deviation : tuple of three floats
-        Of the pictures that the network was trained on, 0..1.
+        Of the network's training images, 0..1.
     device : torch.device
     """
 
@@ -62,18 +62,14 @@ class PatchEncoder:
         self._deviation = torch.tensor(deviation, device=device).view(1, 3, 1, 1)
 
     def encode(self, batch: Tensor, components: Tensor | None = None) -> Tokens:
-        """Encode pictures (B, 3, H, W); see :meth:`.base.Encoder.encode`.
-
-        Every token is valid: those at the bottom and right edges may look at reflected pixels,
-        but each covers at least one of the picture's own.
-        """
+        """Encode images (B, 3, H, W), every token valid; see :meth:`.base.Encoder.encode`."""
         with inference():
             batch = batch.to(self._device, torch.float32)
             if self.input_size is not None:
                 size = fitted_shape((batch.shape[2], batch.shape[3]), self.input_size)
                 batch = F.interpolate(batch, size, mode="bicubic", antialias=True)
             padded = pad_to_multiple((batch - self._mean) / self._deviation, self.stride)
-            # One after the other: attention among all tokens of a picture fills the memory.
+            # One after the other: attention among all tokens of an image fills the memory.
             values = torch.cat([self._patches(one[None]) for one in padded])
             values = projected(values.permute(0, 2, 3, 1).float(), components)
         valid = torch.ones(values.shape[1:3], dtype=torch.bool, device=self._device)
@@ -81,11 +77,11 @@ class PatchEncoder:
 
 
 FILES = ("model.safetensors",)
-"""Names of a model's weights on the hub; pickles are not taken."""
+"""Names of a model's weights on the hub; pickles are not accepted."""
 
 
 def describe_timm(name: str) -> tuple[str, bool, int, str]:
-    """Return licence, whether the weights are here, their size and what they are good for."""
+    """Return licence, whether the weights are installed, their size and their purpose."""
     config = _config(name)
     path = find_on_hub(config.hf_hub_id, FILES)
     size = path.stat().st_size if path else 0
@@ -136,7 +132,7 @@ def _config(name: str) -> Any:
     if config is None or not config.hf_hub_id:
         raise OptionError(
             f"timm has no model {model!r} with weights on the hub; "
-            "timm.list_models(pretrained=True) names those it has."
+            "timm.list_models(pretrained=True) lists its models."
         )
     return config
 
@@ -158,12 +154,12 @@ def _outline(name: str) -> Any:
         try:
             with torch.device("meta"):
                 network: Any = timm.create_model(name.removeprefix("timm:"), **options).eval()
-                picture = torch.zeros(1, 3, 224, 448)  # any multiple of 14 and 32
+                image = torch.zeros(1, 3, 224, 448)  # any multiple of 14 and 32
                 if _is_transformer(network):
                     strides = [network.patch_embed.patch_size[0]]
-                    maps = [_patches(network)(picture)]
+                    maps = [_patches(network)(image)]
                 else:
-                    strides, maps = network.feature_info.reduction(), network(picture)
+                    strides, maps = network.feature_info.reduction(), network(image)
         except Exception as error:  # noqa: BLE001 - models refuse an option in their own ways
             reason = error
             continue
@@ -198,7 +194,7 @@ def _is_transformer(network: Any) -> bool:
 
 
 def _patches(network: Any) -> Callable[[Tensor], Tensor]:
-    """Return the function from pictures to the last block's patch tokens, (B, D, h, w)."""
+    """Return the function from images to the last block's patch tokens, (B, D, h, w)."""
 
     def patches(batch: Tensor) -> Tensor:
         last: Tensor = network.forward_intermediates(
