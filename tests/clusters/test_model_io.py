@@ -133,7 +133,7 @@ def test_a_file_that_is_cut_short_is_refused(path: Path, share: float) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "kinds.safetensors"
     path.write_bytes(content)
-    assert "no safetensors file" in said(path)
+    assert "not a safetensors file" in said(path)
 
 
 @pytest.mark.parametrize("about", [None, {"kind": "entities"}, {"facts": "{}"}])

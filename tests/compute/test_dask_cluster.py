@@ -88,17 +88,6 @@ def test_what_a_unit_says_is_heard_where_the_run_was_started(scheduler: Any) -> 
     assert notices == ["7 was added.", "8 was added."]
 
 
-def test_an_executor_is_left_open_and_reads_what_can_be_read_elsewhere(
-    processes: Executor,
-) -> None:
-    lazy = ImageStack.open(da.ones((2, 8, 8), chunks=(1, 8, 8)), "TYX")
-    with open_workers(processes, "cpu") as workers:
-        assert workers.image(lazy) is lazy
-    with ThreadPoolExecutor(1) as pool, open_workers(pool, "cpu") as workers:
-        assert workers.image(lazy) is None
-    assert results(processes, tasks.add, [(1,)]) == [11]
-
-
 def test_a_process_that_dies_is_one_sentence(tmp_path: Path) -> None:
     with (
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
@@ -160,22 +149,25 @@ def test_every_thread_opens_a_context_of_its_own_and_keeps_it_until_the_run_is_o
     forget("run")
 
 
-def test_frames_travel_with_their_pixels_only_where_they_have_no_place_of_their_own(
-    client: Any,
+def test_frames_are_sent_with_their_pixels_unless_workers_can_read_them(
+    client: Any, processes: Executor
 ) -> None:
     pixels = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
     held = ImageStack.open(pixels, "TYX")
     lazy = ImageStack.open(da.ones((2, 8, 8), chunks=(1, 8, 8)), "TYX")
-    with open_workers(client, "cpu") as workers:
-        assert workers.image(held) is None
-        np.testing.assert_array_equal(
-            workers.frame(held, (1,)).read(None).pixels[..., 0], pixels[1]
-        )
-        assert workers.image(lazy) is lazy
-        assert workers.frame(lazy, (1,)).raw is None
-    with open_workers("threads", "cpu") as workers:  # one thread reads, whatever the source
-        assert workers.image(lazy) is None
-        assert workers.frame(lazy, (1,)).raw is not None
+    for scheduler in (client, processes):
+        with open_workers(scheduler, "cpu") as workers:
+            assert workers.image(held) is None
+            sent = workers.frame(held, (1,)).read(None).pixels[..., 0]
+            np.testing.assert_array_equal(sent, pixels[1])
+            assert workers.image(lazy) is lazy
+            assert workers.frame(lazy, (1,)).raw is None
+    assert results(processes, tasks.add, [(1,)]) == [11], "an executor is left open"
+    with ThreadPoolExecutor(1) as pool:
+        for scheduler in ("threads", pool):  # one thread reads, whatever the source
+            with open_workers(scheduler, "cpu") as workers:
+                assert workers.image(lazy) is None
+                assert workers.frame(lazy, (1,)).raw is not None
     with open_workers(None, "cpu") as workers:
         assert workers.image(held) is held
         assert workers.frame(held, (1,)) == FrameAt((1,))
@@ -248,12 +240,12 @@ def test_a_unit_nobody_waits_for_is_left_at_its_next_event() -> None:
 @pytest.mark.parametrize(
     ("scheduler", "kind", "sentence"),
     [
-        (5, OptionError, "scheduler=5 is none; use 'threads', an address"),
-        ("processes", OptionError, "scheduler='processes' is none"),
+        (5, OptionError, "scheduler=5 is not a scheduler; use 'threads', an address"),
+        ("processes", OptionError, "scheduler='processes' is not a scheduler"),
         ("tcp://127.0.0.1:9", KindredError, r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"),
         ("tcp://127.0.0.1:99999", KindredError, "No Dask scheduler answers"),
-        (Path("no-such-file.json"), OptionError, "is none"),
-        (Path(__file__), OptionError, "is no scheduler file"),
+        (Path("no-such-file.json"), OptionError, "is not a scheduler"),
+        (Path(__file__), OptionError, "is not a scheduler file"),
     ],
 )
 def test_a_scheduler_that_is_none_is_answered_in_one_sentence(

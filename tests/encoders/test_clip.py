@@ -12,6 +12,7 @@ import torch
 
 from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.core.events import finish
+from napari_kindred.encoders.clip import _patches, load_clip
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.models import download
@@ -94,8 +95,6 @@ def test_the_positions_are_those_of_open_clip_s_own_resizing(file):
     larger = open_clip.create_model(
         "kindred-test-tiny", pretrained=str(file), force_image_size=96
     ).eval()
-    from napari_kindred.encoders.clip import _patches, load_clip
-
     visual = load_clip("kindred-test-tiny", file).visual.eval()
     picture = normalised(torch.rand(1, 3, 96, 96))
     with torch.no_grad():

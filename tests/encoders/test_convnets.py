@@ -20,6 +20,13 @@ def picture(height, width, seed=0):
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def pyramid(maps, levels, stride):
+    """An encoder of drawn maps."""
+    return PyramidEncoder(
+        "test", maps, levels, stride=stride, device=torch.device("cpu"), licence="", sha256=""
+    )
+
+
 @pytest.mark.parametrize("name", OFFLINE)
 @pytest.mark.parametrize("stride", [2, 4, 8])
 def test_every_pixel_has_a_token_whatever_the_size(name, stride):
@@ -65,14 +72,10 @@ def test_tokens_projected_on_the_way_are_those_projected_afterwards(stride):
                                 generator=generator)
         for level in levels
     }  # fmt: skip
-    encoder = PyramidEncoder(
-        "test",
+    encoder = pyramid(
         lambda batch: {k: v[:, :, : batch.shape[2] // int(k), :] for k, v in maps.items()},
         levels,
-        stride=stride,
-        device=torch.device("cpu"),
-        licence="",
-        sha256="",
+        stride,
     )
     components = torch.randn(3, encoder.dimension, generator=generator)
     batch = torch.zeros(2, 3, 64, 96)
@@ -99,9 +102,7 @@ def test_finer_maps_are_averaged_and_coarser_ones_interpolated_in_place():
         return made
 
     levels = (Level("2", 2, 1.0), Level("4", 4, 1.0), Level("16", 16, 1.0))
-    encoder = PyramidEncoder(
-        "test", maps, levels, stride=4, device=torch.device("cpu"), licence="", sha256=""
-    )
+    encoder = pyramid(maps, levels, 4)
     values = encoder.encode(torch.zeros(1, 3, 64, 64)).values[0, :, 5]
     expected = torch.arange(16) * 4 + 1.5
     torch.testing.assert_close(values[:, 0], expected)
@@ -110,15 +111,8 @@ def test_finer_maps_are_averaged_and_coarser_ones_interpolated_in_place():
 
 
 def test_a_level_without_gain_has_unit_length():
-    levels = (Level("2", 2),)
-    encoder = PyramidEncoder(
-        "test",
-        lambda batch: {"2": torch.nn.functional.avg_pool2d(batch, 2) * 7},
-        levels,
-        stride=2,
-        device=torch.device("cpu"),
-        licence="",
-        sha256="",
+    encoder = pyramid(
+        lambda batch: {"2": torch.nn.functional.avg_pool2d(batch, 2) * 7}, (Level("2", 2),), 2
     )
     lengths = encoder.encode(picture(32, 32)).values.norm(dim=-1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
@@ -140,7 +134,7 @@ def test_efficientnet_s_levels_are_those_of_timm_s_network_with_imagenet_weights
     torch.testing.assert_close(found[..., :16], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("name", [*OFFLINE, "timm:test_convnext.r160_in1k"])
 @pytest.mark.parametrize("stride", [1, 3, 32])
 def test_a_stride_that_cannot_be_is_refused(name, stride):
     with pytest.raises(OptionError, match=r"use 2, 4 or 8"):

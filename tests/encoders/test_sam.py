@@ -162,28 +162,15 @@ def test_masks_are_those_of_meta_s_predictor(sam, file, shape):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4, rtol=1e-3)
 
 
-def test_the_points_make_the_masks(file):
-    encoder = open_encoder(str(file), device="cpu")
-    values = encoder.encode(batch_of(picture(128, 128))).values[0]
-    here, there = (
-        encoder.decoder.decode(values, torch.tensor([[place, place]]), (128, 128))
-        for place in (10.0, 100.0)
-    )
-    assert not torch.allclose(here, there)
-
-
-def test_an_embedding_without_its_padding_is_refused(file):
+@pytest.mark.parametrize(
+    ("rows", "points", "complaint"),
+    [(4, [[1.0, 1.0]], "padding included"), (8, np.zeros((0, 2)), "at least 1")],
+)
+def test_an_embedding_without_its_padding_and_no_points_are_refused(file, rows, points, complaint):
     encoder = open_encoder(str(file), device="cpu")
     values = encoder.encode(torch.rand(1, 3, 64, 128)).values[0]
-    with pytest.raises(InputError, match="padding included"):
-        encoder.decoder.decode(values[:4], torch.tensor([[1.0, 1.0]]), (64, 128))
-
-
-def test_no_points_are_refused(file):
-    encoder = open_encoder(str(file), device="cpu")
-    values = encoder.encode(torch.rand(1, 3, 64, 128)).values[0]
-    with pytest.raises(InputError, match="at least 1"):
-        encoder.decoder.decode(values, torch.zeros(0, 2), (64, 128))
+    with pytest.raises(InputError, match=complaint):
+        encoder.decoder.decode(values[:rows], torch.tensor(points), (64, 128))
 
 
 # -- files ------------------------------------------------------------------------------------
@@ -328,11 +315,6 @@ def test_a_sam_with_missing_parts_is_one_sentence(sam, tmp_path):
     torch.save(state, tmp_path / "part.pth")
     with pytest.raises(WeightsError, match="no whole SAM checkpoint"):
         open_encoder(str(tmp_path / "part.pth"), device="cpu")
-
-
-def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
-    with pytest.raises(WeightsError, match="There is no file"):
-        open_encoder(str(tmp_path / "none.pth"), device="cpu")
 
 
 def test_without_segment_anything_it_says_what_to_install(file, monkeypatch):

@@ -57,7 +57,10 @@ def normalised(picture, model):
 
 @pytest.mark.parametrize("model", TRANSFORMERS)
 def test_a_transformer_s_tokens_are_timm_s_patch_tokens(model):
+    assert not describe_encoder(f"timm:{model}").here
     network, path = give_weights(model)
+    about = describe_encoder(f"timm:{model}")
+    assert (about.here, about.size) == (True, path.stat().st_size)
     picture = torch.rand(2, 3, 160, 160)
     encoder = open_encoder(f"timm:{model}", device="cpu")
     with torch.no_grad():
@@ -128,14 +131,6 @@ def test_dino_s_architectures_give_one_token_per_patch(model):
     assert values.isfinite().all()
 
 
-def test_weights_that_are_here_are_described_with_their_size():
-    assert not describe_encoder(f"timm:{TRANSFORMERS[0]}").here
-    _, path = give_weights(TRANSFORMERS[0])
-    about = describe_encoder(f"timm:{TRANSFORMERS[0]}")
-    assert about.here
-    assert about.size == path.stat().st_size
-
-
 def test_weights_are_downloaded_with_progress(monkeypatch, tmp_path):
     """Through the hub's own progress bar, which is what it gives its callers."""
     _, path = give_weights(TRANSFORMERS[0])
@@ -190,11 +185,6 @@ def test_an_unknown_model_is_one_sentence(model):
 def test_a_model_without_a_grid_for_any_size_is_refused_before_its_download(model):
     with pytest.raises(OptionError, match="plain vision transformer"):
         open_encoder(f"timm:{model}", device="cpu")
-
-
-def test_a_stride_that_cannot_be_is_refused_before_the_download():
-    with pytest.raises(OptionError, match="use 2, 4 or 8"):
-        open_encoder(f"timm:{CONVOLUTIONAL[0]}", stride=5, device="cpu")
 
 
 def test_a_file_in_the_hub_s_own_cache_is_found(monkeypatch, tmp_path):

@@ -163,12 +163,16 @@ def begin(cache: Path, content: bytes) -> Path:
 # -- interrupted and resumed --------------------------------------------------------------------
 
 
-def test_a_download_gives_the_file_alone_and_tells_its_progress(far: str, cache: Path) -> None:
+def test_a_download_gives_the_file_alone_and_reports_its_progress(
+    far: str, cache: Path, server: Server
+) -> None:
     told: list[tuple[int, int]] = []
     with reporting(lambda *done: told.append(done)):
         assert resolve(far).read_bytes() == CONTENT
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert left(cache) == {NAME}
+    resolve(far)
+    assert server.asked == [None], "it happens once"
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(
@@ -267,7 +271,8 @@ def test_an_answer_that_is_an_error_is_told_with_its_number(
     server.status = status
     text = refusal(far)
     assert f"HTTP {status}" in text
-    assert str(cache / NAME) in text  # where to put the file by hand
+    assert f"get {server.address}/{NAME} on another machine" in text
+    assert str(cache / NAME) in text
     assert left(cache) == set()
 
 

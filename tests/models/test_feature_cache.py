@@ -49,10 +49,6 @@ def test_what_is_put_comes_back_with_its_types_and_shapes(cache: FeatureCache) -
         np.testing.assert_array_equal(known[name], array)
 
 
-def test_an_unknown_key_gives_nothing(cache: FeatureCache) -> None:
-    assert cache.get("key") is None
-
-
 def test_an_entry_damaged_in_any_byte_is_deleted(cache: FeatureCache) -> None:
     cache.put("key", KILOBYTE)
     file = only_file(cache)
@@ -198,19 +194,15 @@ def test_two_processes_fill_one_folder_at_once(cache: FeatureCache) -> None:
 
 def test_clearing_leaves_nothing_but_what_others_put_there(cache: FeatureCache) -> None:
     cache.put("key", KILOBYTE)
-    (cache.folder / "old.features").write_bytes(bytes(10))
     (cache.folder / "dead.part").write_bytes(bytes(5))
     (cache.folder / "notes.txt").write_text("mine")
     taken = cache.size()
-    assert cache.clear() == taken > 15
+    assert cache.clear() == taken > 5
     assert [path.name for path in cache.folder.iterdir()] == ["notes.txt"]
 
 
-def test_entries_of_earlier_versions_and_dead_processes_are_swept_away(
-    cache: FeatureCache,
-) -> None:
+def test_unfinished_entries_of_dead_processes_are_deleted(cache: FeatureCache) -> None:
     cache.folder.mkdir()
-    (cache.folder / "old.features").write_bytes(bytes(10))
     (cache.folder / "dead.part").write_bytes(bytes(5))
     (cache.folder / "living.part").write_bytes(bytes(5))
     grow_old(cache, "dead", 7200)
@@ -248,7 +240,7 @@ def test_the_limit_is_the_environment_s_or_a_tenth_of_the_free_disk(
     assert FeatureCache(folder).limit == 500_000_000
     for wrong in ("many", "-1", "nan", "inf"):
         monkeypatch.setenv("NAPARI_KINDRED_CACHE_LIMIT", wrong)
-        with pytest.raises(OptionError, match=f"'{wrong}' is no number of gigabytes"):
+        with pytest.raises(OptionError, match=f"'{wrong}' is not a number of gigabytes"):
             FeatureCache(folder)
 
 

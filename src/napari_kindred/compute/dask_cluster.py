@@ -26,15 +26,7 @@ PATIENCE = 5.0
 
 
 class DaskWorkers(ExecutorWorkers):
-    """The workers of a Dask cluster.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    device : str
-    own : bool
-        Whether the client is closed in the end.
-    """
+    """The workers of a Dask cluster; ``own`` closes the client in the end."""
 
     called = "Dask workers"
 
@@ -43,10 +35,10 @@ class DaskWorkers(ExecutorWorkers):
         self._client, self._closes = client, own
         self._asked = -PATIENCE
         self._threads = 0
-        self._told = False
+        self._reported = False
 
     def room(self) -> int:
-        """Return two for every thread of the workers: one at work, one at hand."""
+        """Return two for every thread of the workers: one being computed, one waiting."""
         self._ask()
         return 2 * max(1, self._threads)
 
@@ -54,8 +46,8 @@ class DaskWorkers(ExecutorWorkers):
         """Send a task to the scheduler."""
         import dask
 
-        # Frames without a file go through the scheduler, which keeps them for another worker
-        # should one die; Dask would warn of each.
+        # Frames without a file go through the scheduler, which holds them for another worker if
+        # one dies; Dask would warn of each.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             return super().submit(call)
 
@@ -63,13 +55,13 @@ class DaskWorkers(ExecutorWorkers):
         """Report the wait, and once a cluster without workers."""
         yield from super().waiting()
         self._ask()
-        if not self._threads and not self._told:
-            self._told = True
+        if not self._threads and not self._reported:
+            self._reported = True
             address = self._client.scheduler.address
             yield Notice(f"The cluster has no worker yet; start one: dask worker {address}")
 
     def fault(self, error: BaseException) -> KindredError:
-        """Return what to tell of lost workers, a lost scheduler, and other packages."""
+        """Return the error for lost workers, a lost scheduler, and other packages."""
         from distributed import KilledWorker
 
         if isinstance(error, KilledWorker):
@@ -116,25 +108,24 @@ class DaskWorkers(ExecutorWorkers):
 
 @contextmanager
 def open_workers(scheduler: Any, device: str) -> Iterator[Workers]:
-    """Open the workers on the tasks of a run; left again in the end.
+    """Open the workers on the tasks of a run, and close them in the end.
 
     Parameters
     ----------
     scheduler : None, str, Path, Executor or distributed.Client
         None is this process, one task after the other; ``"threads"`` up to
-        :data:`MOST_THREADS` threads of it; an executor of ``concurrent.futures``, or one that
-        behaves like it, which is left open; else a Dask cluster: the address of its scheduler, for
-        example ``"tcp://10.0.0.1:8786"``, the path of its scheduler file, or a client, which is
-        left open.
+        :data:`MOST_THREADS` threads of it; an executor of ``concurrent.futures``, or one like it,
+        which is left open; else a Dask cluster: the address of its scheduler, for example
+        ``"tcp://10.0.0.1:8786"``, the path of its scheduler file, or a client, which is left open.
     device : str
         As in the run's options.
 
     Raises
     ------
     OptionError
-        When it is none of these, or ``distributed`` is not installed.
+        If it is none of these, or ``distributed`` is not installed.
     KindredError
-        When no scheduler answers, or the workers have too little memory.
+        If no scheduler answers, or the workers have too little memory.
     """
     with closing(_opened(scheduler, device)) as workers:
         try:
@@ -169,32 +160,32 @@ def _opened(scheduler: Any, device: str) -> Workers:
     if not isinstance(scheduler, str | Path):
         raise _no_scheduler(scheduler)
     address = _address(str(scheduler))
-    _look_for(address)
+    _check_answers(address)
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise KindredError(
-            f"What answers at {address} is no Dask scheduler of this version; check the address, "
-            "and that dask is of one version everywhere."
+            f"What answers at {address} is not a Dask scheduler of this version; check the "
+            "address, and that dask is of one version everywhere."
         ) from error
     return DaskWorkers(client, device, own=True)
 
 
 def _no_scheduler(scheduler: Any) -> OptionError:
     return OptionError(
-        f"scheduler={scheduler!r} is none; use 'threads', an address such as "
+        f"scheduler={scheduler!r} is not a scheduler; use 'threads', an address such as "
         "tcp://10.0.0.1:8786, a scheduler file, an Executor, or a distributed.Client."
     )
 
 
 def _address(scheduler: str) -> str:
-    """Return a scheduler's address, from its file where it has one."""
+    """Return a scheduler's address, from its file if there is one."""
     if Path(scheduler).is_file():
         try:
             return str(json.loads(Path(scheduler).read_text("utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OptionError(
-                f"{scheduler!r} is no scheduler file; give the one that 'dask scheduler "
+                f"{scheduler!r} is not a scheduler file; give the one that 'dask scheduler "
                 "--scheduler-file' wrote."
             ) from error
     if not re.fullmatch(r"(\w+://)?[^/\s]+:\d+", scheduler):
@@ -202,8 +193,8 @@ def _address(scheduler: str) -> str:
     return scheduler
 
 
-def _look_for(address: str) -> None:
-    """Raise KindredError where nothing answers: Dask's own client would try on and on."""
+def _check_answers(address: str) -> None:
+    """Raise KindredError if nothing answers, because Dask's own client would retry for ever."""
     scheme, _, rest = address.rpartition("://")
     if scheme not in ("", "tcp", "tls"):
         return

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MEMORY_VARIABLE = "NAPARI_KINDRED_MEMORY"
-"""Environment variable with the gigabytes that jobs may take whose options leave it open."""
+"""Environment variable with the memory limit in gigabytes of jobs whose options have none."""
 
 SHARE = 0.5
-"""Of the memory that is free, what is taken unless a budget is given."""
+"""Share of the free memory that is used without a memory limit."""
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -35,7 +35,7 @@ _CGROUPS = (
         "/sys/fs/cgroup/memory/memory.usage_in_bytes",
     ),
 )
-"""What a container may use and uses, versions 2 and 1; other systems have no such files."""
+"""Files with a container's memory limit and use, versions 2 and 1; other systems have none."""
 
 
 def available() -> list[str]:
@@ -76,7 +76,7 @@ def select(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise OptionError(
-            f"device={name!r} is no device; use 'auto' or one of {', '.join(kinds)}."
+            f"device={name!r} is not a device; use 'auto' or one of {', '.join(kinds)}."
         ) from error
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if device.type not in kinds or (device.index or 0) >= count:
@@ -104,13 +104,13 @@ def inference() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that the device's memory was not enough."""
+    """Whether an exception means that the device's memory was not enough."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or says_no_memory(error)
 
 
 @functools.cache
 def _trimmer() -> Callable[[int], int] | None:
-    """Return what makes glibc's allocator give freed memory back; None with any other."""
+    """Return glibc's function that gives freed memory back; None with another allocator."""
     if sys.platform != "linux":
         return None
     import ctypes
@@ -119,9 +119,9 @@ def _trimmer() -> Callable[[int], int] | None:
 
 
 def trim() -> None:
-    """Give memory that was freed back to the system, where the allocator keeps it for later.
+    """Give freed memory back to the system, which the allocator may hold for later.
 
-    Between arrays of many sizes glibc's keeps more and more over a long movie.
+    Between arrays of many sizes glibc's holds more and more over a long movie.
     """
     trimmer = _trimmer()
     if trimmer is not None:
@@ -129,7 +129,7 @@ def trim() -> None:
 
 
 def release(device: torch.device) -> None:
-    """Give cached memory back, before trying again with less."""
+    """Give cached memory back, before another attempt with less."""
     trim()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -151,27 +151,27 @@ def halving(
     Parameters
     ----------
     attempt : callable
-        Begins the job with a size; what it has kept of an earlier attempt it need not do again.
+        Starts the job with a size.
     size : int
-        Of a tile, a batch …, at first.
+        First size, of a tile, a batch ….
     smallest : int
-        Size that is not gone below.
+        Smallest size to try.
     unit : str
-        What is sized, ``{}`` standing for the size: ``"tiles of {} pixels"``.
+        Description of the size ``{}``: ``"tiles of {} pixels"``.
     device : torch.device, optional
-        Whose cached memory is given back before the next attempt.
+        Device whose cached memory is given back before the next attempt.
     advice : str
-        What the user can do when even the smallest is too much.
+        Advice to the user if even the smallest size is too much.
 
     Yields
     ------
     Notice
-        When it goes on with less, beside what the job yields.
+        If a smaller size is used, next to the job's own events.
 
     Raises
     ------
     KindredError
-        When memory is not enough for the smallest size either.
+        If memory is not enough for the smallest size either.
     """
     while True:
         try:
@@ -184,7 +184,7 @@ def halving(
                     f"Memory is not enough even for {unit.format(size)}; {advice}."
                 ) from error
             size //= 2
-        if device is not None:  # only here, for the exception holds on to the attempt's tensors
+        if device is not None:  # only here, because the exception holds the attempt's tensors
             release(device)
         yield Notice(f"Memory was not enough; going on with {unit.format(size)}.")
 
@@ -195,16 +195,16 @@ def memory_budget(memory: float | None, device: str | torch.device = "cpu") -> i
     Parameters
     ----------
     memory : float or None
-        Gigabytes (2**30 bytes) as the user set them; None is what the environment variable
-        ``NAPARI_KINDRED_MEMORY`` says, else :mod:`.preferences`, else half of what is free now.
+        Gigabytes (2**30 bytes) from the options; for None the environment variable
+        ``NAPARI_KINDRED_MEMORY``, else :mod:`.preferences`, else half of the free memory.
     device : str or torch.device
-        Of a CUDA device, its own memory; of any other, the machine's, or the container's where
-        that has less.
+        Of a CUDA device, its own memory; of any other, the machine's, or the container's if that
+        is less.
 
     Raises
     ------
     OptionError
-        When the environment variable holds no number above 0.
+        If the environment variable is not a number above 0.
     """
     left_open = os.environ.get(MEMORY_VARIABLE) or preferences().memory
     chosen = left_open if memory is None else memory
@@ -238,23 +238,9 @@ def _free_in_container() -> int:
 
 
 def fitting_side(side: int, budget: int, bytes_per_pixel: float, smallest: int) -> int:
-    """Return the side of a square that a budget has room for.
+    """Return the side of a square that fits into a budget of bytes, at most ``side`` pixels.
 
-    Parameters
-    ----------
-    side : int
-        Wanted; never exceeded.
-    budget : int
-        Bytes.
-    bytes_per_pixel : float
-        What a pixel of the square needs.
-    smallest : int
-        Side below which nothing is gained.
-
-    Returns
-    -------
-    int
-        ``side`` where that fits; else the largest power of two that does, at least ``smallest``.
+    If ``side`` itself does not fit, the largest power of two that does, at least ``smallest``.
     """
     room = (budget / bytes_per_pixel) ** 0.5
     if side <= max(room, smallest):
@@ -263,7 +249,7 @@ def fitting_side(side: int, budget: int, bytes_per_pixel: float, smallest: int) 
 
 
 def describe(device: torch.device | None = None) -> str:
-    """Return one line naming a device (default: the automatic choice) for people to read."""
+    """Return one line that names a device (default: the automatic choice)."""
     device = select() if device is None else device
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -286,7 +272,7 @@ def load_triton_apart() -> None:
     before = sys.getdlopenflags()
     sys.setdlopenflags(before | os.RTLD_DEEPBIND)
     try:
-        # Triton comes with PyTorch for CUDA only; without it there is nothing to keep apart.
+        # Triton comes with PyTorch for CUDA only; without it there is nothing to separate.
         with suppress(ImportError):
             import triton  # noqa: F401
     finally:

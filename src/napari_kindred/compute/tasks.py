@@ -1,4 +1,4 @@
-"""Tasks as they are handed to a thread or another process, and what comes back of them.
+"""Tasks as they are submitted to a thread or another process, and their results.
 
 A task is a generator function of a module.  It takes a context, which is opened once per thread and
 run, and what to work on; it yields events and returns its result.
@@ -26,18 +26,12 @@ Task = Callable[..., Generator[Any, None, Result]]
 
 @dataclass(frozen=True)
 class FrameAt:
-    """A frame as a task takes it.
-
-    Attributes
-    ----------
-    index : tuple of int
-        Position on the leading axes.
-    raw : FrameData or None
-        The frame itself, if a worker cannot read it from the image.
-    """
+    """A frame as an argument of a task."""
 
     index: tuple[int, ...]
+    """Position on the leading axes."""
     raw: FrameData | None = None
+    """The frame itself, if a worker cannot read it from the image."""
 
     def read(self, frames: ImageStack | None) -> FrameData:
         """Return the frame, read from the image unless it came along."""
@@ -50,27 +44,19 @@ class FrameAt:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Settings that must be the same on all workers, for results to be the same.
-
-    Attributes
-    ----------
-    device : str
-        As in the run's options; each worker chooses its own for ``"auto"``.
-    version : str
-        Of this package.
-    threads, blas : int
-        Of PyTorch and of the library of linear algebra: their number changes the order of sums,
-        and with it the last bits.
-    """
+    """Settings that must be the same on all workers, so that results are the same."""
 
     device: str
+    """As in the run's options; each worker chooses its own for ``"auto"``."""
     version: str
     threads: int
     blas: int
+    """Threads of PyTorch and of the linear algebra library: their number changes the order of sums,
+    and with it the last bits."""
 
     @classmethod
     def here(cls, device: str) -> RunSettings:
-        """Return those of this process."""
+        """Return the settings of this process."""
         import torch
 
         return cls(device, __version__, torch.get_num_threads(), _blas_threads())
@@ -84,7 +70,7 @@ class RunSettings:
             )
         import torch
 
-        # Not undone: tasks in other threads of this process work with the same settings.
+        # Not undone: tasks in other threads of this process use the same settings.
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         if _blas_threads() != self.blas:
@@ -95,7 +81,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a task was worked on: name of the worker, its device, its version of PyTorch."""
+    """Where a task was computed: name of the worker, its device, its version of PyTorch."""
 
     worker: str
     device: str
@@ -113,28 +99,19 @@ class Done(Generic[Result]):
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """A task and all that a worker needs for it; small when pickled but for its arguments.
-
-    Attributes
-    ----------
-    run : str
-        Names the run, so that its context is opened once per thread.
-    opener : callable
-        Returns the context.
-    task : callable
-    arguments : tuple
-        Of the task, after the context.
-    settings : RunSettings
-    """
+    """A task with its arguments; small when pickled except for the arguments."""
 
     run: str
+    """Name of the run, so that its context is opened once per thread."""
     opener: Callable[[], Any]
+    """Returns the context."""
     task: Task[Result]
     arguments: tuple[Any, ...]
+    """After the context."""
     settings: RunSettings
 
     def work(self, unwanted: Callable[[], bool], worker: str = "") -> Done[Result] | None:
-        """Work on the task to its end; None if ``unwanted`` says so between two events."""
+        """Compute the task; None if ``unwanted`` says so between two events."""
         import torch
 
         from .device import describe, select

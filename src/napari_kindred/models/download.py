@@ -21,47 +21,30 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _LARGEST_FILE = 8 << 30
 _NO_SUCH_PART = 416
-_BETWEEN_LOOKS = 0.2
-"""Seconds between two looks at a file that another process is downloading."""
+_POLL_SECONDS = 0.2
+"""Interval at which a file that another process is downloading is checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file of weights to be downloaded.
-
-    Attributes
-    ----------
-    name : str
-        In messages.
-    source : str
-        Its URL.
-    sha256 : str
-    size : int
-        In bytes; 0 where nobody knows.
-    path : Path
-        Where it goes.
-    """
+    """A file of weights to be downloaded."""
 
     name: str
     source: str
+    """URL."""
     sha256: str
     size: int
+    """Bytes; 0 if unknown."""
     path: Path
 
     @property
     def part(self) -> Path:
-        """Where it is until it is whole."""
+        """Path of the incomplete file."""
         return self.path.with_name(self.path.name + ".part")
 
 
 def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 as hexadecimal digits.
-
-    Raises
-    ------
-    WeightsError
-        When it cannot be read.
-    """
+    """Return a file's SHA-256 in hexadecimal; WeightsError if it cannot be read."""
     with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -80,10 +63,10 @@ def reading(path: Path) -> Iterator[Any]:
 
 
 def download(wanted: Wanted) -> None:
-    """Download a file, resuming an earlier try, and report bytes to the :func:`.listener`.
+    """Download a file, resuming an earlier attempt, and report bytes to the :func:`.listener`.
 
-    What the listener raises ends the download, which is resumed another time.  Several processes
-    may download at once: one does, the others wait for it.
+    What the listener raises stops the download, which can be resumed.  Of several processes, one
+    downloads and the others wait for it.
     """
     progress = listener()
     name, path, part = wanted.name, wanted.path, wanted.part
@@ -111,31 +94,31 @@ def download(wanted: Wanted) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Tell what cannot be written apart from what cannot be downloaded."""
+    """Report what cannot be written, as opposed to what cannot be downloaded."""
     try:
         yield
     except OSError as error:
         raise WeightsError(
-            f"Weights cannot be kept in {str(folder)!r} ({reason_of(error)}); make room in it, or "
+            f"Weights cannot be saved in {str(folder)!r} ({reason_of(error)}); make room in it, or "
             f"name another folder by the environment variable {CACHE_VARIABLE}."
         ) from error
 
 
 @contextmanager
 def _alone(wanted: Wanted, progress: Report | None) -> Iterator[None]:
-    """Let one process at a time download a file; the others wait, and tell how far it is."""
+    """Let one process at a time download a file; the others wait, and report its progress."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(wanted.path.with_name(wanted.path.name + ".lock"))
     while True:
         try:
-            lock.acquire(timeout=_BETWEEN_LOOKS)
+            lock.acquire(timeout=_POLL_SECONDS)
             break
         except Timeout:
             if progress is not None:
                 with suppress(OSError):
                     progress(wanted.part.stat().st_size, wanted.size)
-        except NotImplementedError:  # a file system without locks: hashes tell what went wrong
+        except NotImplementedError:  # a file system without locks: hashes reveal errors
             break
         except OSError as error:
             with _writing(wanted.path.parent):
@@ -143,14 +126,14 @@ def _alone(wanted: Wanted, progress: Report | None) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # while it is held, so that nobody holds one that is gone
+        with suppress(OSError):  # while it is held, so that no process holds a deleted one
             Path(lock.lock_file).unlink()
         lock.release()
 
 
 def _complete(wanted: Wanted, progress: Report | None) -> bool:
-    """Fetch what is missing of a file, all of it where what is there does not fit."""
-    # Where the size is unknown, nobody can tell what is missing.
+    """Fetch the missing part of a file, or all of it if the existing part does not fit."""
+    # Without the size, the missing part is unknown.
     part, size = wanted.part, wanted.size
     have = part.stat().st_size if size and part.exists() else 0
     for begin in (have, 0) if have else (0,):
@@ -170,7 +153,7 @@ def _complete(wanted: Wanted, progress: Report | None) -> bool:
 
 
 def _fetch(wanted: Wanted, have: int, progress: Report | None) -> None:
-    """Download a file, or the rest of it; what comes instead of it is not written."""
+    """Download a file, or the rest of it; anything else that comes is not written."""
     request = Request(wanted.source)  # noqa: S310 - the table's own URLs
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -186,7 +169,7 @@ def _fetch(wanted: Wanted, have: int, progress: Report | None) -> None:
             raise URLError("a web page came in its place, as of a network that asks for a login")
         if coming and coming != (wanted.size or coming):
             raise URLError(f"a file of {coming} bytes came, but {wanted.size} are expected")
-        with _kept(wanted.part, "ab" if resumed else "wb") as write:
+        with _written(wanted.part, "ab" if resumed else "wb") as write:
             while block := answer.read1(_BLOCK):
                 have += write(block)
                 if have > (wanted.size or _LARGEST_FILE):
@@ -196,8 +179,8 @@ def _fetch(wanted: Wanted, have: int, progress: Report | None) -> None:
 
 
 @contextmanager
-def _kept(part: Path, mode: str) -> Iterator[Callable[[bytes], int]]:
-    """Give what writes to a file; the file is deleted when there is no room for more of it."""
+def _written(part: Path, mode: str) -> Iterator[Callable[[bytes], int]]:
+    """Open a file for writing; it is deleted if the disk is full."""
     with _writing(part.parent):
         file = part.open(mode, buffering=0)
 
@@ -217,7 +200,7 @@ def _kept(part: Path, mode: str) -> Iterator[Callable[[bytes], int]]:
 
 
 def _answer_of(error: Exception) -> str:
-    """Return why nothing came, in a few words."""
+    """Return the reason of a failed download in a few words."""
     if isinstance(error, HTTPError):
         error.close()
         return f"HTTP {error.code} {error.reason}"
@@ -234,7 +217,7 @@ def hub_place(repository: str, file: str) -> Path:
 
 
 def find_on_hub(repository: str, files: tuple[str, ...]) -> Path | None:
-    """Return the first of a repository's files that is on this machine, put there or cached."""
+    """Return the first of a repository's files on this machine, put there or cached."""
     from huggingface_hub import try_to_load_from_cache
 
     for file in files:
@@ -248,7 +231,7 @@ def find_on_hub(repository: str, files: tuple[str, ...]) -> Path | None:
 
 
 def fetch_from_hub(name: str, repository: str, files: tuple[str, ...]) -> Path:
-    """Return the first of a repository's files that there is, downloaded if need be.
+    """Return the first of a repository's files, downloaded if need be.
 
     Parameters
     ----------
@@ -262,7 +245,7 @@ def fetch_from_hub(name: str, repository: str, files: tuple[str, ...]) -> Path:
     Raises
     ------
     WeightsError
-        When none is here and none can be downloaded; it says what to put where.
+        If none is installed and none can be downloaded; names the file and its place.
     """
     found = find_on_hub(repository, files)
     if found is not None:
@@ -297,7 +280,7 @@ def _from_hub(repository: str, files: tuple[str, ...], progress: Report | None) 
 
 
 def _progress_bar(progress: Report | None) -> Any:
-    """Return a progress bar class that tells ``progress`` and draws nothing."""
+    """Return a progress bar class that reports to ``progress`` and draws nothing."""
     from tqdm import tqdm
 
     class Reporting(tqdm):  # type: ignore[type-arg]

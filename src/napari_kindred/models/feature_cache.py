@@ -1,8 +1,8 @@
-"""What was computed once from a picture, kept on disk: the next run with it begins at the end.
+"""Features of images, cached on disk for later runs.
 
-Every entry is a zarr group in a zip file of its own, which its key names and which begins with a
-checksum.  A cache may fail in any way and only ever costs time: a damaged entry is deleted, a full
-or read-only disk keeps nothing, and several processes may use one folder at once.
+Every entry is a zarr group in a zip file of its own, which is named by its key and begins with a
+checksum.  A failing cache costs only time: a damaged entry is deleted, a full or read-only disk
+saves nothing, and several processes may use one folder at once.
 """
 
 from __future__ import annotations
@@ -30,36 +30,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LIMIT = 10.0
-"""Gigabytes that a cache keeps at most unless told otherwise."""
+"""Default limit in gigabytes."""
 
 SHARE = 0.1
-"""Of a disk's free space, which is less on a full one."""
+"""Share of the disk's free space, if that is less."""
 
 LIMIT_VARIABLE = "NAPARI_KINDRED_CACHE_LIMIT"
-"""Environment variable that gives another limit, in gigabytes; 0 keeps nothing."""
+"""Environment variable with another limit, in gigabytes; 0 saves nothing."""
 
 SUFFIX = ".zarr.zip"
 
 _UNFINISHED = ".part"
 
-_OLD = ".features"
-"""What entries ended in before they were zarr; nothing reads them any more."""
-
 _CHECKSUM = 32
-"""Bytes of the SHA-256 that every file begins with, of all that follows."""
+"""Bytes of the SHA-256 at the start of every file, of all that follows."""
 
 _ABANDONED = 3600.0
-"""Seconds after which a file that was never finished is nobody's."""
+"""Seconds after which an unfinished file counts as abandoned."""
 
-_LOOKS = 64
-"""How many entries are kept before the folder is looked through again, for others fill it too."""
+_WRITES = 64
+"""Number of written entries after which the folder is listed again, because others fill it too."""
 
 _SPARE = 0.05
-"""Of the limit, which is made free beyond what is wanted, so that it is seldom looked for."""
+"""Share of the limit that is freed beyond the bytes needed, so that it is needed rarely."""
 
 
 def content_of(pixels: NDArray[Any]) -> str:
-    """Return the SHA-256 of a picture's values, shape and dtype, as hexadecimal digits."""
+    """Return the SHA-256 of an image's values, shape and dtype, as hexadecimal digits."""
     about = {"shape": list(pixels.shape), "dtype": pixels.dtype.str}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(pixels).data)
@@ -67,19 +64,10 @@ def content_of(pixels: NDArray[Any]) -> str:
 
 
 def key_of(pixels: NDArray[Any] | Sequence[str], settings: Mapping[str, Any]) -> str:
-    """Return the key of what is computed from a picture with these settings.
+    """Return the key of what is computed from an image, or from several, with these settings.
 
-    Parameters
-    ----------
-    pixels : ndarray, or sequence of str
-        The picture, or what :func:`content_of` said of one or several.
-    settings : mapping
-        Anything that JSON can hold, in any order.
-
-    Returns
-    -------
-    str
-        SHA-256 as hexadecimal digits: of the values, their shape and dtype, and the settings.
+    ``pixels`` is the image, or the :func:`content_of` of each image; ``settings`` are anything that
+    JSON can hold.  The key is a SHA-256 as hexadecimal digits.
     """
     contents = [content_of(pixels)] if isinstance(pixels, np.ndarray) else list(pixels)
     about = {"contents": contents, "settings": dict(settings)}
@@ -89,22 +77,21 @@ def key_of(pixels: NDArray[Any] | Sequence[str], settings: Mapping[str, Any]) ->
 class FeatureCache:
     """Arrays by key, in a folder that never holds much more than its limit.
 
-    One is made for a run: what it took or gave itself it never deletes.  A movie whose entries are
-    larger than the limit so has as many of them kept as fit, rather than the last ones in place of
-    the first, of which the next run would find none.
+    Create one per run: it never deletes entries that it has read or written itself.  Of a movie
+    whose entries are larger than the limit, the first ones stay, which the next run finds.
 
     Parameters
     ----------
     folder : Path, optional
-        Made when it is first written to; ``features`` beside the downloaded weights when left out.
+        Created when it is first written to; default ``features`` next to the downloaded weights.
     limit : int, optional
-        Bytes; what was used least recently goes first.  When left out, what the environment
-        variable :data:`LIMIT_VARIABLE` says, else a tenth of the free disk, at most 10 GB.
+        Bytes; the least recently used entries are deleted first.  By default the environment
+        variable :data:`LIMIT_VARIABLE`, else a tenth of the free disk, at most 10 GB.
 
     Raises
     ------
     OptionError
-        When the limit is negative or no number.
+        If the limit is negative or not a number.
     """
 
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
@@ -113,22 +100,16 @@ class FeatureCache:
         self.folder = cache_dir() / "features" if folder is None else Path(folder)
         self.limit = _default_limit(self.folder) if limit is None else limit
         self._mine: set[str] = set()
-        self._total, self._full, self._until_look = 0, False, 0
+        self._total, self._full, self._until_listing = 0, False, 0
 
     @classmethod
     def of(cls, cache: FeatureCache | None) -> FeatureCache:
-        """Return the cache that was given, or the shared one when that is None.
-
-        Raises
-        ------
-        OptionError
-            When it is neither.
-        """
+        """Return the given cache, or the shared one for None; OptionError for anything else."""
         must_be("cache", cache, cls, "make one of a folder")
         return cls() if cache is None else cache
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """Return the arrays of a key, or None when there are none or they are damaged."""
+        """Return the arrays of a key, or None if there are none or they are damaged."""
         path = self._place(key)
         if not self.limit or not path.is_file():
             return None
@@ -144,7 +125,7 @@ class FeatureCache:
         return arrays
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep the arrays of a key, whole or not at all; others may have to go for them."""
+        """Save the arrays of a key, whole or not at all; other entries may be deleted for them."""
         path = self._place(key)
         part = path.with_name(f"{key}.{uuid.uuid4().hex}{_UNFINISHED}")
         try:
@@ -154,7 +135,7 @@ class FeatureCache:
             _write(part, arrays)
             size = part.stat().st_size
             part.replace(path)
-        except OSError:  # no place to keep it is no reason to stop
+        except OSError:  # a run continues without its cache
             with suppress(OSError):
                 part.unlink()
             return
@@ -162,8 +143,8 @@ class FeatureCache:
         self._total += size
 
     def drop(self, key: str) -> None:
-        """Delete what is kept of a key, if anything is."""
-        self._until_look = 0  # there may be room again
+        """Delete the entry of a key, if any."""
+        self._until_listing = 0  # there may be room again
         with suppress(OSError):
             self._place(key).unlink()
 
@@ -172,7 +153,7 @@ class FeatureCache:
         return sum(size for _, size, _ in self._entries())
 
     def clear(self) -> int:
-        """Delete all entries, those of earlier versions too; return the bytes that were freed."""
+        """Delete all entries; returns the bytes that were freed."""
         freed = 0
         for _, size, path in self._entries():
             with suppress(OSError):
@@ -182,7 +163,7 @@ class FeatureCache:
 
     def _place(self, key: str) -> Path:
         if not key or not key.isalnum():
-            raise OptionError(f"{key!r} is no key; make one with key_of.")
+            raise OptionError(f"{key!r} is not a key; make one with key_of.")
         return self.folder / f"{key}{SUFFIX}"
 
     def _entries(self) -> list[tuple[float, int, Path]]:
@@ -190,21 +171,21 @@ class FeatureCache:
         found = []
         with suppress(OSError):
             for path in self.folder.iterdir():
-                if path.name.endswith((SUFFIX, _UNFINISHED, _OLD)):
-                    with suppress(OSError):  # gone by now: another process made room
+                if path.name.endswith((SUFFIX, _UNFINISHED)):
+                    with suppress(OSError):  # another process has deleted it
                         about = path.stat()
                         found.append((about.st_mtime, about.st_size, path))
         return sorted(found)
 
     def _make_room(self, wanted: int, name: str) -> bool:
-        """Tell whether ``wanted`` more bytes fit, once what was used least recently is deleted."""
+        """Whether ``wanted`` more bytes fit, after deleting the least recently used entries."""
         if wanted > self.limit:
             return False
         fits = self._total + wanted <= self.limit
-        if self._until_look and (fits or self._full):
-            self._until_look -= 1
+        if self._until_listing and (fits or self._full):
+            self._until_listing -= 1
             return fits
-        self._until_look = _LOOKS
+        self._until_listing = _WRITES
         entries = [entry for entry in self._entries() if entry[2].name != name]
         self._total = sum(size for _, size, _ in entries)
         crowded = self._total + wanted > self.limit
@@ -213,7 +194,7 @@ class FeatureCache:
             if path.name.endswith(SUFFIX):
                 useless = crowded and self._total > enough and path.name not in self._mine
             else:
-                useless = path.suffix == _OLD or time.time() - used > _ABANDONED
+                useless = time.time() - used > _ABANDONED
             if useless:
                 with suppress(OSError):
                     path.unlink()
@@ -223,7 +204,7 @@ class FeatureCache:
 
 
 def _default_limit(folder: Path) -> int:
-    """Return the bytes that a cache in a folder keeps when nobody said how many."""
+    """Return the limit in bytes of a cache in a folder."""
     given = os.environ.get(LIMIT_VARIABLE)
     if given:
         try:
@@ -232,16 +213,16 @@ def _default_limit(folder: Path) -> int:
             limit = -1.0
         if not 0 <= limit < math.inf:
             raise OptionError(
-                f"{LIMIT_VARIABLE}={given!r} is no number of gigabytes; set it to one such as "
-                f"{LIMIT:g}, or to 0 to keep nothing."
+                f"{LIMIT_VARIABLE}={given!r} is not a number of gigabytes; set it to one such as "
+                f"{LIMIT:g}, or to 0 to save nothing."
             )
         return int(limit * 1e9)
     preferred = preferences().cache_limit
     if preferred is not None:
         return int(preferred * 1e9)
-    there = next((place for place in (folder, *folder.parents) if place.is_dir()), None)
+    existing = next((place for place in (folder, *folder.parents) if place.is_dir()), None)
     try:
-        free = shutil.disk_usage(there or os.curdir).free
+        free = shutil.disk_usage(existing or os.curdir).free
     except OSError:
         return 0
     return int(min(LIMIT * 1e9, SHARE * free))
@@ -275,8 +256,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     import zarr
     from zarr.storage import ZipStore
 
-    # Zip and zarr have checksums of their own, but not of everything: where the list of contents
-    # is damaged, a chunk may seem left out, which zarr takes for zeros.
+    # Zip and zarr have checksums of their own, but not of everything: if the list of contents is
+    # damaged, a chunk may seem left out, which zarr takes for zeros.
     with path.open("rb") as file:
         if file.read(_CHECKSUM) != hashlib.file_digest(file, "sha256").digest():
             raise ValueError("not what was written")

@@ -16,25 +16,14 @@ Opened = TypeVar("Opened", covariant=True)
 
 
 class Spec(ABC, Generic[Opened]):
-    """Weights and the options that matter for what they compute; subclasses are frozen dataclasses.
-
-    Attributes
-    ----------
-    sha256 : str
-        Hash of the weights, hexadecimal digits.
-    """
+    """Weights and the options that matter for their results; subclasses are frozen dataclasses."""
 
     sha256: str
+    """Hash of the weights, hexadecimal digits."""
 
     @abstractmethod
     def open(self, device: str | torch.device = "auto") -> Opened:
-        """Load the weights onto a device.
-
-        Raises
-        ------
-        WeightsError
-            When they are not on this machine, or have another hash here.
-        """
+        """Load the weights onto a device; WeightsError if they are missing or have another hash."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that JSON can hold."""
@@ -42,7 +31,7 @@ class Spec(ABC, Generic[Opened]):
 
 
 def spec_of(thing: Any) -> Any:
-    """Return the spec of something opened; a spec as it is."""
+    """Return the spec of an opened object, or a spec as it is."""
     return thing if isinstance(thing, Spec) else thing.spec
 
 

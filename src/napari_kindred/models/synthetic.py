@@ -1,8 +1,8 @@
-"""Synthetic images without end, for what no freely licensed data shows enough of.
+"""Synthetic images of objects that freely licensed data show too rarely.
 
-A layout of objects (blobs, rods or a tissue-like tessellation) is drawn first, then the way a
+A layout of objects (blobs, rods or a tissue-like tessellation) is drawn first, then rendered as a
 microscope would show it: fluorescence, phase contrast with halos, DIC shading, quantitative phase
-or brightfield. Every image follows from a random generator alone, so a run can be repeated.
+or brightfield. Every image depends on a random generator alone, so a run can be repeated.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def colony(side: int, random: np.random.Generator) -> Labels:
     _, labels = np.unique(row * 100_000 + number, return_inverse=True)
     labels = np.where(inside, labels.reshape(inside.shape) + 1, 0)
     whole = np.bincount(labels.ravel())
-    kept = np.bincount(labels[outline], minlength=len(whole)) > 0.5 * whole
-    kept &= random.random(len(kept)) > random.choice([0.0, 0.1, 0.3])
-    return _whole(np.where(kept[labels], labels, 0).astype(np.int32), 0.3 * width**2)
+    keep = np.bincount(labels[outline], minlength=len(whole)) > 0.5 * whole
+    keep &= random.random(len(keep)) > random.choice([0.0, 0.1, 0.3])
+    return _whole(np.where(keep[labels], labels, 0).astype(np.int32), 0.3 * width**2)
 
 
 def tissue(side: int, random: np.random.Generator) -> Labels:
@@ -174,7 +174,7 @@ def _whole(labels: Labels, smallest: float) -> Labels:
 
 
 class _Blob:
-    """An ellipse whose outline a few random waves disturb."""
+    """An ellipse whose outline is disturbed by a few random waves."""
 
     def __init__(
         self, axes: NDArray[np.float64], irregular: float, random: np.random.Generator
@@ -220,7 +220,7 @@ def _place(
     overlap: float,
     turn: Floats | None = None,
 ) -> None:
-    """Draw a shape where it hides little of what is there, below it; give up after some tries."""
+    """Draw a shape below the others where they hide little of it; give up after some attempts."""
     side = labels.shape[0]
     for _ in range(3):
         centre = random.uniform(-shape.reach / 2, side + shape.reach / 2, 2)
@@ -241,7 +241,7 @@ def _place(
         return
 
 
-# -- what a microscope shows --------------------------------------------------------------------
+# -- rendering ---------------------------------------------------------------------------------
 
 
 def _noise(side: int, scale: float, random: np.random.Generator) -> Floats:

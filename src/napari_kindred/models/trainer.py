@@ -122,7 +122,7 @@ class Run(ABC):
         """Write the averaged network as a weights file, in one piece."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors to average and save; large parts that are never trained may lack."""
+        """Return the tensors to average and save; large untrained parts may be absent."""
         return self.network.state_dict()
 
     # -- one step ---------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class Run(ABC):
 
 
 def chosen_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type of the forward pass: ``auto`` is the fastest that the device does well."""
+    """Return the type of the forward pass; ``auto`` is the fastest that the device does well."""
     if name == "auto":
         if device.type == "cuda":
             return torch.float16
@@ -353,23 +353,15 @@ def _in_float32(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 @contextmanager
 def prepared(out: str | Path, threads: int) -> Iterator[Path]:
-    """Make a run's folder, and set torch up for training until the end of the ``with`` block.
+    """Create a run's folder, and set torch up for training until the end of the ``with`` block.
 
-    Parameters
-    ----------
-    out : path
-    threads : int
-        CPU threads of torch; 0 leaves their number as it is.
-
-    Raises
-    ------
-    OutputError
-        When the folder cannot be written to.
+    ``threads`` is the number of CPU threads of torch; 0 leaves it as it is.  OutputError if the
+    folder cannot be written to.
     """
     out = Path(out)
     check_folder(out)
     flushed, before = sys.float_info.min / 2 == 0, torch.get_num_threads()
-    # Kernels' tails give denormal numbers, on which a CPU is a hundred times slower.
+    # Tails of kernels are denormal numbers, with which a CPU is a hundred times slower.
     torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)

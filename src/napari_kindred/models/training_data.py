@@ -72,31 +72,20 @@ Data: TypeAlias = str | Path | Sequence[str | Path] | TrainingArrays
 
 @dataclass(frozen=True)
 class Example:
-    """One annotated image.
-
-    Attributes
-    ----------
-    name : str
-    group : str
-        Data folder and modality; groups are sampled evenly.
-    pyramid : list of ndarray, (3, H / 2^k, W / 2^k) float16
-        Normalised image and its halved copies, so that shrinking does not alias.
-    labels : ndarray, (H, W) int32
-    diameter : float
-        Median equivalent diameter of its entities, pixels; 0 without entities.
-    complete : bool
-        Whether un-labelled pixels are background for certain.
-    grey : bool
-        Whether the image has one channel.
-    """
+    """One annotated image."""
 
     name: str
     group: str
+    """Data folder and modality; groups are sampled evenly."""
     pyramid: list[NDArray[np.float16]]
+    """Normalised image and its halved copies, each (3, H / 2^k, W / 2^k), against aliasing."""
     labels: NDArray[np.int32]
     diameter: float
+    """Median equivalent diameter of its entities, pixels; 0 without entities."""
     complete: bool
+    """Whether unlabelled pixels are background for certain."""
     grey: bool
+    """Whether the image has one channel."""
 
 
 def median_diameter(labels: NDArray[np.integer]) -> float:
@@ -131,13 +120,7 @@ def split_of(name: str, row: dict[str, str], position: int) -> str:
 
 
 def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
-    """Read the images of one split from all data folders.
-
-    Raises
-    ------
-    InputError
-        If a folder is not laid out as described above, or an image and its labels differ in shape.
-    """
+    """Read the images of one split from all data folders; InputError for another layout."""
     examples: list[Example] = []
     for folder in map(Path, folders):
         images, index = _files(folder / "images"), _index(folder)
@@ -205,10 +188,8 @@ def _examples(
 def load_splits(data: Data) -> tuple[list[Example], list[Example]]:
     """Read the images to train on, and those to validate on in the order of :func:`spread`.
 
-    Raises
-    ------
-    InputError
-        If there is nothing to learn from, or for one of the reasons of :func:`load_examples`.
+    InputError if there is nothing to learn from, or for one of the reasons of
+    :func:`load_examples`.
     """
     if isinstance(data, TrainingArrays):
         examples, validation = (array_examples(data, split) for split in ("train", "val"))
@@ -293,8 +274,8 @@ def group_weights(
     """Probability with which each example is drawn.
 
     A group's share grows with the square root of its pixels, so that few large images and many
-    small ones both count; so does an image's share of its group.  The share of a group that is
-    named in ``emphasis`` is multiplied.
+    small ones both count; so does an image's share of its group.  The share of a group in
+    ``emphasis`` is multiplied.
     """
     area = np.array([e.labels.size for e in examples], float)
     groups = np.array([e.group for e in examples])
@@ -307,25 +288,22 @@ def group_weights(
 
 
 def read_emphasis(text: str, examples: Sequence[Example]) -> dict[str, float]:
-    """Read by how much groups count more: ``name=factor``, separated by commas.
+    """Read the factors of groups from ``name=factor``, separated by commas.
 
-    Raises
-    ------
-    OptionError
-        When there is no such group among the examples, or a factor is no positive number.
+    OptionError if there is no such group among the examples, or a factor is not a positive number.
     """
-    found = {}
-    known = sorted({example.group for example in examples})
+    factors = {}
+    groups = sorted({example.group for example in examples})
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, factor = part.rpartition("=")
-        if name not in known:
+        if name not in groups:
             raise OptionError(
-                f"emphasis={part!r} must be NAME=FACTOR; there are the names {', '.join(known)}."
+                f"emphasis={part!r} must be NAME=FACTOR; there are the names {', '.join(groups)}."
             )
         try:
-            found[name] = float(factor)
+            factors[name] = float(factor)
         except ValueError:
-            found[name] = 0.0
-        if not (0 < found[name] < np.inf):
+            factors[name] = 0.0
+        if not (0 < factors[name] < np.inf):
             raise OptionError(f"emphasis={part!r} needs a number above 0 after the =.")
-    return found
+    return factors

@@ -26,30 +26,20 @@ _LARGEST_HEADER = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A known weights file.
-
-    Attributes
-    ----------
-    source : str
-        A file name in the folder ``weights_data`` beside this file, or a URL.
-    sha256 : str
-    size : int
-        In bytes; 0 where the publisher does not say.
-    licence : str
-        SPDX identifier, or words.
-    about : str
-        What it is for.
-    """
+    """A weights file in the table."""
 
     source: str
+    """File name in the folder ``weights_data`` next to this file, or URL."""
     sha256: str
     size: int
+    """Bytes; 0 if the publisher does not state them."""
     licence: str
+    """SPDX identifier, or words."""
     about: str
 
     @property
     def file_name(self) -> str:
-        """Name of the file, without the way to it."""
+        """Name of the file, without its folder."""
         return self.source.partition("?")[0].rsplit("/", 1)[-1]
 
 
@@ -106,14 +96,14 @@ def resolve(name_or_path: str | Path, *, pytorch: bool = False) -> Path:
     Parameters
     ----------
     name_or_path : str or Path
-        A key of :data:`WEIGHTS`, or where a ``.safetensors`` file lies.
+        A key of :data:`WEIGHTS`, or the path of a ``.safetensors`` file.
     pytorch : bool
-        Whether a path may also lead to a ``.pth`` or ``.pt`` file, which is not looked into.
+        Whether a path may also be that of a ``.pth`` or ``.pt`` file, which is not checked.
 
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, or no safetensors file.
+        If the file is missing, damaged, or not a safetensors file.
     """
     text = str(name_or_path)
     if text in WEIGHTS:
@@ -131,7 +121,7 @@ def resolve(name_or_path: str | Path, *, pytorch: bool = False) -> Path:
 
 
 def there(name: str | Path) -> Path | None:
-    """Return the file that a path, or a ``file:`` URL, leads to; None where there is none."""
+    """Return the existing file at a path or ``file:`` URL; None if there is none."""
     text = str(name)
     try:
         path = Path(url2pathname(urlsplit(text).path)) if text.startswith("file:") else Path(text)
@@ -144,19 +134,14 @@ def there(name: str | Path) -> Path | None:
 def read_header(path: Path) -> dict[str, Any]:
     """Read a safetensors file's header: its tensors, and texts under ``"__metadata__"``.
 
-    The file is not trusted: the header's length is bounded, and the tensors must fill the rest
-    of the file exactly.
-
-    Raises
-    ------
-    WeightsError
-        When the file is truncated or no safetensors file.
+    The file is not trusted: the header's length is bounded, and the tensors must fill the rest of
+    the file exactly.  WeightsError if it is truncated or not a safetensors file.
     """
     with reading(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or not 2 <= length <= _LARGEST_HEADER:
-            raise WeightsError(f"{path.name!r} is no safetensors file; give one that is.")
+            raise WeightsError(f"{path.name!r} is not a safetensors file; give one that is.")
         text = file.read(length)
     truncated = WeightsError(
         f"The weights file {str(path)!r} is damaged or cut short; get it again."
@@ -168,7 +153,7 @@ def read_header(path: Path) -> dict[str, Any]:
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         end = max(ends, default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path.name!r} is no safetensors file; give one that is.") from error
+        raise WeightsError(f"{path.name!r} is not a safetensors file; give one that is.") from error
     if size != 8 + length + end:
         raise truncated
     return dict(header)
@@ -182,7 +167,7 @@ def place_of(name: str) -> Path:
 
 
 def is_here(name: str) -> bool:
-    """Tell whether the file of a name in :data:`WEIGHTS` is on this machine, by its size alone."""
+    """Whether the file of a name in :data:`WEIGHTS` is on this machine, by its size alone."""
     path, size = place_of(name), WEIGHTS[name].size
     return path.is_file() and path.stat().st_size == (size or path.stat().st_size)
 
