@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -108,15 +107,6 @@ def test_frames_of_nan_are_named_and_do_not_spoil_the_others(
     assert all(len(np.unique(result.labels[t])) == 1 for t in dark)
 
 
-def test_single_pixels_of_nan_are_told_and_the_rest_is_as_it_was(by_grey: Any, movie: Any) -> None:
-    pixels = movie.pixels.astype(np.float32)
-    pixels[2, :4, -8:] = np.nan
-    pixels[3, 0, -1] = np.inf
-    told, _, result = notices(iter_cluster_stack(pixels, **SIX))
-    assert ["T=2" in told[0], "T=3" in told[1], len(told)] == [True, True, 2]
-    assert agreement(result.labels, movie.truth) > 0.97
-
-
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_a_whole_black_batch_neither_stops_the_shipped_network_nor_hides_nuclei(
     preset: str,
@@ -177,10 +167,6 @@ def test_stacks_in_depth_and_time_keep_their_axes(by_grey: Any, draw: Callable[.
 # -- what cannot be --------------------------------------------------------------------------
 
 
-def test_frames_of_different_sizes_are_refused(by_grey: Any) -> None:
-    said(InputError, [np.zeros((8, 8)), np.zeros((8, 9))], axes="TYX")
-
-
 def test_axes_that_are_not_clear_are_asked_for(by_grey: Any, movie: Any) -> None:
     assert "axes=" in said(InputError, movie.pixels[:2])
     told, _, result = notices(iter_cluster_stack(movie.pixels, n_clusters=6))
@@ -188,16 +174,6 @@ def test_axes_that_are_not_clear_are_asked_for(by_grey: Any, movie: Any) -> None
     assert len(told) == 1
     assert "TYX" in told[0]
     assert notices(iter_cluster_stack(movie.pixels[:2], metadata_axes="TYX"))[2].axes == "TYX"
-
-
-def test_a_frame_that_cannot_be_read_is_named(by_grey: Any) -> None:
-    def load(block_info: Any) -> np.ndarray:
-        if block_info[None]["chunk-location"][0] == 7:
-            raise OSError("the disk is gone")
-        return np.random.default_rng(0).integers(0, 99, (1, 24, 32))
-
-    movie = da.map_blocks(load, chunks=((1,) * 20, (24,), (32,)), dtype=int, meta=np.empty(0, int))
-    assert "Frame T=7 cannot be read (the disk is gone)" in said(InputError, movie, **SIX)
 
 
 @pytest.mark.parametrize(

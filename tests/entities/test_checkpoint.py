@@ -98,25 +98,6 @@ def test_what_training_wrote_and_the_file_s_hash_are_told(saved):
     assert NetworkConfig(**info["network"]) == CONFIG
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match=r"There are no weights .*nowhere\.safetensors"):
-        load_network(tmp_path / "nowhere.safetensors")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_a_truncated_file_is_refused(saved, share):
-    content = saved.read_bytes()
-    saved.write_bytes(content[: int(len(content) * share)])
-    refused(saved)
-
-
-@pytest.mark.parametrize("content", ["not weights at all" * 9, {"weight": torch.zeros(3)}])
-def test_a_file_of_another_kind_is_refused(tmp_path, content):
-    path = tmp_path / "other.safetensors"
-    torch.save(content, path)
-    refused(path)
-
-
 def test_safetensors_of_something_else_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path)

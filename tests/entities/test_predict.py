@@ -195,15 +195,6 @@ def test_out_of_memory_halves_the_tile_and_goes_on(network, discs, monkeypatch):
     assert events[-2].labels.max() > 30
 
 
-def test_memory_that_is_never_enough_is_one_sentence(network, discs, monkeypatch):
-    def starved(self, image):
-        raise MemoryError
-
-    monkeypatch.setattr(EntityNetwork, "forward", starved)
-    with pytest.raises(KindredError, match="Memory is not enough"):
-        nk.segment_entities(discs[0], axes="YX", model=network, scale=1.0)
-
-
 @pytest.mark.parametrize("features", ["content", "both"])
 def test_content_features_are_clustered_by_mean_shift(features):
     """A network whose content features are drawn: two entities, two orthogonal lines."""
@@ -283,12 +274,6 @@ def test_padding_reaches_the_grid_and_mirrors_the_picture():
     assert torch.equal(padded[..., :3, :4], window)
     wide = plane.pad_to_multiple(torch.rand(1, 3, 40, 40))
     assert torch.equal(wide[..., 40:64, :40], wide[..., 15:39, :40].flip(-2))
-
-
-def test_finish_returns_what_the_generator_returns(network, discs):
-    picture, _ = discs
-    job = nk.iter_segment_entities(picture, axes="YX", model=network, scale=1.0)
-    assert finish(job).labels.max() == 6
 
 
 @pytest.mark.parametrize(("views", "axes"), [(2, (2, 3)), (4, (2,)), (4, (3,))])

@@ -61,14 +61,6 @@ def test_an_entry_damaged_in_any_byte_is_deleted(cache: FeatureCache) -> None:
     assert cache.get("key") is not None
 
 
-@pytest.mark.parametrize("length", [0, 20, 32, 500, -1])
-def test_an_entry_cut_short_is_deleted(cache: FeatureCache, length: int) -> None:
-    cache.put("key", KILOBYTE)
-    only_file(cache).write_bytes(only_file(cache).read_bytes()[:length])
-    assert cache.get("key") is None
-    assert cache.size() == 0
-
-
 def test_an_entry_is_a_zarr_group_that_others_can_read(cache: FeatureCache) -> None:
     cache.put("key", KILOBYTE)
     with ZipStore(only_file(cache), mode="r") as store:

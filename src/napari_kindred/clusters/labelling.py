@@ -132,16 +132,3 @@ class Labeller:
             best[..., cluster] = leaves[distances[..., leaves].argmin(-1)]
         leaf: np.ndarray = best[(*tokens_of_pixels(shape, step, reduced.shape[:2]), fine)]
         return leaf
-
-
-def provisional(
-    model: HierarchicalClustering,
-    reduced: np.ndarray,
-    shape: tuple[int, int],
-    step: tuple[float, float],
-) -> np.ndarray:
-    """Labels (H, W) int32 of a frame before the movie's clusters are fitted.
-
-    Those of the sampled frames, 1 the largest; the same in all frames.
-    """
-    return refine_none(nearest(reduced, model.first_) + 1, step, shape)

@@ -7,7 +7,7 @@ default goes on from there: see :class:`HierarchicalClustering`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -133,7 +133,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         movie = _movie(frames)
         if self.preset == "default" and isinstance(movie, np.ndarray | list | tuple) and len(movie):
             self.fit_on_sample(_alike(movie[i] for i in sample_places(len(movie))))
-        for batch in _batches(movie, self.batch_size):
+        rest = iter(movie)
+        while batch := list(islice(rest, self.batch_size)):
             self.partial_fit(batch)
         return self.finish()
 
@@ -412,9 +413,3 @@ def _alike(frames: Iterable[Any]) -> list[Floats]:
     for frame in frames:
         made.append(as_tokens(frame, made[0].shape if made else None))
     return made
-
-
-def _batches(frames: Iterable[Floats], size: int) -> Iterator[list[Floats]]:
-    rest = iter(frames)
-    while batch := list(islice(rest, size)):
-        yield batch

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compute.device import trim
 from ..core.errors import InputError, OptionError
-from ..core.events import Event, Notice, Partial, Progress
+from ..core.events import Event, Notice, Progress
 from ..encoders.registry import EncoderSpec, open_encoder
 from ..images.stack import intensity_range
 from ..models.feature_cache import content_of
@@ -27,9 +27,11 @@ from .frame_features import (
     TaskContext,
     iter_features,
 )
-from .labelling import Labeller, provisional
+from .kmeans import nearest
+from .labelling import Labeller
 from .prefetch import Reader
 from .prepass import fit_on_sample, sample_places
+from .refine import refine_none
 from .result import count_pixels
 
 if TYPE_CHECKING:
@@ -208,9 +210,12 @@ class Run:
             yield self.progress(self._passed, "clustering", first)
             if reduces:
                 model.partial_fit_reduced(batch)
-                for place, (reduced, grey) in enumerate(zip(batch, greys, strict=True)):
-                    assembly = yield from self._assemble()
-                    yield self._provisional(assembly, first + place, model, reduced, grey)
+                assembly, shape = (yield from self._assemble()), self.frames.plane_shape
+                for number, (reduced, grey) in enumerate(zip(batch, greys, strict=True), first):
+                    nearest_first = nearest(reduced, model.first_) + 1  # 1 the largest
+                    labels = refine_none(nearest_first, self._step, shape)
+                    table = count_pixels(labels, grey, number)
+                    yield assembly.add_provisional(self.indices[number], labels, table)
             else:
                 model.partial_fit(batch)
             trim()
@@ -264,19 +269,6 @@ class Run:
             if self._assembly.note:
                 yield self.note(self._assembly.note)
         return self._assembly
-
-    def _provisional(
-        self,
-        assembly: ClusterAssembly,
-        number: int,
-        model: HierarchicalClustering,
-        reduced: np.ndarray,
-        grey: np.ndarray,
-    ) -> Partial:
-        labels = provisional(model, reduced, self.frames.plane_shape, self._step)
-        return assembly.add_provisional(
-            self.indices[number], labels, count_pixels(labels, grey, number)
-        )
 
     def check_model(self, model: HierarchicalClustering) -> None:
         """Raise InputError or OptionError for a model that cannot label here."""
