@@ -311,6 +311,7 @@ def test_arrays_may_be_colour_or_stacks_and_incomplete():
         ([picture()], [square() / 2], "labels of image 0 must be whole numbers"),
         ([picture()], [square((24, 31))], r"image 0: the image is \(24, 32\)"),
         ([], [], "no image marked 'train'"),
+        ([picture()], [square() * 0], "labels of all training images are empty"),
     ],
 )
 def test_arrays_that_do_not_go_together_are_refused(images, labels, reason):

@@ -17,12 +17,11 @@ from sklearn.base import BaseEstimator, ClusterMixin
 
 from ..core.errors import InputError
 from ..results.atomic import plain
-from . import kmeans, model_io
+from . import kmeans, model_io, prepass
 from .config import ClusterConfig
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .levels import lut
 from .merge_tree import best_count, cut, grow_leaves, ward_merges
-from .prepass import as_tokens, fit_on_sample, flattened, halved, sample_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,11 +47,11 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     n_clusters : int or "auto"
-        Labels in the end; ``"auto"`` takes the largest gap of the hierarchy of prototypes.
+        Number of labels; ``"auto"`` is at the largest gap of the hierarchy of prototypes.
     batch_size : int
-        Frames that are clustered together at first.
+        Number of frames that are clustered together first.
     n_local : int
-        Clusters of a batch.  By default at least ``n_clusters``, so that one batch is enough.
+        Clusters of a batch; with the default preset at least ``n_clusters``.
     n_components : int
         Principal components that are kept.
     preset : {"default", "paper"}
@@ -62,8 +61,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     carry_over : bool
         Whether a batch begins with the local clusters of the batch before.
     reassign : bool
-        Whether clusters are polished on a sample of the movie's tokens and every token then goes
-        to the nearest of them; else it follows its local cluster.
+        Whether clusters are refined on a sample of tokens, and each token belongs to the nearest
+        of them; otherwise it belongs to that of its local cluster.
     background : {"none", "largest"}
         Whether the largest cluster is label 0.
     seed : int
@@ -72,10 +71,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     prototypes_ : ndarray, (M, D)
         Mean token of each local cluster, in the encoder's own dimensions; with
-        ``preset="default"`` from the mean of its reduced tokens, so the part of it that the
-        components see.
+        ``preset="default"`` expanded from the mean of its reduced tokens.
     sizes_ : ndarray, (M,)
-        Tokens it stands for.
+        Number of its tokens.
     prototype_labels_ : ndarray, (M,)
         Cluster of each prototype, 0 … K - 1.
     centres_ : ndarray, (K, n)
@@ -85,7 +83,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     merges_ : ndarray, (L - 1, 2)
         The hierarchy; see :func:`.merge_tree.ward_merges`.
     intensity_ : tuple of two floats, or None
-        Intensities that became 0 and 1 before encoding; kept for other movies.
+        Intensities that became 0 and 1 before encoding; stored for other movies.
     """
 
     def __init__(
@@ -119,8 +117,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         frames : array (T, h, w, D), or iterable of arrays (h, w, D)
-            Tokens of each frame in order of time; an iterable that can be gone through once is
-            enough, of which the first batch is then taken for the first look.
+            Tokens of each frame in order of time.  Of an iterator, the first batch is the sample.
 
         Raises
         ------
@@ -130,9 +127,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             When a parameter has a value that it cannot take.
         """
         self.reset()
-        movie = _movie(frames)
+        movie = prepass.frames_of(frames)
         if self.preset == "default" and isinstance(movie, np.ndarray | list | tuple) and len(movie):
-            self.fit_on_sample(_alike(movie[i] for i in sample_places(len(movie))))
+            self.fit_on_sample(prepass.alike(movie[i] for i in prepass.sample_places(len(movie))))
         rest = iter(movie)
         while batch := list(islice(rest, self.batch_size)):
             self.partial_fit(batch)
@@ -153,7 +150,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_on_sample(self, frames: Sequence[Floats]) -> None:
         """Find components and first clusters in a few frames spread over the movie (h, w, D)."""
-        self.begin(*fit_on_sample(frames, self.n_components))
+        self.begin(*prepass.fit_on_sample(frames, self.n_components))
 
     def begin(self, basis: Basis, tokens: NDArray[np.float16]) -> None:
         """Begin with components and reduced tokens (N, n) of :func:`.prepass.fit_on_sample`."""
@@ -173,12 +170,12 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Cluster one more batch, (B, h, w, D); :meth:`finish` makes its clusters the movie's."""
         if not hasattr(self, "_prototypes"):
             self.reset()
-        frames = _alike(batch)
+        frames = prepass.alike(batch)
         if self.preset == "default":
             if self.basis_ is None:
                 self.fit_on_sample(frames)
             return self.partial_fit_reduced([self.reduce(frame) for frame in frames])
-        flat = [flattened(frame) for frame in frames]
+        flat = [prepass.flattened(frame) for frame in frames]
         tokens = np.concatenate(flat)
         reduced = fit_basis(tokens, self.n_components).reduce(tokens)
         count = kmeans.different(reduced, self._local_count())
@@ -192,8 +189,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         They are rounded to half precision.  Only for ``preset="default"``, after
         :meth:`fit_on_sample`.
         """
-        frames = [halved(np.asarray(frame, np.float32)) for frame in batch]
-        flat = [flattened(frame) for frame in frames]
+        frames = [prepass.halved(np.asarray(frame, np.float32)) for frame in batch]
+        flat = [prepass.flattened(frame) for frame in frames]
         reduced, number = np.concatenate(flat), len(self._prototypes)
         centres = self._local_centres(reduced, number)
         self._add_sample(reduced, len(frames), number)
@@ -320,7 +317,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("The model is not fitted; call fit first, or load one.")
         numbers = self.numbers_
         labels = [
-            numbers[nearest(self.reduce(as_tokens(frame)), self.centres_)] for frame in frames
+            numbers[nearest(self.reduce(prepass.as_tokens(frame)), self.centres_)]
+            for frame in frames
         ]
         if len({frame.shape for frame in labels}) != 1:
             raise InputError("Give at least one frame, and all of one size.")
@@ -328,7 +326,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_predict(self, frames: Iterable[Floats], y: object = None) -> NDArray[np.int32]:  # noqa: ARG002
         """Cluster a movie and return the labels of its tokens, (T, h, w) int32."""
-        movie = _movie(frames)
+        movie = prepass.frames_of(frames)
         frames = movie if isinstance(movie, np.ndarray | list | tuple) else list(movie)
         self.fit(frames)
         if self._reassigns():
@@ -398,18 +396,3 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
         model.encoder_ = dict(facts["encoder"])
         return model
-
-
-def _movie(frames: Any) -> Any:
-    """Return the frames of a movie; raises InputError for anything else."""
-    if not isinstance(frames, Iterable) or (isinstance(frames, np.ndarray) and frames.ndim < 2):
-        raise InputError("The frames of a movie are an array (T, h, w, D), or one by one.")
-    return frames
-
-
-def _alike(frames: Iterable[Any]) -> list[Floats]:
-    """Return the tokens of frames, which must have one shape."""
-    made: list[Floats] = []
-    for frame in frames:
-        made.append(as_tokens(frame, made[0].shape if made else None))
-    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,3 +79,18 @@ def flattened(frame: Floats) -> Floats:
     """Return the tokens (h, w, D) of a frame as (N, D), single precision."""
     tokens = np.asarray(frame, np.float32)
     return tokens.reshape(-1, tokens.shape[-1])
+
+
+def frames_of(frames: Any) -> Any:
+    """Return the frames of a movie; raises InputError for anything else."""
+    if not isinstance(frames, Iterable) or (isinstance(frames, np.ndarray) and frames.ndim < 2):
+        raise InputError("The frames of a movie are an array (T, h, w, D), or one by one.")
+    return frames
+
+
+def alike(frames: Iterable[Any]) -> list[Floats]:
+    """Return the tokens of frames, which must have one shape."""
+    made: list[Floats] = []
+    for frame in frames:
+        made.append(as_tokens(frame, made[0].shape if made else None))
+    return made
