@@ -191,7 +191,7 @@ def test_a_cancelled_run_goes_on_where_it_was(by_grey: Any, noisy: np.ndarray) -
     result = finish(iter_cluster_stack(noisy, **SIX), events.append)
     done = len(by_grey[0].seen)
     assert done in (8, 9)
-    known = [event for event in events if isinstance(event, Progress) and event.what == "known"]
+    known = [event for event in events if isinstance(event, Progress) and event.what == "cached"]
     # The frame that was being encoded when it was cancelled is not known.
     assert len(known) in (done - 1, done)
     assert len(by_grey[1].seen) == 10 - len(known)

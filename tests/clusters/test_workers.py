@@ -76,7 +76,7 @@ def test_on_workers_that_read_the_movie_themselves_and_then_from_the_cache_that_
     kept[:] = movie
     run(client, kept)
     told = {event.what for event in run(client, kept) if isinstance(event, Progress)}
-    assert "known" in told
+    assert "cached" in told
     lazy = da.from_zarr(tmp_path / "movie.zarr")
     run(client, lazy)
 

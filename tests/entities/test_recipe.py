@@ -61,10 +61,10 @@ def test_shipped_recipes_name_kinds_there_are_and_leave_most_crops_to_real_image
 
 def test_a_source_is_drawn_as_often_as_its_share_however_many_images_it_has(sources):
     examples = load_examples(SMALL.folders(sources), "train")
-    chances = SMALL.chances(examples)
+    probabilities = SMALL.probabilities(examples)
     few = np.array([example.group == "few" for example in examples])
     assert few.sum() == 1
-    assert chances[few].sum() == pytest.approx(0.5 / 0.8)
+    assert probabilities[few].sum() == pytest.approx(0.5 / 0.8)
 
 
 def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, monkeypatch):

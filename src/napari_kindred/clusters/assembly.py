@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .model import HierarchicalClustering
 
 IN_MEMORY = 1 << 26
-"""Labels, or leaves, of more bytes than this are held on disk, whatever the movie's length."""
+"""Labels, or leaves, of more bytes than this are held on disk."""
 
 _COLUMNS = ("index", "area", "share", "first_frame", "last_frame", "frames")
 

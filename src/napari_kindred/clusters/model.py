@@ -53,7 +53,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     n_local : int
         Clusters of a batch; with the default preset at least ``n_clusters``.
     n_components : int
-        Principal components that are kept.
+        Number of principal components.
     preset : {"default", "paper"}
         ``"paper"``: components and local clusters of each batch by itself, prototypes of equal
         weight clustered in components of their own, tokens labelled through their local cluster;

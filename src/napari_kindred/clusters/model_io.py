@@ -102,17 +102,17 @@ def read_leaves(
 
 def _check_shapes(tensors: dict[str, Any]) -> None:
     """Raise ValueError if tensors do not fit each other."""
-    (prototypes, dimension), (_, kept) = tensors["prototypes_"].shape, tensors["centres_"].shape
+    (prototypes, dimension), (_, reduced) = tensors["prototypes_"].shape, tensors["centres_"].shape
     leaves = len(tensors["leaves_"])
     expected = {
         "sizes_": (prototypes,),
         "prototype_labels_": (prototypes,),
-        "leaves_": (leaves, kept),
+        "leaves_": (leaves, reduced),
         "leaf_parents_": (leaves,),
         "leaf_areas_": (leaves,),
         "merges_": (leaves - 1, 2),
         "mean": (dimension,),
-        "components": (kept, dimension),
+        "components": (reduced, dimension),
     }
     wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
     if wrong:

@@ -184,7 +184,7 @@ class Run:
                 yield self.progress(self._passed + 0.99 * share, "encoding", self._finished)
         self._step, self._valid = features.step, features.valid
         self._passed += 1
-        yield self.progress(self._passed, "known" if cached else "encoding", self._finished)
+        yield self.progress(self._passed, "cached" if cached else "encoding", self._finished)
         return features, grey
 
     # -- first pass -------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class Run:
 
     def _fit_on_sample(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Fit the model on frames spread over the movie, or on the cached sample of them."""
-        yield self.progress(0, "looking")
+        yield self.progress(0, "sampling")
         self._places = sample_places(len(self.indices))
         contents = [content_of(self.reader.read(place).pixels) for place in self._places]
         sample = self.lookup.get_sample(contents, model.n_components)
@@ -245,7 +245,7 @@ class Run:
                 whole.append(features.tokens)
                 rest.append(replace(features, tokens=features.tokens[:0]))
             basis, tokens = fit_on_sample(whole, n_components)
-            for content in contents:  # first, for a small cache has no room for the rest beside it
+            for content in contents:  # first, because a small cache has no room for both
                 self.lookup.drop_whole(content)
             self.lookup.put_sample(contents, n_components, basis, tokens)
             for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):

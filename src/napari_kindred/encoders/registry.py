@@ -1,4 +1,4 @@
-"""Latent spaces by name; looking them up loads neither torch nor any weights."""
+"""Latent spaces by name; listing them loads neither torch nor weights."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class EntityNetSpec(Spec[EntityNetwork]):
 
     @classmethod
     def of(cls, info: Mapping[str, Any], name: str) -> EntityNetSpec:
-        """Return the spec of a network by what :func:`load_network` returned beside it."""
+        """Return the spec of a network from the info of :func:`load_network`."""
         return cls(absolute(str(info.get("name", name))), info["sha256"])
 
     def open(self, device: torch.device | str = "auto") -> EntityNetwork:

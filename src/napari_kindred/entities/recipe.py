@@ -39,7 +39,7 @@ class Recipe:
             raise InputError(f"The recipe needs the folders {', '.join(missing)} in {data}.")
         return folders
 
-    def chances(self, examples: Sequence[Example]) -> NDArray[np.float64]:
+    def probabilities(self, examples: Sequence[Example]) -> NDArray[np.float64]:
         """Probability with which each example is drawn.
 
         A source's share does not depend on its number of images; inside a source an image's share
@@ -47,13 +47,13 @@ class Recipe:
         """
         groups = np.array([example.group for example in examples])
         areas = np.sqrt([example.labels.size for example in examples])
-        chances = np.zeros(len(examples))
+        probabilities = np.zeros(len(examples))
         for source, share in self.sources.items():
             inside = (groups == source) | np.char.startswith(groups, source + "/")
             if not inside.any():
                 raise InputError(f"The recipe's source {source} has no image to train on.")
-            chances[inside] = share * areas[inside] / areas[inside].sum()
-        return np.asarray(chances / chances.sum())
+            probabilities[inside] = share * areas[inside] / areas[inside].sum()
+        return np.asarray(probabilities / probabilities.sum())
 
 
 RECIPES = {

@@ -114,7 +114,7 @@ class ScoreModel:
         right: NDArray[np.bool_],
         weights: NDArray[np.float64],
     ) -> ScoreModel | None:
-        """Learn from N entities of which it is known whether they are right."""
+        """Learn from N entities that are right or wrong."""
         from sklearn.linear_model import LogisticRegression
 
         if min(right.sum(), (~right).sum()) < LEAST:

@@ -105,11 +105,11 @@ def _neighbours(places: Sequence[Tile]) -> dict[Corner, list[tuple[Corner, Overl
     found: dict[Corner, list[tuple[Corner, Overlap]]] = {corner: [] for corner in by_corner}
     for corner, place in by_corner.items():
         rows, columns = place.inner
-        for axis, beside in enumerate(((rows.stop, columns.start), (rows.start, columns.stop))):
-            if beside in by_corner:
-                overlap = Overlap.between(place, by_corner[beside], axis)
-                found[corner].append((beside, overlap))
-                found[beside].append((corner, overlap))
+        for axis, neighbour in enumerate(((rows.stop, columns.start), (rows.start, columns.stop))):
+            if neighbour in by_corner:
+                overlap = Overlap.between(place, by_corner[neighbour], axis)
+                found[corner].append((neighbour, overlap))
+                found[neighbour].append((corner, overlap))
     return found
 
 

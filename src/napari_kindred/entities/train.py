@@ -64,10 +64,10 @@ class Trainer(Run):
     ) -> None:
         self.recipe = find_recipe(config.recipe) if config.recipe else None
         if self.recipe is None:
-            self.chances = group_weights(train, read_emphasis(config.emphasis, train))
+            self.probabilities = group_weights(train, read_emphasis(config.emphasis, train))
             self.synthetic: dict[str, float] = {}
         else:
-            self.chances = self.recipe.chances(train)
+            self.probabilities = self.recipe.probabilities(train)
             self.synthetic = dict(self.recipe.synthetic)
         self.weights, self.frozen = LOSSES[config.losses], False
         self.partners: dict[str, list[Example]] = {}
@@ -101,13 +101,13 @@ class Trainer(Run):
         return images, labels, [c.complete for c in crops], random
 
     def crop(self, random: np.random.Generator) -> Crop:
-        """Draw one crop, synthetic with the recipe's chance of each kind."""
+        """Draw one crop, synthetic with the recipe's probability of each kind."""
         config, draw = self.config, random.random()
         for kind, share in self.synthetic.items():
             draw -= share
             if draw < 0:
                 return draw_synthetic_crop(kind, config.crop, random)
-        example = self.examples[int(random.choice(len(self.examples), p=self.chances))]
+        example = self.examples[int(random.choice(len(self.examples), p=self.probabilities))]
         low, high = config.diameter_low, config.diameter_high
         return draw_crop(example, config.crop, low, high, random, self.partner(example, random))
 

@@ -98,11 +98,11 @@ def colony(side: int, random: np.random.Generator) -> Labels:
     number = np.floor(shifted / lengths[row]).astype(int)
     half = lengths[row] / 2
     from_middle = shifted - (number + 0.5) * lengths[row]
-    beside = across - (np.floor(across / width) + 0.5) * width
+    off_axis = across - (np.floor(across / width) + 0.5) * width
     slack = random.uniform(0.0, 0.25)
     radius = width / 2 * (1 - slack)
     end = np.maximum(half - width / 2, 0)
-    inside = np.hypot(np.maximum(np.abs(from_middle) - end, 0), beside) <= radius
+    inside = np.hypot(np.maximum(np.abs(from_middle) - end, 0), off_axis) <= radius
     outline = _noise(side, side / random.uniform(1, 4), random) > random.choice([-9.0, -0.6, 0.2])
     _, labels = np.unique(row * 100_000 + number, return_inverse=True)
     labels = np.where(inside, labels.reshape(inside.shape) + 1, 0)

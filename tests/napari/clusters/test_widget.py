@@ -149,7 +149,7 @@ def test_the_time_left_does_not_count_what_was_loaded_first(begun: Any, clock: l
 
 def test_the_time_left_does_not_count_what_was_known(begun: Any, clock: list[float]) -> None:
     clock[0] = 3.0
-    known = begun.progress(Progress(5, 10, "known", 5, 10))
+    known = begun.progress(Progress(5, 10, "cached", 5, 10))
     assert known == "Loading cached features, 5 of 10 frames done."
     clock[0] = 13.0  # a frame in ten seconds, and four more to go
     assert "about 40 s left" in begun.progress(Progress(6, 10, "encoding", 6, 10))

@@ -30,8 +30,8 @@ class ClusterRun(Run):
 
     method = CLUSTERS
     stages: ClassVar[Mapping[str, str]] = {
-        "looking": "Sampling the movie",
-        "known": "Loading cached features",
+        "sampling": "Sampling the movie",
+        "cached": "Loading cached features",
         "labelling": "Refining the outlines",
     }
 

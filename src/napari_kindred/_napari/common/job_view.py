@@ -20,7 +20,7 @@ STAGES = {
     "network": "Segmenting",
     "clustering": "Separating objects",
     "done": "Reading",
-    "known": "Loading cached features",
+    "cached": "Loading cached features",
     "proposals known": "Loading cached features",
     "regions": "Dividing the image into regions",
     "asking the SAM": "Predicting masks with the SAM",
@@ -54,7 +54,7 @@ class Clock:
     def remaining(self, event: Progress) -> str:
         """Return how long the job may still take, the end of a sentence, empty if unknown."""
         share, now = event.done / max(event.total, 1e-9), monotonic()
-        if not share or share < self._first_share or event.what == "known":
+        if not share or share < self._first_share or event.what == "cached":
             # What was loaded or cached until now says nothing of other frames.
             self._moving, self._first_share = now, share
         passed, gained = now - self._moving, share - self._first_share
