@@ -217,13 +217,18 @@ def _summed(
     """Renumber the parts of a window, and sum up the statistics of their pixels in the core."""
     present = np.bincount(instances.labels.ravel()) > 0
     labels = decode.numbered(instances.labels, present)
-    count = int(present[1:].sum())
-    core = labels[place.local]
-    at = np.flatnonzero(core)
-    ids = core.reshape(-1)[at] - 1
+    count, local = int(present[1:].sum()), place.local
+    core = decode.InstanceMap(
+        labels[local],
+        instances.quality[local],
+        instances.foreground[local],
+        None if instances.width is None else instances.width[local],
+    )
+    at = np.flatnonzero(core.labels)
+    ids = core.labels.reshape(-1)[at] - 1
     rows, columns = (
         where + part.start
-        for where, part in zip(np.divmod(at, core.shape[1]), place.inner, strict=True)
+        for where, part in zip(np.divmod(at, core.labels.shape[1]), place.inner, strict=True)
     )
     first = np.full(count, shape[0] * shape[1], np.int64)
     flat = rows * shape[1] + columns
@@ -232,26 +237,19 @@ def _summed(
     def total(values: NDArray[np.float32] | NDArray[np.int64]) -> NDArray[np.float64]:
         return np.bincount(ids, weights=values, minlength=count).astype(np.float64)
 
-    def of(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        return plane[place.local].reshape(-1)[at]
-
-    width = np.full(count, np.nan)
-    if instances.width is not None:
-        width = total(np.log(of(instances.width)))
-    return BlockLabels(
-        place,
-        labels,
-        BlockObjectStats(
-            area=np.bincount(ids, minlength=count),
-            quality=total(of(instances.quality)),
-            foreground=total(of(instances.foreground)),
-            log_width=width,
-            first=first,
-            rows=total(rows),
-            columns=total(columns),
-            intensity=total(of(grey)),
-        ),
+    stats = object_stats(core, count)
+    intensity = total(grey[local].reshape(-1)[at])
+    total_stats = BlockObjectStats(
+        stats.area,
+        stats.quality,
+        stats.foreground,
+        stats.log_width,
+        first,
+        total(rows),
+        total(columns),
+        intensity,
     )
+    return BlockLabels(place, labels, total_stats)
 
 
 def _sorted_out(block: BlockLabels, object_filter: ObjectFilter) -> BlockLabels:

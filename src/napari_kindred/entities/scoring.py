@@ -61,11 +61,11 @@ def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.log(share / (1 - share + SOFT)))
 
 
-def object_stats(instances: decode.InstanceMap) -> ObjectStats:
-    """Sum up the statistics of entities 1 … N; ids without a pixel count as well."""
+def object_stats(instances: decode.InstanceMap, count: int | None = None) -> ObjectStats:
+    """Sum up the statistics of entities 1 … ``count``, or to the largest id, pixels or not."""
     at = np.flatnonzero(instances.labels)
     ids = instances.labels.ravel()[at] - 1
-    count = int(instances.labels.max(initial=0))
+    count = int(instances.labels.max(initial=0)) if count is None else count
 
     def total(values: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.bincount(ids, values.ravel()[at], minlength=count).astype(np.float64)
