@@ -50,7 +50,7 @@ class Kind:
     missed: float = 0.03
     cut: float = 0.01
     merged: float = 0.01
-    frames: int = 16
+    frames: int = 12
 
 
 NUCLEI = Kind("nuclei")
@@ -66,17 +66,28 @@ RODS = Kind(
     frames=24,
 )
 
+FEW = replace(NUCLEI, name="nuclei, few frames", steps=(1, 4, 2, 2, 5, 3))
+
 KINDS = (
     NUCLEI,
-    replace(NUCLEI, name="nuclei, few frames", steps=(1, 4, 2, 2, 5, 3)),
+    FEW,
+    replace(FEW, name="nuclei, few frames, true masks", missed=0.0, cut=0.0, merged=0.0),
     replace(NUCLEI, name="nuclei, drift", drift=0.5, steps=(2,)),
-    replace(NUCLEI, name="nuclei, dense", count=230, steps=(2, 1, 3)),
+    replace(NUCLEI, name="nuclei, dense", count=150, steps=(2, 1, 3)),
     replace(NUCLEI, name="nuclei, fast", jitter=0.3, cycle=60.0),
     replace(NUCLEI, name="nuclei, sparse and fast", jitter=0.5, count=15, side=420),
     replace(NUCLEI, name="nuclei, turning", turn=0.06, count=120),
     RODS,
     replace(RODS, name="rods, colony", count=40, frames=20, side=420),
-    replace(RODS, name="rods, few frames", steps=(2,), frames=14),
+    replace(
+        RODS,
+        name="rods, few frames, true masks",
+        steps=(2,),
+        frames=14,
+        missed=0.0,
+        cut=0.0,
+        merged=0.0,
+    ),
 )
 
 

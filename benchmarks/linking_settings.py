@@ -111,7 +111,7 @@ def main() -> None:
     best = now()
     print(f"{best:.4f} at the start", flush=True)
     for _ in range(given.sweeps):
-        for kind in (Weights, DivisionWeights):
+        for kind in (DivisionWeights, Weights):
             for item in fields(kind):
                 if item.name == "vector":  # no movie here has vectors
                     continue

@@ -22,10 +22,10 @@ NEIGHBOURS = 8
 class Weights:
     """Weights of a link's cost, chosen by ``benchmarks/linking_settings.py``."""
 
-    distance: float = 0.3
-    """Of the distance, as a share of the largest."""
-    overlap: float = 0.5
-    """Of one minus the intersection over union."""
+    distance: float = 0.5
+    """Of the square of the distance, as a share of the largest."""
+    overlap: float = 0.4
+    """Of the share of the smaller one that is not in the other."""
     area: float = 0.3
     """Of the logarithm of the ratio of areas."""
     vector: float = 0.5
@@ -95,10 +95,10 @@ def link_cost(
     first, second = pairs.first, pairs.second
     age = ends.age[first]
     area = np.log(objects.area[second] / ends.area[first])
-    union = ends.area[first] + objects.area[second] - pairs.shared
+    smaller = np.minimum(ends.area[first], objects.area[second])
     cost = (
-        weights.distance * pairs.distance / (reach * np.sqrt(age))
-        + weights.overlap * (1 - pairs.shared / union)
+        weights.distance * (pairs.distance / reach) ** 2 / age
+        + weights.overlap * (1 - pairs.shared / smaller)
         + weights.area * np.abs(area)
         + weights.gap * (age - 1)
     )

@@ -27,13 +27,13 @@ class DivisionWeights:
     """… or theirs of hers."""
     symmetry: float = 0.6
     """Of the logarithm of the ratio of the daughters' areas."""
-    middle: float = 0.8
+    middle: float = 0.4
     """Of the distance between the mother and the middle of the daughters, in her diameters."""
-    overlap: float = 0.3
+    overlap: float = 0.1
     """Of the mother's share that no daughter covers."""
-    distance: float = 0.3
+    distance: float = 0.2
     """Of the distance between the daughters beyond one diameter of the mother."""
-    gain: float = 1.8
+    gain: float = 2.0
     """Gain of a division of no cost, where that of a link of no cost is 1."""
 
 
