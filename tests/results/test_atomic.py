@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,3 +120,13 @@ def test_a_lock_that_a_killed_process_left_is_no_reason_to_stop(
     (tmp_path / ".napari-kindred.lock").write_text("1")
     result_of(3).save(tmp_path / "a.tif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.tif"]
+
+
+def test_what_a_killed_process_left_half_written_is_deleted_a_day_later(tmp_path: Path) -> None:
+    for name, age in (("old", 90_000), ("new", 60)):
+        left = tmp_path / f".napari-kindred-{name}"
+        left.mkdir()
+        (left / "new0.tif").write_bytes(b"half")
+        os.utime(left, (time.time() - age,) * 2)
+    atomic.check_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".napari-kindred-new"]

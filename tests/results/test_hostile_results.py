@@ -174,7 +174,7 @@ def test_an_old_zarr_comes_back_when_the_new_one_cannot_take_its_place(
     before, replace = everything(tmp_path), Path.replace
 
     def fail(self: Path, target: Path) -> Path:
-        if self.parent.name.endswith(".part"):
+        if self.parent.name.startswith(".napari-kindred-"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return replace(self, target)
 

@@ -172,7 +172,7 @@ def _keep(
     writers = {path: as_csv(table) for path, table in zip(tables, task.tables(result), strict=True)}
     # The labels last, so that they never lie there without the others.
     writers[labels] = as_tiff(result)
-    save_surely(partial(write_together, writers), result, labels, image)
+    save_surely(partial(write_together, writers), result, labels, image.parent)
     log.add(content, files, result)
     outcome.count(result, task.object_counts(result))
 

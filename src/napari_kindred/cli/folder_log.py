@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 """Name of the table of all images of a folder."""
 
-_BETWEEN_WRITES = 5.0
-"""Seconds; a killed run computes again what it finished after the last write."""
+_SHARE = 0.05
+"""Of the time that may go into writing the log of what is done, which grows with it.
+
+A killed run computes again what it finished after the last write.
+"""
 
 
 class FolderLog:
@@ -57,7 +60,7 @@ class FolderLog:
             key: facts[key] for key in ("software", "version", *self._same)
         }
         self.content |= {"complete": False, "planned": [], "images": {}, "failed": {}}
-        self._written = 0.0
+        self._written, self._took = 0.0, 0.0
 
     @property
     def images(self) -> dict[str, Any]:
@@ -145,7 +148,7 @@ class FolderLog:
                 "rows": {file.name: len(read_table(file)) for file in tables},
             }
         )
-        if time.monotonic() - self._written > _BETWEEN_WRITES:
+        if time.monotonic() - self._written >= self._took / _SHARE:
             self.write()
 
     def fail(self, name: str, reason: str) -> None:
@@ -154,8 +157,10 @@ class FolderLog:
 
     def write(self, more: Mapping[Path, Writer] | None = None) -> None:
         """Write all of it down as it is now."""
+        start = time.monotonic()
         write_together({**(more or {}), self.path: as_json(self.content)})
         self._written = time.monotonic()
+        self._took = self._written - start
 
     def close(self, complete: bool) -> None:
         """Write all of it down, with a table that sums up the images that are done."""

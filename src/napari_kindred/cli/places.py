@@ -71,10 +71,14 @@ def save_surely(save: Callable[[], object], result: Segmentation, out: Path, sou
 
 
 def _save_elsewhere(result: Segmentation, out: Path, source: Path) -> Path | None:
-    """Save a result in the first folder that takes it; None where none does."""
-    folders = (source.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir()))
-    for folder in dict.fromkeys(folder.absolute() for folder in folders):
-        if folder == out.parent.absolute():
+    """Save a result in the first folder that takes it; None where none does.
+
+    ``source`` is the image, or the folder that all images are in.
+    """
+    near = [source.parent] if is_image(source) else []  # not among the images of a folder
+    folders = (*near, Path.cwd(), Path.home(), Path(tempfile.gettempdir()))
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        if folder in (out.parent.resolve(), source.resolve()):
             continue
         with suppress(OutputError, OSError):
             return result.save(_free_name(folder / out.name))

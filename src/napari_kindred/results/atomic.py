@@ -7,6 +7,7 @@ import json
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 Writer = Callable[[Path], object]
 """Writes a file at the path that it is given."""
+
+_PART = ".napari-kindred-*"
+"""Names of the hidden folders that files are written in."""
+
+_OLD = 86_400.0
+"""Seconds after which such a folder is one that a killed process left."""
 
 _PATIENCE = 10.0
 """Seconds to wait for another who puts files in their place."""
@@ -52,6 +59,8 @@ def plain(value: Any) -> Any:
 def check_folder(folder: Path) -> None:
     """Make a folder where there is none, and check that files can be written into it.
 
+    What processes that were killed left half-written in it is deleted.
+
     Raises
     ------
     OutputError
@@ -59,6 +68,9 @@ def check_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(_PART):
+            if time.time() - left.stat().st_mtime > _OLD:
+                shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
@@ -140,7 +152,7 @@ def _hidden_folder(parent: Path) -> Iterator[Path]:
     Its name is drawn at random and taken exclusively, as threads share the number of their process
     and containers share numbers of processes.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=_PART[:-1], dir=parent))
     try:
         yield folder
     finally:
