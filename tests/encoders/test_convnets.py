@@ -10,8 +10,9 @@ import torch
 from napari_kindred.core.errors import OptionError, WeightsError
 from napari_kindred.encoders.convnets import EFFICIENTNET, Level, PyramidEncoder
 from napari_kindred.encoders.registry import open_encoder
+from napari_kindred.images.ranges import intensity_range
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, normalise_to
 
 OFFLINE = ["kindred", "efficientnet"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fuzz.made import Recipe, cases, of_interest, recipes
 from napari_kindred.images.axes import AXES, guess_axes
-from napari_kindred.images.stack import ImageStack, intensity_range, normalise
+from napari_kindred.images.ranges import intensity_range
+from napari_kindred.images.stack import ImageStack, normalise
 
 
 @cases(3)

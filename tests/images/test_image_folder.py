@@ -106,3 +106,80 @@ def test_only_frames_that_are_looked_at_are_read(tmp_path: Path) -> None:
     assert movie.data[0].max() == 0
     with pytest.raises(InputError, match=r"t2.png"):
         movie.data[2]
+
+
+# -- order ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("img1_12-30-01.tif", "img2_12-31-01.tif", "img10_12-39-01.tif"),
+        ("f1.tif", "f2.tif", "f10.TIF"),
+        ("t1.tif", "t2_bad.tif", "t3.tif", "t10.tif"),
+        ("1h0min.tif", "2h30min.tif", "10h0min.tif"),
+        ("p1_t1.tif", "p1_t2.tif", "p1_t10.tif", "p2_t1.tif", "p2_t2.tif", "p2_t10.tif"),
+        ("f1.tif", "f01.tif", "f2.tif"),
+        ("Cell 9.tif", "cell 10.tif"),
+    ],
+)
+def test_frames_come_in_natural_order(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for value, name in enumerate(names):
+        tifffile.imwrite(tmp_path / name, np.full((8, 9), value, np.uint8))
+    movie = read_folder(tmp_path)
+    assert [int(movie.data[place, 0, 0]) for place in range(len(names))] == [*range(len(names))]
+    assert "-" not in movie.note.split(" frames")[0]
+
+
+def test_an_order_that_no_number_confirms_is_told(tmp_path: Path) -> None:
+    for name in ("p1_t1", "p1_t2", "p2_t1", "p2_t2"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 9), np.uint8))
+    assert "from 'p1_t1.tif' to 'p2_t2.tif'" in read_folder(tmp_path).note
+
+
+@pytest.mark.parametrize("mark", ["_ch{}", "_C{}", "_w{}", "-channel00{}"])
+def test_numbers_of_channels_in_names_are_channels(tmp_path: Path, mark: str) -> None:
+    for frame in range(3):
+        for channel in (1, 2):
+            image = np.full((8, 9), 10 * frame + channel, np.uint8)
+            tifffile.imwrite(tmp_path / f"t{frame}{mark.format(channel)}.tif", image)
+    movie = read_folder(tmp_path)
+    assert (movie.axes, movie.data.shape) == ("TCYX", (3, 2, 8, 9))
+    np.testing.assert_array_equal(movie.data[:, :, 0, 0], [[1, 2], [11, 12], [21, 22]])
+    np.testing.assert_array_equal(movie.data[1, 1], np.full((8, 9), 12))
+    assert "taken for channels" in movie.note
+
+
+def test_wells_and_incomplete_channels_stay_frames(tmp_path: Path) -> None:
+    for name in ("C1", "C2", "C3"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 9), np.uint8))
+    assert read_folder(tmp_path).axes == "TYX"
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for end in (".tif", ".png"):
+        iio.imwrite(tmp_path / f"a{end}", np.zeros((8, 9), np.uint8))
+    with pytest.raises(InputError, match="same name"):
+        read_folder(tmp_path)
+
+
+def test_a_set_of_files_is_one_movie(tmp_path: Path) -> None:
+    ids = [f"1111111{number}-1111-1111-1111-111111111111" for number in range(2)]
+    planes = "".join(
+        f'<TiffData FirstT="{number}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="t{number}.ome.tif">urn:uuid:{one}</UUID></TiffData>'
+        for number, one in enumerate(ids)
+    )
+    for number, one in enumerate(ids):
+        about = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{one}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYZCT" Type="uint8" SizeX="9" SizeY="8" SizeC="1" SizeZ="1" '
+            f'SizeT="2"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}'
+            "</Pixels></Image></OME>"
+        )
+        image = np.full((8, 9), number, np.uint8)
+        tifffile.imwrite(tmp_path / f"t{number}.ome.tif", image, description=about, metadata=None)
+    movie = read_folder(tmp_path)
+    assert movie.axes == "TYX"
+    np.testing.assert_array_equal(movie.data[:, 0, 0], [0, 1])

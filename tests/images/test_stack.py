@@ -9,10 +9,10 @@ import zarr
 
 from napari_kindred.core.errors import InputError
 from napari_kindred.images import intensity
+from napari_kindred.images.ranges import intensity_range
 from napari_kindred.images.stack import (
     ImageStack,
     guess_axes,
-    intensity_range,
     normalise,
     normalise_to,
 )
@@ -81,10 +81,10 @@ def test_a_layer_that_is_known_not_to_be_rgb_is_not_guessed_as_rgb() -> None:
 
 
 def test_the_guess_is_told() -> None:
-    assert "TYX" in ImageStack.open(picture(10, 64, 80)).axes_note
-    assert ImageStack.open(picture(10, 64, 80), axes="TYX").axes_note == ""
-    assert "Channel 0 of 3" in ImageStack.open(picture(3, 64, 80), axes="CYX").axes_note
-    assert ImageStack.open(picture(3, 64, 80), axes="CYX", channel=1).axes_note == ""
+    assert "TYX" in ImageStack.open(picture(10, 64, 80)).notes[0]
+    assert ImageStack.open(picture(10, 64, 80), axes="TYX").notes == ()
+    assert "Channel 0 of 3" in ImageStack.open(picture(3, 64, 80), axes="CYX").notes[0]
+    assert ImageStack.open(picture(3, 64, 80), axes="CYX", channel=1).notes == ()
 
 
 # -- reading ----------------------------------------------------------------------------------

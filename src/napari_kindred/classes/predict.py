@@ -57,7 +57,7 @@ def iter_segment_classes(
     arguments = _as_written(vocabulary, examples, clip, classifier)
     must_be("classifier", classifier, Classifier, "open one, or give a vocabulary")
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
-    notes = [frames.axes_note] if frames.axes_note else []
+    notes = list(frames.notes)
     for note in notes:
         yield Notice(note)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
@@ -81,6 +81,7 @@ def iter_segment_classes(
             frames.scale,
             frames.units,
         )
+        assembly.translate = frames.translate
         if assembly.note:
             notes.append(assembly.note)
             yield Notice(assembly.note)

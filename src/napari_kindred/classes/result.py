@@ -125,7 +125,9 @@ class ClassSegmentation(Segmentation):
             "config": {**self.provenance["config"], "threshold": threshold},
         }
         assembly.observations = observations
-        return replace(assembly.result(facts), scale=self.scale, units=self.units)
+        return replace(
+            assembly.result(facts), scale=self.scale, units=self.units, translate=self.translate
+        )
 
     def objects(self) -> tuple[Any, pd.DataFrame]:
         """Return the objects of all classes if they are known, else the regions of the classes."""
@@ -146,7 +148,13 @@ class ClassSegmentation(Segmentation):
         """
         path = Path(path)
         objects = Segmentation(
-            self.entities, self.entity_table, {}, self.axes, self.scale, self.units
+            self.entities,
+            self.entity_table,
+            {},
+            self.axes,
+            self.scale,
+            self.units,
+            translate=self.translate,
         )
         if path.suffix.lower() == ".zarr":
 

@@ -128,7 +128,11 @@ def _add_methods(commands: Any) -> None:
             help=module.ABOUT,
             description=f"{module.ABOUT[0].upper()}{module.ABOUT[1:]}. {module.MORE}",
         )
-        command.add_argument("input", type=Path, help="image file, OME-Zarr, or folder of images")
+        command.add_argument(
+            "input",
+            type=source_of_text,
+            help="image file, OME-Zarr (also its address), or folder of images",
+        )
         command.add_argument(
             "--out",
             type=Path,
@@ -214,7 +218,7 @@ def _add_rerun(commands: Any) -> None:
     )
     command.add_argument("result", type=Path, help="a result, or a folder of them")
     command.add_argument(
-        "image", type=Path, nargs="?", help="another image, or where the same one is now"
+        "image", type=source_of_text, nargs="?", help="another image, or where the same one is now"
     )
     command.add_argument("--out", type=Path, help="as for the method [next to RESULT]")
     command.add_argument("--overwrite", action="store_true", help="replace existing results")

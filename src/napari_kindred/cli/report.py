@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 
-def check_there(path: Path) -> None:
-    """Refuse a path that leads nowhere."""
-    if not path.exists():
+def check_there(path: str | Path) -> None:
+    """Refuse a path that leads nowhere; an address is looked up when it is read."""
+    from ..images.readers import is_there, split_path
+    from ..images.remote import is_url
+
+    if not is_url(path) and not is_there(split_path(path)[0]):
         raise InputError(f"There is no {str(path)!r}; check the path.")
 
 
-def check_source(source: Path) -> None:
+def check_source(source: str | Path) -> None:
     """Refuse what is neither an image nor a folder."""
     from ..images.readers import is_image
 
     check_there(source)
-    if not is_image(source) and not source.is_dir():
+    if not is_image(source) and not Path(source).is_dir():
         raise InputError(
-            f"{source.name!r} is not an image file; give a TIFF, PNG, JPEG or OME-Zarr."
+            f"{Path(source).name!r} is not an image file; give a TIFF, PNG, JPEG or OME-Zarr."
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from ..core.errors import reason_of
-from ..core.events import Event, Notice, Partial, Progress, finish
+from ..core.events import Event, Partial, Progress, finish
 from ..images.readers import read_image
 from ..images.stack import ImageStack
 from ..methods import ENTITIES
@@ -152,9 +152,7 @@ def run_task(
                 seconds=time.perf_counter() - start,
                 **origin,
             )
-            notes = [*_notes(image), *part.provenance["notes"]]
-            part.provenance = {**facts, **part.provenance, "notes": notes, "image": image.name}
-            part.scale, part.units = image.scale_of(frames.output_axes)
+            part.provenance = {**facts, **part.provenance, "image": image.name}
             _keep_surely(keep, part)
         raise
     _keep_surely(keep, result)
@@ -184,14 +182,10 @@ def _iter_task(
     task: Task[Made], image: ImageFile, frames: ImageStack, origin: Mapping[str, Any]
 ) -> Generator[Event, None, Made]:
     """Work on an image, whose facts go into the result."""
-    for note in _notes(image):
-        yield Notice(note)
     result = yield from task.iterate(image, image.axes)
-    result.scale, result.units = image.scale_of(frames.output_axes)
     result.provenance = {
         **result.provenance,
         **origin,
-        "notes": [*_notes(image), *result.provenance.get("notes", [])],
         "complete": True,
         "frames_done": len(frames),
     }
@@ -201,7 +195,7 @@ def _iter_task(
 def _origin(task: Task[Any], image: ImageFile) -> dict[str, Any]:
     """Return what a result says of its image and arguments, so that it can be made again."""
     arguments, place = task.arguments(), (task.config.axes, task.config.channel)
-    file = None if image.path is None else FileInput(str(image.path), *place)
+    file = FileInput(image.source, *place) if image.source else None
     facts = {"image": image.name, "file": file, "arguments": arguments}
     return {name: plain(value) for name, value in facts.items()} | {"files": hashes_of(arguments)}
 
@@ -210,10 +204,6 @@ def hashes_of(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the SHA-256 of the files that arguments name."""
     paths = {name: Path(value) for name, value in arguments.items() if isinstance(value, str)}
     return {name: file_sha256(path) for name, path in paths.items() if path.is_file()}
-
-
-def _notes(image: ImageFile) -> list[str]:
-    return [image.note] if image.note else []
 
 
 class EntityTask(Task[Segmentation]):

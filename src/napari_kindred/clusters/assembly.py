@@ -37,6 +37,7 @@ class ClusterAssembly(Assembly):
             frames.units,
             location_for(frames, "clusters", self.ids),
             in_memory=IN_MEMORY,
+            translate=frames.translate,
         )
         self._counts: dict[tuple[int, ...], np.ndarray] = {}
         self._final: set[tuple[int, ...]] = set()

@@ -15,7 +15,7 @@ from ..compute.device import trim
 from ..core.errors import InputError, OptionError
 from ..core.events import Event, Notice, Progress
 from ..encoders.registry import EncoderSpec, open_encoder
-from ..images.stack import intensity_range
+from ..images.ranges import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
 from .assembly import ClusterAssembly

@@ -69,8 +69,8 @@ def iter_cluster_stack(
         open_workers(scheduler, config.device) as workers,
         closing(Run(frames, config, workers)) as run,
     ):
-        if frames.axes_note:
-            yield run.note(frames.axes_note)
+        for note in frames.notes:
+            yield run.note(note)
         if len(frames) == 1:
             yield run.note("There is only one frame, so there is no time to be consistent over.")
         if run.how.tile < min(config.tile, max(frames.plane_shape)):

@@ -99,6 +99,7 @@ class ClusterSegmentation(Segmentation):
             self.axes,
             self.scale,
             self.units,
+            translate=self.translate,
             leaves=self.leaves,
             model=self.model,
             per_frame=per_frame,

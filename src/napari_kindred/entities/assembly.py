@@ -33,6 +33,7 @@ class EntityAssembly(Assembly):
             frames.units,
             location_for(frames, "entities", self.ids),
             memory,
+            translate=frames.translate,
         )
         self._unique = unique_ids and len(frames.output_shape) > 2
         self._last = 0

@@ -63,7 +63,7 @@ def iter_segment_entities(
     start = time.perf_counter()
     config = with_options(EntityConfig, config, options)
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
-    notes = [frames.axes_note] if frames.axes_note else []
+    notes = list(frames.notes)
     for note in notes:
         yield Notice(note)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from .pictures import values_of
 
 _BLOCK = 1 << 26
 """Bytes of a plane that are read in one go."""
@@ -25,7 +26,14 @@ def as_array(image: Any) -> Any:
     if isinstance(image, str | Path):
         raise InputError(
             f"{str(image)!r} is a path, not an image; open it first, with "
-            "napari_kindred.images.stack.read_image(path).data."
+            "napari_kindred.images.stack.read_image(path)."
+        )
+    if type(image).__module__.startswith("PIL."):
+        image = values_of(image)[0]
+    if isinstance(image, list | tuple) and len({np.shape(one) for one in image}) > 1:
+        raise InputError(
+            "The images in the list are neither frames of one size nor one image at lower and "
+            "lower resolutions; give one image at a time."
         )
     if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
         try:
@@ -169,7 +177,9 @@ def is_portable(data: Any) -> bool:
         )
         return isinstance(data.store, stores)
     if isinstance(data, da.Array):
-        parts = (getattr(part, "value", part) for part in dict(data.__dask_graph__()).values())
+        parts = [getattr(part, "value", part) for part in dict(data.__dask_graph__()).values()]
+        if not all(is_portable(part) for part in parts if isinstance(part, zarr.Array)):
+            return False
         held = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
         return held <= _HELD
     return _is_mapped(data) or bool(getattr(data, "portable", False))
@@ -207,17 +217,6 @@ def fault_in_source(data: Any) -> str:
         if path.is_file() and path.stat().st_size < data.offset + data.nbytes:
             return f"{path.name!r} has become shorter"
     return ""
-
-
-def is_pyramid(image: Any) -> bool:
-    """Tell a list of one image's resolutions, finest first, from an array or a list of frames."""
-    if not isinstance(image, Sequence) or len(image) < 2:
-        return False
-    if not all(hasattr(level, "shape") and hasattr(level, "dtype") for level in image):
-        return False
-    sizes = [int(np.prod(level.shape, dtype=np.int64)) for level in image]
-    same = len({(len(level.shape), np.dtype(level.dtype)) for level in image}) == 1
-    return same and all(fine > coarse for fine, coarse in pairwise(sizes))
 
 
 def _is_mapped(data: Any) -> bool:

@@ -1,8 +1,9 @@
-"""A folder of images as one movie, a frame per file, each read when it is looked at."""
+"""A folder of images as one movie, a frame per file, each read when it is needed."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,30 +11,37 @@ import numpy as np
 
 from ..core.errors import InputError
 from .axes import guess_axes
-from .readers import ImageFile, list_images, read_image
+from .frame_array import FrameArray
+from .image_file import ImageFile, sentences
+from .readers import list_images, natural_key, read_image, stem_of
+from .tiff import files_of_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DIGITS = re.compile(r"(\d+)")
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_DIGITS = re.compile(r"([0-9]+)")
+_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch|channel|c|w)[_-]?([0-9]+)(?![0-9])", re.IGNORECASE)
+"""The part of a name that numbers a channel: ``_ch1``, ``channel000``, ``_C0``, ``_w2``."""
+
+_HEADERS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Files whose shape can be read without their pixels."""
 
 
-class FolderMovie:
+class FolderMovie(FrameArray):
     """Files of one size behind the face of an array.
 
     Parameters
     ----------
-    paths : sequence of Path
-        One per frame, in order.
+    paths : sequence of Path, or of sequences of Path
+        One per frame, in order; or for each frame one per channel.
     shape : tuple of int
-        Of one frame.
+        Of one file.
     dtype : dtype
 
     Attributes
     ----------
     shape : tuple of int
-        The number of files, then the shape of a frame.
+        The number of frames, then of channels if there are several, then the shape of a file.
     dtype : dtype
     ndim : int
     portable : bool
@@ -44,111 +52,191 @@ class FolderMovie:
 
     portable = True
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, ...], dtype: Any) -> None:
-        self.paths = [path.absolute() for path in paths]
+    def __init__(
+        self, paths: Sequence[Path] | Sequence[Sequence[Path]], shape: tuple[int, ...], dtype: Any
+    ) -> None:
+        table = np.array([[str(one) for one in _listed(frame)] for frame in paths])
+        self.paths = [Path(path).absolute() for path in table.ravel()]
+        leading = table.shape if table.shape[1] > 1 else table.shape[:1]
+        super().__init__(tuple(leading), shape, dtype)
         self.source = self.paths[0].parent
-        self.shape = (len(self.paths), *shape)
-        self.dtype = np.dtype(dtype)
-        self.ndim = len(self.shape)
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def frame(self, index: tuple[int, ...]) -> np.ndarray:
+        """Read a file."""
+        number = int(np.ravel_multi_index(index, self._leading))
+        return np.asarray(read_image(self.paths[number]).data)
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        if isinstance(first, slice):
-            frames = [self._frame(path)[tuple(rest)] for path in self.paths[first]]
-            return np.stack(frames) if frames else np.zeros((0, *self.shape[1:]), self.dtype)
-        frame: np.ndarray = self._frame(self.paths[first])[tuple(rest)]
-        return frame
 
-    @staticmethod
-    def _frame(path: Path) -> np.ndarray:
-        return np.asarray(read_image(path).data)
+def _listed(frame: Path | Sequence[Path]) -> Sequence[Path]:
+    return [frame] if isinstance(frame, Path) else frame
 
 
 def read_folder(folder: str | Path) -> ImageFile:
-    """Open a folder of images as one movie, in the order of their names.
+    """Open a folder of images as one movie, in natural order of their names.
 
     Parameters
     ----------
     folder : str or Path
-        Names with a number in them are ordered by it, so that ``9`` comes before ``10``.
+        Names are ordered by their texts and numbers, so that ``9`` comes before ``10``.  Files
+        that differ by ``_ch1``, ``_ch2`` … are the channels of a frame.
 
     Returns
     -------
     ImageFile
-        Its first axis is ``T``; nothing but the files' headers was read. ``note`` says where a
-        number of the sequence is missing.
+        Its first axis is ``T``; nothing but the files' headers was read.  ``note`` says if a
+        number of the sequence is missing, if the order is uncertain, and what was taken for
+        channels.
 
     Raises
     ------
     InputError
-        When the folder holds no image, when the sizes or types of the frames differ, or when a
-        file is damaged or is itself a stack.
+        If the folder holds no image, if the sizes or types of the frames differ, or if a file is
+        damaged or is itself a stack.
     """
     folder = Path(folder)
-    paths, note = in_sequence(list_images(folder))
-    first = read_image(paths[0])
+    listed = list_images(folder)
+    if len(listed) == 1 and files_of_set(listed[0]):
+        whole = read_image(listed[0])
+        if set(whole.axes or "") & set("TZ"):
+            return whole
+    _refuse_twins(listed)
+    frames, names = _channels_of(listed)
+    ordered, note = in_sequence([frame[0] for frame in frames])
+    by_first = {frame[0]: frame for frame in frames}
+    paths = [by_first[first] for first in ordered]
+    if names:
+        note = sentences(
+            f"The numbers {', '.join(names)} in the names of the files are taken for channels.",
+            note,
+        )
+    first = read_image(paths[0][0])
     shape, dtype = tuple(first.data.shape), np.dtype(first.data.dtype)
     axes = first.axes or guess_axes(shape, dtype).axes
     if set(axes) & set("TZ"):
         raise InputError(
-            f"{paths[0].name!r} is itself a stack of shape {shape}; give that file as the input, "
-            "not its folder."
+            f"{paths[0][0].name!r} is itself a stack of shape {shape}; give that file as the "
+            "input, not its folder."
         )
-    seen = _look(paths[0])
-    for path in paths[1:]:
-        if _look(path) != seen:
+    if names and "C" in axes:
+        raise InputError(
+            f"{paths[0][0].name!r} has channels of its own; name the files without a number for "
+            "channels."
+        )
+    seen = _size_of(paths[0][0])
+    for path in (path for frame in paths for path in frame):
+        if _size_of(path) != seen:
             raise InputError(
-                f"The frames differ: {paths[0].name!r} is {_describe(seen)} and {path.name!r} is "
-                f"{_describe(_look(path))}; export all of them alike, or take the odd ones out."
+                f"The frames differ: {paths[0][0].name!r} is {_describe(seen)} and {path.name!r} "
+                f"is {_describe(_size_of(path))}; export all of them alike, or take the odd ones "
+                "out."
             )
     data = FolderMovie(paths, shape, dtype)
-    scale = None if first.scale is None else (1.0, *first.scale)
-    units = None if first.units is None else ("pixel", *first.units)
+    more = 2 if names else 1
+    scale = None if first.scale is None else ((1.0,) * more + first.scale)
+    units = None if first.units is None else (("pixel",) * more + first.units)
+    start = None if first.translate is None else ((0.0,) * more + first.translate)
     path = folder.resolve()
-    return ImageFile(data, f"T{axes}", scale, units, path.name, note, path=path)
+    return ImageFile(
+        data,
+        f"T{'C' * (more - 1)}{axes}",
+        scale,
+        units,
+        path.name,
+        sentences(note, first.note),
+        path=path,
+        translate=start,
+        channels=names or first.channels,
+    )
+
+
+def _refuse_twins(paths: Sequence[Path]) -> None:
+    """Refuse two files of one name but different suffix, such as a picture and its export."""
+    stems: dict[str, Path] = {}
+    for path in paths:
+        other = stems.setdefault(stem_of(path), path)
+        if other is not path:
+            raise InputError(
+                f"{other.name!r} and {path.name!r} have the same name, so they may be the same "
+                "frame; take one of them out of the folder."
+            )
+
+
+def _channels_of(paths: Sequence[Path]) -> tuple[list[list[Path]], tuple[str, ...]]:
+    """Group files that differ by the number of a channel; one file a frame if there are none."""
+    alone = [[path] for path in paths]
+    found = [_CHANNEL.search(stem_of(path)) for path in paths]
+    if not all(found):
+        return alone, ()
+    frames: dict[str, dict[str, Path]] = {}
+    for path, match in zip(paths, found, strict=True):
+        if match is None:
+            continue
+        stem = stem_of(path)
+        frames.setdefault(stem[: match.start()] + stem[match.end() :], {})[match.group()] = path
+    names = sorted({name for frame in frames.values() for name in frame}, key=natural_key)
+    complete = all(len(frame) == len(names) for frame in frames.values())
+    if len(names) < 2 or not complete or len(frames) < 2:
+        return alone, ()
+    return [[frame[name] for name in names] for frame in frames.values()], tuple(names)
 
 
 def in_sequence(paths: list[Path]) -> tuple[list[Path], str]:
-    """Order files by the one number in which their names differ, if that is how they differ."""
-    parts = [_DIGITS.split(path.name) for path in paths]
-    texts = {tuple(part[::2]) for part in parts}
-    if len(paths) < 2 or len(texts) > 1:
-        return paths, ""
-    numbers = np.array([[int(digits) for digits in part[1::2]] for part in parts])
-    varying = np.flatnonzero((numbers != numbers[0]).any(axis=0))
-    if len(varying) != 1:
-        return paths, ""
-    number = numbers[:, varying[0]]
-    order = np.argsort(number, kind="stable")
-    ordered = [paths[place] for place in order]
-    steps = np.diff(number[order])
+    """Put files into natural order, and say what is uncertain about it or missing in it."""
+    ordered = sorted(paths, key=lambda path: natural_key(path.name))
+    parts = [_DIGITS.split(stem_of(path)) for path in ordered]
+    numbers = [[int(digits) for digits in part[1::2]] for part in parts]
+    columns = list(zip(*numbers, strict=False))
+    varying = [column for column in columns if len(set(column)) > 1]
+    if len(ordered) < 2:
+        return ordered, ""
+    alike = len({tuple(part[::2]) for part in parts}) == 1
+    if len(varying) == 1 and alike:
+        return ordered, _gap_note(ordered, np.array(varying[0]))
+    if any(all(np.diff(column) > 0) for column in varying):
+        return ordered, ""
+    first, last = ordered[0].name, ordered[-1].name
+    return ordered, (
+        f"No number in the names of the files grows from frame to frame; they are in the order of "
+        f"their names, from {first!r} to {last!r}."
+    )
+
+
+def _gap_note(ordered: Sequence[Path], numbers: np.ndarray) -> str:
+    """Return what to say of numbers that are missing or come twice."""
+    twice = [number for number, count in Counter(numbers.tolist()).items() if count > 1]
+    if twice:
+        return f"The number {twice[0]} comes more than once in the names of the files."
+    steps = np.diff(numbers)
     gaps = np.flatnonzero(steps > steps.min())
     if not len(gaps):
-        return ordered, ""
+        return ""
     before, after = ordered[gaps[0]].name, ordered[gaps[0] + 1].name
     missing = int((steps // steps.min() - 1).sum())
+    if not missing:
+        return ""
     count = "One frame is" if missing == 1 else f"{missing} frames are"
-    return ordered, (
+    return (
         f"{count} missing in the sequence, first between {before!r} and {after!r}; the movie goes "
         "on without."
     )
 
 
-def _look(path: Path) -> tuple[tuple[int, ...], str]:
-    """Return shape and dtype of a file's image, from its header where that is possible."""
-    if path.suffix.lower() in _PICTURES:
-        import imageio.v3 as iio
+def _size_of(path: Path) -> tuple[tuple[int, ...], str]:
+    """Return shape and dtype of a file's image, from its header if that is possible."""
+    from .pictures import is_png_of_16_bits
+
+    if path.suffix.lower() in _HEADERS:
+        from PIL import Image
 
         try:
-            with path.open("rb") as file:
-                seen = iio.improps(file, plugin="pillow")
+            with Image.open(path) as image:
+                plain, size = image.mode in ("L", "RGB"), (image.height, image.width)
+                colours, frames = image.mode == "RGB", getattr(image, "n_frames", 1)
         except Exception:
             read_image(path)  # says what is wrong
             raise
-        return tuple(seen.shape), str(seen.dtype)
+        if plain and frames == 1 and not is_png_of_16_bits(path):
+            return (*size, *([3] if colours else [])), "uint8"
     data = read_image(path).data
     return tuple(data.shape), str(data.dtype)
 

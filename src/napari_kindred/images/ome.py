@@ -1,4 +1,4 @@
-"""What OME's metadata says of an image: axes, pixel sizes and resolutions, in XML and in JSON."""
+"""OME metadata of images, in XML and in JSON: axes, pixel sizes, positions and resolutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .axes import AXES
+from .axes import AXES, letters_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,16 +29,19 @@ class Multiscale:
     paths : tuple of str
         Where its resolutions are, finest first.
     axes : str or None
-        One letter of ``TCZYXS`` per axis, when they are known here.
-    scale : tuple of float or None
-        Size of a step along each axis at the finest resolution.
+        One letter of ``TCZYXS`` per axis, if they are known here.
+    scales : tuple of tuple of float
+        Size of a step along each axis, for each resolution; empty if unknown.
     units : tuple of str or None
+    translations : tuple of tuple of float
+        Position of the first pixel along each axis, for each resolution; empty if unknown.
     """
 
     paths: tuple[str, ...]
     axes: str | None = None
-    scale: tuple[float, ...] | None = None
+    scales: tuple[tuple[float, ...], ...] = ()
     units: tuple[str, ...] | None = None
+    translations: tuple[tuple[float, ...], ...] = ()
 
 
 def known_axes(axes: str) -> str | None:
@@ -53,15 +56,56 @@ def unit_of(text: str | None) -> str:
     return _OME_UNITS.get(text) or _SHORT_UNITS.get(text) or text or "pixel"
 
 
-def sizes_of_xml(xml: str) -> dict[str, tuple[float, str]]:
-    """Return step and unit of the axes of which an OME-TIFF's description tells them."""
-    sizes = {}
+@dataclass(frozen=True, slots=True)
+class OmeImage:
+    """Metadata of one image in an OME-TIFF's description.
+
+    Attributes
+    ----------
+    name : str
+    sizes : dict
+        Step and unit of each axis for which they are known.
+    channels : tuple of str
+        Their names, empty if not all have one.
+    files : tuple of str
+        Names of the files that hold its planes; empty if that is this file alone.
+    """
+
+    name: str
+    sizes: dict[str, tuple[float, str]]
+    channels: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def images_of_xml(xml: str | None) -> list[OmeImage]:
+    """Return what an OME-TIFF's description says of its images."""
     # The standard parser expands entities, which an image's metadata has no use for.
-    if "<!ENTITY" in xml:
-        return {}
-    pixels = ET.fromstring(xml).find(".//{*}Pixels")  # noqa: S314 - entities are refused above
-    if pixels is None:
-        return {}
+    if not xml or "<!ENTITY" in xml:
+        return []
+    try:
+        root = ET.fromstring(xml)  # noqa: S314 - entities are refused above
+    except ET.ParseError:
+        return []
+    found = []
+    for image in root.iterfind("{*}Image"):
+        pixels = image.find("{*}Pixels")
+        if pixels is None:
+            continue
+        names = tuple(channel.get("Name", "") for channel in pixels.iterfind("{*}Channel"))
+        files = (uuid.get("FileName", "") for uuid in pixels.iterfind("{*}TiffData/{*}UUID"))
+        found.append(
+            OmeImage(
+                image.get("Name", ""),
+                _sizes_of(pixels),
+                names if all(names) else (),
+                tuple(dict.fromkeys(filter(None, files))),
+            )
+        )
+    return found
+
+
+def _sizes_of(pixels: ET.Element) -> dict[str, tuple[float, str]]:
+    sizes = {}
     for letter in "XYZ":
         value = size_of(pixels.get(f"PhysicalSize{letter}"))
         if value:
@@ -104,24 +148,52 @@ def read_multiscale(about: dict[str, Any], version: str) -> tuple[Multiscale, st
         paths = tuple(level["path"] for level in about["datasets"])
         return Multiscale(paths), " ".join(f"{where}: {first['msg']}".split()).rstrip(".")
     paths = tuple(level.path for level in found.datasets)
-    names = [str(axis.name) for axis in found.axes]
-    axes = known_axes("".join(names)) if all(len(name) == 1 for name in names) else None
+    axes = _axes_of(found.axes)
     if axes is None:
         return Multiscale(paths), ""
-    scale = np.ones(len(axes))
-    for step in (
-        *found.datasets[0].coordinateTransformations,
-        *(found.coordinateTransformations or ()),
-    ):
-        scale *= getattr(step, "scale", 1.0)
+    overall = found.coordinateTransformations or ()
+    placed = [
+        _transformed((*level.coordinateTransformations, *overall), len(axes))
+        for level in found.datasets
+    ]
+    scales, translations = (
+        tuple(tuple(map(float, one)) for one in part) for part in zip(*placed, strict=True)
+    )
     units = tuple(unit_of(axis.unit) for axis in found.axes)
-    if not all(map(size_of, scale.tolist())):
+    if not all(map(size_of, scales[0])):
         return Multiscale(paths, axes), "a scale is not above 0"
-    return Multiscale(paths, axes, tuple(scale.tolist()), units), ""
+    return Multiscale(paths, axes, scales, units, translations), ""
+
+
+def _axes_of(axes: Sequence[Any]) -> str | None:
+    """Return one letter per axis, by its name or else by its type."""
+    letters = letters_of([axis.name for axis in axes])
+    if letters:
+        return letters
+    space = [place for place, axis in enumerate(axes) if axis.type == "space"]
+    by_place = dict(zip(space[-3:], "ZYX"[-len(space) :], strict=False))
+    by_type = {"time": "T", "channel": "C"}
+    found = "".join(
+        by_place.get(place, by_type.get(str(axis.type), "?")) for place, axis in enumerate(axes)
+    )
+    return known_axes(found)
+
+
+def _transformed(steps: Sequence[Any], count: int) -> tuple[Any, Any]:
+    """Return scale and translation of transformations carried out one after the other."""
+    scale, start = np.ones(count), np.zeros(count)
+    for step in steps:
+        factor = np.asarray(getattr(step, "scale", 1.0), float)
+        scale, start = scale * factor, start * factor
+        start = start + np.asarray(getattr(step, "translation", 0.0), float)
+    return scale, start
 
 
 def label_attributes(
-    axes: str, scale: Sequence[float] | None, units: Sequence[str] | None
+    axes: str,
+    scale: Sequence[float] | None,
+    units: Sequence[str] | None,
+    translate: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of an OME-Zarr 0.5 label image of one resolution, at the path ``0``."""
     entries = []
@@ -129,7 +201,11 @@ def label_attributes(
         axis = {"name": letter.lower(), "type": AXIS_TYPES[letter]}
         entries.append(axis if unit == "pixel" else {**axis, "unit": unit})
     steps = [float(step) for step in scale or (1.0,) * len(axes)]
-    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": steps}]}
+    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": steps}]
+    if translate is not None and any(translate):
+        start = [float(place) for place in translate]
+        transformations.append({"type": "translation", "translation": start})
+    level = {"path": "0", "coordinateTransformations": transformations}
     return {
         "version": "0.5",
         "multiscales": [{"name": "labels", "axes": entries, "datasets": [level]}],

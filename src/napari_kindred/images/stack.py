@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,20 @@ from .arrays import (
     blocks,
     fault_in_source,
     is_portable,
-    is_pyramid,
     packed,
     source_of,
     unpacked,
 )
-from .axes import AXES, AxesGuess, choose_channel, fault_in_axes, guess_axes, guessed_axes
+from .axes import (
+    AXES,
+    AxesGuess,
+    check_transparency,
+    choose_channel,
+    fault_in_axes,
+    guess_axes,
+    guessed_axes,
+    letters_of,
+)
 from .frame import FrameData, FrameStats, digest_of, look_through, note_on_frame
 from .intensity import (
     ValueRange,
@@ -30,11 +39,10 @@ from .intensity import (
     is_exact,
     normalise,
     normalise_to,
-    percentiles,
-    sampling_step,
     to_float32,
     value_range_of,
 )
+from .levels import is_even, is_filled, is_pyramid
 from .readers import ImageFile, is_image, list_images, read_image, stem_of
 
 if TYPE_CHECKING:
@@ -49,7 +57,6 @@ __all__ = [
     "ImageFile",
     "ImageStack",
     "guess_axes",
-    "intensity_range",
     "is_constant",
     "is_image",
     "list_images",
@@ -70,8 +77,9 @@ class ImageStack:
     ----------
     axes : str
         One letter of ``TCZYXS`` per axis of the image.
-    axes_note : str
-        What was guessed and why; empty when axes and channel were given.
+    notes : tuple of str
+        What the user should know: what the file holds besides this image, what was guessed and
+        why, which resolutions are not used.
     channel : int or None
         The channel, or sample of RGB, that is read; None when there is nothing to choose from,
         or when RGB is read as a whole.
@@ -86,7 +94,9 @@ class ImageStack:
         Those of the image.
     path : Path or None
         The file or folder that the image is read from, where that is known.
-    scale, units
+    source : str
+        The same as text, or the address of an image on a server; empty if unknown.
+    scale, units, translate
         Of the labels' axes, as in :class:`.ImageFile`.
     """
 
@@ -95,13 +105,14 @@ class ImageStack:
         data: Any,
         axes: str,
         channel: int | None,
-        axes_note: str = "",
+        notes: tuple[str, ...] = (),
         lower: tuple[ImageStack, ...] = (),
     ) -> None:
         self._data, self._lower = data, lower
+        self._filled: dict[int, bool] = {}
         self._digests: dict[tuple[int, ...], bytes] = {}
         self.axes = axes
-        self.axes_note = axes_note
+        self.notes = notes
         self.channel = channel
         self.rgb = "S" in axes and channel is None
         self.shape: tuple[int, ...] = tuple(int(size) for size in data.shape)
@@ -112,6 +123,8 @@ class ImageStack:
         self.leading_shape = tuple(size[letter] for letter in self.leading_axes)
         self.plane_shape = (size["Y"], size["X"])
         self.path: Path | None = source_of(data)
+        self.source = "" if self.path is None else str(self.path)
+        self.translate: tuple[float, ...] | None = None
         self.scale: tuple[float, ...] | None = None
         self.units: tuple[str, ...] | None = None
 
@@ -149,22 +162,28 @@ class ImageStack:
         file = image if isinstance(image, ImageFile) else ImageFile(image, path=source_of(image))
         levels = file.levels or (tuple(file.data) if is_pyramid(file.data) else (file.data,))
         must_be("metadata_axes", metadata_axes, str)
-        metadata_axes = metadata_axes or file.axes
+        metadata_axes = metadata_axes or file.axes or _dims_of(levels[0])
         data = as_array(levels[0])
         shape = tuple(int(size) for size in data.shape)
         if axes is None or not axes.strip():
             axes, note = guessed_axes(shape, data.dtype, metadata_axes)
+            if not metadata_axes or len(metadata_axes) != len(shape):
+                check_transparency(data, axes)
         else:
             axes, note = axes.strip().upper(), ""
             fault = fault_in_axes(axes, shape)
             if fault:
                 raise InputError(f"The axes {axes!r} {fault}.")
-        channel, channel_note = choose_channel(axes, shape, channel)
-        lower = (cls(as_array(level), axes, channel) for level in levels[1:])
-        notes = " ".join(filter(None, (note, channel_note)))
-        frames = cls(data, axes, channel, notes, tuple(lower))
-        frames.path = file.path
-        frames.scale, frames.units = replace(file, axes=axes).scale_of(frames.output_axes)
+        channel, channel_note = choose_channel(axes, shape, channel, file.channels)
+        lower = [cls(as_array(level), axes, channel) for level in levels[1:]]
+        frames = cls(data, axes, channel)
+        fitting = tuple(one for one in lower if is_even(frames.plane_shape, one.plane_shape))
+        notes = (file.note, note, channel_note, _odd_note(frames, lower, len(fitting)))
+        frames._lower, frames.notes = fitting, tuple(filter(None, notes))
+        frames.path, frames.source = file.path, file.source
+        placed = replace(file, axes=axes)
+        frames.scale, frames.units = placed.scale_of(frames.output_axes)
+        frames.translate = placed.translate_of(frames.output_axes)
         if min(frames.plane_shape) < 2:
             height, width = frames.plane_shape
             raise InputError(
@@ -300,9 +319,35 @@ class ImageStack:
                 low + 1 > full * scale
                 for low, full in zip(frames.plane_shape, self.plane_shape, strict=True)
             )
-            if enough and frames.leading_shape == self.leading_shape:
+            if enough and frames.leading_shape == self.leading_shape and self._shows(frames):
                 return frames
         return self
+
+    @property
+    def level_note(self) -> str:
+        """Which lower resolutions :meth:`at` passed over because they are empty, one sentence."""
+        empty = [self._lower[place].plane_shape for place, full in self._filled.items() if not full]
+        if not empty:
+            return ""
+        listed = ", ".join(f"{height} × {width}" for height, width in empty)
+        return f"The resolution of {listed} pixels was never filled, so it is not used."
+
+    def _shows(self, lower: ImageStack) -> bool:
+        """Whether a lower resolution shows what this one does, in a few frames."""
+        place = self._lower.index(lower)
+        if place not in self._filled:
+            indices = list(self.indices())
+            some = {indices[0], indices[len(indices) // 2], indices[-1]}
+            self._filled[place] = all(
+                is_filled(
+                    partial(self._values, index),
+                    self.plane_shape,
+                    partial(lower._values, index),
+                    lower.plane_shape,
+                )
+                for index in some
+            )
+        return self._filled[place]
 
     @property
     def portable(self) -> bool:
@@ -393,37 +438,20 @@ class ImageStack:
         return "Frame " + ", ".join(f"{letter}={place}" for letter, place in pairs)
 
 
-def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float]:
-    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
+def _dims_of(image: Any) -> str:
+    """Return the axes that an xarray names, empty for others."""
+    names = getattr(image, "dims", ())
+    return letters_of(names) if isinstance(names, tuple) else ""
 
-    One range for all frames: a range per frame would turn a change of one thing's brightness into
-    a change of everything's.
 
-    Parameters
-    ----------
-    frames : ImageStack
-    sampled : int
-        At most so many frames are read, and of each a regular sample.
-
-    Returns
-    -------
-    low, high : float
-        Equal where the sample has the same value everywhere.  Frames of one value count only
-        where there are no others.
-    """
-    indices = list(frames.indices())
-    places = sorted({int(i) for i in np.linspace(0, len(indices) - 1, sampled).round()})
-    values, constants = [], []
-    for place in places:
-        pixels = frames.read(indices[place]).pixels
-        if is_constant(pixels):
-            # A frame without anything, all NaN for example, says nothing of the others.
-            constants.append(float(pixels.flat[0]))
-            continue
-        step = sampling_step(pixels.size * len(places))
-        values.append(pixels[::step, ::step].ravel())
-    if not values:
-        return min(constants), max(constants)
-    pooled = np.concatenate(values)
-    low, high = percentiles(pooled)
-    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
+def _odd_note(frames: ImageStack, lower: list[ImageStack], fitting: int) -> str:
+    """Return which resolutions have no even share of the rows and columns, one sentence."""
+    if len(lower) == fitting:
+        return ""
+    odd = [one for one in lower if not is_even(frames.plane_shape, one.plane_shape)]
+    listed = ", ".join("{} × {}".format(*one.plane_shape) for one in odd)
+    height, width = frames.plane_shape
+    return (
+        f"The resolution of {listed} pixels is not used, because it is not {height} × {width} "
+        "shrunk evenly."
+    )

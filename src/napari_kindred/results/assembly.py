@@ -76,7 +76,15 @@ def location_for(frames: ImageStack, what: str, ids: IdScope) -> OutputLocation 
     """Return where labels of an image go that are too large for memory, if its place is known."""
     if frames.path is None:
         return None
-    return OutputLocation(frames.path, what, frames.output_axes, frames.scale, frames.units, ids)
+    return OutputLocation(
+        frames.path,
+        what,
+        frames.output_axes,
+        frames.scale,
+        frames.units,
+        ids,
+        frames.translate,
+    )
 
 
 def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
@@ -111,7 +119,7 @@ class Assembly(ABC):
     shape : sequence of int
         Of the labels of all frames.
     axes : str
-    scale, units : tuple or None
+    scale, units, translate : tuple or None
         As of :class:`.Segmentation`.
     location : OutputLocation, optional
         Beside which image the labels are written if there is no room for them in memory.
@@ -139,10 +147,12 @@ class Assembly(ABC):
         location: OutputLocation | None = None,
         memory: float | None = None,
         in_memory: int | None = None,
+        translate: tuple[float, ...] | None = None,
     ) -> None:
         self.labels = make_labels(shape, np.int32, in_memory, location, memory)
         self.facts: Callable[[], Mapping[str, Any]] = dict
         self._axes, self._scale, self._units = axes, scale, units
+        self.translate = translate
         self._lock = threading.RLock()
         self._closed = False
 
@@ -201,5 +211,12 @@ class Assembly(ABC):
         table = self.table()
         tell(self.labels, table, facts)
         return Segmentation(
-            self.labels, table, facts, self._axes, self._scale, self._units, self.ids
+            self.labels,
+            table,
+            facts,
+            self._axes,
+            self._scale,
+            self._units,
+            self.ids,
+            self.translate,
         )

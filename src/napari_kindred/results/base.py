@@ -46,6 +46,10 @@ class Result(Protocol):
         """Unit of each axis."""
 
     @property
+    def translate(self) -> tuple[float, ...] | None:
+        """Position of the first pixel along each axis."""
+
+    @property
     def ids(self) -> IdScope:
         """Scope of the label ids."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..images.ome import label_attributes
-from ..images.readers import is_image, stem_of
+from ..images.readers import is_image, split_path, stem_of
 from .atomic import plain
 from .base import KEY
 from .storage import create_labels
@@ -46,6 +46,8 @@ class OutputLocation:
         Unit of each axis.
     ids : str
         As of :class:`.Segmentation`.
+    translate : tuple of float or None
+        Position of the first pixel along each axis.
     """
 
     image: Path
@@ -54,13 +56,14 @@ class OutputLocation:
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
     ids: str = "frame"
+    translate: tuple[float, ...] | None = None
 
     def make(self) -> Path | None:
         """Make a folder beside the image whose name was not taken; None where that cannot be."""
         stem = stem_of(self.image) if is_image(self.image) else self.image.name
         for number in count(1):
             name = f"{stem} {self.what}" + (f" {number}" if number > 1 else "")
-            path = self.image.parent / f"{name}.ome.zarr"
+            path = split_path(self.image)[0].parent / f"{name}.ome.zarr"
             try:
                 path.mkdir()
             except FileExistsError:
@@ -103,11 +106,14 @@ def create_on_disk(
     root = zarr.create_group(path)
     root.attrs.update(
         {
-            "ome": label_attributes(location.axes, location.scale, location.units),
+            "ome": label_attributes(
+                location.axes, location.scale, location.units, location.translate
+            ),
             KEY: {
                 "axes": location.axes,
                 "scale": plain(location.scale),
                 "units": plain(location.units),
+                "translate": plain(location.translate),
                 "ids": location.ids,
                 "provenance": UNFINISHED,
             },

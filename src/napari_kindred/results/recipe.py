@@ -118,8 +118,8 @@ class Recipe:
         file = self.file if image is None else FileInput(str(image), *self._axes_and_channel())
         if file is None:
             raise InputError(self.fault or "The result does not say which file its image is in.")
-        path = Path(file.path)
-        stem = stem_of(path) if is_image(path) else path.name
+        path = file.path
+        stem = stem_of(path) if is_image(path) else Path(path).name
         target = str(out or f"{stem} {self.method.suffix}.ome.zarr")
         config = replace(self.config, axes=file.axes, channel=file.channel)
         words = (PROGRAM, self.method.name, file.path, "--out", target)

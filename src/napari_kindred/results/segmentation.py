@@ -55,10 +55,13 @@ class Segmentation:
         other frames (entities); a kind of pixel in all frames of the stack (clusters); an object
         followed through frames; a class, by its place among the names that were asked for.
 
+    translate : tuple of float or None
+        Position of the first pixel along each axis, in ``units``.
+
     Raises
     ------
     OptionError
-        When ``ids`` is none of these.
+        If ``ids`` is none of these.
     """
 
     labels: Any
@@ -68,6 +71,7 @@ class Segmentation:
     scale: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
     ids: IdScope = "frame"
+    translate: tuple[float, ...] | None = None
 
     def __repr__(self) -> str:
         method, rows = self.provenance.get("method", "labels"), len(self.table)
@@ -332,6 +336,6 @@ def provenance(
 
 def _file_of(frames: ImageStack | None) -> dict[str, Any] | None:
     """Return where the image is, and how it is read, if it was opened from a file."""
-    if frames is None or frames.path is None:
+    if frames is None or not frames.source:
         return None
-    return {"path": frames.path, "axes": frames.axes, "channel": frames.channel}
+    return {"path": frames.source, "axes": frames.axes, "channel": frames.channel}

@@ -140,6 +140,7 @@ def about_of(result: Result) -> dict[str, Any]:
         "shape": getattr(result.labels, "shape", None),
         "scale": result.scale,
         "units": result.units,
+        "translate": result.translate,
         "ids": result.ids,
         "provenance": result.provenance,
     }
@@ -147,7 +148,7 @@ def about_of(result: Result) -> dict[str, Any]:
 
 def write_group(root: zarr.Group, result: Result) -> None:
     """Write a result into an empty group, as an OME-Zarr label image with table and provenance."""
-    root.attrs["ome"] = label_attributes(result.axes, result.scale, result.units)
+    root.attrs["ome"] = label_attributes(result.axes, result.scale, result.units, result.translate)
     copy_labels(result.labels, create_labels(root, result.labels.shape, np.int32, result.axes))
     root.attrs[KEY] = plain(about_of(result))
     write_columns(root, result.table)
@@ -312,7 +313,7 @@ def _parts(labels: Any, table: pd.DataFrame, about: Mapping[str, Any]) -> dict[s
     fault = _fault_in(labels, table, about)
     if fault:
         raise ValueError(fault)
-    scale, units = about["scale"], about["units"]
+    scale, units, start = about["scale"], about["units"], about["translate"]
     return {
         "labels": labels,
         "table": table,
@@ -321,6 +322,7 @@ def _parts(labels: Any, table: pd.DataFrame, about: Mapping[str, Any]) -> dict[s
         "scale": None if scale is None else tuple(map(float, scale)),
         "units": None if units is None else tuple(units),
         "ids": about["ids"],
+        "translate": None if start is None else tuple(map(float, start)),
     }
 
 
@@ -335,6 +337,9 @@ def _fault_in(labels: Any, table: Any, about: Mapping[str, Any]) -> str:
         return f"the axes {axes!r} do not name the {len(shape)} axes of the labels"
     if scale is not None and not _is_scale(scale, len(shape)):
         return f"the scale {scale!r} is not a number above 0 for each of the axes {axes}"
+    start = about["translate"]
+    if start is not None and not _is_position(start, len(shape)):
+        return f"the position {start!r} is not a number for each of the axes {axes}"
     named = isinstance(units, list | tuple) and all(isinstance(unit, str) for unit in units)
     if units is not None and not (named and len(units) == len(shape)):
         return f"the units {units!r} are not a word for each of the axes {axes}"
@@ -349,6 +354,15 @@ def _described(labels: Any) -> str:
     if not hasattr(labels, "dtype"):
         return f"a {type(labels).__name__}"
     return f"{labels.dtype} of shape {tuple(labels.shape)}"
+
+
+def _is_position(start: Any, count: int) -> bool:
+    return (
+        isinstance(start, list | tuple)
+        and len(start) == count
+        and all(isinstance(place, int | float | np.number) for place in start)
+        and all(map(math.isfinite, start))
+    )
 
 
 def _is_scale(scale: Any, count: int) -> bool:
