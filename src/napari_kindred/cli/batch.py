@@ -74,7 +74,7 @@ class Outcome:
 
 
 def process_file(
-    source: Path,
+    source: str | Path,
     out: Path,
     task: Task[Any],
     report: Report,

@@ -139,7 +139,7 @@ def _training(given: argparse.Namespace, config: type[Config]) -> Config:
     return options
 
 
-def _view(source: Path, labels: Path) -> int:
+def _view(source: str | Path, labels: Path) -> int:
     """Open napari in a process of its own, so that the command line itself never needs it."""
     command = [
         sys.executable,

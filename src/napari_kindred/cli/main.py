@@ -16,6 +16,7 @@ from ..classes.escnet.config import EscTrainConfig
 from ..classes.sam.config import SamTrainConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
 from ..entities.config import TrainConfig
+from ..images.readers import source_of_text
 from ..methods import METHODS
 from ..results.exports import FORMATS
 from . import commands as run

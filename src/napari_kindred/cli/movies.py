@@ -107,7 +107,7 @@ class MovieOutcome:
 
 
 def cluster_file(
-    source: Path,
+    source: str | Path,
     out: Path,
     config: ClusterConfig,
     report: Report,
@@ -172,7 +172,11 @@ def level_path(out: Path, level: int) -> Path:
 
 
 def _check_places(
-    task: ClusterTask, source: Path, results: Sequence[Path], model: Path | None, overwrite: bool
+    task: ClusterTask,
+    source: str | Path,
+    results: Sequence[Path],
+    model: Path | None,
+    overwrite: bool,
 ) -> None:
     """Check before a long job that everything can be written, and is none of the input."""
     models = [] if model is None else [model]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import OutputError
-from ..images.readers import is_image, is_there, list_images
+from ..images.readers import container_of, is_image, is_there, list_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,9 +23,12 @@ def place_of(out: Path, name: str) -> Path:
     return out
 
 
-def refuse_input(files: Sequence[Path], source: Path) -> None:
+def refuse_input(files: Sequence[Path], source: str | Path) -> None:
     """Raise OutputError for files of a result that would replace or delete an image."""
-    images = {source.resolve()}
+    holder = container_of(source)
+    if holder is None:
+        return
+    images = {holder.resolve()}
     if not is_image(source):
         images |= {path.resolve() for path in list_images(source)}
     around = {folder for path in images for folder in path.parents}
@@ -40,7 +43,7 @@ def refuse_input(files: Sequence[Path], source: Path) -> None:
             raise OutputError(
                 f"{str(file)!r} contains the input; choose another name for the output."
             )
-        if is_image(source) and source.resolve() in place.parents:
+        if is_image(source) and holder.resolve() in place.parents:
             raise OutputError(
                 f"{str(file)!r} lies in the input; choose another folder for the output."
             )
@@ -52,7 +55,9 @@ def _identity_of(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def save_surely(save: Callable[[], object], result: Segmentation, out: Path, source: Path) -> None:
+def save_surely(
+    save: Callable[[], object], result: Segmentation, out: Path, source: str | Path
+) -> None:
     """Save a result where it should go; if that fails, as on a full disk, in another place.
 
     Raises
@@ -70,15 +75,18 @@ def save_surely(save: Callable[[], object], result: Segmentation, out: Path, sou
         raise OutputError(f"{reason}; the result is in {str(place)!r} instead.") from error
 
 
-def _save_elsewhere(result: Segmentation, out: Path, source: Path) -> Path | None:
+def _save_elsewhere(result: Segmentation, out: Path, source: str | Path) -> Path | None:
     """Save a result in the first folder that takes it; None where none does.
 
     ``source`` is the image, or the folder that all images are in.
     """
-    near = [source.parent] if is_image(source) else []  # not among the images of a folder
+    holder = container_of(source)
+    # Not among the images of a folder.
+    near = [holder.parent] if holder is not None and is_image(source) else []
+    used = {out.parent.resolve()} | (set() if holder is None else {holder.resolve()})
     folders = (*near, Path.cwd(), Path.home(), Path(tempfile.gettempdir()))
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        if folder in (out.parent.resolve(), source.resolve()):
+        if folder in used:
             continue
         with suppress(OutputError, OSError):
             return result.save(_free_name(folder / out.name))

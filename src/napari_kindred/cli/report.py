@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
@@ -10,7 +11,6 @@ from .progress_bar import Bar
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from .batch import Outcome
     from .tasks import Task

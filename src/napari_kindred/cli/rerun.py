@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, OutputError, WeightsError
+from ..images.readers import is_there, split_path
+from ..images.remote import is_url
 from ..results.atomic import plain
 from ..results.recipe import recipe_of
 from ..results.storage import PROVENANCE, read_about
@@ -75,7 +77,7 @@ def _from_log(log: Path, image: str | None) -> dict[str, Any]:
 
 
 def _check_there(path: str) -> None:
-    if not Path(path).exists():
+    if not is_url(path) and not is_there(split_path(path)[0]):
         raise InputError(f"The image {path!r} is gone; name it: rerun RESULT IMAGE.")
 
 

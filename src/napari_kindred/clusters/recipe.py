@@ -52,7 +52,7 @@ class ClusterRecipe(Recipe):
             *(["--hide", ",".join(map(str, hidden))] if hidden else []),
         ]
 
-    def commands(self, image: Path | None = None, out: Path | None = None) -> list[Words]:
+    def commands(self, image: str | Path | None = None, out: Path | None = None) -> list[Words]:
         """Return the command, after the one that saves the model if a result has it."""
         (words,) = super().commands(image, out)
         model, source = self.arguments.get("model"), self.source

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ImageFile",
+    "container_of",
     "is_image",
     "is_there",
     "list_images",
@@ -65,9 +65,9 @@ def read_indices(path: str | Path) -> ImageFile:
 def _read(path: str | Path, **options: Any) -> ImageFile:
     if is_url(path):
         address = str(path)
-        if not address.lower().startswith("file:"):
+        if not address.lower().startswith("file://"):
             return replace(open_url(address), name=stem_of(address))
-        path = url2pathname(urlsplit(address).path)
+        path = url2pathname(address[len("file://") :])
     path = Path(path).absolute()  # other processes may open it
     container, inside = split_path(path)
     if not is_there(container):
@@ -104,6 +104,11 @@ def split_path(path: str | Path) -> tuple[Path, str]:
         if one.suffix.lower() in _READERS and is_there(one) and one.is_file():
             return one, path.relative_to(one).as_posix()
     return path, ""
+
+
+def container_of(source: str | Path) -> Path | None:
+    """Return the file, zarr or folder on this machine that holds an image, None for an address."""
+    return None if is_url(source) else split_path(source)[0]
 
 
 def _is_plain_folder(path: Path) -> bool:

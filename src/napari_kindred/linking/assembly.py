@@ -34,6 +34,7 @@ class LinkAssembly(Assembly):
             stack.units,
             location_for(stack, "tracks", self.ids),
             config.memory,
+            translate=stack.translate,
         )
         self.movie = LinkedMovie(config, spacing)
 

@@ -40,7 +40,7 @@ def iter_link(
     stack, data = _opened(labels, config.axes)
     pixels = None if image is None else _intensities(image, stack)
     assembly = LinkAssembly(stack, config, _checked(spacing, stack))
-    notes = [note for note in (stack.axes_note, assembly.note) if note]
+    notes = [note for note in (*stack.notes, assembly.note) if note]
     assembly.facts = lambda: provenance(
         method="link",
         config=config,
@@ -62,7 +62,9 @@ def iter_link(
 def _opened(labels: Any, axes: str | None) -> tuple[ImageStack, Any]:
     """Return labels as a stack, for their axes and sizes, and as an array."""
     if isinstance(labels, Segmentation):
-        file = ImageFile(labels.labels, labels.axes, labels.scale, labels.units)
+        file = ImageFile(
+            labels.labels, labels.axes, labels.scale, labels.units, translate=labels.translate
+        )
     else:
         file = labels if isinstance(labels, ImageFile) else ImageFile(labels)
     data = as_array(file.data)

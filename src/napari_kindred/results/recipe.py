@@ -97,12 +97,12 @@ class Recipe:
         """
         return "\n".join(quoted(words) for words in self.commands())
 
-    def commands(self, image: Path | None = None, out: Path | None = None) -> list[Words]:
+    def commands(self, image: str | Path | None = None, out: Path | None = None) -> list[Words]:
         """Return the commands, program first, to be run one after the other.
 
         Parameters
         ----------
-        image : Path, optional
+        image : str or Path, optional
             Another image, read by the same options.
         out : Path, optional
             For the result, in the current folder if left out.
