@@ -1,6 +1,6 @@
 """Viewer, widgets and the press of a button; and a stand-in for the network that thresholds frames.
 
-A file of tests says which widget it is about: its fixture ``widget`` is the one that is run.
+A file of tests says which widget it is about: the fixture ``widget`` is the one named ``WIDGET``.
 """
 
 from __future__ import annotations
@@ -287,6 +287,12 @@ def classes_widget(
     widget.classifier.vocabulary.take_file(shades.save(tmp_path / "shades.kindred"))
     until(lambda: widget.classifier.vocabulary.vocabulary is not None)
     return widget
+
+
+@pytest.fixture
+def widget(request: pytest.FixtureRequest) -> Any:
+    """The widget that a file of tests names as ``WIDGET``, or a test as its parameter."""
+    return request.getfixturevalue(getattr(request, "param", None) or request.module.WIDGET)
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from napari_kindred.images.samples import SAMPLES
 if TYPE_CHECKING:
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
-
-@pytest.fixture
-def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
-    return entities_widget
+WIDGET = "entities_widget"
 
 
 def test_without_an_image_it_offers_the_samples_and_a_click_opens_one(

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 ALL = ("dim", "grey", "bright")
 
-
-@pytest.fixture
-def widget(classes_widget: ClassesWidget) -> ClassesWidget:
-    return classes_widget
+WIDGET = "classes_widget"
 
 
 @pytest.fixture

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 from napari_kindred._napari.clusters.layer import clusters_of
 
 if TYPE_CHECKING:
     from napari_kindred._napari.clusters.widget import ClustersWidget
 
-
-@pytest.fixture
-def widget(clusters_widget: ClustersWidget) -> ClustersWidget:
-    return clusters_widget
+WIDGET = "clusters_widget"
 
 
 def test_without_clusters_there_is_nothing_to_change(widget: ClustersWidget) -> None:

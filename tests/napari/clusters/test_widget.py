@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
     from napari_kindred._napari.clusters.widget import ClustersWidget
 
-
-@pytest.fixture
-def widget(clusters_widget: ClustersWidget) -> ClustersWidget:
-    return clusters_widget
+WIDGET = "clusters_widget"
 
 
 def type_into(widget: ClustersWidget, name: str) -> None:

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from napari_kindred._napari.clusters.widget import ClustersWidget
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
-
-@pytest.fixture
-def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
-    return entities_widget
+WIDGET = "entities_widget"
 
 
 @pytest.fixture

@@ -24,10 +24,7 @@ from napari_kindred.core.settings import Preferences, preferences
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-@pytest.fixture
-def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
-    return entities_widget
+WIDGET = "entities_widget"
 
 
 @pytest.fixture

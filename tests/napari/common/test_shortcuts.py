@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 CTRL, ALT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.AltModifier
 
-
-@pytest.fixture
-def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
-    return entities_widget
+WIDGET = "entities_widget"
 
 
 @pytest.fixture

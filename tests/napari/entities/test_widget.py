@@ -17,10 +17,7 @@ from napari_kindred.entities.config import EntityConfig
 if TYPE_CHECKING:
     from napari_kindred._napari.entities.widget import EntitiesWidget
 
-
-@pytest.fixture
-def widget(entities_widget: EntitiesWidget) -> EntitiesWidget:
-    return entities_widget
+WIDGET = "entities_widget"
 
 
 # -- a run -----------------------------------------------------------------------------------

@@ -15,10 +15,7 @@ from napari_kindred._napari.results import plot_panel
 from napari_kindred._napari.results.charts import chart_of, counted_chart, short_number, ticks
 from napari_kindred._napari.results.painting import settle
 
-
-@pytest.fixture
-def widget(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(getattr(request, "param", "entities_widget"))
+WIDGET = "entities_widget"
 
 
 def test_entities_are_counted_over_time_and_a_click_goes_to_the_frame(

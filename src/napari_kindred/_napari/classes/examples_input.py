@@ -54,9 +54,8 @@ class ExamplesInput:
         self.collect = PushButton(
             text="Collect layer",
             tooltip="Add the annotations of the selected Points, Shapes or Labels layer as "
-            "examples "
-            "of this class. Of a Labels layer, only the frame shown is added, and only the "
-            "selected label if napari shows no other.",
+            "examples of this class. From a Labels layer only the current frame is added, and only "
+            "the selected label if napari shows just that one.",
         )
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)

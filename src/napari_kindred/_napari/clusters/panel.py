@@ -105,7 +105,7 @@ class ClusterPanel(LabelPanel):
         self.background.text = "Bring back" if back else "Make background"
         self.background.enabled = bool(clusters.leaves(label) if label else clusters.background)
         self.background.tooltip = (
-            "Show the clusters that were made background again."
+            "Show again the clusters that were made background."
             if back
             else "Hide this cluster: its pixels get label 0. The same button brings it back."
         )
