@@ -26,7 +26,7 @@ class NamesEditor(QPlainTextEdit):
     def __init__(self, on_change: Callable[[], Any]) -> None:
         super().__init__()
         self._on_change = on_change
-        self._known: dict[str, str] = {}
+        self._suggested: dict[str, str] = {}
         self._chosen: dict[str, str] = {}
         self._gutter = _Gutter(self)
         self._usual = ""
@@ -58,7 +58,7 @@ class NamesEditor(QPlainTextEdit):
 
     def suggest(self, colours: Mapping[str, str]) -> None:
         """Set default ``#rrggbb`` colours by name."""
-        self._known = {key(name): colour for name, colour in colours.items()}
+        self._suggested = {key(name): colour for name, colour in colours.items()}
         self._gutter.update()
 
     def colours(self) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ class NamesEditor(QPlainTextEdit):
         return tuple(self._colour_given(name) or next(free) for name in self.names)
 
     def _colour_given(self, name: str) -> str | None:
-        return self._chosen.get(key(name), self._known.get(key(name)))
+        return self._chosen.get(key(name), self._suggested.get(key(name)))
 
     def chosen(self) -> dict[str, str]:
         """Return the colours that the user chose, by :func:`~napari_kindred.classes.names.key`."""

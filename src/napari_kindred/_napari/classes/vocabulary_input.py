@@ -33,18 +33,18 @@ BUTTON = 62
 
 
 class VocabularyInput:
-    """A list of vocabularies that files can be opened into, and what the chosen one knows."""
+    """A list of vocabularies, to which files can be added, and the classes of the chosen one."""
 
     def __init__(self, on_known: Callable[[], Any], on_name: Callable[[str], Any]) -> None:
         self._on_known, self._on_name = on_known, on_name
-        self._known: dict[str, ClassNameSource] = {
+        self._sources: dict[str, ClassNameSource] = {
             name: ClassNameSource("vocabulary", name) for name in SHIPPED
         }
         self._wrong = ""
         self._reading: Job | None = None
         self.choice = ComboBox(
             label="Vocabulary",
-            choices=list(self._known),
+            choices=list(self._sources),
             value=SHIPPED[0],
             tooltip="Trained classes: those that come with napari-kindred, or a file.",
         )
@@ -66,33 +66,27 @@ class VocabularyInput:
     @property
     def vocabulary(self) -> Vocabulary | None:
         """The chosen vocabulary; None while it is read, or if it cannot be read."""
-        return self._known[self.choice.value].vocabulary
+        return self._sources[self.choice.value].vocabulary
 
     @property
     def name(self) -> str:
-        """Name of what is chosen, or path of its file; empty where classes were made one since."""
-        chosen = self._known[self.choice.value]
+        """Name of the chosen vocabulary, or path of its file; empty if classes were merged."""
+        chosen = self._sources[self.choice.value]
         return "" if chosen.groups else chosen.name
 
     def choose(self, name: str) -> None:
         """Choose a vocabulary by its name, or by the path of its file."""
-        known = [title for title, name_source in self._known.items() if self._is(name_source, name)]
-        if known:
-            self.choice.value = known[0]
-        else:
-            self.take_file(Path(name))
-
-    @staticmethod
-    def _is(name_source: ClassNameSource, name: str) -> bool:
-        return (
-            name_source.name == name and name_source.kind == "vocabulary" and not name_source.groups
-        )
+        for title, source in self._sources.items():
+            if source.kind == "vocabulary" and source.name == name and not source.groups:
+                self.choice.value = title
+                return
+        self.take_file(Path(name))
 
     def name_source(self) -> ClassNameSource:
         """Return what is chosen."""
         if self.vocabulary is None:
             raise OptionError(self._wrong or "The vocabulary is being read.")
-        return self._known[self.choice.value]
+        return self._sources[self.choice.value]
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -106,18 +100,18 @@ class VocabularyInput:
 
     def take_file(self, path: Path) -> None:
         """Offer a vocabulary's file, and choose it."""
-        self._known.pop(path.name, None)
+        self._sources.pop(path.name, None)
         self.offer(path.name, ClassNameSource("vocabulary", str(path)))
         self.read()
 
     def offer(self, title: str, name_source: ClassNameSource) -> None:
         """Offer another vocabulary, and choose it."""
-        self._known[title] = name_source
+        self._sources[title] = name_source
         with self.choice.changed.blocked():
-            self.choice.choices = list(self._known)
+            self.choice.choices = list(self._sources)
             self.choice.value = title
-        for place, known in enumerate(self._known):  # whole, where the list cuts it off
-            self.choice.native.setItemData(place, known, Qt.ItemDataRole.ToolTipRole)
+        for place, name in enumerate(self._sources):  # in full, as the list may cut it off
+            self.choice.native.setItemData(place, name, Qt.ItemDataRole.ToolTipRole)
         self.describe()
 
     def read(self, *_: Any) -> None:
@@ -128,7 +122,7 @@ class VocabularyInput:
         if self.vocabulary is not None:
             return
         title = str(self.choice.value)
-        name = self._known[title].name
+        name = self._sources[title].name
         self._reading = Job(
             partial(_load, name),
             f"Reading {title}",
@@ -144,8 +138,8 @@ class VocabularyInput:
 
     def _read(self, title: str, vocabulary: Vocabulary) -> None:
         self._reading = None
-        self._known[title] = ClassNameSource(
-            "vocabulary", self._known[title].name, vocabulary=vocabulary
+        self._sources[title] = ClassNameSource(
+            "vocabulary", self._sources[title].name, vocabulary=vocabulary
         )
         self.describe()
 
@@ -155,7 +149,7 @@ class VocabularyInput:
         self.describe()
 
     def describe(self) -> None:
-        """List the names that are known, or say what is wrong."""
+        """List the classes of the chosen vocabulary, or show what is wrong with it."""
         vocabulary = self.vocabulary
         mark(self.choice, wrong=bool(self._wrong))
         if self._wrong:
