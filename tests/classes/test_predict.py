@@ -302,7 +302,7 @@ def test_a_file_that_cannot_be_written_whole_is_not_there_at_all(
         (["\x07"], {}, OptionError, "cannot be shown"),
         (["purple"], {}, OptionError, "purple"),
         (NAMES, {"clip": "ViT-B-32/openai"}, OptionError, "not both"),
-        (NAMES, {"proposals": "entities"}, OptionError, "taught with proposals='regions'"),
+        (NAMES, {"proposals": "entities"}, OptionError, "trained with proposals='regions'"),
         (NAMES, {"threshold": 1.5}, OptionError, "at most 1"),
         (NAMES, {"encoder": "efficientnet"}, OptionError, "[0-9a-f]{8}.*[0-9a-f]{8}"),
         (NAMES, {"vocabulary": "no-such-file.kindred"}, KindredError, "no-such-file"),

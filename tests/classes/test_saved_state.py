@@ -116,6 +116,11 @@ CLASSIFIERS: dict[str, Callable[[Vocabulary], Classifier]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def found(vocabulary: Vocabulary) -> ClassSegmentation:
+    return ask(CLASSIFIERS["vocabulary"](vocabulary))
+
+
 @pytest.fixture(params=CLASSIFIERS)
 def fresh(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> ClassSegmentation:
     return ask(CLASSIFIERS[request.param](vocabulary))
@@ -151,13 +156,12 @@ def test_a_saved_result_follows_the_threshold_as_the_fresh_one_does(
 
 
 def test_a_saved_vocabulary_is_regrouped_as_the_one_that_was_saved(
-    vocabulary: Vocabulary, tmp_path: Path
+    found: ClassSegmentation, tmp_path: Path
 ) -> None:
-    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
-    again = load_segmentation(fresh.save(tmp_path / "kept.ome.zarr"))
-    assert_same(again.with_names(["three", "one"]), fresh.with_names(["three", "one"]))
+    again = load_segmentation(found.save(tmp_path / "kept.ome.zarr"))
+    assert_same(again.with_names(["three", "one"]), found.with_names(["three", "one"]))
     shown = []
-    for result in (fresh, again):
+    for result in (found, again):
         assert result.observations is not None
         classifier = result.observations.classifier
         assert isinstance(classifier, VocabularyClassifier)
@@ -179,37 +183,35 @@ def test_a_name_that_was_not_kept_of_a_clip_asks_for_that_clip(
 
 
 def test_labels_with_more_axes_of_length_one_are_changed_in_their_shape(
-    vocabulary: Vocabulary, tmp_path: Path
+    found: ClassSegmentation, tmp_path: Path
 ) -> None:
     """A layer has all of its image's axes; the result had those that were worked on."""
-    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
-    more = {"labels": fresh.labels[:, None], "entities": fresh.entities[:, None], "axes": "TZYX"}
-    again = load_segmentation(replace(fresh, **more).save(tmp_path / "kept.ome.zarr"))
+    more = {"labels": found.labels[:, None], "entities": found.entities[:, None], "axes": "TZYX"}
+    again = load_segmentation(replace(found, **more).save(tmp_path / "kept.ome.zarr"))
     changed = again.at_threshold(0.2)
-    np.testing.assert_array_equal(changed.labels, fresh.at_threshold(0.2).labels[:, None])
+    np.testing.assert_array_equal(changed.labels, found.at_threshold(0.2).labels[:, None])
 
 
 def test_what_was_found_is_left_out_where_it_is_much_and_where_nobody_knows_its_meaning(
-    vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: ClassSegmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
     with monkeypatch.context() as patch:
         patch.setattr(saved_state, "LARGEST", 2000)
-        path = fresh.save(tmp_path / "much.ome.zarr")
+        path = found.save(tmp_path / "much.ome.zarr")
     assert OBSERVATIONS not in zarr.open_group(path, mode="r")
-    assert_changeless(load_segmentation(path), fresh, TOO_LARGE)
-    assert_changeless(load_segmentation(fresh.save(tmp_path / "a.tif")), fresh, NOT_KEPT)
-    assert fresh.observations is not None
+    assert_changeless(load_segmentation(path), found, TOO_LARGE)
+    assert_changeless(load_segmentation(found.save(tmp_path / "a.tif")), found, NOT_KEPT)
+    assert found.observations is not None
 
     class Mine:
         """A classifier of somebody's own."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(fresh.observations.classifier, name)  # type: ignore[union-attr]
+            return getattr(found.observations.classifier, name)  # type: ignore[union-attr]
 
     mine: Any = Mine()
-    own = replace(fresh, observations=replace(fresh.observations, classifier=mine))
-    assert_changeless(load_segmentation(own.save(tmp_path / "own.ome.zarr")), fresh, NOT_KEPT)
+    own = replace(found, observations=replace(found.observations, classifier=mine))
+    assert_changeless(load_segmentation(own.save(tmp_path / "own.ome.zarr")), found, NOT_KEPT)
 
 
 def assert_changeless(again: ClassSegmentation, fresh: ClassSegmentation, why: str) -> None:
@@ -246,11 +248,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_bytes_leave_the_labels(
-    fresh: ClassSegmentation, tmp_path: Path, damage: str
+    found: ClassSegmentation, tmp_path: Path, damage: str
 ) -> None:
-    path = fresh.save(tmp_path / "kept.ome.zarr")
+    path = found.save(tmp_path / "kept.ome.zarr")
     rewritten(path, lambda content: DAMAGES[damage](bytes(content)))
-    assert_changeless(load_segmentation(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), found, DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -270,19 +272,18 @@ def test_damaged_bytes_leave_the_labels(
     ],
 )
 def test_words_that_cannot_be_leave_the_labels(
-    fresh: ClassSegmentation, tmp_path: Path, wrong: dict[str, Any]
+    found: ClassSegmentation, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
-    path = fresh.save(tmp_path / "kept.ome.zarr")
+    path = found.save(tmp_path / "kept.ome.zarr")
     zarr.open_group(path, mode="r+")[OBSERVATIONS].attrs.update(wrong)
-    assert_changeless(load_segmentation(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), found, DAMAGED)
 
 
-def test_an_absurd_size_is_not_read(vocabulary: Vocabulary, tmp_path: Path) -> None:
-    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
-    path = fresh.save(tmp_path / "kept.ome.zarr")
+def test_an_absurd_size_is_not_read(found: ClassSegmentation, tmp_path: Path) -> None:
+    path = found.save(tmp_path / "kept.ome.zarr")
     text = path / OBSERVATIONS / "zarr.json"
     text.write_text(json.dumps({**json.loads(text.read_text()), "shape": [2**45]}))
-    assert_changeless(load_segmentation(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), found, DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +302,10 @@ def test_an_absurd_size_is_not_read(vocabulary: Vocabulary, tmp_path: Path) -> N
     ],
 )
 def test_masks_that_cannot_be_leave_the_labels(
-    vocabulary: Vocabulary, tmp_path: Path, name: str, wrong: np.ndarray
+    found: ClassSegmentation, tmp_path: Path, name: str, wrong: np.ndarray
 ) -> None:
     from safetensors.numpy import load, save
 
-    fresh = ask(CLASSIFIERS["vocabulary"](vocabulary))
-    path = fresh.save(tmp_path / "kept.ome.zarr")
+    path = found.save(tmp_path / "kept.ome.zarr")
     rewritten(path, lambda content: save({**load(bytes(content)), f"2 {name}": wrong}))
-    assert_changeless(load_segmentation(path), fresh, DAMAGED)
+    assert_changeless(load_segmentation(path), found, DAMAGED)

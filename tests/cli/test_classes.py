@@ -280,7 +280,7 @@ def test_means_over_frames_are_means_over_things() -> None:
         (["--names", "red", "--examples", "nowhere"], "no folder 'nowhere'"),
         (["--names", "red", "--examples", "{tmp}/empty"], "holds no examples"),
         (["--names", "red", "--clip", "ViT-B-32/none"], "ViT-B-32"),
-        (["--names", "red", "--encoder", "efficientnet"], "was taught with"),
+        (["--names", "red", "--encoder", "efficientnet"], "was trained with"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(

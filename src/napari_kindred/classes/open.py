@@ -62,7 +62,7 @@ def iter_open_classifier(
     ]
     if len(given) > 1:
         raise OptionError(
-            f"Give {given[0]} or {given[1]}, not both: names get their meaning from one of them."
+            f"Give {given[0]} or {given[1]}, not both: names are defined by one of them."
         )
     _check_kinds(vocabulary, clip)
     if clip is not None:
@@ -137,7 +137,7 @@ def _by_vocabulary(
     spec = vocabulary.spec
     if config.proposals not in ("auto", spec.kind):
         raise OptionError(
-            f"The vocabulary was taught with proposals={spec.kind!r}, so it knows nothing of "
+            f"The vocabulary was trained with proposals={spec.kind!r}, not "
             f"{config.proposals!r}; leave proposals at 'auto'."
         )
     if config.encoder:

@@ -170,7 +170,7 @@ def test_examples_taught_by_clicks_find_the_nuclei_and_the_code_does_the_same(
 
     widget.form.inputs["encoder"].value = "efficientnet"
     assert run(timeout=SLOW) is None
-    assert "taught with" in widget.status.value
+    assert "trained with" in widget.status.value
     spec = classes_of(again).vocabulary.spec
     assert spec.sha256[:12] in widget.status.value
 

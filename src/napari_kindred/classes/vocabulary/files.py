@@ -121,7 +121,7 @@ def load(name_or_path: str | Path) -> tuple[Parts, str]:
     except WeightsError as error:
         raise WeightsError(
             f"The vocabulary {path.name!r} is damaged or cut short, or something else; get it "
-            "again, or teach it again."
+            "again, or train it again."
         ) from error
     if KIND not in about:
         raise WeightsError(
@@ -137,7 +137,7 @@ def load(name_or_path: str | Path) -> tuple[Parts, str]:
     ) as error:  # fmt: skip
         raise WeightsError(
             f"The vocabulary {path.name!r} is damaged or of another version; get it again, or "
-            "teach it again."
+            "train it again."
         ) from error
     return parts, hashlib.sha256(content).hexdigest()
 

@@ -95,7 +95,7 @@ class Vocabulary:
         if not found:
             raise OptionError(
                 f"The vocabulary does not know {tidy(name)!r}; it knows {self._listing()}. Use one "
-                "of these, give examples of it, or take it at its meaning with CLIP."
+                "of these, give examples of it, or define it with CLIP."
             )
         return found
 
@@ -153,8 +153,8 @@ class Vocabulary:
         """Raise OptionError, naming both encoders and hashes, for proposals made in another way."""
         if not self.spec.matches(spec):
             raise OptionError(
-                f"The vocabulary was taught with {_identity(self.spec)}, but here are "
-                f"{_identity(spec)}; use those it was taught with, or teach it again."
+                f"The vocabulary was trained with {_identity(self.spec)}, but here are "
+                f"{_identity(spec)}; use those it was trained with, or train it again."
             )
 
     # -- granularity and sharing ------------------------------------------------------------
