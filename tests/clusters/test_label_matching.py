@@ -14,13 +14,7 @@ def test_each_old_id_becomes_the_new_one_that_shares_most_pixels_with_it() -> No
 
 def test_an_old_id_that_was_never_compared_gets_one_of_its_own() -> None:
     matching = LabelMatching()
-    matching.learn(np.array([[1, 3]]), np.array([[2, 1]]))
-    lut = matching.lut(5)
-    assert lut[[1, 3]].tolist() == [2, 1]
+    matching.learn(np.array([[1, 3, 6]]), np.array([[2, 1, 0]]))
+    lut = matching.lut(6)
+    assert lut[[1, 3, 6]].tolist() == [2, 1, 0], "what became background is background"
     assert sorted(lut[[2, 4, 5]].tolist()) == [3, 4, 5]
-
-
-def test_what_became_background_is_background() -> None:
-    matching = LabelMatching()
-    matching.learn(np.array([[1, 2]]), np.array([[0, 1]]))
-    assert matching.lut(2).tolist() == [0, 0, 1]

@@ -150,7 +150,7 @@ def test_auto_finds_the_number_of_kinds_in_a_movie(
     assert movie.agreement(model.predict(movie.tokens)) == 1
 
 
-@pytest.mark.parametrize("count", [4, 6, 8])
+@pytest.mark.parametrize("count", [4, 8])
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_auto_finds_the_number_of_kinds_in_a_movie_that_stands_still(
     planted: Callable[..., Any], count: int, preset: Any

@@ -19,18 +19,28 @@ def shapes(maps):
     return tuple(None if m is None else tuple(m.shape) for m in maps)
 
 
+@pytest.mark.parametrize("foreground", [0, 4])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("features", "expected"),
     [("positional", (1, 2, 1, None)), ("content", (1, None, None, 7)), ("both", (1, 2, 1, 7))],
 )
-def test_maps_have_the_channels_of_their_features_at_the_output_stride(features, expected, stride):
+def test_maps_have_the_channels_of_their_features_at_the_output_stride(
+    features, expected, stride, foreground
+):
+    """A foreground branch adds the distance and moves no other channel."""
     config = NetworkConfig(
-        encoder=TINY, width=8, features=features, content_dim=7, output_stride=stride
+        encoder=TINY,
+        width=8,
+        features=features,
+        content_dim=7,
+        output_stride=stride,
+        foreground=foreground,
     )
     maps = EntityNetwork(config).eval()(torch.rand(2, 3, 64, 96))
     side = (64 // stride, 96 // stride)
-    assert shapes(maps[:4]) == tuple(None if c is None else (2, c, *side) for c in expected)
+    channels = (*expected, 1 if foreground else None)
+    assert shapes(maps) == tuple(None if c is None else (2, c, *side) for c in channels)
 
 
 @pytest.mark.parametrize("encoder", ["convnext_atto", "resnet18", "tf_efficientnet_lite0"])
@@ -125,16 +135,6 @@ def test_a_foreground_of_its_own_shares_no_head_with_offsets_and_size():
     assert torch.equal(after.background, before.background)
     assert torch.equal(after.distance, before.distance)
     assert not torch.equal(after.offset, before.offset)
-
-
-@pytest.mark.parametrize("features", ["positional", "both"])
-def test_a_foreground_branch_adds_the_distance_and_moves_no_other_channel(features):
-    config = NetworkConfig(encoder=TINY, width=8, features=features, content_dim=5, foreground=4)
-    maps = EntityNetwork(config).eval()(torch.rand(1, 3, 64, 96))
-    content = None if features == "positional" else (1, 5, 32, 48)
-    assert shapes(maps) == (
-        (1, 1, 32, 48), (1, 2, 32, 48), (1, 1, 32, 48), content, (1, 1, 32, 48)
-    )  # fmt: skip
 
 
 def test_the_start_from_imagenet_takes_over_every_tensor_of_the_encoder():

@@ -19,10 +19,6 @@ from napari_kindred.entities.scoring import (
 )
 
 
-def odds(chance):
-    return chance / (1 - chance)
-
-
 def squares(width=True):
     """Entities 1 (4 by 4 pixels, surer) and 3 (6 by 6, of which half are expected); no 2."""
     labels = np.zeros((20, 20), np.int32)
@@ -36,8 +32,8 @@ def squares(width=True):
 
 def test_traits_are_odds_of_the_means_and_logarithms_of_the_sizes():
     traits = object_stats(squares()).traits(scale=2.0)[[0, 2]]
-    assert traits[:, 0] == pytest.approx([math.log(odds(0.8)), math.log(odds(0.5))], abs=0.01)
-    assert traits[:, 1] == pytest.approx([math.log(odds(0.9)), math.log(odds(0.75))], abs=0.02)
+    assert traits[:, 0] == pytest.approx([math.log(0.8 / 0.2), 0], abs=0.01)
+    assert traits[:, 1] == pytest.approx([math.log(0.9 / 0.1), math.log(0.75 / 0.25)], abs=0.02)
     assert traits[:, 2] == pytest.approx([0, math.log(36 / 18)], abs=1e-5)
     assert traits[:, 3] == pytest.approx(
         [math.log(2 * math.sqrt(16 * 4 / math.pi)), math.log(2 * math.sqrt(36 * 4 / math.pi))]
@@ -82,13 +78,13 @@ def test_nothing_is_learnt_from_a_handful_of_either_kind(value):
 
 def test_the_less_likely_entity_is_left_out_and_the_other_becomes_the_first():
     larger_is_better = ScoreModel(-math.log(5), 0, 0, 0, 1)  # 5 pixels across: one to one
-    chances = [odds_of / (1 + odds_of) for odds_of in (math.sqrt(64 / math.pi) / 5,
-                                                       math.sqrt(144 / math.pi) / 5)]  # fmt: skip
+    odds = np.sqrt([64 / math.pi, 144 / math.pi]) / 5
+    probabilities = odds / (1 + odds)
     for least, left in ((0.0, [1, 0]), (0.5, [1]), (0.6, [])):
         config = EntityConfig(min_area=0, min_score=least)
         labels, scores = ObjectFilter(larger_is_better, 1.0, config).finish(squares())
         assert labels.max(initial=0) == len(left)
-        assert scores == pytest.approx([chances[k] for k in left])
+        assert scores == pytest.approx(probabilities[left].tolist())
         assert (labels[4, 4], labels[12, 12]) == ((1, 2), (1, 0), (0, 0))[2 - len(left)]
 
 

@@ -40,7 +40,8 @@ def test_a_crop_has_its_side_whatever_the_picture_s_size(shape, grey):
     labels = np.zeros(shape, int)
     labels[2:6, 2:6] = 3
     for seed in range(5):
-        crop = draw(example(labels, grey=grey, diameter=4.5), seed)
+        crop = draw(example(labels, grey=grey, diameter=4.5, complete=grey), seed)
+        assert crop.complete is grey
         assert crop.image.shape == (3, 64, 64)
         assert crop.image.dtype == torch.float32
         assert crop.labels.shape == (64, 64)
@@ -114,16 +115,13 @@ def test_scales_spread_evenly_in_octaves_between_the_bounds():
     np.testing.assert_allclose(np.quantile(octaves, [0.25, 0.5, 0.75]), [-0.5, 0, 0.5], atol=0.06)
 
 
-def test_a_picture_without_entities_is_scaled_a_little():
+def test_an_image_without_entities_is_scaled_a_little_and_small_ones_five_times_at_most():
     random = np.random.default_rng(0)
     one = example(disc() * 0, diameter=0)
     scales = [draw_scale(one, 64, 10, 40, random) for _ in range(200)]
     assert 0.5 <= min(scales) < 0.7
     assert 1.3 < max(scales) <= 1.5
-
-
-def test_small_entities_are_enlarged_five_times_at_most():
-    assert draw_scale(example(disc(), diameter=2), 64, 40, 40, np.random.default_rng(0)) == 5
+    assert draw_scale(example(disc(), diameter=2), 64, 40, 40, random) == 5, "at most"
 
 
 def test_crops_are_mostly_laid_on_entities():
@@ -166,11 +164,6 @@ def test_grey_pictures_stay_grey_and_colours_may_change():
     assert max(spreads["grey"]) < 1e-6
     noiseless = [s for s in spreads["colour"] if s < 1e-6]
     assert 0 < len(noiseless) < 20, "some colour pictures, but not most, become grey"
-
-
-def test_incomplete_annotation_is_handed_on():
-    assert draw(example(disc(), complete=False), 0).complete is False
-    assert draw(example(disc(), complete=True), 0).complete is True
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.6])
