@@ -1,9 +1,10 @@
-"""From dense positional maps to labels: mean-shift in the plane the pixels point into.
+"""From dense positional maps to labels: mean-shift where the pixels point to.
 
 Positional lines are parallel where votes fall on one place, so mean-shift with the 45° flat
 kernel on the projective sphere is mean-shift of votes with a radius that follows each entity's
 own width (:mod:`napari_kindred.entities.projective`).  Its modes are found as peaks of the votes'
-density on a grid, for all entities at once, and pixels are assigned with a k-d tree.
+density on a grid, for all entities at once, and pixels are assigned with a k-d tree.  Modes are
+found and votes assigned in a plane as in a volume.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class InstanceMap:
 
 @dataclass(frozen=True)
 class Modes:
-    """Modes of the votes: places (N, 2), kernel widths (N,), shares of an entity's votes (N,)."""
+    """Modes of the votes: places (N, D), kernel widths (N,), shares of an entity's votes (N,)."""
 
     places: NDArray[np.float64]
     widths: NDArray[np.float64]
@@ -70,7 +71,7 @@ def find_modes(
     votes: Floats,
     widths: Floats,
     weights: Floats,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     smallest_mass: float = 0.15,
 ) -> Modes:
     """Find the modes of votes whose kernel widths differ.
@@ -80,28 +81,28 @@ def find_modes(
     small and large entities; the sum of all octaves' densities has its peaks at the modes.  Of
     peaks less than 45 degrees apart the one with most votes stays.
 
-    ``votes`` (P, 2), ``widths``, ``weights`` (P,).
+    ``votes`` (P, D), ``widths``, ``weights`` (P,); ``shape`` of the plane or volume.
     """
     if not len(votes):
-        return Modes(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
+        return Modes(np.zeros((0, len(shape))), np.zeros(0), np.zeros(0))
     finest = max(float(np.percentile(widths, 2)), 1.0)
     cell = max(1, int(finest / 2))
-    grid = (-(-shape[0] // cell), -(-shape[1] // cell))
+    grid = tuple(-(-side // cell) for side in shape)
     place = np.clip((votes / cell).astype(np.int64), 0, np.array(grid) - 1)
-    index = place[:, 0] * grid[1] + place[:, 1]
+    index = np.ravel_multi_index(tuple(place.T), grid)
     density = _density(index, widths, weights, grid, cell)
     top = ndimage.maximum_filter(density, size=3, mode="constant")
     peaks = np.argwhere((density == top) & (density >= smallest_mass))
     mass = density[tuple(peaks.T)].astype(np.float64)
     places = (peaks.astype(np.float64) + 0.5) * cell - 0.5
-    return _thin(Modes(places, _widths_at(peaks, index, widths, weights, grid), mass))
+    return thin(Modes(places, _widths_at(peaks, index, widths, weights, grid), mass))
 
 
 def _density(
     index: NDArray[np.int64],
     widths: Floats,
     weights: Floats,
-    grid: tuple[int, int],
+    grid: tuple[int, ...],
     cell: int,
 ) -> NDArray[np.float32]:
     """Density of votes on the grid, in shares of what an entity of their width has."""
@@ -112,8 +113,8 @@ def _density(
         if not inside.any():
             continue
         sigma = 2.0**o / 2 / cell
-        votes_of_one = np.pi / 4 * (2.0**o / WIDTH_PER_DIAMETER) ** 2
-        gain = 2 * np.pi * sigma**2 / votes_of_one
+        votes_of_one = usual_size(np.array(2.0**o), len(grid))
+        gain = (2 * np.pi * sigma**2) ** (len(grid) / 2) / votes_of_one
         count = np.bincount(index[inside], weights[inside] * gain, minlength=density.size)
         plane = count.reshape(grid).astype(np.float32)
         density += ndimage.gaussian_filter(plane, sigma, mode="constant", truncate=3.0)
@@ -125,10 +126,10 @@ def _widths_at(
     index: NDArray[np.int64],
     widths: Floats,
     weights: Floats,
-    grid: tuple[int, int],
+    grid: tuple[int, ...],
 ) -> NDArray[np.float64]:
-    """Geometric mean of the widths of the votes in the 5x5 cells around each peak."""
-    size = grid[0] * grid[1]
+    """Geometric mean of the widths of the votes in the five cells around each peak."""
+    size = int(np.prod(grid))
     sums = []
     for values in (weights, weights * np.log(widths)):
         plane = np.bincount(index, values, minlength=size).reshape(grid).astype(np.float32)
@@ -139,7 +140,7 @@ def _widths_at(
     return np.exp(np.where(total > 1e-6, log_width / np.maximum(total, 1e-6), usual))
 
 
-def _thin(modes: Modes) -> Modes:
+def thin(modes: Modes) -> Modes:
     """Of modes whose lines are less than 45 degrees apart, keep the one with most votes."""
     if len(modes.mass) < 2:
         return modes
@@ -159,7 +160,7 @@ def _thin(modes: Modes) -> Modes:
 
 
 def assign(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
-    """Assign votes (P, 2) to the most parallel line; returns cluster and similarity, (P,)."""
+    """Assign votes (P, D) to the most parallel line; returns cluster and similarity, (P,)."""
     n = len(modes.widths)
     if n == 0 or not len(votes):
         return np.zeros(len(votes), np.int32), np.zeros(len(votes), np.float32)
@@ -181,11 +182,8 @@ def assign_all(votes: Floats, modes: Modes) -> tuple[NDArray[np.int32], Floats]:
     step = np.float32(modes.widths.min() / 8)
     cells = np.rint(votes / step).astype(np.int64)
     cells -= cells.min(0)
-    _, first, inverse = np.unique(
-        cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1],
-        return_index=True,
-        return_inverse=True,
-    )
+    index = np.ravel_multi_index(tuple(cells.T), tuple(cells.max(0) + 1))
+    _, first, inverse = np.unique(index, return_index=True, return_inverse=True)
     cluster, similarity = assign(votes[first], modes)
     return cluster[inverse], similarity[inverse]
 
@@ -207,9 +205,10 @@ def find_pieces(maps: Maps, threshold: float = 0.5, fill: bool = True) -> Instan
     return InstanceMap(labels, quality, maps.foreground, maps.width)
 
 
-def usual_area(width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the area of entities with a predicted kernel width."""
-    return np.asarray(np.pi / 4 * (width / WIDTH_PER_DIAMETER) ** 2)
+def usual_size(width: NDArray[np.float64], axes: int = 2) -> NDArray[np.float64]:
+    """Return the area, or the volume, of entities with a predicted kernel width."""
+    ball = {2: np.pi / 4, 3: np.pi / 6}
+    return np.asarray(ball[axes] * (width / WIDTH_PER_DIAMETER) ** axes)
 
 
 def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Labels:
@@ -225,7 +224,7 @@ def split_pieces(clusters: Labels, mask: NDArray[np.bool_], modes: Modes) -> Lab
     owner = np.zeros(count + 1, np.int64)
     owner[instances.ravel()] = clusters.ravel()
     usual = np.zeros(len(modes.widths) + 1)
-    usual[1:] = usual_area(modes.widths)
+    usual[1:] = usual_size(modes.widths)
     largest = np.zeros(len(usual))
     np.maximum.at(largest, owner[1:], areas[1:])
     whole = areas >= np.maximum(0.25 * np.minimum(usual, largest)[owner], 1)

@@ -44,7 +44,7 @@ class ObjectStats:
         """Return a score model's inputs, (N, 4), of a plane segmented at ``scale``."""
         area = np.maximum(self.area, 1)
         width = np.exp(self.log_width / area)
-        size = np.log(area / decode.usual_area(width))
+        size = np.log(area / decode.usual_size(width))
         return np.stack(
             [
                 _log_odds(self.quality / area),
@@ -151,7 +151,7 @@ class ObjectFilter:
         keep &= self.scores(stats) >= self.config.min_score
         if self.scoring is None and self.config.min_score > 0:
             width = np.exp(stats.log_width / np.maximum(stats.area, 1))
-            keep &= ~(stats.area < decode.WHOLE * decode.usual_area(width))
+            keep &= ~(stats.area < decode.WHOLE * decode.usual_size(width))
         return np.asarray(keep)
 
     def finish(self, instances: decode.InstanceMap) -> tuple[decode.Labels, decode.Floats]:

@@ -76,9 +76,9 @@ def resize_to(pixels: NDArray[np.float32], size: tuple[int, int]) -> torch.Tenso
 def iter_dense(
     network: EntityNetwork, image: torch.Tensor, tile: int, views: int = 1
 ) -> Generator[Progress, None, NDArray[np.float32]]:
-    """Run the network over a plane in overlapping tiles.
+    """Run the network over planes of one size in overlapping tiles.
 
-    ``image`` (1, 3, H, W); returns (C, h, w) float32.
+    ``image`` (B, 3, H, W); returns (B C, h, w) float32, (C, h, w) for a single plane.
     """
     stride = network.config.output_stride
     device = next(network.parameters()).device
@@ -86,7 +86,7 @@ def iter_dense(
     parts = tiles(
         shape, tile // stride, HALO // stride, multiple=32 // stride, blend=BLEND // stride
     )
-    stitcher = Stitcher(channels(network), shape)
+    stitcher = Stitcher(len(image) * channels(network), shape)
     for number, part in enumerate(parts):
         rows, columns = (slice(s.start * stride, s.stop * stride) for s in part.outer)
         window = pad_to_multiple(image[:, :, rows, columns])
@@ -100,14 +100,14 @@ def iter_dense(
 
 
 def _seen(network: EntityNetwork, window: torch.Tensor, mirrors: tuple[int, ...]) -> torch.Tensor:
-    """Return the maps (C, h, w) of a window as it looks mirrored along some axes."""
+    """Return the maps (B C, h, w) of windows as they look mirrored along some axes."""
     maps = network(window.flip(mirrors) if mirrors else window)
     if maps.offset is not None:
         sign = [-1.0 if axis in mirrors else 1.0 for axis in (-2, -1)]
         offset = maps.offset * maps.offset.new_tensor(sign)[:, None, None]
         maps = maps._replace(offset=offset)
     wanted = (maps.background, maps.offset, maps.size, maps.content)
-    dense = torch.cat([one for one in wanted if one is not None], 1)[0]
+    dense = torch.cat([one for one in wanted if one is not None], 1).flatten(0, 1)
     return dense.flip(mirrors) if mirrors else dense
 
 

@@ -1,0 +1,1 @@
+"""Objects of a volume in three dimensions, by a network of two."""
