@@ -9,7 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from scipy.ndimage import affine_transform
 
-from napari_kindred._napari.classes.annotations import Target, collect, together
+from napari_kindred._napari.classes.annotations import Target, collect, merge_examples
 from napari_kindred.core.errors import InputError
 
 
@@ -140,9 +140,9 @@ def test_a_layer_collected_again_takes_the_place_of_before(viewer: ViewerModel) 
     image = viewer.add_image(np.zeros((40, 60)))
     points = viewer.add_points([[3, 4]])
     target = target_of(viewer, image, "YX")
-    kept = together((), collect(points, target, "cell"))
+    kept = merge_examples((), collect(points, target, "cell"))
     points.add([[5, 6]])
-    kept = together(kept, collect(points, target, "Cell"))
+    kept = merge_examples(kept, collect(points, target, "Cell"))
     assert [len(item) for item in kept] == [2]
-    kept = together(kept, collect(points, target, "rest"))
+    kept = merge_examples(kept, collect(points, target, "rest"))
     assert [item.name for item in kept] == ["Cell", "rest"]
