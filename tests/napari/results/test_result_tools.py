@@ -24,6 +24,7 @@ from napari_kindred.cli import main as cli
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.load import load_segmentation
 from napari_kindred.methods import ENTITIES
+from napari_kindred.results.imports import load_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -365,3 +366,32 @@ def test_a_table_is_exported_per_entity_or_frame(
         assert "area [µm²]" in table
         assert "time [s]" in table
     assert table["count"].sum() == len(layer.features) - 1
+
+
+def test_a_file_for_another_program_is_exported_as_the_dialog_says(
+    widget: Any,
+    computed: Any,
+    until: Any,
+    movie: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = computed(movie)
+    tools = widget.more_tools
+    for kind in result_tools.EXPORTS:
+        chosen = (str(tmp_path / "cells"), kind)
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)
+        tools.export.native.click()
+        assert not tools.export.enabled
+        until(lambda: tools.export.enabled)
+        assert "Exported " in widget.status.value
+        place = tmp_path / f"cells{result_tools.EXPORTS[kind].suffix}"
+        assert str(place) in widget.status.value
+        assert place.stat().st_size > 0
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert len(table) == len(layer.features) - 1
+    assert "intensity_mean" in table  # of the image that is open
+    found = load_outlines(tmp_path / "cells.geojson", layer.data.shape, "TYX")
+    np.testing.assert_array_equal(found.labels, layer.data)
+    tools.export.native.click()
+    until(lambda: "is there already" in widget.status.value)

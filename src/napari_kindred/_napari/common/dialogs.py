@@ -38,7 +38,8 @@ def ask_where_to_save(
 def save_as(path: Path, suffix: str, write: Callable[[Path], Any]) -> Path:
     """Write a file, adding a suffix that is missing; returns its path."""
     # The dialog has asked about replacing a file of the very name, not of the one with the suffix.
-    named = path if path.suffix.lower() == suffix else path.with_name(f"{path.name}{suffix}")
+    has_suffix = path.name.lower().endswith(suffix)
+    named = path if has_suffix else path.with_name(f"{path.name}{suffix}")
     refuse_existing(named, overwrite=named == path)
     write(named)
     return named

@@ -131,7 +131,7 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     options: dict[str, Any] = {
         "name": f"{image} {'labels' if method is None else method.suffix}",
         **{name: value for name, value in appearance.items() if name in PLACED},
-        "features": _features(result.table),
+        "features": table_of_layer(result.table),
         "scale": result.scale,
         "units": result.units,
         "axis_labels": tuple(result.axes.lower()),
@@ -150,7 +150,7 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     return data, {name: value for name, value in options.items() if value is not None}, "labels"
 
 
-def _features(table: pd.DataFrame) -> pd.DataFrame | None:
+def table_of_layer(table: pd.DataFrame) -> pd.DataFrame | None:
     """Return a result's table as a layer's features, None if it has no columns."""
     # A CSV cannot tell a column of empty texts from one of missing numbers.
     texts = {

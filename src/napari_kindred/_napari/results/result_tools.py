@@ -10,11 +10,12 @@ from magicgui.widgets import PushButton
 from qtpy.QtWidgets import QApplication
 
 from ...core.errors import KindredError
+from ...results.exports import FORMATS, Format
 from ...results.recipe import recipe_of
 from ...results.tables import kinds_of
 from ..common.dialogs import ask_where_to_save, folder_of, save_as
 from ..common.form import row
-from ..common.layers import KEY
+from ..common.layers import KEY, read_layer
 from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
 from ..common.worker import Job
 from .layer_storage import result_of, save_layer
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
     from magicgui.widgets import Container
     from napari.layers import Labels
 
+    from ...images.readers import ImageFile
+
 FEATURES_TABLE = "Features table widget"
 """napari's name of the widget that shows a layer's features."""
 
 RESULTS = {"OME-Zarr (*.ome.zarr)": ".ome.zarr", "TIFF with CSV and JSON (*.tif)": ".tif"}
 """Files that a result is saved as, and how their names end."""
+
+EXPORTS = {
+    f"{entry.about[:1].upper()}{entry.about[1:]} (*{entry.suffix})": entry
+    for entry in FORMATS.values()
+}
+"""Files for other programs, as the dialog lists them."""
 
 
 class ResultTools:
@@ -81,17 +90,18 @@ class ResultTools:
             self.show_table,
         )
         self.export = self._button(
-            "Export table …",
-            "Save a table of the selected result as CSV, with units: per object, cluster, class "
-            "or frame.",
+            "Export …",
+            "Save a table of the selected result, or a file for Fiji, QuPath or training; the "
+            "dialog lists the formats.",
             self.ask_export,
+            lambda: self._fault() or self._fault_in_saving(),
         )
         self.save = self._button(
             "Save …",
             "Save the selected result with its table and provenance. Drag the file into napari to "
             "open it again.",
             self.ask_save,
-            lambda: self._fault() or ("A result is being saved." if self._saving else ""),
+            lambda: self._fault() or self._fault_in_saving(),
         )
         to_frame = "Go to the {} frame in which a label appears or disappears."
         self.previous = self._button(
@@ -122,6 +132,9 @@ class ResultTools:
 
     def _fault(self) -> str:
         return "" if self.layer is not None else "There is no result yet: press Run first."
+
+    def _fault_in_saving(self) -> str:
+        return "A result is being saved." if self._saving else ""
 
     def _fault_in_jumping(self) -> str:
         movie = movie_of(self._viewer)
@@ -255,10 +268,30 @@ class ResultTools:
         """Ask for a file and the kind of table, and save it."""
         layer = self.layer
         kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(_result_of(layer))}
-        folder, name = folder_of(self._viewer, layer), f"{layer.name}.csv"
-        path, kind = ask_where_to_save(self.plot, "Export table", name, list(kinds), folder)
-        if path is not None:
+        folder = folder_of(self._viewer, layer)
+        filters = [*kinds, *EXPORTS]
+        path, kind = ask_where_to_save(self.plot, "Export", layer.name, filters, folder)
+        if path is None:
+            return
+        if kind in EXPORTS:
+            self.export_file(path, EXPORTS[kind])
+        else:
             self.export_table(path, kinds.get(kind))
+
+    def export_file(self, path: Path, entry: Format) -> None:
+        """Write a file for another program in another thread; see :data:`.FORMATS`."""
+        layer = self.layer
+        settle(layer)
+        self._show_message(f"Exporting {layer.name!r} …")
+        image = _image_of(self._viewer, layer) if entry.name == "csv" else None
+        self._saving = Job(
+            partial(_export, layer, path, entry, image),
+            f"Exporting {layer.name}",
+            on_success=lambda place: self._saved(f"Exported {layer.name!r} to {str(place)!r}."),
+            on_failure=lambda error: self._saved(str(error), wrong=True),
+            on_cancel=lambda: self._saved("Nothing was exported."),
+        )
+        self._enable_buttons()
 
     def export_table(self, path: Path, per: str | None = None) -> None:
         """Save a table of the result as CSV; see :meth:`napari_kindred.Segmentation.save_table`."""
@@ -269,6 +302,20 @@ class ResultTools:
             self._show_message(str(error), wrong=True)
             return
         self._show_message(f"Saved the table to {str(named)!r}.")
+
+
+def _export(layer: Any, path: Path, entry: Format, image: ImageFile | None) -> Path:
+    """Write a layer in a format; returns the file."""
+    result = _result_of(layer)
+    write = partial(result.export, format=entry.name, image=image, overwrite=True)
+    return save_as(path, entry.suffix, write)
+
+
+def _image_of(viewer: Any, layer: Any) -> ImageFile | None:
+    """Return the image that a result was made of, None if it is no longer open."""
+    name = layer.metadata[KEY].get("source_layer")
+    images = [each for each in viewer.layers if each.name == name and hasattr(each, "rgb")]
+    return read_layer(images[0]).file if images else None
 
 
 def _result_of(layer: Any) -> Any:

@@ -72,7 +72,11 @@ def measure_objects(
     tables = []
     for frame in objects.frames():
         plane = np.asarray(objects.labels[frame.index])
-        place = position(result.axes, frame.index)
+        place = {
+            letter: number
+            for letter, number in position(result.axes, frame.index).items()
+            if letter != "C"  # of length 1: labels are those of all channels
+        }
         pixels = None if source is None else source.frame(place)
         table = _measure(plane, pixels, chosen, spacing)
         for name in _FROM_TABLE:
@@ -199,13 +203,21 @@ def _fitting(image: Any, axes: str, result: Result) -> _Image:
     OptionError
         If it has other axes or another size.
     """
-    data = getattr(image, "data", image) if not isinstance(image, np.ndarray) else image
-    found = getattr(image, "axes", None) or (axes if len(axes) == data.ndim else result.axes)
-    sizes = dict(zip(found, data.shape, strict=False))
-    wanted = dict(zip(result.axes, result.labels.shape, strict=True))
-    if len(found) != data.ndim or any(sizes.get(x, 1) != n for x, n in wanted.items()):
-        raise OptionError(
-            f"The image of shape {tuple(data.shape)} is not that of labels of shape "
-            f"{tuple(result.labels.shape)}; give the image that was segmented."
-        )
-    return _Image(data, found)
+    data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
+    # The axes that a file or layer guesses may be others than those that it was segmented with.
+    for letters in (getattr(image, "axes", None), axes, result.axes):
+        if letters and _fits(letters, tuple(data.shape), result):
+            return _Image(data, letters)
+    raise OptionError(
+        f"The image of shape {tuple(data.shape)} is not that of labels of shape "
+        f"{tuple(result.labels.shape)}; give the image that was segmented."
+    )
+
+
+def _fits(axes: str, shape: tuple[int, ...], result: Result) -> bool:
+    """Return whether an image has the frames of the labels, whatever its channels."""
+    if len(axes) != len(shape):
+        return False
+    sizes = {letter: size for letter, size in zip(axes, shape, strict=True) if letter not in "CS"}
+    wanted = zip(result.axes, result.labels.shape, strict=True)
+    return sizes == {letter: size for letter, size in wanted if letter != "C"}
