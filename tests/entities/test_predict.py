@@ -130,8 +130,59 @@ def test_events_tell_progress_and_every_frame(network, discs):
     shares = [e.done / e.total for e in events if isinstance(e, Progress)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert [e.index for e in events if isinstance(e, Partial)] == [(0,), (1,), (2,)]
+    # Each frame once it is segmented, and again with the ids of tracks.
+    assert [e.index for e in events if isinstance(e, Partial)] == [(0,), (1,), (2,)] * 2
     assert any("Scale" in e.text for e in events if isinstance(e, Notice))
+
+
+@pytest.mark.parametrize("unique_ids", [False, True])
+def test_the_same_entity_has_the_same_label_in_every_frame_of_a_movie(network, discs, unique_ids):
+    picture, _ = discs
+    movie = np.stack([picture, np.roll(picture, 3, axis=1), picture])
+    movie[:, :, :3] = picture[:, :3]
+    job = nk.iter_segment_entities(
+        movie, axes="TYX", model=network, scale=1.0, unique_ids=unique_ids
+    )
+    shown = {}
+    try:
+        while True:
+            event = next(job)
+            if isinstance(event, Partial):
+                shown[event.index] = event.labels
+    except StopIteration as stop:
+        result = stop.value
+    assert result.ids == "track"
+    assert result.tracks.to_dict("list") == {
+        "track": [1, 2, 3, 4, 5, 6],
+        "parent": [0] * 6,
+        "first": [0] * 6,
+        "last": [2] * 6,
+    }
+    assert len(result.table) == 18
+    assert (result.table["index"] == result.table["track"]).all()
+    assert all(np.array_equal(labels, result.labels[at]) for at, labels in shown.items())
+    for row in result.table.itertuples():
+        assert row.area == (result.labels[row.frame] == row.index).sum()
+    assert result.provenance["link"]["divisions"]
+    before = nk.segment_entities(movie, axes="TYX", model=network, scale=1.0, link="off")
+    assert before.ids == "frame"
+    assert np.array_equal(nk.link(before).labels, result.labels)
+
+
+def test_frames_that_are_no_movie_are_not_linked(network, discs):
+    stack = np.stack([discs[0]] * 2)
+    assert nk.segment_entities(stack, axes="ZYX", model=network, scale=1.0).ids == "frame"
+    with pytest.raises(nk.KindredError, match="link='time' needs a movie"):
+        nk.segment_entities(stack, axes="ZYX", model=network, link="time")
+
+
+def test_frames_too_large_for_the_memory_are_not_linked_and_the_result_says_so(
+    network, discs, monkeypatch
+):
+    monkeypatch.setattr("napari_kindred.entities.predict.LINK_BYTES", 1 << 40)
+    result = nk.segment_entities(np.stack([discs[0]] * 2), axes="TYX", model=network, scale=1.0)
+    assert result.ids == "frame"
+    assert any("not linked" in note for note in result.provenance["notes"])
 
 
 def test_closing_the_generator_leaves_the_frames_that_were_given(network, discs):

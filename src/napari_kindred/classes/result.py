@@ -294,7 +294,7 @@ class ClassAssembly(Assembly):
     def _result(self, facts: dict[str, Any]) -> ClassSegmentation:
         filled = [rows for rows in self._objects if len(rows)] or self._objects[:1]
         table = self.table()
-        tell(self.labels, table, facts)
+        tell(self.labels, table, facts, self.ids)
         return ClassSegmentation(
             self.labels,
             table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..methods import ENTITIES
+from ..results.tables import counted
 from .flags import config_of
 from .report import check_source, print_failures, print_outcome, process
 
@@ -40,5 +41,9 @@ def run(given: argparse.Namespace) -> int:
 
 def print_entities(outcome: Outcome) -> None:
     """Print how many entities were found."""
+    from .tasks import DIVISIONS
+
     found, _ = outcome.object_counts.get(ENTITIES.plural, (0, 0))
-    print_outcome(outcome, f"{found} {ENTITIES.plural}")
+    divisions, _ = outcome.object_counts.get(DIVISIONS, (0, 0))
+    linked = [counted(divisions, "division")] if "link" in outcome.provenance else []
+    print_outcome(outcome, f"{found} {ENTITIES.plural}", linked)

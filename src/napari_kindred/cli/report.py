@@ -11,6 +11,7 @@ from .progress_bar import Bar
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from .batch import Outcome
     from .tasks import Task
@@ -48,12 +49,13 @@ def process(given: argparse.Namespace, task: Task[Any]) -> Outcome:
         return batch.process_folder(source, out, task, bar.report, given.overwrite, given.resume)
 
 
-def print_outcome(outcome: Outcome, what: str) -> None:
-    """Print what was found, where, and how long it took."""
+def print_outcome(outcome: Outcome, what: str, more: Sequence[str] = ()) -> None:
+    """Print what was found, where, ``more`` of it, and how long it took."""
     frames = f" in {outcome.frames} frames" if outcome.frames > outcome.done else ""
     images = f" in {outcome.done} images" if outcome.done > 1 else ""
     scale = outcome.provenance.get("scale_used")
     details = [
+        *more,
         time_of(outcome),
         *([f"scale {scale:.3g}"] if isinstance(scale, int | float) and not images else []),
         *([f"{outcome.skipped} images were done before"] if outcome.skipped else []),

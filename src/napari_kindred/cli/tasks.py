@@ -24,7 +24,7 @@ from ..results.atomic import plain, refuse_existing
 from ..results.recipe import FileInput
 from ..results.segmentation import Segmentation, provenance
 from ..results.storage import check_output, files_of
-from ..results.tables import entities_per_frame
+from ..results.tables import count_divisions, count_objects, entities_per_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,6 +206,10 @@ def hashes_of(arguments: Mapping[str, Any]) -> dict[str, str]:
     return {name: file_sha256(path) for name, path in paths.items() if path.is_file()}
 
 
+DIVISIONS = "divisions"
+"""Name of their count among those of objects."""
+
+
 class EntityTask(Task[Segmentation]):
     """Every cell or nucleus its own label; takes an :class:`~napari_kindred.EntityConfig`.
 
@@ -252,8 +256,9 @@ class EntityTask(Task[Segmentation]):
         return {**super().__getstate__(), "_model": None}
 
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
-        """Count the entities."""
-        return {ENTITIES.plural: (len(result.table), int(result.table["area"].sum()))}
+        """Count the entities; the same one in several frames counts once."""
+        area, divisions = int(result.table["area"].sum()), count_divisions(result)
+        return {ENTITIES.plural: (count_objects(result), area), DIVISIONS: (divisions, 0)}
 
     def summary(self, table: pd.DataFrame, pixels: int) -> pd.DataFrame:
         """Return one row: count, area, mean area, share of the pixels and mean intensity."""

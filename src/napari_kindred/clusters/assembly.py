@@ -132,7 +132,7 @@ class ClusterAssembly(Assembly):
         rows = pd.concat(self._rows, ignore_index=True)
         per_frame = summed(rows, self._lut, pixels)
         table = summary(per_frame, pixels * self.frames)
-        tell(self.labels, table, facts)
+        tell(self.labels, table, facts, self.ids)
         return ClusterSegmentation(
             self.labels,
             table,

@@ -10,14 +10,17 @@ import pandas as pd
 
 from ..core.events import Partial, Progress
 from ..images.arrays import blocks
+from ..linking.movie import LinkedMovie
 from ..results.assembly import Assembly, location_for, put_labels, within
 from ..results.label_ids import offset_ids
 from ..results.segmentation import empty_table
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
+    from ..core.events import Event
     from ..images.stack import ImageStack
+    from ..linking.config import LinkConfig
 
 
 class EntityAssembly(Assembly):
@@ -89,6 +92,44 @@ class EntityAssembly(Assembly):
             for part in waiting:
                 self._renumber((*index, *part), lut, before)
         return Partial(index, view, table, note, assembly=self)
+
+    def iter_link(
+        self, config: LinkConfig, spacing: Sequence[float] | None
+    ) -> Generator[Event, None, None]:
+        """Give objects the same id in every frame; yields each frame again with these ids.
+
+        Nothing changes before all frames are linked; then all change, however the job ends.
+        """
+        movie, count = LinkedMovie(config, spacing), self.frames
+        for frame in range(count):  # all of them are segmented by now
+            yield Progress(count, count, "linking", count, count)
+            movie.add(np.asarray(self.labels[frame]))
+        with self._lock:
+            if self._closed:
+                return
+            tracks, self.ids = movie.tracks_by_frame(), "track"
+            for index, given in tracks.items():
+                rows = self._tables[index].drop(columns="id_in_frame", errors="ignore")
+                self._tables[index] = rows.assign(
+                    index=rows["index"].map(given["track"]),
+                    track=rows["index"].map(given["track"]),
+                    parent=rows["index"].map(given["parent"]),
+                )
+        waiting = list(tracks)
+        try:
+            while waiting:
+                index = waiting.pop(0)
+                yield self._give_tracks(index, tracks[index]["track"])
+        finally:
+            for index in waiting:
+                self._give_tracks(index, tracks[index]["track"])
+
+    def _give_tracks(self, index: tuple[int, ...], track: pd.Series) -> Partial:
+        labels = np.asarray(self.labels[index])
+        table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        table[track.index] = track
+        self.labels[index] = table[labels]
+        return Partial(index, self.labels[index], self._tables[index], assembly=self)
 
     def _numbered(self, labels: Any, table: pd.DataFrame) -> tuple[Any, pd.DataFrame, int]:
         return offset_ids(labels, table, self._last) if self._unique else (labels, table, 0)

@@ -52,6 +52,13 @@ class EntityConfig:
         advanced=True,
     )
     fill_holes: bool = option(True, "Fill holes", "Fill holes inside an object.", advanced=True)
+    link: Literal["auto", "time", "off"] = option(
+        "auto",
+        "Link",
+        "Give the same object the same label in every frame: 'time' links the frames of a movie, "
+        "'off' numbers the objects of each frame anew; 'auto' links movies.",
+        choices=("auto", "time", "off"),
+    )
     resolutions: int = option(
         1,
         "Resolutions",

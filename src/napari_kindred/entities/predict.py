@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..compute.dask_cluster import open_workers
+from ..compute.device import memory_budget
 from ..core.errors import OptionError
 from ..core.events import Event, Notice, Partial, Progress, finish, within_stack
 from ..core.options import shown, with_options
 from ..images.stack import ImageStack
+from ..linking.config import LinkConfig
 from ..results.segmentation import Segmentation, provenance
 from .assembly import EntityAssembly
 from .auto_scale import choose_scale
@@ -32,6 +35,10 @@ from .segment import quick_segmenter
 if TYPE_CHECKING:
     from ..compute.workers import Workers
     from .network import EntityNetwork
+
+
+LINK_BYTES = 40
+"""Memory of linking per pixel of a frame."""
 
 
 def iter_segment_entities(
@@ -63,6 +70,7 @@ def iter_segment_entities(
     start = time.perf_counter()
     config = with_options(EntityConfig, config, options)
     frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
+    link = _link_config(config, frames)
     notes = list(frames.notes)
     for note in notes:
         yield Notice(note)
@@ -100,7 +108,37 @@ def iter_segment_entities(
                 notes.append(event.note)
                 yield Notice(event.note)
             yield event
+        fault = _fault_in_linking(frames, config)
+        if link is not None and fault:
+            notes.append(fault)
+            yield Notice(fault)
+        elif link is not None:
+            found["link"] = link
+            yield from assembly.iter_link(link, None if frames.scale is None else frames.scale[1:])
     return assembly.result()
+
+
+def _link_config(config: EntityConfig, frames: ImageStack) -> LinkConfig | None:
+    """Return the options by which frames are linked, None if they are not."""
+    if config.link == "off" or (config.link == "auto" and frames.leading_axes != "T"):
+        return None
+    if frames.leading_axes != "T":
+        raise OptionError(
+            f"link='time' needs a movie of planes, TYX, but the frames of this image are those of "
+            f"{frames.leading_axes or 'a single plane'}; give link='auto'."
+        )
+    return LinkConfig(memory=config.memory)
+
+
+def _fault_in_linking(frames: ImageStack, config: EntityConfig) -> str:
+    """Return why frames cannot be linked, one sentence, if so."""
+    needed = LINK_BYTES * math.prod(frames.plane_shape)
+    if needed <= memory_budget(config.memory):
+        return ""
+    return (
+        f"Frames are not linked: that would take {needed / 2**30:.1f} GB; allow more memory, or "
+        "link labels of lower resolution."
+    )
 
 
 def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, Mapping[str, Any]]:
@@ -201,7 +239,8 @@ def segment_entities(
         threads; or the workers of a Dask cluster, by the address of its scheduler, its scheduler
         file, or a client.  The labels are the same.
     unique_ids : bool
-        Whether ids count on from frame to frame, as in a layer of napari, and not from 1 in each.
+        Whether ids that are not linked count on from frame to frame, as in a layer of napari, and
+        not from 1 in each.
     **options
         Single fields of :class:`~napari_kindred.entities.config.EntityConfig`, for example
         ``axes="TYX"``, ``channel=0``, ``scale=0.5``.
@@ -210,7 +249,8 @@ def segment_entities(
     -------
     Segmentation
         Labels of the image's time, slice and plane axes, int32; a table with a row per entity;
-        provenance.
+        provenance. Those of a movie are linked: an id is that of a track, and ``tracks`` has a
+        row per track.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LinkAssembly(Assembly):
     """Labels of tracks; see :class:`.Assembly`."""
 
-    ids: ClassVar[IdScope] = "track"
+    ids: IdScope = "track"
 
     def __init__(
         self, stack: ImageStack, config: LinkConfig, spacing: tuple[float, ...] | None

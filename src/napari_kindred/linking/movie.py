@@ -81,6 +81,17 @@ class LinkedMovie:
                 self._shown[frame] = track
                 yield frame, table
 
+    def tracks_by_frame(self) -> dict[tuple[int, ...], pd.DataFrame]:
+        """Return ``track`` and ``parent`` of each frame's objects, by the ids they came with."""
+        tracks = make_tracks(self._linker.links)
+        cuts = np.cumsum([len(ids) for ids in self._before])[:-1]
+        return {
+            (frame,): pd.DataFrame({"track": own, "parent": tracks.parent[own]}, index=ids)
+            for frame, (ids, own) in enumerate(
+                zip(self._before, np.split(tracks.track, cuts), strict=True)
+            )
+        }
+
     def table(self) -> pd.DataFrame:
         """Return a row per object and frame, with its track and the track that it came from."""
         tracks = make_tracks(self._linker.links)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class Assembly(ABC):
         Returns the provenance of what is there; set by the job.
     """
 
-    ids: ClassVar[IdScope] = "frame"
+    ids: IdScope = "frame"
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Assembly(ABC):
 
     def _result(self, facts: dict[str, Any]) -> Segmentation:
         table = self.table()
-        tell(self.labels, table, facts)
+        tell(self.labels, table, facts, self.ids)
         return Segmentation(
             self.labels,
             table,

@@ -133,8 +133,8 @@ def home_of(labels: Any) -> Path | None:
     return path if path.name.endswith(".ome.zarr") and (path / "table").is_dir() else None
 
 
-def tell(labels: Any, table: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
-    """Write table and provenance into the OME-Zarr that labels grew in, if they did."""
+def tell(labels: Any, table: pd.DataFrame, provenance: Mapping[str, Any], ids: str) -> None:
+    """Write table, provenance and scope of ids into the OME-Zarr that labels grew in, if any."""
     path = home_of(labels)
     if path is None:
         return
@@ -144,7 +144,7 @@ def tell(labels: Any, table: pd.DataFrame, provenance: Mapping[str, Any]) -> Non
     write_columns(root, table)
     about: Any = root.attrs[KEY]
     # Last, so that nothing is called complete before it is.
-    root.attrs[KEY] = {**about, "provenance": plain(provenance)}
+    root.attrs[KEY] = {**about, "ids": ids, "provenance": plain(provenance)}
 
 
 def where(labels: Any) -> str:

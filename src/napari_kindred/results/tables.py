@@ -112,6 +112,51 @@ def tracks_of(table: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(parent=("parent", "first"), first=("frame", "min"), last=("frame", "max"))
 
 
+def track_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per track of a table with a row per object and frame, as a layer shows it.
+
+    ``area`` is the sum over the frames, as painting keeps it; means are weighted by the area.
+    """
+    size = "volume" if "volume" in table else "area"
+    groups = table.groupby("track")
+    total = groups[size].sum()
+    columns: dict[str, Any] = {
+        "index": total.index.to_numpy(np.int64),
+        size: total,
+        f"mean_{size}": total / groups.size(),
+    }
+    weighted = [name for name in table if name.startswith("centroid_") or name == "mean_intensity"]
+    for name in [*weighted, *(["score"] if "score" in table else [])]:
+        columns[name] = (table[name] * table[size]).groupby(table["track"]).sum() / total
+    return pd.DataFrame(
+        {
+            **columns,
+            "first_frame": groups["frame"].min(),
+            "last_frame": groups["frame"].max(),
+            "frames": groups["frame"].nunique(),
+            "parent": groups["parent"].first(),
+        }
+    ).reset_index(drop=True)
+
+
+def count_objects(result: Result) -> int:
+    """Count the objects of a result, one that was followed through frames as one."""
+    return result.table["track"].nunique() if result.ids == "track" else len(result.table)
+
+
+def count_divisions(result: Result) -> int:
+    """Count the divisions of a result; there are none without tracks."""
+    if result.ids != "track":
+        return 0
+    parents = result.table["parent"].to_numpy()
+    return len(np.unique(parents[parents > 0]))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, for example ``3 divisions``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def entities_per_frame(table: pd.DataFrame, frames: int, pixels: int) -> pd.DataFrame:
     """Sum up a row per entity to one per frame.
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 KEY = "napari-kindred"
 """Key of a layer's ``metadata`` for the provenance of a result."""
 
+OBJECTS = "napari-kindred objects"
+"""Key of a layer's ``metadata`` for the table of a linked result, a row per object and frame; its
+features have a row per track."""
+
 POSITION = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """Properties that position a layer in the viewer."""
 

@@ -64,6 +64,10 @@ class Run(JobView):
     def found(self, result: Segmentation) -> str:
         """Return what was found, the begin of a sentence."""
 
+    def further(self, result: Segmentation) -> str:  # noqa: ARG002
+        """Return more of what was found, after the number of frames."""
+        return ""
+
     def preview_palette(self) -> Mapping[int, Any]:
         """Return the labels' colours until the result brings its own; none for napari's."""
         return {}
@@ -109,6 +113,7 @@ class Run(JobView):
         text = self.found(result)
         if frames > 1:
             text += f" in {frames} frames"
+        text += self.further(result)
         return f"{text}, in {duration(self._clock.seconds())}."
 
     def interrupt(self, reason: str) -> str:
@@ -150,7 +155,12 @@ class Run(JobView):
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""
         notes = {"notes": list(self._notices)} if self._notices else {}
-        return {**facts, **notes, "ids": self.method.ids, **self.origin(), **self.file}
+        return {**facts, **notes, "ids": self._scope, **self.origin(), **self.file}
+
+    @property
+    def _scope(self) -> str:
+        """What an id of the layer stands for."""
+        return self.method.ids if self.assembly is None else self.assembly.ids
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
         name = self._image.name

@@ -6,10 +6,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...methods import ENTITIES
+from ...results.tables import count_divisions, count_objects, counted, track_summary
+from ..common.layers import OBJECTS, layer_features
 from ..common.multiscale_labels import LabelPyramid
 from ..common.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
     from ...core.events import Partial
     from ...results.segmentation import Segmentation
 
@@ -36,4 +41,16 @@ class EntityRun(Run):
         return levels if len(levels) > 1 else levels[0]
 
     def found(self, result: Segmentation) -> str:
-        return f"Found {len(result.table)} objects"
+        return f"Found {counted(count_objects(result), 'object')}"
+
+    def further(self, result: Segmentation) -> str:
+        divisions = counted(count_divisions(result), "division")
+        return f", {divisions}" if result.ids == "track" else ""
+
+    def features(self) -> pd.DataFrame:
+        table = self.assembly.table()
+        return layer_features(track_summary(table) if self.assembly.ids == "track" else table)
+
+    def keep(self, layer: Labels, result: Any) -> None:
+        if result.ids == "track":
+            layer.metadata = {**layer.metadata, OBJECTS: result.table}

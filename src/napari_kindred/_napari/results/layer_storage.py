@@ -14,10 +14,11 @@ from ...methods import method_of
 from ...results.atomic import plain
 from ...results.base import ID_SCOPES
 from ...results.label_ids import lazily_unique, unique_ids
-from ...results.segmentation import Segmentation, provenance
+from ...results.segmentation import Segmentation, measure, provenance
 from ...results.storage import reading
+from ...results.tables import track_summary
 from ..common.label_state import OPACITY, STATE, LabelState, direct_colormap
-from ..common.layers import KEY, axis_letters, table_features
+from ..common.layers import KEY, OBJECTS, axis_letters, table_features
 from ..common.multiscale_labels import SIDE
 from .painting import up_to_date
 
@@ -57,6 +58,7 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
     about = up_to_date(data, about)
     labels = data[0] if about.get("multiscale") else data
     metadata = about.get("metadata") or {}
+    features = table_of(about.get("features"))
     entry = dict(metadata.get(KEY) or provenance(method="labels", config={}))
     state: LabelState | None = metadata.get(STATE)
     whole = None if state is None or "edited" in entry else state.to_save()
@@ -65,7 +67,7 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
     entry |= {SHOWN: _appearance(about), **({REPLAY: replay} if replay else {})}
     parts = {
         "labels": labels,
-        "table": table_of(about.get("features")),
+        "table": linked_table(labels, features, metadata) if scope == "track" else features,
         "provenance": plain(entry),
         "axes": _letters(labels.ndim, about, entry),
         "scale": tuple(float(step) for step in about["scale"]),
@@ -86,6 +88,28 @@ def table_of(features: Any) -> pd.DataFrame:
     ids = [name for name in ("index", "id_in_frame") if name in rows]
     rows = rows[[*ids, *(name for name in rows if name not in ids)]]
     return rows[rows["area"] > 0].reset_index(drop=True) if "area" in rows else rows
+
+
+def linked_table(
+    labels: Any, tracks: pd.DataFrame, metadata: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a row per object and frame; frames that were painted on are measured."""
+    import pandas as pd
+
+    before = metadata.get(OBJECTS)
+    edited = metadata.get(KEY, {}).get("edited")
+    if before is not None and not edited:
+        return before
+    frames = range(labels.shape[0]) if before is None else edited["frames"]
+    rows = [measure(np.asarray(labels[frame]), None, None, frame) for frame in frames]
+    if before is not None:
+        rows.append(before[~before["frame"].isin(frames)])
+    table = pd.concat(rows, ignore_index=True).sort_values(["frame", "index"], ignore_index=True)
+    parents = dict(zip(tracks["index"], tracks.get("parent", ()), strict=False))
+    known = set(table["index"])
+    found = [parents.get(label, 0) for label in table["index"]]
+    parent = [int(one) if one in known else 0 for one in found]
+    return table.assign(track=table["index"], parent=np.array(parent, np.int64))
 
 
 def _appearance(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,11 +155,13 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
     options: dict[str, Any] = {
         "name": f"{image} {'labels' if method is None else method.suffix}",
         **{name: value for name, value in appearance.items() if name in PLACED},
-        "features": table_of_layer(result.table),
+        "features": table_of_layer(
+            track_summary(result.table) if result.ids == "track" else result.table
+        ),
         "scale": result.scale,
         "units": result.units,
         "axis_labels": tuple(result.axes.lower()),
-        "metadata": {KEY: facts},
+        "metadata": {KEY: facts, **({OBJECTS: result.table} if result.ids == "track" else {})},
     }
     palette = _palette(result, appearance) or ({} if kind is None else kind.preview_palette())
     if state is not None:

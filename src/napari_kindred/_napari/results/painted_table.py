@@ -132,6 +132,7 @@ def _row(
     area = sums["area"]
     found = {
         "area": area,
+        "mean_area": area / span["nunique"],
         "share": area / pixels,
         "centroid_y": sums["y"] / area,
         "centroid_x": sums["x"] / area,
