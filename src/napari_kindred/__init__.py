@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .load import load_segmentation
     from .results.imports import load_outlines
     from .results.segmentation import Segmentation
+    from .results.track_imports import load_tracks
 
 _HOME = {
     "ClassSegmentation": "classes.result",
@@ -52,6 +53,7 @@ _HOME = {
     "iter_teach_classes": "classes.vocabulary.teach",
     "link": "linking.predict",
     "load_outlines": "results.imports",
+    "load_tracks": "results.track_imports",
     "load_segmentation": "load",
     "read_examples": "classes.vocabulary.examples",
     "segment_classes": "classes.predict",
@@ -82,6 +84,7 @@ __all__ = [
     "link",
     "load_outlines",
     "load_segmentation",
+    "load_tracks",
     "read_examples",
     "segment_classes",
     "segment_entities",

@@ -375,6 +375,7 @@ def test_ids_of_blocks_count_on_as_those_of_unique_ids(bright, monkeypatch):
     movie = np.stack([scattered(150, seed=6), scattered(150, seed=7)])
     monkeypatch.setattr(frame_tasks, "BLOCK", 64)
     options = {"axes": "TYX", "model": bright, "scale": 1.0, "min_area": 0, "min_score": 0.0}
+    options["link"] = "off"
     expected = unique_ids(nk.segment_entities(movie, **options))
     unique = nk.segment_entities(movie, **options, unique_ids=True)
     np.testing.assert_array_equal(unique.labels, expected.labels)

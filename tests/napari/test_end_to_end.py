@@ -6,13 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_kindred._napari.common.layers import KEY
+from napari_kindred._napari.results.layer_storage import result_of
 from napari_kindred.entities.predict import segment_entities
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import resolve
-from napari_kindred.results.label_ids import unique_ids
+from napari_kindred.results.tables import track_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +35,17 @@ def test_window_library_and_copied_code_find_the_same(
     run()
     assert [layer.name for layer in viewer.layers] == ["discs", "discs entities"]
     layer = viewer.layers["discs entities"]
-    expected = unique_ids(segment_entities(movie, axes="TYX", scale=1.0))
+    expected = segment_entities(movie, axes="TYX", scale=1.0)
     assert [frame.max() > 0 for frame in expected.labels] == [True] * 4
     np.testing.assert_array_equal(layer.data, expected.labels)
     rows = layer.features.iloc[1:].reset_index(drop=True)
-    for column in expected.table:
-        np.testing.assert_allclose(rows[column], expected.table[column])
+    tracks = track_summary(expected.table)
+    assert len(tracks) < len(expected.table)
+    for column in tracks:
+        np.testing.assert_allclose(rows[column], tracks[column])
+    saved = result_of(layer.data, layer.as_layer_data_tuple()[1])
+    pd.testing.assert_frame_equal(saved.tracks, expected.tracks)
+    pd.testing.assert_frame_equal(saved.table, expected.table)
 
     entry = layer.metadata[KEY]
     assert entry["weights"]["sha256"] == file_sha256(resolve("kindred-entities"))

@@ -14,6 +14,7 @@ from napari_kindred.core.errors import OptionError, OutputError
 from napari_kindred.core.events import finish
 from napari_kindred.load import load_segmentation
 from napari_kindred.results.segmentation import Segmentation, measure
+from napari_kindred.results.tables import count_divisions, count_objects, track_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +124,36 @@ def test_tables_that_are_not_there_and_files_that_are_get_a_sentence(
     cells.save_table(tmp_path / "cells.csv", per="frame", overwrite=True)
     assert len(pd.read_csv(tmp_path / "cells.csv")) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["cells.csv"]
+
+
+def test_a_linked_result_has_a_table_per_track_and_counts_an_object_once() -> None:
+    table = pd.DataFrame(
+        {
+            "index": [1, 2, 1, 3, 4],
+            "frame": [0, 0, 1, 1, 1],
+            "area": [4, 8, 12, 4, 4],
+            "centroid_y": [1.0, 5.0, 3.0, 4.0, 6.0],
+            "score": [0.5, 0.6, 0.9, 0.7, 0.8],
+        }
+    ).assign(track=[1, 2, 1, 3, 4], parent=[0, 0, 0, 2, 2])
+    result = Segmentation(np.zeros((2, 4, 4), int), table, axes="TYX", ids="track")
+    assert (count_objects(result), count_divisions(result)) == (4, 1)
+    assert result.table_per("track").to_dict("list") == {
+        "track": [1, 2, 3, 4],
+        "parent": [0, 0, 2, 2],
+        "first": [0, 0, 1, 1],
+        "last": [1, 0, 1, 1],
+    }
+    assert result.table_per("frame")["count"].tolist() == [2, 3]
+    summary = track_summary(table)
+    assert summary.loc[0].to_dict() == {
+        "index": 1,
+        "area": 16,
+        "mean_area": 8,
+        "centroid_y": (1 * 4 + 3 * 12) / 16,
+        "score": pytest.approx((0.5 * 4 + 0.9 * 12) / 16),
+        "first_frame": 0,
+        "last_frame": 1,
+        "frames": 2,
+        "parent": 0,
+    }

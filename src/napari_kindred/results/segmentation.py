@@ -128,10 +128,12 @@ class Segmentation:
         Parameters
         ----------
         path : str or Path
-        format : {"roi", "geojson", "coco", "yolo", "csv", "tiff"}, optional
+        format : {"roi", "geojson", "coco", "yolo", "csv", "tiff", "ctc", "trackmate", "tracks"}
             ImageJ regions of interest in a ``.zip``, GeoJSON for QuPath, COCO instances in a
             ``.json``, YOLO segmentation labels in a ``.yolo.zip``, measurements in a ``.csv``, or
-            labels in a ``.tif`` that Fiji opens with pixel size and frame interval. Left out, the
+            labels in a ``.tif`` that Fiji opens with pixel size and frame interval; of linked
+            labels also the masks and tracks of the Cell Tracking Challenge in a folder ``…_RES``,
+            TrackMate's ``.xml``, or the objects of all tracks in a ``.tracks.csv``. Left out, the
             end of the path says it.
         image, properties
             Of the format ``csv``: as :meth:`measure` takes them.

@@ -125,8 +125,8 @@ def track_summary(table: pd.DataFrame) -> pd.DataFrame:
         size: total,
         f"mean_{size}": total / groups.size(),
     }
-    weighted = [name for name in table if name.startswith("centroid_") or name == "mean_intensity"]
-    for name in [*weighted, *(["score"] if "score" in table else [])]:
+    means = ("centroid_z", "centroid_y", "centroid_x", "mean_intensity", "score")
+    for name in (name for name in means if name in table):
         columns[name] = (table[name] * table[size]).groupby(table["track"]).sum() / total
     return pd.DataFrame(
         {

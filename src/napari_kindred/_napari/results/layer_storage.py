@@ -90,9 +90,7 @@ def table_of(features: Any) -> pd.DataFrame:
     return rows[rows["area"] > 0].reset_index(drop=True) if "area" in rows else rows
 
 
-def linked_table(
-    labels: Any, tracks: pd.DataFrame, metadata: Mapping[str, Any]
-) -> pd.DataFrame:
+def linked_table(labels: Any, tracks: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per object and frame; frames that were painted on are measured."""
     import pandas as pd
 

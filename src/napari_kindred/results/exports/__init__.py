@@ -58,6 +58,9 @@ FORMATS = {
         Format("yolo", ".yolo.zip", "YOLO segmentation labels", "yolo", joins=True),
         Format("csv", ".csv", "shapes and intensities as CSV", "measurements"),
         Format("tiff", ".tif", "labels as ImageJ TIFF", "imagej_tiff"),
+        Format("ctc", "_res", "tracks as a folder of the Cell Tracking Challenge", "ctc"),
+        Format("trackmate", ".xml", "tracks for TrackMate", "trackmate"),
+        Format("tracks", ".tracks.csv", "tracks as CSV, a row per object and frame", "spots"),
     )
 }
 """All formats by name, in the order of the help."""
