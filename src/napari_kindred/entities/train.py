@@ -23,6 +23,7 @@ from ..models.training_data import (
     data_hash,
     group_weights,
     load_splits,
+    notes_on,
     read_emphasis,
     spread,
 )
@@ -257,7 +258,10 @@ def iter_train(
         data = recipe.folders(_one_folder(data))
     with prepared(out, config.threads) as folder:
         yield Progress(0, 1, "reading the images")
-        return (yield from Trainer(*load_splits(data), folder, config).iter_run())
+        examples, validation = load_splits(data)
+        for note in notes_on([*examples, *validation]):
+            yield Notice(note)
+        return (yield from Trainer(examples, validation, folder, config).iter_run())
 
 
 def train(data: Data, out: str | Path, config: TrainConfig | None = None) -> Path:

@@ -1,7 +1,8 @@
 """Annotated images for training, held in memory: from folders, or arrays.
 
 A data folder holds ``images/`` and ``labels/`` (integer, 0 = background) with equal stems, and
-optionally ``index.csv`` with columns ``id`` or ``name``, ``split`` (``train`` / ``val``),
+optionally ``index.csv`` (commas, semicolons or tabs; names with or without suffix) with columns
+``id`` or ``name``, ``split`` (``train`` / ``val``),
 ``modality`` or ``modality_guess`` (images of one modality are one group), ``complete`` (0 if
 objects were left un-annotated: background then takes part in repulsion only) and ``use``
 (``measure``: never trained on).  A stack (Z, Y, X) whose labels are a stack too gives slices along
@@ -11,7 +12,6 @@ gives an ellipse for each box, un-annotated objects being possible everywhere el
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from scipy.ndimage import label as label_pieces
 from skimage.draw import ellipse as draw_ellipse
 from skimage.transform import downscale_local_mean
 
 from ..core.errors import InputError, OptionError
-from ..images.stack import normalise, read_image
+from ..images.label_files import as_labels, read_labels
+from ..images.readers import read_image
+from ..images.stack import normalise
+from .data_folder import LISTED, few, files_by_stem, pixels_of, read_boxes, read_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +39,6 @@ SLICE_STEP = 4
 
 SMALLEST_BOX = 4
 """Sides of boxes, in pixels, below which they are mistakes."""
-
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Example:
     """Whether unlabelled pixels are background for certain."""
     grey: bool
     """Whether the image has one channel."""
+    note: str = ""
+    """What the user should know of it, sentences."""
 
 
 def median_diameter(labels: NDArray[np.integer]) -> float:
@@ -93,21 +97,6 @@ def median_diameter(labels: NDArray[np.integer]) -> float:
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
     return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else 0.0
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise InputError(f"Training data needs a folder {folder.name}/ inside {folder.parent}.")
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
-
-
-def _index(folder: Path) -> dict[str, dict[str, str]]:
-    path = folder / "index.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    return {row.get("id") or row.get("name") or "": row for row in rows}
 
 
 def split_of(name: str, row: dict[str, str], position: int) -> str:
@@ -123,9 +112,14 @@ def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
     """Read the images of one split from all data folders; InputError for another layout."""
     examples: list[Example] = []
     for folder in map(Path, folders):
-        images, index = _files(folder / "images"), _index(folder)
-        boxes = _boxes(folder / "boxes.csv") if not (folder / "labels").is_dir() else {}
-        labels = {} if boxes else _files(folder / "labels")
+        parts = ["images"] if (folder / "boxes.csv").exists() else ["images", "labels"]
+        for part in parts:
+            if not (folder / part).is_dir():
+                raise InputError(f"Training data needs a folder {part}/ inside {folder}.")
+        images = files_by_stem(folder / "images")
+        index = read_index(folder, images)
+        boxes = read_boxes(folder / "boxes.csv") if not (folder / "labels").is_dir() else {}
+        labels = {} if boxes else files_by_stem(folder / "labels")
         missing = sorted(set(images) - set(labels)) if not boxes else []
         if missing:
             raise InputError(f"{folder.name}/labels has no label image named {missing[0]}.")
@@ -133,25 +127,15 @@ def load_examples(folders: Sequence[str | Path], split: str) -> list[Example]:
             row = index.get(name, {})
             if row.get("use") == "measure" or split_of(name, row, position) != split:
                 continue
-            pixels = np.asarray(read_image(path).data)
             if boxes:
+                pixels, note = pixels_of(read_image(path), None, path.name)
                 truth = ellipses(boxes.get(name, []), pixels.shape[:2])
                 row = {**row, "complete": "0"}
             else:
-                truth = np.asarray(read_image(labels[name]).data)
-            examples += _examples(name, pixels, truth.astype(np.int32), folder.name, row)
+                truth = read_labels(labels[name])
+                pixels, note = pixels_of(read_image(path), truth.shape, path.name)
+            examples += _examples(name, pixels, truth, folder.name, row, note)
     return examples
-
-
-def _boxes(path: Path) -> dict[str, list[tuple[float, ...]]]:
-    """Return the boxes (ymin, xmin, ymax, xmax) of each image; empty without the file."""
-    found: dict[str, list[tuple[float, ...]]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                box = tuple(float(row[key]) for key in ("ymin", "xmin", "ymax", "xmax"))
-                found.setdefault(row["name"], []).append(box)
-    return found
 
 
 def ellipses(boxes: Sequence[tuple[float, ...]], shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -170,18 +154,24 @@ def ellipses(boxes: Sequence[tuple[float, ...]], shape: tuple[int, ...]) -> NDAr
 
 
 def _examples(
-    name: str, pixels: NDArray[Any], truth: NDArray[np.int32], folder: str, row: dict[str, str]
+    name: str,
+    pixels: NDArray[np.float32],
+    truth: NDArray[np.int32],
+    folder: str,
+    row: dict[str, str],
+    note: str,
 ) -> list[Example]:
     """Return an image as one example, or every few slices of a stack along its three axes."""
-    if truth.ndim != 3 or pixels.shape != truth.shape:
-        return [_example(name, pixels, truth, folder, row)]
+    if truth.ndim != 3 or pixels.shape[:3] != truth.shape:
+        return [_example(name, pixels, truth, folder, row, note)]
     examples = []
     for axis in range(3):
         for place in range(SLICE_STEP // 2, truth.shape[axis], SLICE_STEP):
             part = np.take(truth, [place], axis).squeeze(axis)
             if part.any():
                 title = f"{name} {'zyx'[axis]}={place}"
-                examples.append(_example(title, np.take(pixels, place, axis), part, folder, row))
+                plane = np.take(pixels, place, axis)
+                examples.append(_example(title, plane, part, folder, row, note))
     return examples
 
 
@@ -209,8 +199,10 @@ def array_examples(data: TrainingArrays, split: str) -> list[Example]:
     examples: list[Example] = []
     for number, (image, labels) in enumerate(zip(data.images, data.labels, strict=True)):
         if split_of("", {}, number) == split:
-            pixels, truth = np.asarray(image), np.asarray(labels).astype(np.int32)
-            examples += _examples(f"image {number}", pixels, truth, "arrays", row)
+            name = f"image {number}"
+            truth = as_labels(np.asarray(labels), name)
+            pixels, note = pixels_of(image, truth.shape, name)
+            examples += _examples(name, pixels, truth, "arrays", row, note)
     return examples
 
 
@@ -229,15 +221,21 @@ def spread(examples: Sequence[Example]) -> list[Example]:
 
 
 def _example(
-    name: str, pixels: NDArray[Any], truth: NDArray[np.int32], folder: str, row: dict[str, str]
+    name: str,
+    pixels: NDArray[np.float32],
+    truth: NDArray[np.int32],
+    folder: str,
+    row: dict[str, str],
+    note: str,
 ) -> Example:
     grey = pixels.ndim == 2
     pixels = pixels[..., None] if grey else pixels[..., :3]
-    if pixels.shape[:2] != truth.shape:
+    if pixels.shape[:2] != truth.shape or pixels.ndim != 3:
         raise InputError(
-            f"{name}: the image is {pixels.shape[:2]} but its labels are {truth.shape}."
+            f"{name}: the image is {pixels.shape[:2]} but its labels are {truth.shape}; crop both "
+            "alike."
         )
-    plane = normalise(pixels.astype(np.float32))
+    plane = normalise(pixels)
     plane = np.broadcast_to(plane, (*plane.shape[:2], 3)).transpose(2, 0, 1)
     pyramid = [np.ascontiguousarray(plane, dtype=np.float16)]
     while min(pyramid[-1].shape[1:]) >= 128:
@@ -255,7 +253,27 @@ def _example(
         diameter=median_diameter(truth),
         complete=row.get("complete", "1") != "0",
         grey=grey,
+        note=note,
     )
+
+
+def notes_on(examples: Sequence[Example]) -> list[str]:
+    """Return what the user should know of training images, a few sentences."""
+    notes = few([(example.name, example.note) for example in examples if example.note])
+    masks = [example.name for example in examples if _is_mask(example.labels)]
+    if masks:
+        listed = ", ".join(masks[:LISTED]) + " …" * (len(masks) > LISTED)
+        notes.append(
+            f"The labels of {listed} have one number for several separate pieces, which count as "
+            "one object; number the objects if they are several."
+        )
+    return notes
+
+
+def _is_mask(labels: NDArray[np.int32]) -> bool:
+    """Whether one number stands for several pieces that do not touch."""
+    numbers = np.unique(labels)
+    return bool((numbers > 0).sum() == 1 and label_pieces(labels > 0)[1] > 1)
 
 
 def data_hash(examples: Sequence[Example]) -> str:

@@ -58,9 +58,10 @@ def test_folders_share_classes_of_one_name(draw_squares, tmp_path):
     ("text", "reason"),
     [
         (None, "has no classes.csv; write one"),
-        ("number,title\n1,red\n", "must have the columns value"),
-        ("value,name\nred,1\n", "must have the columns value"),
+        ("number,title\n1,red\n", "must have the columns id"),
+        ("value,name\nred,1\n", "must have the columns id"),
         ("value,name\n1,red\n2,Red\n", "named twice"),
+        ("id,name\n1,red\n1,blue\n", "the number 1 twice"),
         ("value,name\n1,void\n", "No class is named"),
     ],
 )

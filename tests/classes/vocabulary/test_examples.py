@@ -97,7 +97,7 @@ def test_a_folder_per_class_names_its_pictures(tmp_path: Path) -> None:
         (("red cell",), "red_cell/one.png"),
         (("red cell",), "red_cell/two.png"),
     ]
-    assert np.asarray(examples[0].image).shape == PICTURE.shape
+    assert np.asarray(examples[0].image.data).shape == PICTURE.shape
     assert class_names(examples) == ("red cell",)
 
 

@@ -1,15 +1,13 @@
 """Images with a class for every pixel, for the training of ESC-Net.
 
 A data folder as for the other networks (:mod:`napari_kindred.models.training_data`), with a
-``classes.csv`` of columns ``value`` and ``name``.  Values that it does not name, and those named
+``classes.csv`` (see :mod:`..class_table`).  Values that it does not name, and those named
 void, unlabelled or ignore, are left out of the loss; only an unnamed 0 is background.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from torch.nn import functional as F
 
 from ...core.errors import InputError, KindredError
 from ...models.training_data import Example, data_hash, load_splits
+from ..class_table import UNKNOWN, read_class_table
 from ..names import check_names, key
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ NOTHING = -1
 
 IGNORE = -100
 """Value of pixels whose class is unknown."""
-
-UNKNOWN = re.compile(r"\b(ignore|void|unlabell?ed)\b", re.IGNORECASE)
-"""Names of what is no class."""
 
 SMALLEST = 0.5
 """Smallest side of a crop, as a share of the image's shorter side."""
@@ -82,29 +78,14 @@ def load_class_data(data: str | Path | Sequence[str | Path]) -> ClassData:
 def read_table(folder: Path) -> tuple[dict[int, str], int]:
     """Read a folder's ``classes.csv``: the names of classes by value, and what an unnamed 0 is."""
     path = folder / "classes.csv"
-    listed = _rows(path)
-    unnamed = IGNORE if 0 in dict(listed) else NOTHING
-    rows = [row for row in listed if not UNKNOWN.search(row[1])]
+    listed = read_class_table(path)
+    unnamed = IGNORE if 0 in listed else NOTHING
+    rows = [row for row in listed.items() if not UNKNOWN.search(row[1])]
     try:
         names = check_names([name for _, name in rows])
     except KindredError as error:
         raise InputError(f"{path}: {error}") from error
     return {value: name for (value, _), name in zip(rows, names, strict=True)}, unnamed
-
-
-def _rows(path: Path) -> list[tuple[int, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return [(int(row["value"]), row["name"]) for row in csv.DictReader(file)]
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path.parent} has no classes.csv; write one with columns value and name, a row for "
-            "each class."
-        ) from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} must have the columns value, whole numbers, and name; a row such as 1,cell."
-        ) from error
 
 
 def _renumbered(example: Example, number_of: dict[int, int], unnamed: int) -> Example:

@@ -16,10 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import WeightsError
-from ...core.events import Event, Progress, finish
+from ...core.events import Event, Notice, Progress, finish
 from ...models.augment import IGNORE, draw_crop
 from ...models.trainer import Run, prepared
-from ...models.training_data import Data, Example, data_hash, group_weights, load_splits
+from ...models.training_data import (
+    Data,
+    Example,
+    data_hash,
+    group_weights,
+    load_splits,
+    notes_on,
+)
 from .config import SamTrainConfig
 from .losses import DenseHead, answer_loss, dense_loss
 from .model import embed, load_sam, new_sam, predict_masks, save_sam, shapes
@@ -241,7 +248,10 @@ def iter_train_sam(
     config = config or SamTrainConfig()
     with prepared(out, config.threads) as folder:
         yield Progress(0, 1, "reading the images")
-        return (yield from SamTrainer(*load_splits(data), folder, config).iter_run())
+        examples, validation = load_splits(data)
+        for note in notes_on([*examples, *validation]):
+            yield Notice(note)
+        return (yield from SamTrainer(examples, validation, folder, config).iter_run())
 
 
 def train_sam(data: Data, out: str | Path, config: SamTrainConfig | None = None) -> Path:

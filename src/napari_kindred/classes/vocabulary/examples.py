@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InputError
+from ...images.label_files import read_labels
 from ...images.readers import is_image, is_there, list_images, read_image, stem_of
+from ..class_table import UNKNOWN, read_class_table
 from ..names import check_names, key, tidy
 
 if TYPE_CHECKING:
@@ -234,19 +236,24 @@ def _by_folder(folder: Path) -> list[Example]:
 
 
 def _labelled(folder: Path, table: Path) -> list[Example]:
-    names = {}
-    for row in _rows(table, ("id", "name")):
-        number = _number(row["id"], table)
-        if number > 0 and not is_background(row["name"]):
-            names[int(number)] = row["name"]
+    listed = {number: name for number, name in read_class_table(table).items() if number > 0}
+    unknown = [number for number, name in listed.items() if UNKNOWN.search(name)]
+    names = {
+        number: name
+        for number, name in listed.items()
+        if number not in unknown and not is_background(name)
+    }
     labels = {stem_of(path): path for path in list_images(folder / "labels")}
     examples = []
     for path in list_images(folder / "images"):
         stem = stem_of(path)
         if stem not in labels:
             raise InputError(f"{folder.name}/labels has no label image named {stem!r}.")
-        truth = np.asarray(read_image(labels[stem]).data)
-        examples.append(_example(path, path.name, labels=truth, label_names=names, complete=True))
+        truth = read_labels(labels[stem])
+        complete = not np.isin(truth, unknown).any()
+        examples.append(
+            _example(path, path.name, labels=truth, label_names=names, complete=complete)
+        )
     return examples
 
 
@@ -283,7 +290,7 @@ def _listed(folder: Path, tables: Mapping[str, Path]) -> list[Example]:
 
 def _example(path: Path, source: str, **more: Any) -> Example:
     image = read_image(path)
-    return Example(image.data, image.axes, source=source, **more)
+    return Example(image, image.axes, source=source, **more)
 
 
 def _rows(table: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:

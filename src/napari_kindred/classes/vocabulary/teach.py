@@ -14,6 +14,7 @@ from ...core.errors import InputError
 from ...core.events import Event, Notice, Progress, finish, within_stack
 from ...core.options import with_options
 from ...images.stack import ImageStack, is_constant, normalise
+from ...models.data_folder import few
 from ...models.feature_cache import FeatureCache
 from ..config import TeachConfig
 from ..names import key
@@ -46,6 +47,7 @@ class ExampleImage:
 
     example: Example
     pixels: NDArray[np.float32]
+    note: str = ""
 
 
 def iter_teach_classes(
@@ -62,6 +64,8 @@ def iter_teach_classes(
     names = class_names(examples)
     yield from _iter_warnings(examples, names)
     images = [_open(example, config.channel) for example in examples]
+    for note in few([(image.example.source, image.note) for image in images if image.note]):
+        yield Notice(note)
     found, coded = yield from _iter_proposals(images, names, config, cache)
     lost = sum(one.total - one.found for one in coded)
     if lost:
@@ -160,7 +164,8 @@ def _open(example: Example, channel: int | None) -> ExampleImage:
         raise InputError(
             f"The example {example.source!r} has the same value everywhere; leave it out."
         )
-    return ExampleImage(example, normalise(raw.pixels))
+    notes = [note for note in (*frames.notes, raw.note) if note and not note.startswith("Axes ")]
+    return ExampleImage(example, normalise(raw.pixels), " ".join(notes))
 
 
 def _iter_proposals(
