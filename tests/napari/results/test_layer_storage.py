@@ -263,14 +263,10 @@ def test_labels_of_others_are_saved_too(tmp_path: Path) -> None:
     assert again.name == "mine"
 
 
-@pytest.mark.parametrize("name", ["a.ome.zarr", "a.json", "entities.tif", "folder", "nothing.tif"])
+@pytest.mark.parametrize("name", ["a.json", "entities.tif", "folder", "nothing.tif"])
 def test_what_is_not_ours_is_left_to_other_readers(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    if name == "a.ome.zarr":
-        import zarr
-
-        zarr.create_group(path).create_array("0", data=np.zeros((4, 4), int))
-    elif name == "folder":
+    if name == "folder":
         path.mkdir()
     elif name != "nothing.tif":
         path.write_text('{"an": "annotation"}')

@@ -10,10 +10,11 @@ from napari.layers import Image
 
 from ...core.errors import InputError, KindredError
 from ...images.axes import fault_in_axes
+from ...images.image_file import sentences
 from ...images.samples import SAMPLES
 from ...images.stack import ImageStack
 from .form import column, labelled, mark, sentence
-from .layers import LayerImage, describe, read_layer
+from .layers import LayerImage, calibrate, describe, read_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ class ImageInput:
         self._on_other_image = on_other_image
         self._chosen: Any = None
         self.image: LayerImage | None = None
+        self._note = ""
         self.layer = ComboBox(
             label="Image", choices=self._layers, tooltip="The image layer to segment."
         )
@@ -98,6 +100,7 @@ class ImageInput:
             self._on_change()
             return
         self._chosen = chosen
+        self._note = ""
         self._on_other_image(chosen)
         self._read()
         with self.axes.changed.blocked():
@@ -111,6 +114,8 @@ class ImageInput:
             self.about.value = NO_IMAGE
             return
         try:
+            if len(self._viewer.layers) == 1:  # others would no longer lie on it
+                self._note = calibrate(layer) or self._note
             self.image = read_layer(layer, self._viewer.dims.axis_labels)
         except KindredError as error:
             self.about.value = str(error)
@@ -130,7 +135,9 @@ class ImageInput:
             return [("colour", None), ("red", 0), ("green", 1), ("blue", 2)]
         if "C" in axes:
             count = int(self.image.data.shape[axes.index("C")])
-            return [(str(number), number) for number in range(count)]
+            names = self.image.file.channels
+            named = names if len(names) == count else ("",) * count
+            return [(f"{number} {named[number]}".strip(), number) for number in range(count)]
         return [("–", None)]
 
     def check(self, config: Callable[[], Any]) -> Any:
@@ -145,7 +152,7 @@ class ImageInput:
             mark(self.axes, wrong=self._fault(self.image) is not None)
             self.about.value = str(error)
             return None
-        self.about.value = describe(self.image, frames)
+        self.about.value = sentences(describe(self.image, frames), self._note, self.image.file.note)
         return made
 
     @property

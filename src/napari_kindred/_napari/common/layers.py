@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import KindredError
 from ...images.arrays import source_of
-from ...images.axes import AxesGuess, guess_axes
-from ...images.readers import ImageFile
+from ...images.axes import AxesGuess, guess_axes, letters_of
+from ...images.readers import ImageFile, read_image
 from ...results.tables import SHORT, UNCALIBRATED
 from .proxies import level_0
 
@@ -31,20 +33,17 @@ OBJECTS = "napari-kindred objects"
 """Key of a layer's ``metadata`` for the table of a linked result, a row per object and frame; its
 features have a row per track."""
 
+NOTE = "napari-kindred note"
+"""Key of an image layer's ``metadata`` for what its file holds besides it."""
+
+TELLING = (".tif", ".tiff", ".zarr", ".nd2", ".lif", ".czi")
+"""Ends of files that say more of an image than its pixels."""
+
 POSITION = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """Properties that position a layer in the viewer."""
 
 IDS = ("id_in_frame", "index")
 """Columns that are shown last."""
-
-_LETTERS = {
-    "T": ("t", "time", "frame", "frames"),
-    "C": ("c", "ch", "channel", "channels"),
-    "Z": ("z", "depth", "plane", "slice"),
-    "Y": ("y", "row", "rows"),
-    "X": ("x", "column", "columns", "col"),
-}
-_WORDS = {word: letter for letter, words in _LETTERS.items() for word in words}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,18 +68,15 @@ def describe(image: LayerImage, frames: ImageStack) -> str:
     return text
 
 
-def axis_letters(labels: Sequence[str]) -> str:
-    """Return one letter per axis label, empty if one of them is unknown."""
-    letters = [_WORDS.get(str(label).strip().lower(), "") for label in labels]
-    return "".join(letters) if all(letters) and len(set(letters)) == len(letters) else ""
-
-
 def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
     """Find the array and the axes of an image layer."""
     data = level_0(layer)
-    letters = axis_letters(layer.axis_labels)
+    letters = letters_of(layer.axis_labels)
     if not letters and len(dims_labels) == layer.ndim:
-        letters = axis_letters(dims_labels)
+        letters = letters_of(dims_labels)
+    source = file_of(layer)
+    if not letters and source is not None:
+        letters = str(source.axes).removesuffix("S")
     metadata_axes = letters + "S" * bool(layer.rgb) if letters else None
     guess = guess_axes(
         tuple(data.shape), data.dtype, metadata_axes=metadata_axes, rgb=bool(layer.rgb)
@@ -88,13 +84,74 @@ def read_layer(layer: Image, dims_labels: Sequence[str] = ()) -> LayerImage:
     file = ImageFile(
         data,
         guess.axes,
-        tuple(float(step) for step in layer.scale),
+        tuple(abs(float(step)) for step in layer.scale),
         tuple(str(unit) for unit in layer.units),
         layer.name,
+        str(layer.metadata.get(NOTE, "")) or ("" if source is None else source.note),
         levels=tuple(layer.data) if layer.multiscale else (),
         path=_path_of(layer, data),
+        translate=tuple(float(place) for place in layer.translate),
+        channels=() if source is None else source.channels,
     )
     return LayerImage(layer.name, data, guess, bool(layer.rgb), bool(layer.multiscale), file)
+
+
+def file_of(layer: Image) -> ImageFile | None:
+    """Return what the file that a layer was opened from says, if it holds what the layer shows."""
+    named = layer.source.path
+    if not named or not str(named).lower().endswith(TELLING) or not Path(named).exists():
+        return None
+    try:
+        file = _opened(str(named), Path(named).stat().st_mtime_ns)
+    except KindredError:
+        return None
+    same = tuple(file.data.shape) == tuple(level_0(layer).shape)
+    return file if same and file.axes and file.axes.endswith("S") == bool(layer.rgb) else None
+
+
+@lru_cache(maxsize=16)
+def _opened(path: str, changed: int) -> ImageFile:  # noqa: ARG001 - a changed file is read anew
+    file = read_image(path)
+    return replace(file, data=np.broadcast_to(np.uint8(0), file.data.shape), levels=())
+
+
+def calibrate(layer: Image) -> str:
+    """Give an image that was opened without its pixel size what its file says; returns a note.
+
+    Another reader may leave out axes and pixel size.  A layer that was placed already stays.
+    """
+    file = file_of(layer)
+    if file is None or file.scale is None or file.axes is None:
+        return ""
+    spatial = len(file.axes.removesuffix("S"))
+    placed = np.any(np.asarray(layer.scale) != 1) or np.any(np.asarray(layer.translate) != 0)
+    if placed or not any(step != 1 for step in file.scale[:spatial]):
+        return ""
+    layer.scale = file.scale[:spatial]
+    layer.translate = (file.translate or (0.0,) * spatial)[:spatial]
+    layer.units = (file.units or ("pixel",) * spatial)[:spatial]
+    layer.axis_labels = tuple(file.axes[:spatial].lower())
+    return f"Pixel size and axes of {layer.name!r} are those of its file."
+
+
+def image_layer(file: ImageFile) -> tuple[Any, dict[str, Any], str]:
+    """Return an image file as napari makes a layer of it."""
+    axes = file.axes or ""
+    rgb = axes.endswith("S")
+    spatial = len(axes) - rgb
+    options: dict[str, Any] = {"name": file.name, "metadata": {NOTE: file.note}, "rgb": rgb}
+    if axes:
+        options["axis_labels"] = tuple(axes[:spatial].lower())
+    for name, values in (
+        ("scale", file.scale),
+        ("units", file.units),
+        ("translate", file.translate),
+    ):
+        if values is not None and axes:
+            options[name] = values[:spatial]
+    data = list(file.levels) if file.levels else file.data
+    options["multiscale"] = bool(file.levels)
+    return data, options, "image"
 
 
 def _path_of(layer: Image, data: Any) -> Path | None:

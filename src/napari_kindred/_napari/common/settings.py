@@ -69,3 +69,20 @@ def open_settings() -> str:
         for item in pages.findItems(PLUGIN, Qt.MatchFlag.MatchExactly):
             pages.setCurrentItem(item)
     return ""
+
+
+def prefer_reader() -> str:
+    """Let napari open OME-Zarr with this plugin unless the user chose a reader; returns a note.
+
+    Otherwise napari proposes its own reader, which finds no image in a saved result.
+    """
+    from napari.settings import get_settings
+
+    plugins = get_settings().plugins
+    if any("zarr" in pattern for pattern in plugins.extension2reader):
+        return ""
+    plugins.extension2reader = {**plugins.extension2reader, "*.ome.zarr/": PLUGIN}
+    return (
+        "From now on napari opens *.ome.zarr with napari-kindred; change that under "
+        "Preferences ▸ Plugins."
+    )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...images.axes import letters_of
 from ...methods import method_of
 from ...results.tables import SHORT, UNCALIBRATED, areas_per_frame, entities_per_frame
 from ..common.label_state import state_of
-from ..common.layers import KEY, area_unit, axis_letters
+from ..common.layers import KEY, area_unit
 from ..common.proxies import level_0
 from .layer_storage import table_of
 
@@ -159,7 +160,7 @@ def _colour(layer: Labels, label: int) -> str:
 
 def _chart(layer: Labels, curves: tuple[Curve, ...], y: str) -> Chart:
     """Return a chart whose horizontal axis is time or depth, where the layer tells its unit."""
-    letters = axis_letters(layer.axis_labels)
+    letters = letters_of(layer.axis_labels)
     leading = [axis for axis, size in enumerate(layer.data.shape[:-2]) if size > 1]
     if len(leading) == 1:
         axis = leading[0]

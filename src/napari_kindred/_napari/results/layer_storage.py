@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.colors import as_hex
-from ...images.axes import fault_in_axes
+from ...images.axes import fault_in_axes, letters_of
 from ...load import load_segmentation
 from ...methods import method_of
 from ...results.atomic import plain
@@ -18,7 +18,7 @@ from ...results.segmentation import Segmentation, measure, provenance
 from ...results.storage import reading
 from ...results.tables import track_summary
 from ..common.label_state import OPACITY, STATE, LabelState, direct_colormap
-from ..common.layers import KEY, OBJECTS, axis_letters, table_features
+from ..common.layers import KEY, OBJECTS, table_features
 from ..common.multiscale_labels import SIDE
 from .painting import up_to_date
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 PLACED = ("translate", "rotate", "shear", "affine", "opacity", "name")
 """Properties of a layer that are saved besides scale, units, axes, table and colours."""
+
+OWN = (*PLACED, "scale", "axis_labels")
+"""Saved properties that take the place of those of the result."""
 
 TEXTS = ("name", "colour")
 """Columns of text."""
@@ -70,8 +73,9 @@ def result_of(data: Any, about: Mapping[str, Any]) -> Segmentation:
         "table": linked_table(labels, features, metadata) if scope == "track" else features,
         "provenance": plain(entry),
         "axes": _letters(labels.ndim, about, entry),
-        "scale": tuple(float(step) for step in about["scale"]),
+        "scale": tuple(abs(float(step)) for step in about["scale"]),
         "units": tuple(str(unit) for unit in about["units"]),
+        "translate": tuple(float(place) for place in about["translate"]),
         "ids": scope if scope in ID_SCOPES else "frame",
     }
     return Segmentation(**parts) if whole is None else replace(whole, **parts)
@@ -113,6 +117,12 @@ def linked_table(labels: Any, tracks: pd.DataFrame, metadata: Mapping[str, Any])
 def _appearance(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return position, opacity and colours of a layer."""
     appearance = {name: about[name] for name in PLACED if name in about}
+    if min(about.get("scale", (1.0,))) < 0:  # no format has steps that go down
+        appearance["scale"] = tuple(float(step) for step in about["scale"])
+    labels = tuple(str(label) for label in about.get("axis_labels", ()))
+    words = not all(label.lstrip("-").isdigit() for label in labels)
+    if words and "".join(labels) != letters_of(labels).lower():
+        appearance["axis_labels"] = labels
     colormap = about.get("colormap")
     colours = getattr(colormap, "color_dict", None)
     if colours is None:
@@ -125,7 +135,7 @@ def _appearance(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _letters(ndim: int, about: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """Return one letter per axis of a layer."""
-    letters = axis_letters(about.get("axis_labels", ()))
+    letters = letters_of(about.get("axis_labels", ()))
     if not letters or "S" in letters or fault_in_axes(letters, (1,) * ndim):
         image = str(entry.get("axes") or "").removesuffix("S")
         letters = image[-ndim:] if len(image) >= ndim else "TCZYX"[-ndim:]
@@ -152,14 +162,15 @@ def layer_data(path: Path) -> tuple[Any, dict[str, Any], str]:
         state = None if kind is None else kind.reopen(result, replay)
     options: dict[str, Any] = {
         "name": f"{image} {'labels' if method is None else method.suffix}",
-        **{name: value for name, value in appearance.items() if name in PLACED},
         "features": table_of_layer(
             track_summary(result.table) if result.ids == "track" else result.table
         ),
         "scale": result.scale,
+        "translate": result.translate,
         "units": result.units,
         "axis_labels": tuple(result.axes.lower()),
         "metadata": {KEY: facts, **({OBJECTS: result.table} if result.ids == "track" else {})},
+        **{name: value for name, value in appearance.items() if name in OWN},
     }
     palette = _palette(result, appearance) or ({} if kind is None else kind.preview_palette())
     if state is not None:

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import KindredError
+from ...images.axes import letters_of
 from ...images.stack import ImageStack
 from ..common.later import Later
-from ..common.layers import KEY, axis_letters, read_layer
+from ..common.layers import KEY, read_layer
 from ..common.proxies import unwrap_proxy
 from .painted_table import changed, painted_table, sums_before, sums_of, total
 
@@ -203,7 +204,7 @@ class Painting:
     @staticmethod
     def _plane(layer: Any) -> tuple[int, int]:
         """Places of Y and X among the layer's axes."""
-        letters = axis_letters(layer.axis_labels)
+        letters = letters_of(layer.axis_labels)
         if {"Y", "X"} <= set(letters):
             return letters.index("Y"), letters.index("X")
         return layer.ndim - 2, layer.ndim - 1

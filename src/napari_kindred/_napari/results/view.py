@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...images.stack import read_image
-from ..common.layers import KEY
+from ...images.readers import read_image, source_of_text
+from ..common.layers import KEY, image_layer
 from .layer_storage import layer_data
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
-def show(viewer: ViewerModel, image_path: Path, labels_path: Path) -> None:
+def show(viewer: ViewerModel, image_path: str | Path, labels_path: Path) -> None:
     """Add an image and its saved result to a viewer."""
     image = read_image(image_path)
     data, options, _kind = layer_data(labels_path)
     facts = options["metadata"][KEY]
-    axes, facts["source_layer"] = facts["axes"], image.name
-    spatial = axes.removesuffix("S")
-    viewer.add_image(
-        image.data,
-        rgb=axes != spatial,
-        name=image.name,
-        scale=None if image.scale is None else image.scale[: len(spatial)],
-        axis_labels=tuple(spatial.lower()),
-    )
+    facts["source_layer"] = image.name
+    pixels, place, _kind = image_layer(replace(image, axes=facts["axes"] or image.axes))
+    viewer.add_image(pixels, **place)
     viewer.add_labels(data, **options)
 
 
@@ -35,7 +30,7 @@ def main(image: str, labels: str) -> None:
     """Open a window with an image and its labels."""
     import napari
 
-    show(napari.Viewer(), Path(image), Path(labels))
+    show(napari.Viewer(), source_of_text(image), Path(labels))
     napari.run()
 
 
