@@ -118,9 +118,7 @@ def collect(layer: Any, target: Target, name: str) -> Annotation:
         )
     if not frames:
         what = "in this frame of it " if isinstance(layer, Labels) else ""
-        raise InputError(
-            f"There is nothing {what}to collect in {layer.name!r}: annotate a {name} first."
-        )
+        raise InputError(f"There is nothing {what}to collect in {layer.name!r}; annotate a {name}.")
     return Annotation(
         name,
         layer.name,
