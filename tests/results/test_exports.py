@@ -276,6 +276,33 @@ def test_measurements_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
     assert result.export(path, overwrite=True) == path
 
 
+def test_volumes_are_measured_in_cubic_units_and_their_slices_are_exported(
+    tmp_path: Path,
+) -> None:
+    labels = np.zeros((2, 6, 20, 20), np.int32)
+    labels[0, 1:5, 2:10, 3:12] = 1
+    labels[1, 2:4, 5:9, 5:9] = 1
+    labels[1, 0:3, 12:18, 12:18] = 2
+    rows = pd.DataFrame({"index": [1, 1, 2], "frame": [0, 1, 1], "volume": [288, 32, 108]})
+    rows["score"] = [0.5, 0.6, 0.7]
+    units = ("second", *["micrometer"] * 3)
+    result = Segmentation(labels, rows, {"method": "entities"}, "TZYX", (1, 2, 0.5, 0.5), units)
+    pixels = np.arange(labels.size, dtype=float).reshape(labels.shape)
+    table = result.measure(pixels)
+    assert table["area [µm³]"].tolist() == [144, 16, 54]  # a voxel has half a cubic micrometre
+    assert table["centroid_z [µm]"].tolist() == [5, 5, 2]
+    assert table["score"].tolist() == [0.5, 0.6, 0.7]
+    assert table["intensity_mean"][0] == pytest.approx(pixels[0][labels[0] == 1].mean())
+    assert "perimeter [µm]" not in table
+    with pytest.raises(OptionError, match="not of volumes"):
+        result.measure(properties=["orientation"])
+    regions = roiread(result.export(tmp_path / "a.zip"))
+    places = [(roi.t_position, roi.z_position, int(roi.properties["label"])) for roi in regions]
+    assert places[:5] == [(1, z, 1) for z in (2, 3, 4, 5)] + [(2, 1, 2)]
+    found = load_outlines(tmp_path / "a.zip", labels.shape, "TZYX")
+    np.testing.assert_array_equal(found.labels, labels)
+
+
 # -- classes ----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,9 @@ OF_PIXELS = ("intensity_mean", "intensity_std", "intensity_min", "intensity_max"
 _SQUARE = ("perimeter", "perimeter_crofton")
 """What has no meaning for pixels that are not square."""
 
+_FLAT = (*_SQUARE, "eccentricity", "orientation")
+"""What only planes have."""
+
 _FROM_TABLE = ("score", "class", "name", "track_id", "parent_id")
 """Columns of the result's own table that go along."""
 
@@ -62,48 +66,54 @@ def measure_objects(
 ) -> pd.DataFrame:
     """Measure the objects of a result; see :meth:`.Segmentation.measure`."""
     source = _image_of(result, image, properties)
-    steps = steps_of(result.axes, result.scale, result.units)
-    unit = "px"
-    spacing = (1.0, 1.0)
-    if "Y" in steps and "X" in steps and steps["Y"][1] == steps["X"][1]:
-        spacing, unit = (steps["Y"][0], steps["X"][0]), steps["Y"][1]
-    chosen = _chosen(properties, source is not None, spacing)
     objects = Objects(result)
+    letters = "ZYX" if objects.are_volumes else "YX"
+    spacing, unit = _spacing(letters, result)
+    chosen = _chosen(properties, source is not None, spacing)
+    leading = result.axes[: -len(letters)]
     tables = []
-    for frame in objects.frames():
-        plane = np.asarray(objects.labels[frame.index])
-        place = {
-            letter: number
-            for letter, number in position(result.axes, frame.index).items()
-            if letter != "C"  # of length 1: labels are those of all channels
-        }
-        pixels = None if source is None else source.frame(place)
-        table = _measure(plane, pixels, chosen, spacing)
+    for number, index in enumerate(np.ndindex(*objects.labels.shape[: len(leading)])):
+        # Labels are those of all channels: an axis C has length 1.
+        place = {letter: at for letter, at in position(leading, index).items() if letter != "C"}
+        pixels = None if source is None else source.frame(place, letters)
+        table = _measure(np.asarray(objects.labels[index]), pixels, chosen, spacing)
+        rows = objects.rows(number)
         for name in _FROM_TABLE:
             if name in objects.table:
-                values = {item.label: item.row.get(name) for item in frame.objects}
-                table[name] = [values.get(label) for label in table["label"]]
-        if frame.index:
-            table.insert(1, "frame", frame.number)
+                table[name] = [rows.get(label, {}).get(name) for label in table["label"]]
+        if index:
+            table.insert(1, "frame", number)
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True)
-    whole = whole.rename(columns={name: _named(str(name), unit) for name in whole})
+    whole = whole.rename(columns={name: _named(str(name), letters, unit) for name in whole})
     return whole.rename(columns={"label": "index"})
 
 
+def _spacing(letters: str, result: Result) -> tuple[tuple[float, ...], str]:
+    """Return the size of a pixel or voxel and its unit; 1 px each if it is not calibrated."""
+    steps = steps_of(result.axes, result.scale, result.units)
+    units = {steps[letter][1] for letter in letters if letter in steps}
+    if len(units) == 1 and all(letter in steps for letter in letters):
+        return tuple(steps[letter][0] for letter in letters), units.pop()
+    return (1.0,) * len(letters), "px"
+
+
 def _chosen(
-    properties: Sequence[str] | None, with_image: bool, spacing: tuple[float, float]
+    properties: Sequence[str] | None, with_image: bool, spacing: tuple[float, ...]
 ) -> tuple[str, ...]:
-    square = np.isclose(*spacing)
+    square = math.isclose(spacing[-2], spacing[-1], rel_tol=1e-5)
+    left_out = _FLAT if len(spacing) > 2 else () if square else _SQUARE
     if properties is None:
-        shapes = (name for name in SHAPES if square or name not in _SQUARE)
+        shapes = (name for name in SHAPES if name not in left_out)
         return (*shapes, *(OF_PIXELS if with_image else ()))
     for name in properties:
         if name not in PROPERTIES:
             raise OptionError(
                 f"{name!r} is no property that is measured; choose among {', '.join(PROPERTIES)}."
             )
-        if name in _SQUARE and not square:
+        if name in left_out and len(spacing) > 2:
+            raise OptionError(f"{name!r} is a property of planes, not of volumes; leave it out.")
+        if name in left_out:
             raise OptionError(
                 f"{name!r} cannot be measured with pixels of {spacing[0]:g} by {spacing[1]:g}; "
                 "leave it out, or resample the image to square pixels."
@@ -112,29 +122,29 @@ def _chosen(
 
 
 def _measure(
-    plane: NDArray[Any],
+    labels: NDArray[Any],
     pixels: NDArray[Any] | None,
     chosen: Sequence[str],
-    spacing: tuple[float, float],
+    spacing: tuple[float, ...],
 ) -> pd.DataFrame:
-    """Return a row per label of a frame, of pixels (Y, X, C)."""
+    """Return a row per label of a plane or volume, of pixels (…, C)."""
     from skimage.measure import regionprops_table
 
-    labels = np.where(plane > 0, plane, 0).astype(np.int64)
-    return pd.DataFrame(
-        regionprops_table(labels, pixels, ("label", *chosen), spacing=spacing)
-    ).astype({"label": np.int64})
+    positive = np.where(labels > 0, labels, 0).astype(np.int64)
+    table = regionprops_table(positive, pixels, ("label", *chosen), spacing=spacing)
+    return pd.DataFrame(table).astype({"label": np.int64})
 
 
-def _named(name: str, unit: str) -> str:
+def _named(name: str, letters: str, unit: str) -> str:
     """Return the name of a column: scikit-image's, axes by their letter, its unit behind it."""
     base, _, number = name.rpartition("-")
     if base in PLACES:
-        return f"{base}_{'yx'[int(number)]} [{unit}]"
+        return f"{base}_{letters[int(number)].lower()} [{unit}]"
     if base == "bbox":
-        return f"bbox_{('top', 'left', 'bottom', 'right')[int(number)]} [px]"
+        end, axis = divmod(int(number), len(letters))
+        return f"bbox_{letters[axis].lower()}_{('start', 'stop')[end]} [px]"
     if name in AREAS:
-        return f"{name} [{unit}²]" if unit != "px" else f"{name} [px]"
+        return f"{name} [{unit}{'²³'[len(letters) - 2]}]" if unit != "px" else f"{name} [px]"
     if name in LENGTHS:
         return f"{name} [{unit}]"
     if name == "orientation":
@@ -155,15 +165,15 @@ class _Image:
     def __init__(self, data: Any, axes: str) -> None:
         self._data, self._axes = data, axes
 
-    def frame(self, place: Mapping[str, int]) -> NDArray[Any]:
-        """Return the pixels of a frame, shape (Y, X, C), or (Y, X) if there is one channel."""
+    def frame(self, place: Mapping[str, int], letters: str) -> NDArray[Any]:
+        """Return the pixels of a frame, its axes in the order of ``letters``, channels last."""
         rest = [letter for letter in self._axes if letter not in place]
         values = np.asarray(self._data[tuple(place.get(x, slice(None)) for x in self._axes)])
-        order = [rest.index(letter) for letter in "YX"]
+        order = [rest.index(letter) for letter in letters]
         others = [number for number in range(values.ndim) if number not in order]
         moved = values.transpose(order + others)
-        channels = moved.reshape(*moved.shape[:2], -1)
-        return channels[..., 0] if channels.shape[2] == 1 else channels
+        channels = moved.reshape(*moved.shape[: len(letters)], -1)
+        return channels[..., 0] if channels.shape[-1] == 1 else channels
 
 
 def _image_of(result: Result, image: Any, properties: Sequence[str] | None) -> _Image | None:

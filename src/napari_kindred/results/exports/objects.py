@@ -15,7 +15,6 @@ from ..outlines import Piece, pieces_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from ..base import Result
@@ -100,6 +99,8 @@ class Objects:
     ----------
     labels : array-like of int, shape (..., Y, X)
     kinds : list of Kind
+    are_volumes : bool
+        Whether objects extend through the slices along ``Z``.
     """
 
     def __init__(self, result: Result) -> None:
@@ -107,6 +108,13 @@ class Objects:
         self.table = table if "index" in table else table.assign(index=[])
         method = method_of(result.provenance)
         noun = "object" if method is None else method.noun
+        numbers = self.table["frame"] if "frame" in self.table else np.zeros(len(self.table), int)
+        self._rows: dict[int, dict[int, dict[str, Any]]] = {}
+        for number, row in zip(numbers, self.table.to_dict("records"), strict=True):
+            self._rows.setdefault(int(number), {})[int(row["index"])] = {
+                str(name): value for name, value in row.items()
+            }
+        self.are_volumes = "volume" in self.table and result.axes[-3:] == "ZYX"
         self._by_label = result.ids in ("stack", "class") and self.labels is result.labels
         self._kind_of: dict[int | str, int] = {}
         if self._by_label:
@@ -134,22 +142,16 @@ class Objects:
         return bool(self._kind_of)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the objects of each frame, one frame in memory at a time."""
-        numbers = self.table["frame"] if "frame" in self.table else np.zeros(len(self.table), int)
-        rows = dict(tuple(self.table.groupby(np.asarray(numbers))))
+        """Yield the objects of each frame, one frame in memory at a time; slices of volumes."""
+        slices = self.labels.shape[-3] if self.are_volumes else 1
         for number, index in enumerate(np.ndindex(*self.labels.shape[:-2])):
             plane = np.asarray(self.labels[index])
-            yield Frame(
-                number, index, plane.shape, list(self._objects(plane, self._rows(rows, number)))
-            )
+            found = self._objects(plane, self.rows(number // slices))
+            yield Frame(number, index, plane.shape, list(found))
 
-    def _rows(self, rows: dict[Any, pd.DataFrame], frame: int) -> dict[int, dict[str, Any]]:
-        """Return the rows of a frame by label; those of all frames if the table has no frames."""
-        table = rows.get(frame if "frame" in self.table else 0)
-        if table is None:
-            return {}
-        entries: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-        return {int(row["index"]): row for row in entries}
+    def rows(self, frame: int) -> dict[int, dict[str, Any]]:
+        """Return the rows of a frame or volume by label; those of all if there are no frames."""
+        return self._rows.get(frame if "frame" in self.table else 0, {})
 
     def _objects(self, plane: NDArray[Any], rows: dict[int, dict[str, Any]]) -> Iterator[Object]:
         ids, places = np.unique(plane, return_inverse=True)
