@@ -37,6 +37,8 @@ class Kind:
     """Share of its area that a mother keeps just before she divides."""
     daughters: float = 0.55
     """Area of a daughter as a share of the full one."""
+    recovery: float = 0.75
+    """Share of the time between divisions after which a daughter has her full size."""
     apart: float = 0.5
     """Distance of a daughter from her mother, in diameters."""
     count: int = 60
@@ -66,10 +68,14 @@ RODS = Kind(
     frames=24,
 )
 
-FEW = replace(NUCLEI, name="nuclei, few frames", steps=(1, 4, 2, 2, 5, 3))
+CONDENSING = replace(NUCLEI, name="nuclei, condensing", rounding=0.5, daughters=0.45, recovery=0.25)
+"""Chromatin condenses before a division and spreads again within a few frames."""
+
+FEW = replace(CONDENSING, name="nuclei, few frames", steps=(1, 4, 2, 2, 5, 3))
 
 KINDS = (
     NUCLEI,
+    replace(CONDENSING, steps=(2,)),
     FEW,
     replace(FEW, name="nuclei, few frames, true masks", missed=0.0, cut=0.0, merged=0.0),
     replace(NUCLEI, name="nuclei, drift", drift=0.5, steps=(2,)),
@@ -174,7 +180,7 @@ def _areas(cells: _Cells, kind: Kind) -> np.ndarray:
     """Return areas in pixels, which grow from division to division."""
     full = np.pi / 4 * kind.diameter**2
     share = cells.age / cells.cycle
-    grown = kind.daughters + (1 - kind.daughters) * np.clip(1.3 * share, 0, 1)
+    grown = kind.daughters + (1 - kind.daughters) * np.clip(share / kind.recovery, 0, 1)
     # A mother rounds up shortly before she divides.
     return full * grown * np.where(cells.cycle - cells.age < 1.5, kind.rounding, 1.0)
 

@@ -12,6 +12,7 @@ import zarr
 
 import napari_kindred as nk
 from napari_kindred.core.errors import InputError, OptionError
+from napari_kindred.results.segmentation import measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +176,14 @@ def test_a_result_is_linked_with_its_axes_and_sizes(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(again.table, result.table)
         assert again.provenance["config"] == result.provenance["config"]
         assert again.provenance["config"]["max_gap"] == nk.LinkConfig().max_gap
+
+
+def test_what_a_table_knew_of_objects_stays_with_them() -> None:
+    movie = np.stack([shuffled(seed, GRID) for seed in range(2)])
+    rows = pd.concat([measure(labels, None, None, n) for n, labels in enumerate(movie)])
+    rows["score"] = rows["index"] / 100 + rows["frame"]
+    table = nk.link(nk.Segmentation(movie, rows, {"method": "entities"}, axes="TYX")).table
+    assert table["score"].to_numpy() == pytest.approx(table["id_in_frame"] / 100 + table["frame"])
 
 
 def test_a_stopped_run_keeps_the_frames_that_were_linked() -> None:

@@ -17,6 +17,7 @@ from ..classes.sam.config import SamTrainConfig
 from ..core.errors import KindredError, as_sentence, says_no_memory
 from ..entities.config import TrainConfig
 from ..images.readers import source_of_text
+from ..linking.config import LinkConfig
 from ..methods import METHODS
 from ..results.exports import FORMATS
 from . import commands as run
@@ -226,6 +227,31 @@ def _add_rerun(commands: Any) -> None:
     command.set_defaults(command=_rerun)
 
 
+def _add_link(commands: Any) -> None:
+    command = commands.add_parser(
+        "link",
+        help="give the same object the same label in every frame of a movie of labels",
+        description="Link labels from anywhere over time: drift of the whole field, gaps and "
+        "divisions are followed. The table has a row per object and frame, with its track and the "
+        "track that it divided from.",
+    )
+    command.add_argument("labels", type=Path, help="a result, a label image, or a folder of them")
+    command.add_argument(
+        "--out", type=Path, required=True, help="NAME.ome.zarr, or NAME.tif (with NAME.csv)"
+    )
+    command.add_argument("--image", type=Path, help="the image, for mean intensities in the table")
+    command.add_argument("--overwrite", action="store_true", help="replace existing results")
+    add_flags(command, LinkConfig)
+    command.set_defaults(command=_link)
+
+
+def _link(given: argparse.Namespace) -> int:
+    """Link labels over time."""
+    from .link import run
+
+    return run(given)
+
+
 def _add_export(commands: Any) -> None:
     command = commands.add_parser(
         "export",
@@ -285,6 +311,7 @@ COMMANDS = (
     _add_methods,
     _add_teach,
     _add_train,
+    _add_link,
     _add_rerun,
     _add_export,
     _add_info,

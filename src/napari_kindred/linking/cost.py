@@ -22,7 +22,7 @@ NEIGHBOURS = 8
 class Weights:
     """Weights of a link's cost, chosen by ``benchmarks/linking_settings.py``."""
 
-    distance: float = 0.5
+    distance: float = 0.3
     """Of the square of the distance, as a share of the largest."""
     overlap: float = 0.4
     """Of the share of the smaller one that is not in the other."""
@@ -30,7 +30,7 @@ class Weights:
     """Of the logarithm of the ratio of areas."""
     vector: float = 0.5
     """Of one minus the cosine of the vectors."""
-    gap: float = 0.06
+    gap: float = 0.036
     """Of each frame in which the object was missing."""
     inertia: float = 0.3
     """Share of its last displacement that an object is expected to repeat."""

@@ -21,20 +21,26 @@ if TYPE_CHECKING:
 class DivisionWeights:
     """Weights of a division's cost, chosen by ``benchmarks/linking_settings.py``."""
 
-    smaller: float = 0.6
+    smaller: float = 0.22
     """Of the logarithm of the mother's area as a multiple of her daughters', …"""
-    larger: float = 0.6
+    larger: float = 0.3
     """… or theirs of hers."""
-    symmetry: float = 0.6
+    symmetry: float = 0.96
     """Of the logarithm of the ratio of the daughters' areas."""
-    middle: float = 0.4
+    middle: float = 0.6
     """Of the distance between the mother and the middle of the daughters, in her diameters."""
     overlap: float = 0.1
     """Of the mother's share that no daughter covers."""
-    distance: float = 0.2
+    distance: float = 0.12
     """Of the distance between the daughters beyond one diameter of the mother."""
     gain: float = 2.0
-    """Gain of a division of no cost, where that of a link of no cost is 1."""
+    """Gain of a division of no cost, where that of a link of no cost is 1, …"""
+    trust: float = 0.4
+    """… and what is added for each e-fold by which fewer objects than usual are missed."""
+
+
+MISSED = 0.03
+"""Share of objects that are usually missed in a frame."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,19 @@ def find_divisions(
     objects: FrameObjects,
     partner: NDArray[np.int64],
     cost: NDArray[np.float64],
+    missed: float,
     weights: DivisionWeights,
 ) -> Divisions:
     """Return the divisions that explain more than the links that they break.
 
-    ``partner`` (m,) is the object each end was linked to, -1 for none, at ``cost`` (m,).
+    ``partner`` (m,) is the object each end was linked to, -1 for none, at ``cost`` (m,).  The
+    smaller the share of objects that are ``missed``, the less likely is a new object one that was.
     """
     found = _hypotheses(pairs)
     mother, a, b = pairs.first[found[0]], pairs.second[found[0]], pairs.second[found[1]]
     shared = pairs.shared[found[0]] + pairs.shared[found[1]]
-    gain = weights.gain * (1 - _cost(ends, mother, objects, (a, b), shared, weights))
+    most = weights.gain + weights.trust * np.log(MISSED / missed)
+    gain = most * (1 - _cost(ends, mother, objects, (a, b), shared, weights))
     saved = UNLINKED - cost
     owner = np.full(len(objects), -1)
     linked = np.flatnonzero(partner >= 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .config import LinkConfig
 from .cost import Weights, find_candidates, link_cost
-from .divisions import Divisions, DivisionWeights, find_divisions
+from .divisions import MISSED, Divisions, DivisionWeights, find_divisions
 from .drift import FEWEST, common_motion, estimate_drift
 from .ends import Ends
 from .matching import UNLINKED, match_pairs
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from .cost import Candidates
     from .objects import FrameObjects
+
+
+FIRST = 200
+"""Number of objects from which on the movie itself tells how many are missed."""
 
 
 @dataclass
@@ -73,6 +77,7 @@ class Linker:
         self._ends: Ends | None = None
         self._nodes = 0
         self._pace, self._first = 0.5, True
+        self._lost = self._followed = 0
 
     def add(self, objects: FrameObjects) -> NDArray[np.int64]:
         """Link a frame to those before it; returns its part of :attr:`Links.source`."""
@@ -114,7 +119,10 @@ class Linker:
             partner, paid = _match(pairs, cost, len(ends))
         divided = Divisions.none()
         if self.config.divisions:
-            divided = find_divisions(pairs, ends, objects, partner, paid, self.division_weights)
+            missed = self._share_missed(ends, partner)
+            divided = find_divisions(
+                pairs, ends, objects, partner, paid, missed, self.division_weights
+            )
         if len(divided.mother):
             taken = np.isin(pairs.first, divided.mother)
             taken |= np.isin(pairs.second, [divided.first, divided.second])
@@ -129,6 +137,13 @@ class Linker:
         pace = float(np.median(share))
         self._pace = pace if self._first else (self._pace + pace) / 2
         self._first = False
+
+    def _share_missed(self, ends: Ends, partner: NDArray[np.int64]) -> float:
+        """Return the share of objects, up to now, that were in one frame and not in the next."""
+        latest = ends.age == 1
+        self._lost += int((partner[latest] < 0).sum())
+        self._followed += int(latest.sum())
+        return (self._lost + MISSED * FIRST) / (self._followed + FIRST)
 
     def _candidates(
         self, ends: Ends, objects: FrameObjects

@@ -56,7 +56,23 @@ def iter_link(
         grey = None if pixels is None else np.asarray(pixels[frame], float)
         yield assembly.add(_labels_of(data, frame), grey)
     yield Progress(count, count, "linking", count, count)
-    return assembly.result()
+    result = assembly.result()
+    return _with_measurements(result, labels) if isinstance(labels, Segmentation) else result
+
+
+def _with_measurements(result: Segmentation, before: Segmentation) -> Segmentation:
+    """Add the columns that the table had before, such as scores."""
+    if not {"index", "frame"} <= set(before.table):
+        return result
+    new = [name for name in before.table if name not in (*result.table, "id_in_frame")]
+    rows = before.table[["frame", "index", *new]].rename(columns={"index": "id_in_frame"})
+    rows = rows.drop_duplicates(["frame", "id_in_frame"])
+    facts = {"image": before.provenance.get("image"), "before": before.provenance}
+    return replace(
+        result,
+        table=result.table.merge(rows, "left", on=["frame", "id_in_frame"]),
+        provenance={**result.provenance, **{key: one for key, one in facts.items() if one}},
+    )
 
 
 def _opened(labels: Any, axes: str | None) -> tuple[ImageStack, Any]:
