@@ -18,6 +18,7 @@ from ..common.form import row
 from ..common.layers import KEY, read_layer
 from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
 from ..common.worker import Job
+from .folder_run import START, FolderRun
 from .layer_storage import result_of, save_layer
 from .painting import settle, watch
 from .plot_panel import PlotPanel
@@ -103,6 +104,14 @@ class ResultTools:
             self.ask_save,
             lambda: self._fault() or self._fault_in_saving(),
         )
+        self.folder = self._button(
+            START,
+            "Compute the same as the selected result, with its options and weights, for every "
+            "image of a folder.",
+            lambda: self.folder_run.press(self.layer),
+            self._fault_in_folder,
+        )
+        self.folder_run = FolderRun(self.folder, self._show_message)
         to_frame = "Go to the {} frame in which a label appears or disappears."
         self.previous = self._button(
             "◂ Previous change",
@@ -133,6 +142,9 @@ class ResultTools:
     def _fault(self) -> str:
         return "" if self.layer is not None else "There is no result yet: press Run first."
 
+    def _fault_in_folder(self) -> str:
+        return "" if self.folder_run.busy else self._fault()
+
     def _fault_in_saving(self) -> str:
         return "A result is being saved." if self._saving else ""
 
@@ -145,6 +157,7 @@ class ResultTools:
         return [
             row(self.copy, self.command),
             row(self.table, self.export, self.save),
+            row(self.folder),
             row(self.previous, self.next),
             self.plot_panel.row,
         ]
@@ -171,6 +184,7 @@ class ResultTools:
             emitter.disconnect(self.update)
         self._emitters = []
         self.plot_panel.abandon()
+        self.folder_run.abandon()
         if self._saving is not None:
             self._saving.abandon()
 
