@@ -378,9 +378,15 @@ def test_a_file_for_another_program_is_exported_as_the_dialog_says(
 ) -> None:
     layer = computed(movie)
     tools = widget.more_tools
-    for kind in result_tools.EXPORTS:
-        chosen = (str(tmp_path / "cells"), kind)
-        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)
+    offered: list[str] = []
+
+    def choose(*arguments: str) -> tuple[str, str]:
+        offered[:] = [kind for kind in arguments[-1].split(";;") if kind in result_tools.EXPORTS]
+        return str(tmp_path / "cells"), kind
+
+    fitting = [kind for kind, entry in result_tools.EXPORTS.items() if not entry.of_tracks]
+    for kind in fitting:
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
         tools.export.native.click()
         assert not tools.export.enabled
         until(lambda: tools.export.enabled)
@@ -388,6 +394,7 @@ def test_a_file_for_another_program_is_exported_as_the_dialog_says(
         place = tmp_path / f"cells{result_tools.EXPORTS[kind].suffix}"
         assert str(place) in widget.status.value
         assert place.stat().st_size > 0
+    assert offered == fitting  # tracks are of linked results only
     table = pd.read_csv(tmp_path / "cells.csv")
     assert len(table) == len(layer.features) - 1
     assert "intensity_mean" in table  # of the image that is open

@@ -281,9 +281,10 @@ class ResultTools:
     def ask_export(self) -> None:
         """Ask for a file and the kind of table, and save it."""
         layer = self.layer
-        kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(_result_of(layer))}
         folder = folder_of(self._viewer, layer)
-        filters = [*kinds, *EXPORTS]
+        result = _result_of(layer)
+        kinds = {f"Table per {kind} (*.csv)": kind for kind in kinds_of(result)}
+        filters = [*kinds, *(kind for kind, entry in EXPORTS.items() if entry.fits(result))]
         path, kind = ask_where_to_save(self.plot, "Export", layer.name, filters, folder)
         if path is None:
             return

@@ -34,6 +34,8 @@ class Format:
         and options.
     joins : bool
         Whether one file holds many results, as for training.
+    of_tracks : bool
+        Whether it holds tracks, so that only linked results can be written.
     """
 
     name: str
@@ -41,6 +43,11 @@ class Format:
     about: str
     module: str
     joins: bool = False
+    of_tracks: bool = False
+
+    def fits(self, result: Result) -> bool:
+        """Return whether a result can be written as this."""
+        return result.ids == "track" or not self.of_tracks
 
     @property
     def write(self) -> Write:
@@ -58,9 +65,21 @@ FORMATS = {
         Format("yolo", ".yolo.zip", "YOLO segmentation labels", "yolo", joins=True),
         Format("csv", ".csv", "shapes and intensities as CSV", "measurements"),
         Format("tiff", ".tif", "labels as ImageJ TIFF", "imagej_tiff"),
-        Format("ctc", "_res", "tracks as a folder of the Cell Tracking Challenge", "ctc"),
-        Format("trackmate", ".xml", "tracks for TrackMate", "trackmate"),
-        Format("tracks", ".tracks.csv", "tracks as CSV, a row per object and frame", "spots"),
+        Format(
+            "ctc",
+            "_res",
+            "tracks as a folder of the Cell Tracking Challenge",
+            "ctc",
+            of_tracks=True,
+        ),
+        Format("trackmate", ".xml", "tracks for TrackMate", "trackmate", of_tracks=True),
+        Format(
+            "tracks",
+            ".tracks.csv",
+            "tracks as CSV, a row per object and frame",
+            "spots",
+            of_tracks=True,
+        ),
     )
 }
 """All formats by name, in the order of the help."""
