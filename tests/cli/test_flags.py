@@ -40,7 +40,8 @@ def test_every_field_has_a_flag_that_sets_it(config: type) -> None:
             continue
         choices = [value for value in item.metadata.get("choices", ()) if value != item.default]
         number = item.metadata.get("minimum", 1)
-        text = "64" if item.name in ("crop", "diameter_high") else str([*choices, number][0])
+        special = {"crop": "64", "diameter_high": "64", "spacing": "2, 0.5, 0.5"}
+        text = special.get(item.name) or str([*choices, number][0])
         value = getattr(parse(config, flag, text), item.name)
         assert str(value) in (text, f"{text}.0")
 

@@ -53,7 +53,7 @@ def test_each_arrangement_of_axes_gives_labels_of_its_frames(network, discs, mak
     picture, truth = discs
     channel = {"CYX": 1, "TCYX": 0}.get(axes)
     result = nk.segment_entities(
-        make(picture), axes=axes, channel=channel, model=network, scale=1.0
+        make(picture), axes=axes, channel=channel, model=network, scale=1.0, link="off"
     )
     frames = result.labels.reshape(-1, *truth.shape)
     assert result.axes == axes.replace("C", "").replace("S", "")

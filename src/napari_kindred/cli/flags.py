@@ -45,6 +45,8 @@ def _help(item: dataclasses.Field[Any]) -> str:
 
 def _metavar(item: dataclasses.Field[Any]) -> str:
     kind = str(item.type)
+    if kind.startswith("str"):
+        return "TEXT"
     return "N" if "int" in kind else "NUMBER" if "float" in kind else "TEXT"
 
 

@@ -51,7 +51,8 @@ def process(given: argparse.Namespace, task: Task[Any]) -> Outcome:
 
 def print_outcome(outcome: Outcome, what: str, more: Sequence[str] = ()) -> None:
     """Print what was found, where, ``more`` of it, and how long it took."""
-    frames = f" in {outcome.frames} frames" if outcome.frames > outcome.done else ""
+    noun = "slices" if outcome.provenance.get("link_used") else "frames"
+    frames = f" in {outcome.frames} {noun}" if outcome.frames > outcome.done else ""
     images = f" in {outcome.done} images" if outcome.done > 1 else ""
     scale = outcome.provenance.get("scale_used")
     details = [

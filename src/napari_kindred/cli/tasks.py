@@ -257,8 +257,9 @@ class EntityTask(Task[Segmentation]):
 
     def object_counts(self, result: Segmentation) -> dict[str, tuple[int, int]]:
         """Count the entities; the same one in several frames counts once."""
-        area, divisions = int(result.table["area"].sum()), count_divisions(result)
-        return {ENTITIES.plural: (count_objects(result), area), DIVISIONS: (divisions, 0)}
+        size = "volume" if "volume" in result.table else "area"
+        pixels, divisions = int(result.table[size].sum()), count_divisions(result)
+        return {ENTITIES.plural: (count_objects(result), pixels), DIVISIONS: (divisions, 0)}
 
     def summary(self, table: pd.DataFrame, pixels: int) -> pd.DataFrame:
         """Return one row: count, area, mean area, share of the pixels and mean intensity."""

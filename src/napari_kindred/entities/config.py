@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from ..core.errors import OptionError
-from ..core.options import check, option
+from ..core.options import check, option, shown
 from ..models.config import RunConfig
 
 
@@ -31,6 +34,21 @@ class EntityConfig:
         minimum=0.02,
         maximum=16.0,
     )
+    link: Literal["auto", "time", "z", "3-D", "off"] = option(
+        "auto",
+        "Link",
+        "Give an object one label in all frames or slices: 'time' links the frames of a movie, "
+        "'3-D' looks at the planes of all three directions of a stack, 'z' stitches its slices, "
+        "'off' takes each frame by itself; 'auto' links movies, and takes 3-D from 8 slices on "
+        "that are at most 8 pixels apart, else 'z'.",
+        choices=("auto", "time", "z", "3-D", "off"),
+    )
+    spacing: str | tuple[float, float, float] | None = option(
+        None,
+        "Spacing (z, y, x)",
+        "Steps along z, y and x, such as 2, 0.5, 0.5, in one unit; taken from the image if empty.",
+        advanced=True,
+    )
     threshold: float = option(
         0.6,
         "Threshold",
@@ -52,13 +70,6 @@ class EntityConfig:
         advanced=True,
     )
     fill_holes: bool = option(True, "Fill holes", "Fill holes inside an object.", advanced=True)
-    link: Literal["auto", "time", "off"] = option(
-        "auto",
-        "Link",
-        "Give the same object the same label in every frame: 'time' links the frames of a movie, "
-        "'off' numbers the objects of each frame anew; 'auto' links movies.",
-        choices=("auto", "time", "off"),
-    )
     resolutions: int = option(
         1,
         "Resolutions",
@@ -107,7 +118,28 @@ class EntityConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.spacing is not None and not isinstance(self.spacing, str):
+            steps = np.atleast_1d(self.spacing).tolist()
+            object.__setattr__(self, "spacing", ", ".join(map(str, steps)))
         check(self)
+        if isinstance(self.spacing, str) and not self.spacing.strip():
+            object.__setattr__(self, "spacing", None)
+        if self.spacing is not None:
+            steps_in(self.spacing)
+
+
+def steps_in(spacing: str | tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return the steps along z, y and x that the option ``spacing`` names."""
+    try:
+        z, y, x = (float(word) for word in str(spacing).replace(",", " ").split())
+    except ValueError:
+        z = y = x = math.nan
+    if not all(step > 0 and math.isfinite(step) for step in (z, y, x)):
+        raise OptionError(
+            f"spacing={shown(spacing)} must be three numbers above 0, the steps along z, y and x: "
+            "2, 0.5, 0.5 for example."
+        )
+    return z, y, x
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from ..compute.device import fitting_side, halving, memory_budget
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
-from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise
+from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise, normalise_to
 from ..results.segmentation import empty_table, measure
 from .auto_scale import LARGEST
 from .blocks import (
@@ -86,16 +86,23 @@ class Whole:
 
 
 def iter_whole(
-    context: TaskContext, frame: FrameAt, number: int | None, scale: float, shape: tuple[int, int]
+    context: TaskContext,
+    frame: FrameAt,
+    number: int | None,
+    scale: float,
+    shape: tuple[int, int],
+    levels: tuple[float, float] | None = None,
 ) -> Generator[Progress | Notice, None, Whole]:
-    """Segment a frame as a whole; it may be read at a lower resolution than its ``shape``."""
+    """Segment a frame as a whole; it may be read at a lower resolution than its ``shape``.
+
+    ``levels`` become 0 and 1, if they are not those of the frame itself.
+    """
     raw = frame.read(context.at_scale(scale))
     if is_constant(raw.pixels):
         background = np.zeros(shape, np.int32)
         return Whole(background, empty_table(stack=number is not None), raw.note, raw.digest)
-    plane = yield from iter_plane(
-        context.network, normalise(raw.pixels), context.config, scale, shape
-    )
+    pixels = normalise(raw.pixels) if levels is None else normalise_to(raw.pixels, *levels)
+    plane = yield from iter_plane(context.network, pixels, context.config, scale, shape)
     grey = raw.pixels.mean(axis=2)
     if grey.shape != shape:
         rows, columns = (
@@ -191,15 +198,20 @@ class Frame:
         index: tuple[int, ...],
         block: int,
         image: ImageStack | None = None,
+        levels: tuple[float, float] | None = None,
     ) -> None:
-        self.frames, self.index, self.block = frames, index, block
+        self.frames, self.index, self.block, self.levels = frames, index, block, levels
         self.image = image or frames
         self.large = max(frames.plane_shape) > block
 
     def at_scale(self, scale: float, config: EntityConfig) -> Frame:
         """Return the frame at the lowest resolution that is stored and enough for a scale."""
         image = image_at_scale(self.frames, scale, config)
-        return self if image is self.image else Frame(self.frames, self.index, self.block, image)
+        return (
+            self
+            if image is self.image
+            else Frame(self.frames, self.index, self.block, image, self.levels)
+        )
 
     @cached_property
     def raw(self) -> FrameData:
@@ -209,7 +221,10 @@ class Frame:
     @cached_property
     def stats(self) -> FrameStats:
         """Statistics of the whole frame, which all its regions share."""
-        return self.image.frame_stats(self.index)
+        stats = self.image.frame_stats(self.index)
+        if self.levels is None:
+            return stats
+        return replace(stats, low=self.levels[0], high=self.levels[1])
 
     @property
     def source(self) -> PlaneSource:

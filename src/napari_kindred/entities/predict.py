@@ -31,6 +31,9 @@ from .frame_tasks import (
     within_budget,
 )
 from .segment import quick_segmenter
+from .volumes.assembly import VolumeAssembly
+from .volumes.run import VolumeRun
+from .volumes.way import way_of
 
 if TYPE_CHECKING:
     from ..compute.workers import Workers
@@ -77,9 +80,14 @@ def iter_segment_entities(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     with open_workers(scheduler, config.device) as workers:
         network, info = _opened(model, config.weights, workers)
-        assembly = EntityAssembly(frames, config.memory, unique_ids)
+        way = way_of(config, frames, network)
+        assembly: EntityAssembly = (
+            EntityAssembly(frames, config.memory, unique_ids)
+            if way.name == "slices"
+            else VolumeAssembly(frames, config.memory)
+        )
         fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
-        for note in filter(None, (assembly.note, smaller)):
+        for note in filter(None, (*way.notes, assembly.note, smaller)):
             notes.append(note)
             yield Notice(note)
         context = TaskContext(network, fitting, frames)
@@ -99,10 +107,21 @@ def iter_segment_entities(
             features=network.config.features,
             **found,
         )
-        first, scale, diameter = yield from _choose_scale(frames, context, side)
+        volumes: VolumeRun | None = None
+        if isinstance(assembly, VolumeAssembly):
+            found |= {"link_used": way.name, "spacing_used": list(way.spacing)}
+            volumes = VolumeRun(frames, network, fitting, way, assembly)
+            first, scale, diameter = yield from volumes.iter_scale()
+            if diameter is not None:
+                yield Notice(_scale_note(scale, diameter))
+        else:
+            first, scale, diameter = yield from _choose_scale(frames, context, side)
         found["scale_used"] = scale
         found["typical_diameter"] = None if diameter is None else round(diameter, 1)
-        job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
+        if volumes is not None:
+            job = _iter_volumes(frames, crew, volumes, scale, side)
+        else:
+            job = _iter_frames(frames, crew, [1.0] * first + [scale] * (len(frames) - first), side)
         for event in job:
             if isinstance(event, Partial) and event.note and event.note not in notes:
                 notes.append(event.note)
@@ -114,14 +133,17 @@ def iter_segment_entities(
             yield Notice(fault)
         elif link is not None:
             found["link"] = link
-            yield from assembly.iter_link(link, None if frames.scale is None else frames.scale[1:])
+            steps = None if frames.scale is None else frames.scale[1:]
+            yield from assembly.iter_link(link, steps if volumes is None else way.spacing)
     return assembly.result()
 
 
 def _link_config(config: EntityConfig, frames: ImageStack) -> LinkConfig | None:
     """Return the options by which frames are linked, None if they are not."""
-    if config.link == "off" or (config.link == "auto" and frames.leading_axes != "T"):
+    if config.link in ("off", "z", "3-D"):
         return None
+    if config.link == "auto":
+        return LinkConfig(memory=config.memory) if "T" in frames.leading_axes else None
     if frames.leading_axes != "T":
         raise OptionError(
             f"link='time' needs a movie of planes, TYX, but the frames of this image are those of "
@@ -132,7 +154,10 @@ def _link_config(config: EntityConfig, frames: ImageStack) -> LinkConfig | None:
 
 def _fault_in_linking(frames: ImageStack, config: EntityConfig) -> str:
     """Return why frames cannot be linked, one sentence, if so."""
-    needed = LINK_BYTES * math.prod(frames.plane_shape)
+    shape = [
+        n for n, axis in zip(frames.output_shape, frames.output_axes, strict=True) if axis != "T"
+    ]
+    needed = LINK_BYTES * math.prod(shape)
     if needed <= memory_budget(config.memory):
         return ""
     return (
@@ -173,12 +198,29 @@ def _choose_scale(
     return len(frames), 1.0, diameter
 
 
-def _iter_frames(
-    frames: ImageStack, crew: Crew, scales: Sequence[float], side: int
+def _iter_volumes(
+    frames: ImageStack, crew: Crew, volumes: VolumeRun, scale: float, side: int
 ) -> Generator[Event, None, None]:
-    """Segment all frames, each at its scale."""
+    """Segment all volumes, in 3-D or slice by slice and stitched."""
+    if volumes.way.name == "3-D":
+        yield from volumes.iter_views(scale)
+        return
+    levels = yield from volumes.iter_levels()
+    yield from _iter_frames(frames, crew, [scale] * len(frames), side, levels)
+    yield from volumes.iter_stitched()
+
+
+def _iter_frames(
+    frames: ImageStack,
+    crew: Crew,
+    scales: Sequence[float],
+    side: int,
+    levels: Mapping[tuple[int, ...], tuple[float, float]] | None = None,
+) -> Generator[Event, None, None]:
+    """Segment all frames, each at its scale; ``levels`` become 0 and 1, by default its own."""
     indices, config = list(frames.indices()), crew.context.config
-    all_frames = [Frame(frames, index, side) for index in indices]
+    levels = levels or {}
+    all_frames = [Frame(frames, index, side, levels=levels.get(index)) for index in indices]
     whole = {scale: fits(frames, scale, config, side) for scale in set(scales)}
 
     def calls() -> Iterator[tuple[Any, ...]]:
@@ -186,7 +228,7 @@ def _iter_frames(
             if whole[scale]:
                 image = image_at_scale(frames, scale, config)
                 at = crew.workers.frame(image, frame.index)
-                yield at, frame.number, scale, frames.plane_shape
+                yield at, frame.number, scale, frames.plane_shape, frame.levels
 
     jobs = crew.jobs(iter_whole, calls())
     for number, (frame, scale) in enumerate(zip(all_frames, scales, strict=True)):

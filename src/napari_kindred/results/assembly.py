@@ -96,7 +96,7 @@ def put_labels(target: Any, place: tuple[Any, ...], labels: Any) -> None:
         target[within(place, part)] = np.asarray(labels[part])
 
 
-def within(place: tuple[Any, ...], block: tuple[slice, slice] | None) -> tuple[Any, ...]:
+def within(place: tuple[Any, ...], block: tuple[slice, ...] | None) -> tuple[Any, ...]:
     """Return where in a stack a block of the frame at ``place`` lies.
 
     ``place`` names the frame's axes by ``slice(None)`` among others, or leaves them out.

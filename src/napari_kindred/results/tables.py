@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,8 @@ SHORT = {
 """Of the names of units."""
 
 AREAS = ("area", "mean_area")
-PLACES = {"centroid_y": "Y", "centroid_x": "X"}
+VOLUMES = ("volume", "mean_volume")
+PLACES = {"centroid_z": "Z", "centroid_y": "Y", "centroid_x": "X"}
 UNCALIBRATED = ("", "pixel", "px")
 
 
@@ -90,6 +92,12 @@ def _per_frame(result: Result) -> pd.DataFrame:
     frames = int(np.prod(result.labels.shape[:-2]))
     pixels = int(np.prod(result.labels.shape[-2:]))
     method = method_of(result.provenance)
+    if "volume" in result.table:
+        volumes = int(np.prod(result.labels.shape[:-3]))
+        voxels = int(np.prod(result.labels.shape[-3:]))
+        renamed = result.table.rename(columns={"volume": "area"})
+        per_volume = entities_per_frame(renamed, volumes, voxels)
+        return per_volume.rename(columns={"area": "volume", "mean_area": "mean_volume"})
     if result.ids == "track" or (method is not None and method.counts_objects):
         return entities_per_frame(result.table, frames, pixels)
     known = result.further_tables().get("frame")
@@ -229,6 +237,16 @@ def with_units(
             columns[f"{name} [px]"] = column
             if "Y" in steps and "X" in steps and steps["Y"][1] == steps["X"][1]:
                 columns[f"{name} [{steps['Y'][1]}²]"] = column * steps["Y"][0] * steps["X"][0]
+        elif name in VOLUMES:
+            columns[f"{name} [voxels]"] = column
+            if len({steps[axis][1] for axis in "ZYX" if axis in steps}) == 1 and "Z" in steps:
+                voxel = math.prod(steps[axis][0] for axis in "ZYX")
+                columns[f"{name} [{steps['Z'][1]}³]"] = column * voxel
+        elif name == "surface":
+            columns["surface [px²]"] = column
+            if "Y" in steps and "X" in steps and steps["Y"][1] == steps["X"][1]:
+                side = min(steps["Y"][0], steps["X"][0])
+                columns[f"surface [{steps['Y'][1]}²]"] = column * side**2
         elif name in PLACES:
             columns[f"{name} [px]"] = column
             if PLACES[name] in steps:

@@ -112,7 +112,7 @@ class Run(JobView):
         self.assembly = None
         text = self.found(result)
         if frames > 1:
-            text += f" in {frames} frames"
+            text += f" in {frames} {self.frame_noun(result)}"
         text += self.further(result)
         return f"{text}, in {duration(self._clock.seconds())}."
 
@@ -151,6 +151,10 @@ class Run(JobView):
     @property
     def _frames(self) -> int:
         return math.prod(self.placement.shape[axis] for axis in self.placement.frame_axes)
+
+    def frame_noun(self, result: Segmentation) -> str:  # noqa: ARG002
+        """Return what the frames of a result are called, more than one of them."""
+        return "frames"
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the layer's metadata says of this run."""

@@ -40,6 +40,9 @@ class EntityRun(Run):
         levels = self._pyramid.levels
         return levels if len(levels) > 1 else levels[0]
 
+    def frame_noun(self, result: Segmentation) -> str:
+        return "slices" if result.provenance.get("link_used") else "frames"
+
     def found(self, result: Segmentation) -> str:
         return f"Found {counted(count_objects(result), 'object')}"
 

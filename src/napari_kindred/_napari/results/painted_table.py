@@ -23,6 +23,16 @@ SPARE = 1000
 """Most rows left empty so that rows stay in place when the user paints with a far id."""
 
 
+def size_column(features: pd.DataFrame) -> str:
+    """Return which column of a table counts pixels: those of objects in 3-D are volumes."""
+    return "volume" if "volume" in features else "area"
+
+
+def can_follow(features: pd.DataFrame) -> bool:
+    """Return whether painting can change a table: it knows how many pixels a label has."""
+    return {"index", size_column(features)} <= set(features)
+
+
 def sums_of(
     labels: np.ndarray, intensity: np.ndarray | None, frame: int, first_row: int = 0
 ) -> pd.DataFrame:
@@ -100,6 +110,9 @@ def painted_table(
     sums = sums[sums["index"].isin(labels)]
     found = total(sums, ["index"])
     spans = sums.groupby("index")["frame"].agg(["min", "max", "nunique"])
+    if "volume" in features:
+        weighted = (sums["frame"] * sums["area"]).groupby(sums["index"]).sum()
+        found["z"] = np.nan if "frame" in features else weighted / found["area"]
     empty: dict[Any, Any] = {
         name: "" if rows[name].dtype.kind not in "fb" else np.nan for name in rows
     }
@@ -130,7 +143,7 @@ def _row(
     row: Mapping[str, Any], sums: Mapping[str, float], span: Mapping[str, int], pixels: int
 ) -> dict[str, Any]:
     area = sums["area"]
-    found = {
+    found: dict[str, Any] = {
         "area": area,
         "mean_area": area / span["nunique"],
         "share": area / pixels,
@@ -143,4 +156,7 @@ def _row(
         "frames": span["nunique"],
         **dict.fromkeys(JUDGED, np.nan),
     }
+    if "volume" in row:  # an object in 3-D: what is counted along z, and its frame is its time
+        found |= {"volume": area, "surface": np.nan, "centroid_z": sums["z"]}
+        found["frame"] = row.get("frame", np.nan)
     return {name: found.get(name, value) for name, value in row.items()}

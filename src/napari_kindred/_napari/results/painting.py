@@ -22,7 +22,15 @@ from ...images.stack import ImageStack
 from ..common.later import Later
 from ..common.layers import KEY, read_layer
 from ..common.proxies import unwrap_proxy
-from .painted_table import changed, painted_table, sums_before, sums_of, total
+from .painted_table import (
+    can_follow,
+    changed,
+    painted_table,
+    size_column,
+    sums_before,
+    sums_of,
+    total,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +116,7 @@ class Painting:
     def _check_later(self, *_: Any) -> None:
         """Check the frames that were painted on once strokes rest."""
         layer = self._layer()
-        if self._painted and layer is not None and {"index", "area"} <= set(layer.features):
+        if self._painted and layer is not None and can_follow(layer.features):
             self.waiting = True
             if not self._later.ask(REST):
                 self.settle()
@@ -290,7 +298,7 @@ class Painting:
             }
         features = self._features
         assert features is not None  # noqa: S101 - taken when measuring began
-        old = features[features["index"] > 0].set_index("index")["area"].dropna()
+        old = features[features["index"] > 0].set_index("index")[size_column(features)].dropna()
         new = after.groupby("index")["area"].sum()
         every = old.index.union(new.index)
         differs = old.reindex(every, fill_value=0) != new.reindex(every, fill_value=0)

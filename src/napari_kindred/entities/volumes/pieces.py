@@ -117,8 +117,8 @@ class PieceStitcher:
         self._same: list[NDArray[np.int64]] = []
         self._touching: list[NDArray[np.int64]] = []
 
-    def add(self, block: Block) -> tuple[NDArray[np.int32], PieceStats]:
-        """Label a block, and write it; returns its labels and the statistics of its pieces."""
+    def add(self, block: Block) -> None:
+        """Label a block, and write its pieces."""
         clusters, quality, cells = self._clusters(block)
         pieces = label(clusters, background=0, connectivity=1).astype(np.int32)
         stats = self._sums(block, clusters, pieces, quality, cells)
@@ -135,7 +135,6 @@ class PieceStitcher:
                 self._across(block, axis, pieces)
         self._stats.append(stats)
         self.count += len(stats.owner)
-        return pieces, stats
 
     def _clusters(self, block: Block) -> tuple[NDArray[np.int32], NDArray[np.float32], CellMaps]:
         """Assign the voxels of a block: 1 for none of the modes, then the modes, 0 background."""

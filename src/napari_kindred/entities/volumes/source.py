@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.events import Progress
-from ...images.intensity import ValueRange, normalise_to, percentiles
+from ...images.intensity import ValueRange, normalise_to, note_on, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,12 +33,17 @@ class StackVolume:
     ----------
     shape : tuple of int
         Slices, rows and columns.
+    time : int or None
     indices : list of tuple
         Each slice's position on the image's leading axes.
+    range : tuple of float
+        Values that become 0 and 1, known after :meth:`iter_stats`.
+    plain : bool
+        Whether slices that are read by themselves have the same values.
     """
 
     def __init__(self, frames: ImageStack, time: int | None, room: int) -> None:
-        self.frames = frames
+        self.frames, self.time = frames, time
         place = {"T": time}
         depth = frames.leading_shape[frames.leading_axes.index("Z")]
         self.indices: list[tuple[int, ...]] = [
@@ -47,7 +52,8 @@ class StackVolume:
         ]
         self.shape: Shape = (depth, *frames.plane_shape)
         self._stats: list[FrameStats] = []
-        self._range = (0.0, 0.0)
+        self.range = (0.0, 0.0)
+        self.plain = True
         values = int(np.prod(self.shape)) * (3 if frames.rgb else 1)
         self._fits = 4 * values <= room
 
@@ -61,6 +67,7 @@ class StackVolume:
         for stats in found:
             whole = whole.joined(stats.value_range)
         self._stats = [replace(stats, value_range=whole) for stats in found]
+        self.plain = not note_on(self.frames.dtype, whole)
         inside = [number for number, stats in enumerate(found) if not stats.constant]
         inside = inside or list(range(len(found)))
         chosen = {inside[int(place)] for place in np.linspace(0, len(inside) - 1, SAMPLED)}
@@ -71,12 +78,12 @@ class StackVolume:
             sample.append(slices[::step, ::step].reshape(-1))
         pooled = np.concatenate(sample)
         low, high = percentiles(pooled)
-        self._range = (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
+        self.range = (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
 
     @property
     def constant(self) -> bool:
         """Whether it has the same value everywhere."""
-        return not self._range[1] > self._range[0]
+        return not self.range[1] > self.range[0]
 
     @property
     def note(self) -> str:
@@ -92,6 +99,11 @@ class StackVolume:
         ]
         return np.stack(parts)
 
+    def brightness(self, block: Block) -> NDArray[np.float32]:
+        """Return how bright a block is above the background, (z, y, x)."""
+        pixels: NDArray[np.float32] = self[block].mean(axis=3)
+        return pixels
+
     def __getitem__(self, block: Block) -> NDArray[np.float32]:
         """Return a block normalised as part of the volume, (z, y, x, C)."""
         return self._whole[block] if self._fits else self._normalised(block)
@@ -104,7 +116,7 @@ class StackVolume:
     def _normalised(self, block: Block) -> NDArray[np.float32]:
         slices, rows, columns = block
         parts = [
-            normalise_to(self._raw(number, rows, columns), *self._range)
+            normalise_to(self._raw(number, rows, columns), *self.range)
             for number in range(slices.start, slices.stop)
         ]
         return np.stack(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ..config import EntityConfig
     from ..network import EntityNetwork
     from .grid import Block
-    from .pieces import PieceStats
     from .source import StackVolume
 
 Spacing = tuple[float, float, float]
@@ -39,22 +37,6 @@ SIDE = 128
 
 LOOKS = (0.25, 0.5, 0.75)
 """Slices that choose the scale: those up to which these shares of the volume's brightness lie."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockFound:
-    """A block of a volume, its objects still in pieces."""
-
-    block: Block
-    labels: NDArray[np.int32]
-    stats: PieceStats
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeFound:
-    """The objects of a volume: one row each, ids 1 … N."""
-
-    table: pd.DataFrame
 
 
 def iter_volume_scale(
@@ -85,14 +67,14 @@ def iter_volume(
     scale: float,
     spacing: Spacing,
     room: int,
-) -> Generator[Progress | Notice | BlockFound, None, VolumeFound]:
-    """Segment a volume into ``labels`` (Z, Y, X), which hold zeros.
+) -> Generator[Progress | Notice, None, pd.DataFrame]:
+    """Segment a volume into ``labels`` (Z, Y, X), which hold zeros; returns a row per object 1 … N.
 
-    Its statistics are known.  ``room`` is how many bytes the maps may take in memory; they are in
-    a temporary file otherwise.
+    The volume's range of values is known.  ``room`` is how many bytes the maps may take in memory;
+    they are in a temporary file otherwise.
     """
     if volume.constant:
-        return VolumeFound(empty_volume_table())
+        return empty_volume_table()
     grid = VolumeGrid.of(volume.shape, spacing, scale, network.config.output_stride)
     with _Maps(grid, room) as maps:
         yield from _share(iter_views(network, volume, grid, config, maps), 0.0, 0.85)
@@ -100,8 +82,7 @@ def iter_volume(
         stitcher = PieceStitcher(grid, maps, modes, config.threshold, labels)
         blocks = list(cut(volume.shape, SIDE))
         for number, block in enumerate(blocks):
-            pieces, stats = stitcher.add(block)
-            yield BlockFound(block, pieces, stats)
+            stitcher.add(block)
             yield Progress(0.87 + 0.08 * (number + 1) / len(blocks), 1, "gathering voxels")
     object_filter = ObjectFilter(network.scoring, scale, config)
     ids, scores = stitcher.finish(object_filter, config.min_area)
@@ -110,8 +91,7 @@ def iter_volume(
     yield Progress(0.96, 1, "measuring")
     if config.fill_holes:
         _fill_holes(labels, blocks, len(scores))
-    table = measure_volume(labels, blocks, volume.grey, scores, spacing)
-    return VolumeFound(table)
+    return measure_volume(labels, blocks, volume.grey, scores, spacing)
 
 
 class _Maps:
