@@ -35,6 +35,8 @@ class DivisionWeights:
     """Of the distance between the daughters beyond one diameter of the mother."""
     gain: float = 2.0
     """Gain of a division of no cost, where that of a link of no cost is 1, …"""
+    change: float = 0.1
+    """What is taken off for two daughters that already come from an object each."""
     trust: float = 0.4
     """… and what is added for each e-fold by which fewer objects than usual are missed."""
 
@@ -88,6 +90,8 @@ def find_divisions(
     net = gain - lost
     used, divided = np.zeros(len(objects), bool), np.zeros(len(ends), bool)
     chosen = []
+    # A division explains an object that comes from nowhere; two that come from elsewhere need none.
+    net -= np.where((owner[a] < 0) | (owner[b] < 0), 0.0, weights.change)
     good = np.flatnonzero((net > 0) & (gain > 0))
     for place in good[np.argsort(-net[good], kind="stable")].tolist():
         if divided[mother[place]] or used[a[place]] or used[b[place]]:

@@ -78,7 +78,7 @@ class Recipe:
         reader = self._reader()
         if reader:
             lines.append(f"from napari_kindred.images.{reader[0]} import {reader[1]}")
-        elif self.method.ids == "frame" and set(self.config.axes or "") & set("TZ"):
+        elif self._numbers_frames():
             lines.append("from napari_kindred.results.label_ids import unique_ids")
             last = (
                 "labels = unique_ids(result).labels  "
@@ -86,6 +86,12 @@ class Recipe:
             )
         lines += ["", *self.call(), *(f"result = result.{step}" for step in self.steps()), last]
         return "\n".join(lines) + "\n"
+
+    def _numbers_frames(self) -> bool:
+        """Whether ids are those of frames, of which there are several."""
+        axes = set(self.config.axes or "") & set("TZ")
+        linked = axes == {"T"} and getattr(self.config, "link", "off") != "off"
+        return self.method.ids == "frame" and bool(axes) and not linked
 
     def to_command(self) -> str:
         """Return the commands as they are typed into a shell, one a line.
