@@ -248,8 +248,9 @@ def markdown(result: dict[str, Any]) -> str:
             verdict = "the same" if found["same"] == len(found["series"]) else "OTHERS"
             shown = ", ".join(map(str, found["series"]))
             lines.append(f"| {about} | {shown} | {found['kills']} | {verdict} |")
-    told = f"{result['kills']} kills at random moments of a movie of {result['frames']} frames; "
-    told += "labels are compared with those of a run that kept nothing. A frame is encoded twice "
+    told = f"{result['kills']} kills of each, at random moments; the movie has {result['frames']} "
+    told += "frames, and its labels are compared with those of a run that kept nothing. A frame is "
+    told += "encoded twice "
     told += f"where the kill came between its last token and the disk. {result['hardware']}."
     return "\n".join([*lines, "", told])
 

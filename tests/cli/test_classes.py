@@ -175,6 +175,7 @@ def name_brightest(task: ClassTask, image: Any, metadata_axes: str | None) -> An
 def instant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClassTask, "iter_prepare", lambda task: (event for event in ()))
     monkeypatch.setattr(ClassTask, "iterate", name_brightest)
+    monkeypatch.setattr(ClassTask, "weights", lambda task: {})
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_a_folder_gives_labels_and_tables_per_image_and_goes_on_where_it_stopped
     assert f"red: 3 found, {(labels == 1).mean():.1%} of the pixels" in told.out
     assert "green: 0 found, 0.0%" in told.out
     names = {f"{image}.{end}" for image in "abc" for end in ("tif", "csv", "entities.csv")}
-    assert {path.name for path in out.iterdir()} == {*names, "provenance.json"}
+    assert {path.name for path in out.iterdir()} == {*names, "provenance.json", "summary.csv"}
     facts = json.loads((out / "provenance.json").read_text())
     assert facts["names"] == ["red", "green"]
     assert facts["images"]["a"]["colours"] == ["#000000", "#000001"]

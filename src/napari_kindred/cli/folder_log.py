@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 """Name of the table of all images of a folder."""
 
+_OF_WEIGHTS = ("weights", "vocabulary", "clip", "files")
+"""Entries that are hashes of weights."""
+
 _SHARE = 0.05
 """Of the time that may go into writing the log of what is done, which grows with it.
 
@@ -99,7 +102,7 @@ class FolderLog:
             ) from error
         others = [key for key in self._same if found[key] != self.content[key]]
         if others:
-            what = "options" if {"method", "config"} & set(others) else f"{others[0]}"
+            what = "options" if set(others) - {*_OF_WEIGHTS} else "weights"
             raise OutputError(
                 f"{str(self.path.parent)!r} was begun with other {what}; give the same ones to "
                 "resume, or choose another folder."
