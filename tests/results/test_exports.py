@@ -322,6 +322,20 @@ def test_classes_go_along_with_their_names_and_colours(tmp_path: Path) -> None:
         assert load_outlines(tmp_path / name).table["name"].tolist() == names
 
 
+def test_clusters_are_regions_each_a_class_with_its_area_in_the_frame(tmp_path: Path) -> None:
+    labels = np.zeros((2, 20, 20), np.int32)
+    labels[:, :10] = 1
+    labels[1, 15:, 5:] = 2
+    table = pd.DataFrame({"index": [1, 2], "area": [400, 75], "name": ["", "cell"]})
+    result = Segmentation(labels, table, {"method": "clusters"}, "TYX", ids="stack")
+    features = json.loads(result.export(tmp_path / "a.geojson").read_text())["features"]
+    about = [feature["properties"] for feature in features]
+    assert [each["objectType"] for each in about] == ["annotation"] * 3
+    names = [each["classification"]["name"] for each in about]
+    assert names == ["cluster 1", "cluster 1", "cell"]
+    assert [each["measurements"] for each in about] == [{"area [px]": n} for n in (200, 200, 75)]
+
+
 # -- and back ---------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ def write(path: Path, results: Sequence[Named], _: Mapping[str, Any]) -> None:
                     "name": str(item.label),
                     "label": item.label,
                     "classification": {"name": kind.name, "color": list(hex_to_rgb(kind.colour))},
-                    "measurements": _measurements(item, result),
+                    "measurements": _measurements(item, objects, result),
                     "isLocked": False,
                 }
                 geometry = {**_geometry(item.pieces()), **({"plane": plane} if place else {})}
@@ -62,11 +62,12 @@ def _closed(ring: NDArray[Any]) -> list[list[int]]:
     return [*corners, corners[0]]
 
 
-def _measurements(item: Object, result: Any) -> dict[str, float]:
+def _measurements(item: Object, objects: Objects, result: Any) -> dict[str, float]:
     """Return the numbers of an object's row, their units named; JSON knows no NaN."""
     import pandas as pd
 
-    row: pd.DataFrame = pd.DataFrame([{"area": item.area, **item.row}])
+    known = {} if objects.are_regions else item.row
+    row: pd.DataFrame = pd.DataFrame([{**known, "area": item.area}])
     row = row.drop(columns=[name for name in _NO_MEASUREMENTS if name in row])
     found = with_units(row, result.axes, result.scale, result.units).iloc[0]
     numbers = {name: found[name] for name in found.index if _is_number(found[name])}

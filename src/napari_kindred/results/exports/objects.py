@@ -99,6 +99,8 @@ class Objects:
     ----------
     labels : array-like of int, shape (..., Y, X)
     kinds : list of Kind
+    are_regions : bool
+        Whether a label is a kind of pixel, whose row of the table is of all frames.
     are_volumes : bool
         Whether objects extend through the slices along ``Z``.
     """
@@ -115,9 +117,9 @@ class Objects:
                 str(name): value for name, value in row.items()
             }
         self.are_volumes = "volume" in self.table and result.axes[-3:] == "ZYX"
-        self._by_label = result.ids in ("stack", "class") and self.labels is result.labels
+        self.are_regions = result.ids in ("stack", "class") and self.labels is result.labels
         self._kind_of: dict[int | str, int] = {}
-        if self._by_label:
+        if self.are_regions:
             rows = self.table.drop_duplicates("index").sort_values("index")
             names = rows["name"] if "name" in rows else [""] * len(rows)
             pairs = list(zip(map(int, rows["index"]), map(str, names), strict=True))
@@ -161,7 +163,7 @@ class Objects:
             if label <= 0 or place is None:
                 continue
             row = rows.get(label, {})
-            key: Any = label if self._by_label else str(row.get("name", ""))
+            key: Any = label if self.are_regions else str(row.get("name", ""))
             down, right = place
             box = (down.start, right.start, down.stop, right.stop)
             yield Object(label, self._kind_of.get(key, 0), ranks[place] == rank, box, row)
