@@ -1,4 +1,4 @@
-"""Simulate the two movies in ``sample_data/``, with their ground truth.
+"""Simulate the two movies and the stack in ``sample_data/``, with their ground truth.
 
     python benchmarks/make_samples.py [--out sample_data]
 
@@ -9,6 +9,8 @@ grid three times finer than the camera's.  A microscope model then makes picture
   stage drift, bleaching, Poisson photon noise and Gaussian read noise, 16 bits;
 * *phase*: a phase map (body, nucleus, granules) through the band-pass response of positive phase
   contrast, which darkens cells and surrounds them with bright halos, 8 bits.
+
+The stack holds balls and ellipsoids (``simulated_volumes.py``), slices two pixels apart.
 
 Everything follows from the seed: the same command writes the same pixels.
 """
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 from scipy import ndimage as ndi
+from simulated_volumes import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -383,14 +386,35 @@ def write(folder: Path, name: str, seed: int) -> None:
                 rows.writerow([cell.number, when[0], when[-1], parent])
 
 
+STACK = Simulation((64, 96, 96), 2, 0.2, 0.7, snr=4.0, diameters=(14.0, 34.0))
+
+
+def write_stack(folder: Path, seed: int) -> None:
+    """Simulate and write the stack and its labels."""
+    data, labels = STACK.make(seed)
+    meta: dict[str, object] = {"axes": "ZYX"}
+    for axis, step in zip("ZYX", (1.0, 0.5, 0.5), strict=True):
+        meta |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "µm"}
+    for stem, values in (("nuclei_stack", data), ("nuclei_stack_truth", labels)):
+        tifffile.imwrite(
+            folder / f"{stem}.ome.tif",
+            values,
+            ome=True,
+            metadata={**meta, "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{stem} {seed}"))},
+            compression="zlib",
+            compressionargs={"level": 9},
+        )
+
+
 def main() -> None:
-    """Write both movies."""
+    """Write the movies and the stack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "sample_data")
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
     for name, seed in (("nuclei", 7), ("phase", 11)):
         write(folder, name, seed)
+    write_stack(folder, 5)
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ def comparison() -> str:
         (
             "what it has and we have not",
             "",
-            "models trained on many kinds of images, 3-D, image restoration, retraining in a GUI",
-            "3-D, models for H&E, plugins for Fiji and QuPath",
+            "models trained on many kinds of images, image restoration, retraining in a GUI",
+            "networks trained in 3-D, models for H&E, plugins for Fiji and QuPath",
             "interactive prompts in 2-D, 3-D and time, models for electron microscopy",
         ),
     ]

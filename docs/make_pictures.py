@@ -28,7 +28,7 @@ PLUGIN = "napari-kindred"
 MOST_BYTES = 400_000
 MOST_BYTES_OF_CLUSTERS = 200_000
 MOST_BYTES_OF_PHOTOS = 700_000
-WIDGETS = ("entities", "clusters", "classes", "results")
+WIDGETS = ("entities", "volumes", "clusters", "classes", "results")
 BLOOD = ("red blood cell", "white blood cell", "platelet")
 
 
@@ -51,7 +51,7 @@ def settle(seconds: float = 0.5) -> None:
 
 
 def open_viewer(
-    size: tuple[int, int], weights: str | None = None, name: str = "Entities"
+    size: tuple[int, int], weights: str | None = None, name: str = "Cells and nuclei"
 ) -> tuple[Viewer, Any]:
     """Open napari with a widget, at the size of a small screen."""
     import napari
@@ -100,6 +100,19 @@ def sample_picture(out: Path, viewer: Viewer, widget: Any) -> None:
     viewer.dims.set_current_step(0, 8)
     contours(viewer)
     save(viewer, out / "entities-nuclei.png")
+
+
+def volume_picture(out: Path, viewer: Viewer, widget: Any) -> None:
+    """Save the sample stack in the 3-D view."""
+    viewer.open_sample(PLUGIN, "stack")
+    viewer.layers["stack"].contrast_limits = (0, 9000)
+    segment(widget)
+    print(widget.status.value)
+    viewer.dims.ndisplay = 3
+    viewer.scene.camera.angles = (-20, 35, 60)
+    viewer.reset_view(margin=0.05)
+    viewer.scene.camera.angles = (-20, 35, 60)
+    save(viewer, out / "volumes.png", MOST_BYTES_OF_CLUSTERS)
 
 
 def image_picture(path: Path, out: Path, viewer: Viewer, widget: Any) -> None:
@@ -279,6 +292,10 @@ def main() -> None:
         for path in arguments.images:
             viewer.layers.clear()
             image_picture(path, out, viewer, widget)
+        viewer.close()
+    if "volumes" in wanted:
+        viewer, widget = open_viewer(size, arguments.weights)
+        volume_picture(out, viewer, widget)
         viewer.close()
     if "clusters" in wanted:
         viewer, widget = open_viewer(size, name="Consistent clusters")

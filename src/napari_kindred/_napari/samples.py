@@ -29,5 +29,6 @@ def layers_of(name: str) -> list[LayerData]:
 # napari's manifest names a function per sample.
 nuclei = partial(layers_of, "nuclei")
 phase = partial(layers_of, "phase")
+stack = partial(layers_of, "stack")
 ihc = partial(layers_of, "ihc")
 cell = partial(layers_of, "cell")

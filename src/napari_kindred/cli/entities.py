@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 ABOUT = "give every cell or nucleus its own label"
-MORE = "A stack is segmented frame by frame; of a folder, every image is taken by itself."
+MORE = (
+    "A movie is segmented frame by frame and linked, a stack of slices in 3-D; of a folder, every "
+    "image is taken by itself."
+)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

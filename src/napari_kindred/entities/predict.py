@@ -201,7 +201,7 @@ def _choose_scale(
 def _iter_volumes(
     frames: ImageStack, crew: Crew, volumes: VolumeRun, scale: float, side: int
 ) -> Generator[Event, None, None]:
-    """Segment all volumes, in 3-D or slice by slice and stitched."""
+    """Segment all volumes, in 3-D or by stitching their slices."""
     if volumes.way.name == "3-D":
         yield from volumes.iter_views(scale)
         return
@@ -259,14 +259,15 @@ def segment_entities(
     """Segment every cell or nucleus of an image or stack: each its own label.
 
     Projective-sphere features from a network, clustered by mean-shift (Bottom-Up class-agnostic
-    segmentation, sections 3 and 4).  A stack is segmented frame by frame and read lazily; a frame
-    larger than 4096 pixels, or than memory allows, block by block.
+    segmentation, sections 3 and 4).  Images are read lazily.  A movie is segmented frame by frame,
+    and a frame larger than 4096 pixels, or than memory allows, block by block; an object of a
+    stack of slices (``Z``) has one label, found in 3-D or stitched, see ``link``.
 
     Parameters
     ----------
     image : array-like
         numpy, dask, zarr or anything with ``shape``, ``dtype`` and slicing; bool, integer or
-        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX`` (slice by slice) or RGB(A).  Also what
+        float; ``YX``, ``CYX``, ``TYX``, ``TCYX``, ``ZYX``, ``TZYX`` or RGB(A).  Also what
         :func:`~napari_kindred.images.stack.read_image` returns, or a list of the same image at
         lower and lower resolutions: then what ``scale`` asks for is read, the labels have full
         size.
@@ -285,14 +286,15 @@ def segment_entities(
         not from 1 in each.
     **options
         Single fields of :class:`~napari_kindred.entities.config.EntityConfig`, for example
-        ``axes="TYX"``, ``channel=0``, ``scale=0.5``.
+        ``axes="TYX"``, ``channel=0``, ``scale=0.5``, ``spacing=(2, 0.5, 0.5)``.
 
     Returns
     -------
     Segmentation
         Labels of the image's time, slice and plane axes, int32; a table with a row per entity;
         provenance. Those of a movie are linked: an id is that of a track, and ``tracks`` has a
-        row per track.
+        row per track.  Objects of slices have a ``volume`` in voxels, a ``surface`` in pixels
+        squared and a ``centroid_z`` instead of an ``area``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sample pictures that need no network: two shipped movies and real pictures of scikit-image."""
+"""Samples that need no network: two shipped movies, a stack, and pictures of scikit-image."""
 
 from __future__ import annotations
 
@@ -87,6 +87,15 @@ SAMPLES: dict[str, Sample] = {
         "phase_timelapse_truth.ome.tif",
         "Simulated by benchmarks/make_samples.py, one frame every 15 minutes; CC0.",
     ),
+    "stack": Sample(
+        "Touching nuclei in 3-D, fluorescence (simulated)",
+        "ZYX",
+        (1.0, 0.5, 0.5),
+        ("micrometer", "micrometer", "micrometer"),
+        "nuclei_stack.ome.tif",
+        "nuclei_stack_truth.ome.tif",
+        "Simulated by benchmarks/make_samples.py; CC0.",
+    ),
     "ihc": Sample(
         "Colon glands, immunohistochemistry",
         "YXS",
@@ -147,13 +156,14 @@ def open_sample(name: str) -> OpenSample:
     Parameters
     ----------
     name : str
-        A key of :data:`SAMPLES`: ``nuclei``, ``phase``, ``ihc`` or ``cell``.
+        A key of :data:`SAMPLES`: ``nuclei``, ``phase``, ``stack``, ``ihc`` or ``cell``.
 
     Returns
     -------
     OpenSample
-        ``nuclei`` is uint16 ``(12, 256, 256)``, ``phase`` uint8 ``(10, 288, 288)``, both with
-        ground truth; ``ihc`` is uint8 ``(512, 512, 3)`` and ``cell`` uint8 ``(660, 550)``.
+        ``nuclei`` is uint16 ``(12, 256, 256)``, ``phase`` uint8 ``(10, 288, 288)``,
+        ``stack`` uint16 ``(32, 96, 96)``, all with ground truth; ``ihc`` is uint8
+        ``(512, 512, 3)`` and ``cell`` uint8 ``(660, 550)``.
 
     Raises
     ------
