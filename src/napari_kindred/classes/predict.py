@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..compute.dask_cluster import open_workers
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
-from ..images.stack import ImageStack, is_constant, normalise
+from ..images.stack import ImageStack, normalise
 from ..models.feature_cache import FeatureCache
 from ..results.assembly import location_for
 from ..results.segmentation import provenance
@@ -143,7 +143,7 @@ def iter_observe(
     """Run inference on one frame; the task of :func:`iter_segment_classes`."""
     classifier, frames = tool
     raw = frame.read(frames)
-    if is_constant(raw.pixels):
+    if raw.empty:
         observations = classifier.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
     else:
         observations = yield from classifier.iter_observe(normalise(raw.pixels))

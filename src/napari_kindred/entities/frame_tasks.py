@@ -12,7 +12,8 @@ import numpy as np
 from ..compute.device import fitting_side, halving, memory_budget
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
-from ..images.stack import FrameData, FrameStats, ImageStack, is_constant, normalise, normalise_to
+from ..images.frame import faint_note, frame_name
+from ..images.stack import FrameData, FrameStats, ImageStack, normalise, normalise_to
 from ..results.segmentation import empty_table, measure
 from .auto_scale import LARGEST
 from .blocks import (
@@ -98,7 +99,7 @@ def iter_whole(
     ``levels`` become 0 and 1, if they are not those of the frame itself.
     """
     raw = frame.read(context.at_scale(scale))
-    if is_constant(raw.pixels):
+    if raw.empty:
         background = np.zeros(shape, np.int32)
         return Whole(background, empty_table(stack=number is not None), raw.note, raw.digest)
     pixels = normalise(raw.pixels) if levels is None else normalise_to(raw.pixels, *levels)
@@ -110,7 +111,8 @@ def iter_whole(
         )
         grey = grey[rows[:, None], columns]
     table = measure(plane.labels, grey, plane.scores, number)
-    return Whole(plane.labels, table, raw.note, raw.digest)
+    note = raw.note or (faint_note(frame_name(number)) if raw.faint and len(table) else "")
+    return Whole(plane.labels, table, note, raw.digest)
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,8 @@ class Frame:
 
     @cached_property
     def constant(self) -> bool:
-        """Whether it has the same value everywhere."""
-        return self.stats.constant if self.large else is_constant(self.raw.pixels)
+        """Whether it has the same value everywhere, or hardly more."""
+        return self.stats.empty if self.large else self.raw.empty
 
     @property
     def note(self) -> str:
@@ -331,4 +333,5 @@ def _in_blocks(
         yield crew.assembly.add(found)
     lut, total = stitcher.finish(object_filter)
     table = table_of(total, object_filter, frame.number)
-    return (yield from crew.assembly.settle(frame.index, lut, table, frame.note))
+    faint = faint_note(frame_name(frame.number)) if frame.stats.faint and len(table) else ""
+    return (yield from crew.assembly.settle(frame.index, lut, table, frame.note or faint))

@@ -95,7 +95,11 @@ def blocks(data: Any, axes: str) -> Iterator[tuple[slice, slice]]:
 
 
 def regular(
-    values: np.ndarray, rows: slice, columns: slice, steps: tuple[int, int]
+    values: np.ndarray,
+    rows: slice,
+    columns: slice,
+    steps: tuple[int, int],
+    first: tuple[int, int] = (0, 0),
 ) -> tuple[tuple[slice, slice], np.ndarray]:
     """Take from a block what it has of a regular sample of its plane.
 
@@ -105,7 +109,9 @@ def regular(
     rows, columns : slice
         Where the block lies.
     steps : tuple of int
-        Every how manieth row and column is sampled, from the plane's first on.
+        Distance of the sampled rows and of the sampled columns.
+    first : tuple of int
+        The first sampled row and column of the plane.
 
     Returns
     -------
@@ -115,8 +121,9 @@ def regular(
         A view.
     """
     down, across = steps
-    part = values[-rows.start % down :: down, -columns.start % across :: across]
-    top, left = -(-rows.start // down), -(-columns.start // across)
+    start = (rows.start - first[0], columns.start - first[1])
+    part = values[-start[0] % down :: down, -start[1] % across :: across]
+    top, left = (max(0, -(-place // step)) for place, step in zip(start, steps, strict=True))
     return (slice(top, top + part.shape[0]), slice(left, left + part.shape[1])), part
 
 

@@ -128,27 +128,6 @@ def percentiles(sample: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def normalise(pixels: np.ndarray) -> np.ndarray:
-    """Map intensities to about 0 to 1, whatever the camera's range.
-
-    Parameters
-    ----------
-    pixels : ndarray of float32, shape (Y, X, C)
-        Finite values.
-
-    Returns
-    -------
-    ndarray of float32, shape (Y, X, C)
-        Percentile 1 becomes 0 and percentile 99.8 becomes 1, taken over all channels together so
-        that colours stay; values are clipped to 0 to 1.5. All zeros for a constant picture.
-    """
-    step = sampling_step(pixels.size)
-    low, high = percentiles(pixels[::step, ::step])
-    if not high > low:  # nearly empty: the few pixels that differ are what there is to see
-        low, high = float(pixels.min()), float(pixels.max())
-    return normalise_to(pixels, low, high)
-
-
 def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32."""
     if not high > low:

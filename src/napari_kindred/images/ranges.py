@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .intensity import is_constant, percentiles, sampling_step
+from .contrast import limits, square_step, squares_of
+from .intensity import is_constant
 
 if TYPE_CHECKING:
     from .stack import ImageStack
 
 
 def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float]:
-    """Percentiles 1 and 99.8 of a whole movie, from frames evenly spread over it.
+    """Return the limits of a whole movie, from frames evenly spread over it.
 
-    One range for all frames: a range per frame would turn a change of one thing's brightness into
-    a change of everything's.
+    One range for all frames: a range per frame would turn a change of one object's brightness into
+    a change of everything's.  See :func:`.contrast.limits`.
 
     Parameters
     ----------
@@ -39,10 +40,8 @@ def intensity_range(frames: ImageStack, sampled: int = 16) -> tuple[float, float
             # A frame without anything, all NaN for example, says nothing of the others.
             constants.append(float(pixels.flat[0]))
             continue
-        step = sampling_step(pixels.size * len(places))
-        values.append(pixels[::step, ::step].ravel())
+        squares = squares_of(pixels, square_step(pixels.size * len(places)))
+        values.append(squares.reshape(4, -1, pixels.shape[2]))
     if not values:
         return min(constants), max(constants)
-    pooled = np.concatenate(values)
-    low, high = percentiles(pooled)
-    return (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
+    return limits(np.concatenate(values, axis=1))

@@ -32,12 +32,12 @@ from .axes import (
     guessed_axes,
     letters_of,
 )
+from .contrast import contrast_of, normalise
 from .frame import FrameData, FrameStats, digest_of, look_through, note_on_frame
 from .intensity import (
     ValueRange,
     is_constant,
     is_exact,
-    normalise,
     normalise_to,
     to_float32,
     value_range_of,
@@ -232,9 +232,9 @@ class ImageStack:
         pixels = to_float32(values, value_range)
         digest = self._digests[index] = digest_of(pixels)
         constant = pixels.flat[0] if is_constant(pixels) else None
-        return FrameData(
-            pixels, note_on_frame(self._name(index), self.dtype, value_range, constant), digest
-        )
+        seen = contrast_of(pixels, whole_numbers=self.dtype.kind in "iu")
+        note = note_on_frame(self._name(index), self.dtype, value_range, constant, seen.blank)
+        return FrameData(pixels, note, digest, constant is not None or seen.blank, seen.faint)
 
     def read_region(
         self,

@@ -17,7 +17,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch.nn import functional as F
 
-from ..images.intensity import normalise
+from ..images.contrast import normalise
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
