@@ -84,8 +84,8 @@ def contrast_of(pixels: NDArray[np.float32], *, whole_numbers: bool = False) -> 
 
 def contrast_in(squares: NDArray[np.float32], *, whole_numbers: bool = False) -> Contrast:
     """Return the contrast of a frame's squares (4, h, w, C)."""
-    low, high = limits(squares)
-    typical = np.sort(squares, axis=0)[1]
+    typical = _typical(squares)
+    low, high = _limits(squares, typical)
     differences = _differences(typical)
     if differences.size < 4 * FEWEST or not high > low:
         return Contrast(low, high)
@@ -99,6 +99,13 @@ def contrast_in(squares: NDArray[np.float32], *, whole_numbers: bool = False) ->
     edges = np.count_nonzero(differences > EDGE_ABOVE * noise)
     faint = uneven and float(edges) < FEWEST + 2e-5 * differences.size
     return Contrast(low, high, blank, faint)
+
+
+def _typical(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the second smallest value (h, w, C) of each square."""
+    first, second, third, fourth = squares
+    lower = np.maximum(np.minimum(first, second), np.minimum(third, fourth))
+    return np.minimum(lower, np.minimum(np.maximum(first, second), np.maximum(third, fourth)))
 
 
 def _differences(typical: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -120,8 +127,11 @@ def limits(squares: NDArray[np.float32]) -> tuple[float, float]:
     Percentiles 1 and 99.8, but those of the objects if these cover so little of the image that
     the percentiles would be background; hot pixels do not count.
     """
+    return _limits(squares, _typical(squares))
+
+
+def _limits(squares: NDArray[np.float32], typical: NDArray[np.float32]) -> tuple[float, float]:
     low, high = percentiles(squares)
-    typical = np.sort(squares, axis=0)[1]
     noise = noise_of(squares)
     smallest, largest = percentiles(typical)
     if high > largest + 8 * noise + (largest - smallest) / 2 and largest > smallest:
