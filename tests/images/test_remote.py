@@ -103,12 +103,10 @@ def test_positions_of_an_nd2_are_its_images(
     data = np.arange(3 * 2 * 2 * 8 * 9).reshape(3, 2, 2, 8, 9).astype(np.uint16)
 
     class File:
-        sizes = {"T": 3, "P": 2, "C": 2, "Y": 8, "X": 9}
-        channel = types.SimpleNamespace(channel=types.SimpleNamespace(name="DAPI"))
-        metadata = types.SimpleNamespace(channels=[channel, channel])
-
         def __init__(self, path: Path) -> None:
-            self.path = path
+            channel = types.SimpleNamespace(channel=types.SimpleNamespace(name="DAPI"))
+            self.metadata = types.SimpleNamespace(channels=[channel, channel])
+            self.sizes = {"T": 3, "P": 2, "C": 2, "Y": 8, "X": 9}
 
         def to_dask(self) -> Any:
             return da.from_array(data)
