@@ -105,7 +105,9 @@ def _typical(squares: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the second smallest value (h, w, C) of each square."""
     first, second, third, fourth = squares
     lower = np.maximum(np.minimum(first, second), np.minimum(third, fourth))
-    return np.minimum(lower, np.minimum(np.maximum(first, second), np.maximum(third, fourth)))
+    upper = np.minimum(np.maximum(first, second), np.maximum(third, fourth))
+    second_smallest: NDArray[np.float32] = np.minimum(lower, upper)
+    return second_smallest
 
 
 def _differences(typical: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from .image_file import ImageFile, sentences
 from .ome import OmeImage, images_of_xml, known_axes, size_of, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _THUMBNAIL, _MASK = 1, 4
@@ -60,7 +62,7 @@ def read_tiff(path: Path, inside: str = "", *, indices: bool = False) -> ImageFi
     """
     import tifffile
 
-    with tifffile.TiffFile(path) as tif:
+    with _unprinted("tifffile"), tifffile.TiffFile(path) as tif:
         if not tif.pages or _is_cut_short(tif):
             raise _damaged(path)
         described = images_of_xml(tif.ome_metadata) if tif.is_ome else []
@@ -91,6 +93,18 @@ def read_tiff(path: Path, inside: str = "", *, indices: bool = False) -> ImageFi
         levels=tuple(levels) if len(levels) > 1 else (),
         channels=() if about is None else about.channels,
     )
+
+
+@contextmanager
+def _unprinted(name: str) -> Iterator[None]:
+    """Keep what a library logs from being printed where nobody listens to it."""
+    handler = logging.NullHandler()
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _damaged(path: Path) -> InputError:
@@ -205,8 +219,11 @@ def _set_note(series: Any, about: OmeImage | None, path: Path) -> str:
     if not missing or all(page is not None for page in series.pages):
         return note
     listed = ", ".join(repr(name) for name in missing[:3]) + " …" * (len(missing) > 3)
-    files = "file" if len(missing) == 1 else "files"
-    return f"{note} The {files} {listed} of the set cannot be found; what they hold is left black."
+    one = len(missing) == 1
+    return (
+        f"{note} The {'file' if one else 'files'} {listed} of the set cannot be found; what "
+        f"{'it holds' if one else 'they hold'} is left black."
+    )
 
 
 # -- pixels -----------------------------------------------------------------------------------
