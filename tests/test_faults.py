@@ -353,7 +353,7 @@ def test_a_cancel_while_the_result_is_written_keeps_it(
     with pytest.raises(KeyboardInterrupt):
         process_file(as_tiff(tmp_path / "movie", movie), tmp_path / "out.tif", task, ignore)
     assert load_segmentation(tmp_path / "out.tif").provenance["complete"] is True
-    assert not [file for file in tmp_path.iterdir() if ".part" in file.name]
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
 
 
 def Interrupting(table: Any) -> Any:  # noqa: N802 - a table by nature
