@@ -12,6 +12,8 @@ import zarr
 
 import napari_kindred as nk
 from napari_kindred.core.errors import InputError, OptionError
+from napari_kindred.core.events import finish
+from napari_kindred.linking.relink import iter_relink
 from napari_kindred.results.segmentation import measure
 
 if TYPE_CHECKING:
@@ -225,3 +227,21 @@ def test_labels_that_are_not_linked_have_no_tracks() -> None:
     result = nk.Segmentation(np.zeros((2, 8, 8), int), pd.DataFrame(), axes="TYX")
     with pytest.raises(OptionError, match="not linked"):
         _ = result.tracks
+
+
+def test_links_made_again_from_a_frame_keep_those_before_it() -> None:
+    movie = np.asarray(nk.link(dividing(), axes="TYX").labels).copy()
+    daughters = {int(movie[2, 9, 14]), int(movie[2, 19, 14])}
+    mother, last = int(movie[0, 14, 14]), int(movie.max())
+    for frame in (2, 3, 4):  # the user wipes out one daughter and calls the other by another name
+        movie[frame][movie[frame] == movie[frame, 9, 14]] = 0
+        movie[frame][movie[frame] == movie[frame, 19, 14]] = 77 + frame
+    parents = dict.fromkeys(daughters, mother)
+    again = finish(iter_relink(movie, 2, max(last, 81), parents, nk.LinkConfig()))
+    assert set(again.ids) == {2, 3, 4}
+    assert [again.ids[frame][77 + frame] for frame in (2, 3, 4)] == [mother] * 3
+    others = again.ids[4].drop(81)
+    assert (others == others.index).all()
+    assert again.parents == {}
+    whole = finish(iter_relink(movie, 0, 0, parents, nk.LinkConfig()))
+    assert sorted(whole.ids[0]) == list(range(1, 17))

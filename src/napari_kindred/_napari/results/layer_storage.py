@@ -110,7 +110,7 @@ def linked_table(labels: Any, tracks: pd.DataFrame, metadata: Mapping[str, Any])
     parents = dict(zip(tracks["index"], tracks.get("parent", ()), strict=False))
     known = set(table["index"])
     found = [parents.get(label, 0) for label in table["index"]]
-    parent = [int(one) if one in known else 0 for one in found]
+    parent = [int(one) if one in known else 0 for one in found]  # none has NaN
     return table.assign(track=table["index"], parent=np.array(parent, np.int64))
 
 

@@ -314,12 +314,12 @@ class Painting:
                 rest = self._before[~self._before["frame"].isin(self._frames())]
                 sums = pd.concat([rest, sums], ignore_index=True) if len(rest) else sums
             features = painted_table(features, sums, labels, int(np.prod(layer.data.shape)))
+        self._note(self._edits if labels else {})  # before those hear of it who show the table
         self._own = True
         try:
             layer.features = features
         finally:
             self._own = False
-        self._note(self._edits if labels else {})
 
     def _note(self, edits: Mapping[str, list[int]]) -> None:
         """Write down in the metadata which labels were painted on, and in which frames."""
