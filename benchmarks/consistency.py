@@ -1,23 +1,30 @@
 """Consistency of clusters over time: ours next to what it is built on, on real movies.
 
-    python benchmarks/consistency.py DATA_DIR [--rows ours,flat] [--movies NAME,…] [--out FILE]
+    python benchmarks/consistency.py DATA_DIR [--rows ours,flat] [--movies NAME,…] [--frames N]
+        [--encoders NAME,…] [--seeds N] [--out FILE]
 
 ``DATA_DIR`` holds ``ctc_fluo_hela_01`` and ``ctc_phc_psc_02`` (Cell Tracking Challenge, tracked
-cells) and ``davis2016`` (natural video, one object each), with ``images/`` and ``labels/``.  All of
-it is used to measure only.
+cells), ``usiigaci_t98g_sequence`` (phase contrast, whose labels are those of another program) and
+``davis2016`` (natural video, one object each), with ``images/`` and ``labels/``, or
+``labels_automatic/``.  All of it is used to measure only.
 
 Each movie is encoded once per encoder, at stride 4; every row then clusters the same tokens into
-the same number of clusters.  *Flip rate*: share of objects whose majority label changes from one
-frame to the next.  *Best IoU*, *F1*, *recall*: foreground against the union of the clusters that
-are more than half foreground, chosen once for the movie.  Seconds are those of clustering and
-labelling tokens, without encoding and without refinement, for both are the same for all rows;
-memory is what the process grew by meanwhile.
+the same number of clusters, except for *ours*, which is a whole run with all options at their
+defaults, and *whole frames*, one with ``background="none"``; the frames of both are cached first.
+*Flip rate*: share of objects whose majority label changes from one frame to the next.  *Best IoU*,
+*F1*, *recall*: foreground against the union of the clusters that are more than half foreground,
+chosen once for the movie.  *Background*: number of clusters that are more than half background.
+*In one*: mean share of an object's pixels that its largest cluster covers.  *AMI*: adjusted mutual
+information of clusters and background or object.  Seconds are those of clustering and labelling,
+without encoding; memory is what the process grew by meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -28,22 +35,26 @@ import numpy as np
 from meanshift import hardware
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_mutual_info_score
 from tables import RESULTS, paste
 
-from napari_kindred import ClusterConfig
+from napari_kindred import ClusterConfig, cluster_stack
 from napari_kindred.clusters.labelling import Labeller
 from napari_kindred.clusters.predict import make_model
 from napari_kindred.clusters.refine import refine_edges, refine_none
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
+from napari_kindred.images.ranges import intensity_range
 from napari_kindred.images.readers import list_images, read_image
-from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, normalise_to
+from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.results.metrics import consistency
 
 NAME = "consistency"
 ENCODERS = ("kindred", "efficientnet")
 CLUSTERS = 12
+SEED = [0]
 COMPONENTS = 20
 STEP = (4.0, 4.0)
 
@@ -76,14 +87,21 @@ def _resident() -> int:
 class Movie:
     """A movie, its truth, and its tokens in one latent space."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, most: int | None = None) -> None:
         self.name = name
+        self.encoder = ENCODERS[0]
+        self.cache = FeatureCache(Path(tempfile.mkdtemp(prefix="consistency-")))
         images = {p.stem: p for p in list_images(folder / "images")}
-        truth = {p.stem: p for p in list_images(folder / "labels")}
-        stems = sorted(set(images) & set(truth))
+        labels = folder / "labels"
+        truth = {
+            p.stem: p
+            for p in list_images(labels if labels.is_dir() else folder / "labels_automatic")
+        }
+        stems = sorted(set(images) & set(truth))[:most]
         self.truth = np.stack([np.asarray(read_image(truth[s]).data) for s in stems])
         stack = np.stack([np.asarray(read_image(images[s]).data) for s in stems])
-        self.frames = ImageStack.open(stack, "TYXS" if stack.ndim == 4 else "TYX")
+        self.stack, self.axes = stack, "TYXS" if stack.ndim == 4 else "TYX"
+        self.frames = ImageStack.open(stack, self.axes)
         low, high = intensity_range(self.frames)
         self.pixels = [
             normalise_to(self.frames.read(i).pixels, low, high) for i in self.frames.indices()
@@ -99,9 +117,18 @@ class Movie:
         return np.stack([refine_none(one, STEP, self.shape) for one in labels])
 
 
+def run(movie: Movie, _: list[np.ndarray], **options) -> tuple[np.ndarray, float]:
+    """Run with all options at their defaults, frames being cached; returns labels and seconds."""
+    given = {"axes": movie.axes, "encoder": movie.encoder, "cache": movie.cache, **options}
+    cluster_stack(movie.stack, **given)
+    start = time.perf_counter()
+    result = cluster_stack(movie.stack, seed=SEED[0], **given)
+    return np.asarray(result.labels), time.perf_counter() - start
+
+
 def ours(movie: Movie, tokens: list[np.ndarray], **options) -> tuple[np.ndarray, float]:
-    """Cluster as the plugin does, from tokens that are there; returns labels and seconds."""
-    config = replace(ClusterConfig(n_clusters=CLUSTERS), **options)
+    """Cluster whole frames, from tokens that are there; returns labels and seconds."""
+    config = replace(ClusterConfig(n_clusters=CLUSTERS, seed=SEED[0]), **options)
     start = time.perf_counter()
     model = make_model(config).fit(tokens)
     # The paper's components are known last, so its tokens are kept as they are.
@@ -164,40 +191,66 @@ def no_inter_batch(movie: Movie, tokens: list[np.ndarray]) -> tuple[np.ndarray, 
 Row = Callable[[Movie, list[np.ndarray]], tuple[np.ndarray, float]]
 
 ROWS: dict[str, Row] = {
-    "ours": ours,
+    "ours": run,
+    "whole frames": lambda m, t: run(m, t, background="none"),
     "paper": lambda m, t: ours(m, t, preset="paper", refinement="none"),
     "flat": flat,
     "per frame": per_frame,
     "no inter-batch": no_inter_batch,
     "paper + edges": lambda m, t: ours(m, t, preset="paper"),
     "flat + edges": lambda m, t: flat(m, t, edges=True),
-    "ours on the grid": lambda m, t: ours(m, t, refinement="none"),
-    "ours - objects": lambda m, t: ours(m, t, objects=False),
-    "ours - reassign": lambda m, t: ours(m, t, reassign=False),
-    "ours - carry over": lambda m, t: ours(m, t, carry_over=False),
+    "whole frames on the grid": lambda m, t: ours(m, t, refinement="none"),
+    "whole frames - objects": lambda m, t: ours(m, t, objects=False),
+    "whole frames - reassign": lambda m, t: ours(m, t, reassign=False),
+    "whole frames - carry over": lambda m, t: ours(m, t, carry_over=False),
 }
 
 
 def folders(data: Path) -> dict[str, Path]:
-    found = {name: data / name for name in ("ctc_fluo_hela_01", "ctc_phc_psc_02")}
+    cells = ("ctc_fluo_hela_01", "ctc_phc_psc_02", "usiigaci_t98g_sequence")
+    found = {name: data / name for name in cells}
     davis = data / "davis2016"
     if davis.is_dir():
         found |= {p.name: p for p in sorted(davis.iterdir()) if p.is_dir()}
     return {name: path for name, path in found.items() if path.is_dir()}
 
 
-def measure(movie: Movie, rows: list[str]) -> list[dict]:
+def shown(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Measure clusters of background, share of an object in its largest one, and the AMI."""
+    empty = truth == 0
+    total = np.bincount(labels.ravel())
+    nothing = np.bincount(labels[empty], minlength=len(total))
+    shares = []
+    for objects, clusters in zip(truth, labels, strict=True):
+        inside = objects > 0
+        found, counts = np.unique(
+            np.stack([objects[inside], clusters[inside]]), axis=1, return_counts=True
+        )
+        for one in np.unique(found[0]):
+            own = counts[found[0] == one]
+            shares.append(own.max() / own.sum())
+    every = (slice(None), slice(None, None, 4), slice(None, None, 4))
+    return {
+        "background": int((nothing > total / 2).sum()),
+        "in_one": float(np.mean(shares)) if shares else float("nan"),
+        "ami": float(adjusted_mutual_info_score(empty[every].ravel(), labels[every].ravel())),
+    }
+
+
+def measure(movie: Movie, rows: list[str], encoders: list[str], seeds: int) -> list[dict]:
     measured = []
-    for name in ENCODERS:
-        encoder = open_encoder(name, stride=4)
+    for name, seed in itertools.product(encoders, range(seeds)):
+        movie.encoder, SEED[0] = name, seed
         start = time.perf_counter()
-        tokens = movie.encode(encoder)
+        only_runs = all(ROWS[row] is run or row == "whole frames" for row in rows)
+        tokens = [] if only_runs else movie.encode(open_encoder(name, stride=4))
         encoding = time.perf_counter() - start
         for row in rows:
             with Peak() as peak:
                 labels, seconds = ROWS[row](movie, tokens)
-            scores = consistency(movie.truth, labels)
+            scores = {**consistency(movie.truth, labels), **shown(movie.truth, labels)}
             result = {
+                "seed": seed,
                 "movie": movie.name,
                 "encoder": name,
                 "row": row,
@@ -205,7 +258,7 @@ def measure(movie: Movie, rows: list[str]) -> list[dict]:
                 "seconds": round(seconds, 2),
                 "encoding_seconds": round(encoding, 1),
                 "megabytes": peak.megabytes,
-                "frames": len(tokens),
+                "frames": len(movie.stack),
             }
             print({k: v for k, v in result.items() if k != "encoding_seconds"}, flush=True)
             measured.append(result)
@@ -221,17 +274,18 @@ def markdown(result: dict) -> dict[str, str]:
     }
 
 
-MAIN = ("ours", "flat", "paper", "per frame", "no inter-batch")
+MAIN = ("ours", "whole frames", "flat", "paper", "per frame", "no inter-batch")
 
 
 def _methods(result: dict) -> str:
     lines = [
-        "| movie | encoder | row | flip rate | best IoU | F1 | recall | s | MB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| movie | encoder | row | flip | IoU | F1 | recall | background | in one | AMI | s | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {one['movie']} | {one['encoder']} | {one['row']} | {one['flip_rate']:.3f} "
         f"| {one['best_iou']:.3f} | {one['best_f1']:.3f} | {one['best_recall']:.3f} "
+        f"| {one['background']} | {one['in_one']:.2f} | {one['ami']:.2f} "
         f"| {one['seconds']:.1f} | {one['megabytes']} |"
         for one in result["measured"]
         if one["row"] in MAIN
@@ -282,6 +336,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--movies", default="")
+    parser.add_argument("--encoders", default=",".join(ENCODERS))
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rows = given.rows.split(",")
@@ -289,7 +346,8 @@ def main() -> None:
     measured = []
     for name, folder in folders(given.data).items():
         if not chosen or name in chosen:
-            measured += measure(Movie(folder, name), rows)
+            movie = Movie(folder, name, given.frames)
+            measured += measure(movie, rows, given.encoders.split(","), given.seeds)
     result = {"measured": measured, "hardware": hardware(), "clusters": CLUSTERS}
     whole = rows == list(ROWS) and not chosen
     out = given.out or (RESULTS / f"{NAME}.json" if whole else None)

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from napari_kindred.clusters import pipeline
+from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.encoders.base import Tokens, projected
 
 if TYPE_CHECKING:
@@ -133,7 +134,11 @@ class GreyEncoder:
 
 @pytest.fixture
 def by_grey(monkeypatch: pytest.MonkeyPatch) -> list[GreyEncoder]:
-    """Let every encoder be a GreyEncoder; those that were opened are in the list."""
+    """Let every encoder be a GreyEncoder; those that were opened are in the list.
+
+    No network looks for objects in what these movies show.
+    """
+    monkeypatch.setattr(ClusterConfig, "unfit_for_objects", lambda self: "a grey encoder")
     opened: list[GreyEncoder] = []
 
     def open_grey(name: str, *, stride: int, device: Any) -> GreyEncoder:

@@ -218,7 +218,7 @@ def test_input_is_left_as_it_is(planted: Callable[..., Any]) -> None:
         ({"n_local": 1}, "n_local=1 must be at least 2"),
         ({"n_components": 0}, "n_components=0 must be at least 2"),
         ({"preset": "papers"}, "preset='papers' must be one of default, paper"),
-        ({"background": "black"}, "background='black' must be one of none, largest"),
+        ({"background": "black"}, "background='black' must be one of auto, objects, none, largest"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..core.errors import OptionError
 from ..core.options import check, inherited, option
 from ..entities.config import EntityConfig
 
@@ -25,9 +26,18 @@ class ClusterConfig:
     n_clusters: int | Literal["auto"] = option(
         12,
         "Clusters",
-        "Number of clusters; 'auto' chooses the number below which merging would cost most.",
+        "Number of clusters where whole frames are clustered; 'auto' chooses the number below "
+        "which merging would cost most.",
         minimum=2,
         maximum=64,
+    )
+    kinds: int | Literal["auto"] = option(
+        3,
+        "Kinds of objects",
+        "Number of kinds where objects are told from the background first; 'auto' chooses the "
+        "number that tells them apart best.",
+        minimum=1,
+        maximum=32,
     )
     refinement: Literal["auto", "edges", "decoder", "none"] = option(
         "auto",
@@ -48,11 +58,13 @@ class ClusterConfig:
         "Give each small object one label and keep it while the object moves, so that labels do "
         "not flicker.",
     )
-    background: Literal["none", "largest"] = option(
-        "none",
+    background: Literal["auto", "objects", "none", "largest"] = option(
+        "auto",
         "Background",
-        "none labels every pixel; largest gives label 0 to the cluster with the largest area.",
-        choices=("none", "largest"),
+        "objects finds cells and nuclei first and clusters them by kind, the rest is label 0; none "
+        "clusters whole frames; largest gives label 0 to the largest of their clusters; auto is "
+        "objects if there are cells or nuclei, else none.",
+        choices=("auto", "objects", "none", "largest"),
     )
     large: Literal["tiles", "resize"] = option(
         "tiles",
@@ -115,3 +127,20 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        unfit = self.unfit_for_objects()
+        if self.background == "objects" and unfit:
+            raise OptionError(
+                f"background='objects' does not go with {unfit}; change one of the two."
+            )
+
+    def unfit_for_objects(self) -> str:
+        """Return the option that asks for clusters of whole frames, empty if there is none."""
+        for name, fit in (
+            ("preset", ("default",)),
+            ("refinement", ("auto", "none")),
+            ("objects", (True,)),
+            ("reassign", (True,)),
+        ):
+            if getattr(self, name) not in fit:
+                return f"{name}={getattr(self, name)!r}"
+        return ""

@@ -17,16 +17,21 @@ from .._version import __version__
 from ..compute.device import describe, fitting_side, memory_budget, select
 from ..core.errors import InputError, OptionError
 from ..core.events import Notice, Progress
+from ..encoders.convnets import sharing_features
 from ..encoders.encode import SMALLEST_TILE, Large, iter_encode
+from ..entities.segment import iter_dense_bounded, resize
 from ..images.stack import normalise_to
 from ..models.feature_cache import content_of, key_of
+from .foreground import ObjectNetwork
 from .kmeans import Basis
+from .prepass import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ..encoders.base import Encoder
     from ..encoders.registry import EncoderSpec
+    from ..entities.checkpoint import EntityNetSpec
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .config import ClusterConfig
@@ -74,6 +79,8 @@ class FrameFeatures:
     """Pixels per token."""
     embedding: Halves | None = None
     """The mask decoder's, (h', w', D)."""
+    maps: Halves | None = None
+    """Raw maps in which objects are found, (4, h", w")."""
     full_tiles: bool = True
     """False if memory was short and tiles were smaller, which changes the last bits."""
 
@@ -93,8 +100,12 @@ def encode_frame(
     how: Encoding,
     basis: Basis | None,
     sampled: bool = False,
+    objects: ObjectNetwork | None = None,
 ) -> Generator[Progress | Notice, None, FrameFeatures]:
-    """Encode a frame, (H, W, C) float32, on its own: one task."""
+    """Encode a frame, (H, W, C) float32, on its own: one task; ``objects`` adds raw maps."""
+    network = None
+    if objects is not None:
+        network, encoder = sharing_features(objects.network, encoder, objects.sha256)
     components = None if basis is None or sampled else basis.components
     found = yield from iter_encode(
         encoder, pixels, large=how.large, tile=how.tile, components=components
@@ -105,15 +116,22 @@ def encode_frame(
         )
     embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
     values = found.values if basis is None or sampled else basis.centred(found.values)
-    features = FrameFeatures(values.astype(np.float16), found.valid, found.step, embedding)
+    maps = None
+    if network is not None:
+        dense = yield from iter_dense_bounded(network, resize(pixels, 1.0), how.tile)
+        maps = dense.astype(np.float16)
+    features = FrameFeatures(values.astype(np.float16), found.valid, found.step, embedding, maps)
     return features.reduced(basis) if basis is not None and sampled else features
 
 
 class FeatureLookup:
     """Cached features of frames with equal pixels that were encoded the same way."""
 
-    def __init__(self, cache: FeatureCache, spec: EncoderSpec, how: Encoding) -> None:
+    def __init__(
+        self, cache: FeatureCache, spec: EncoderSpec, how: Encoding, objects: str = ""
+    ) -> None:
         self._cache, self._embedding = cache, how.embedding
+        self._objects = objects  # hash of the network that finds them
         self._about = {
             "version": __version__,
             "torch": torch.__version__,
@@ -123,7 +141,9 @@ class FeatureLookup:
             "tile": how.tile,
         }
 
-    def get(self, content: str, basis: Basis | None, sampled: bool = False) -> FrameFeatures | None:
+    def get(
+        self, content: str, basis: Basis | None, sampled: bool = False, maps: bool = False
+    ) -> FrameFeatures | None:
         """Return the cached features of the frame with a :func:`.content_of`, if any."""
         found = self._cache.get(self._tokens_key(content, basis, sampled))
         if found is None:
@@ -134,9 +154,16 @@ class FeatureLookup:
             if whole is None:
                 return None
             embedding = whole["embedding"]
+        raw = self._cache.get(self._maps_key(content)) if maps else None
+        if maps and raw is None:
+            return None
         step = found["step"]
         return FrameFeatures(
-            found["tokens"], found["valid"], (float(step[0]), float(step[1])), embedding
+            found["tokens"],
+            found["valid"],
+            (float(step[0]), float(step[1])),
+            embedding,
+            None if raw is None else raw["maps"],
         )
 
     def put(
@@ -154,28 +181,47 @@ class FeatureLookup:
         if features.embedding is not None:
             key = self._key([content], what="embedding")
             self._cache.put(key, {"embedding": features.embedding})
+        if features.maps is not None:
+            self._cache.put(self._maps_key(content), {"maps": features.maps})
 
     def drop_whole(self, content: str) -> None:
         """Delete the whole tokens of a frame, which are large."""
         self._cache.drop(self._tokens_key(content, None, False))
 
-    def get_sample(self, contents: Sequence[str], n_components: int) -> tuple[Basis, Halves] | None:
-        """Return the basis found in sampled frames, and some tokens (N, n) in it."""
-        found = self._cache.get(self._key(contents, what="sample", n_components=n_components))
+    def get_sample(
+        self, contents: Sequence[str], n_components: int, objects: bool | None
+    ) -> Sample | None:
+        """Return what was found in sampled frames; None looks up whether they show objects."""
+        if objects is None:
+            present = self._cache.get(self._key(contents, what="present", weights=self._objects))
+            if present is None:
+                return None
+            objects = bool(present["present"])
+        found = self._cache.get(self._sample_key(contents, n_components, objects))
         if found is None:
             return None
-        return Basis(found["mean"], found["components"]), found["tokens"]
+        return Sample(Basis(found["mean"], found["components"]), found["tokens"], objects)
 
     def put_sample(
-        self, contents: Sequence[str], n_components: int, basis: Basis, tokens: Halves
+        self, contents: Sequence[str], n_components: int, sample: Sample, judged: bool
     ) -> None:
-        """Cache the basis and tokens of sampled frames."""
+        """Cache what was found in sampled frames, and whether they show objects if judged."""
         arrays: dict[str, NDArray[Any]] = {
-            "mean": basis.mean,
-            "components": basis.components,
-            "tokens": tokens,
+            "mean": sample.basis.mean,
+            "components": sample.basis.components,
+            "tokens": sample.tokens,
         }
-        self._cache.put(self._key(contents, what="sample", n_components=n_components), arrays)
+        self._cache.put(self._sample_key(contents, n_components, sample.objects), arrays)
+        if judged:
+            key = self._key(contents, what="present", weights=self._objects)
+            self._cache.put(key, {"present": np.array([sample.objects])})
+
+    def _sample_key(self, contents: Sequence[str], n_components: int, objects: bool) -> str:
+        about = {"objects": self._objects if objects else ""}
+        return self._key(contents, what="sample", n_components=n_components, **about)
+
+    def _maps_key(self, content: str) -> str:
+        return self._key([content], what="maps", weights=self._objects)
 
     def _tokens_key(self, content: str, basis: Basis | None, sampled: bool) -> str:
         space = [] if basis is None else [content_of(basis.mean), content_of(basis.components)]
@@ -197,6 +243,8 @@ class TaskContext:
     """The movie, if tasks read it themselves."""
     range: tuple[float, float]
     """Intensities that become 0 and 1."""
+    objects: ObjectNetwork | None = None
+    """The network that finds objects, if any task may want them."""
 
     @classmethod
     def open(
@@ -206,10 +254,13 @@ class TaskContext:
         how: Encoding,
         frames: ImageStack | None,
         span: tuple[float, float],
+        objects: EntityNetSpec | None = None,
     ) -> TaskContext:
-        """Open the encoder in another thread or process."""
-        encoder = spec.open(how.device)
-        return cls(encoder, FeatureLookup(cache, spec, how), how, frames, span)
+        """Open the encoder, and the network that finds objects, in another thread or process."""
+        encoder, network, weights = spec.open(how.device), None, ""
+        if objects is not None:
+            network, weights = ObjectNetwork.open(objects, how.device), objects.sha256
+        return cls(encoder, FeatureLookup(cache, spec, how, weights), how, frames, span, network)
 
 
 def iter_features(
@@ -218,6 +269,7 @@ def iter_features(
     pixels: NDArray[np.float32] | None,
     basis: Basis | None,
     sampled: bool,
+    maps: bool = False,
 ) -> Generator[Progress | Notice, None, tuple[FrameFeatures, bool]]:
     """Return the features of a frame (H, W, C), and whether an earlier run cached them."""
     if pixels is None:
@@ -225,10 +277,12 @@ def iter_features(
             raise InputError("A frame came without its pixels; give the movie itself.")
         pixels = normalise_to(context.frames.read(index).pixels, *context.range)
     content = content_of(pixels)
-    features = context.lookup.get(content, basis, sampled)
+    features = context.lookup.get(content, basis, sampled, maps)
     if features is not None:
         return features, True
-    job, full_tiles = encode_frame(context.encoder, pixels, context.how, basis, sampled), True
+    objects = context.objects if maps else None
+    job = encode_frame(context.encoder, pixels, context.how, basis, sampled, objects)
+    full_tiles = True
     while True:
         try:
             event = next(job)

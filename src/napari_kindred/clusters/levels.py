@@ -19,15 +19,21 @@ LAZY = 1 << 28
 def lut(
     merges: NDArray[np.int32], areas: NDArray[np.float64], background: str, n: int
 ) -> NDArray[np.int32]:
-    """Return the label of each leaf, (n_leaves,), at a level of ``n`` clusters."""
+    """Return the label of each leaf, (n_leaves,), at a level of ``n`` clusters.
+
+    ``background`` tells what is label 0: the cluster of the first leaf ("objects"), the largest
+    one ("largest"), or none; the others are numbered by their area.
+    """
     leaves = len(areas)
     if not 2 <= n <= leaves:
         raise OptionError(f"There is no level of {n} clusters; choose one from 2 to {leaves}.")
     owner = cut(merges, n)
     totals = np.bincount(owner, areas, minlength=n)
+    if background == "objects":
+        totals[owner[0]] = np.inf
     rank = np.empty(n, np.int32)
     rank[np.argsort(-totals, kind="stable")] = np.arange(n, dtype=np.int32)
-    labels: NDArray[np.int32] = rank[owner] + np.int32(background != "largest")
+    labels: NDArray[np.int32] = rank[owner] + np.int32(background not in ("largest", "objects"))
     return labels
 
 

@@ -69,10 +69,17 @@ def cut(merges: NDArray[np.int32], count: int) -> NDArray[np.intp]:
 
 
 def grow_leaves(
-    tokens: Floats, centres: Floats, seed: int, weights: NDArray[np.int64] | None = None
+    tokens: Floats,
+    centres: Floats,
+    seed: int,
+    weights: NDArray[np.int64] | None = None,
+    owner: NDArray[np.intp] | None = None,
 ) -> tuple[Floats, NDArray[np.intp], NDArray[np.float64]]:
-    """Split clusters (K, n) as far as their tokens allow: leaves (L, n), parents, sizes (L,)."""
-    owner = nearest(tokens, centres)
+    """Split clusters (K, n) as far as their tokens allow: leaves (L, n), parents, sizes (L,).
+
+    ``owner`` is the cluster of each token, the nearest one if left out.
+    """
+    owner = nearest(tokens, centres) if owner is None else owner
     weights = np.ones(len(tokens), np.int64) if weights is None else weights
     leaves, parents, sizes = [], [], []
     for cluster, centre in enumerate(centres):

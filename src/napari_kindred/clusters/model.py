@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 
 from ..core.errors import InputError
 from ..results.atomic import plain
-from . import kmeans, model_io, prepass
+from . import kinds, kmeans, model_io, prepass
 from .config import ClusterConfig
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
 from .levels import lut
@@ -50,6 +50,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Number of labels; ``"auto"`` is at the largest gap of the hierarchy of prototypes.
     batch_size : int
         Number of frames that are clustered together first.
+    kinds : int or "auto"
+        Number of kinds of objects, where objects were found; ``"auto"`` has the best silhouette.
     n_local : int
         Clusters of a batch; with the default preset at least ``n_clusters``.
     n_components : int
@@ -63,8 +65,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     reassign : bool
         Whether clusters are refined on a sample of tokens, and each token belongs to the nearest
         of them; otherwise it belongs to that of its local cluster.
-    background : {"none", "largest"}
-        Whether the largest cluster is label 0.
+    background : {"auto", "objects", "none", "largest"}
+        Whether the largest cluster is label 0.  Of tokens alone ``"auto"`` is ``"none"``;
+        ``"objects"`` needs images, see :func:`napari_kindred.cluster_stack`.
     seed : int
 
     Attributes
@@ -82,6 +85,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Leaves of the hierarchy in reduced space, the cluster of each, and its area in tokens.
     merges_ : ndarray, (L - 1, 2)
         The hierarchy; see :func:`.merge_tree.ward_merges`.
+    objects_ : bool
+        Whether kinds of objects were clustered; cluster 0 and leaf 0 are then the background.
     intensity_ : tuple of two floats, or None
         Intensities that became 0 and 1 before encoding; stored for other movies.
     """
@@ -91,16 +96,18 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         n_clusters: int | Literal["auto"] = 12,
         *,
         batch_size: int = 4,
+        kinds: int | Literal["auto"] = 3,
         n_local: int = 10,
         n_components: int = 20,
         preset: Literal["default", "paper"] = "default",
         carry_over: bool = True,
         reassign: bool = True,
-        background: Literal["none", "largest"] = "none",
+        background: Literal["auto", "objects", "none", "largest"] = "auto",
         seed: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.batch_size = batch_size
+        self.kinds = kinds
         self.n_local = n_local
         self.n_components = n_components
         self.preset = preset
@@ -141,30 +148,38 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.basis_: Basis | None = None
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}
+        self.objects_ = False
         self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
         self._prototypes: list[Floats] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._carried: Floats | None = None
         self._sample: list[Floats] = []
+        self._inside: list[Floats] = []
         self._every = 1
 
     def fit_on_sample(self, frames: Sequence[Floats]) -> None:
         """Find components and first clusters in a few frames spread over the movie (h, w, D)."""
-        self.begin(*prepass.fit_on_sample(frames, self.n_components))
+        if self.background == "objects":
+            raise InputError("Objects are found in images; give the movie to cluster_stack.")
+        self.begin(prepass.fit_on_sample(frames, self.n_components))
 
-    def begin(self, basis: Basis, tokens: NDArray[np.float16]) -> None:
-        """Begin with components and reduced tokens (N, n) of :func:`.prepass.fit_on_sample`."""
-        self.basis_, reduced = basis, tokens.astype(np.float32)
+    def begin(self, sample: prepass.Sample) -> None:
+        """Begin with what :func:`.prepass.fit_on_sample` found."""
+        self.basis_, reduced = sample.basis, sample.tokens.astype(np.float32)
+        self.objects_ = sample.objects
         fewest = 2 if self.n_clusters == "auto" else self.n_clusters
+        if self.objects_:
+            fewest = 1
         count = max(kmeans.different(reduced, self._local_count()), fewest)
         self.first_ = fit_centres(reduced, count, self.seed)
         self.first_ = self.first_[np.argsort(-np.bincount(nearest(reduced, self.first_)))]
         self._carried = self.first_
 
     def _local_count(self) -> int:
-        if self.preset == "paper" or self.n_clusters == "auto":
+        count = self.kinds if self.objects_ else self.n_clusters
+        if self.preset == "paper" or count == "auto":
             return self.n_local
-        return max(self.n_local, self.n_clusters)
+        return max(self.n_local, count)
 
     def partial_fit(self, batch: Any, y: object = None) -> HierarchicalClustering:  # noqa: ARG002
         """Cluster one more batch, (B, h, w, D); :meth:`finish` makes its clusters the movie's."""
@@ -195,6 +210,20 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         centres = self._local_centres(reduced, number)
         self._add_sample(reduced, len(frames), number)
         self._add_batch(flat, nearest(reduced, centres), frames[0].shape[:2])
+        return self
+
+    def partial_fit_objects(
+        self, batch: Sequence[tuple[Floats, NDArray[np.float32]]]
+    ) -> HierarchicalClustering:
+        """Cluster the objects of one more batch; only after :meth:`begin` with objects.
+
+        For each frame the mean tokens of its objects (N, n), and a sample of the tokens inside
+        them, each next to the mean token of its object, (S, 2 n).
+        """
+        means = [mean[:, None] for mean, _ in batch]
+        if sum(map(len, means)):
+            self.partial_fit_reduced(means)
+            self._inside = kinds.thinned([*self._inside, *(inside for _, inside in batch)])
         return self
 
     def _add_batch(
@@ -250,7 +279,9 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             reduced, weights = prototypes, sizes.astype(np.float64) ** SIZE_POWER
             self.prototypes_ = self.basis_.expand(self.prototypes_)
         count = self.n_clusters
-        if count == "auto":
+        if self.objects_:
+            count = kinds.count_kinds(self.kinds, reduced, np.concatenate(self._sample))
+        elif count == "auto":
             count = best_count(reduced, weights)
         if len(reduced) < count:
             raise InputError(
@@ -263,7 +294,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             centres = fit_centres(tokens, count, self.seed, start=centres)
         self.prototype_labels_ = np.full(len(self.prototypes_), -1)
         self.prototype_labels_[filled] = nearest(reduced, centres)
-        self._grow(tokens, centres, None if self._sample else sizes)
+        if self.objects_:
+            self._set_kinds(kinds.grow(centres, np.concatenate(self._inside), self.seed))
+        else:
+            self._grow(tokens, centres, None if self._sample else sizes)
         return self
 
     def _grow(
@@ -276,7 +310,15 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.leaves_, self.leaf_parents_, self.leaf_areas_ = grow_leaves(
             tokens, centres, self.seed, weights
         )
-        self.merges_, _ = ward_merges(self.leaves_, self.leaf_areas_, self.leaf_parents_)
+        # Of unit mass, because a large background would otherwise be split before anything else.
+        masses = np.ones(len(self.leaves_))
+        self.merges_, _ = ward_merges(self.leaves_, masses, self.leaf_parents_)
+
+    def _set_kinds(self, tree: kinds.KindTree) -> None:
+        self.centres_, self.leaves_, self.merges_ = tree.centres, tree.leaves, tree.merges
+        self.leaf_parents_, self.leaf_areas_ = tree.parents, tree.areas
+        self.temperature_ = TEMPERATURE * tree.spread
+        self.prototype_labels_[self.prototype_labels_ >= 0] += 1
 
     @property
     def n_labels_(self) -> int:
@@ -315,6 +357,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not hasattr(self, "centres_"):
             raise InputError("The model is not fitted; call fit first, or load one.")
+        if self.objects_:
+            raise InputError(
+                "The model tells objects from the background in images; give it to cluster_stack."
+            )
         numbers = self.numbers_
         labels = [
             numbers[nearest(self.reduce(prepass.as_tokens(frame)), self.centres_)]
@@ -348,7 +394,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def lut(self, n: int) -> NDArray[np.int32]:
         """Return the label of each leaf when there are ``n`` clusters; see :func:`.levels.lut`."""
-        return lut(self.merges_, self.leaf_areas_, self.background, n)
+        background = "objects" if self.objects_ else self.background
+        return lut(self.merges_, self.leaf_areas_, background, n)
 
     # -- to disk and back -------------------------------------------------------------------
 
@@ -371,15 +418,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Return the fitted model as the content of its file."""
         if not hasattr(self, "centres_") or self.basis_ is None:
             raise InputError("The model is not fitted; cluster a movie first.")
-        tensors = {name: getattr(self, name) for name in model_io.ARRAYS}
-        tensors |= {"mean": self.basis_.mean, "components": self.basis_.components}
-        facts = {
-            "options": self.get_params(),
-            "temperature": self.temperature_,
-            "intensity": self.intensity_,
-            "encoder": self.encoder_,
-        }
-        return model_io.pack(tensors, facts)
+        return model_io.pack(*model_io.parts_of(self))
 
     @classmethod
     def unpacked(
@@ -388,11 +427,5 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Build a model from what :meth:`packed` put into a file; what does not fit raises."""
         model = cls(**facts["options"])
         model.reset()
-        model.basis_ = Basis(tensors["mean"], tensors["components"])
-        for name in model_io.ARRAYS:
-            setattr(model, name, tensors[name])
-        model.temperature_ = float(facts["temperature"])
-        low_high = facts["intensity"]
-        model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
-        model.encoder_ = dict(facts["encoder"])
+        model_io.set_parts(model, tensors, facts)
         return model

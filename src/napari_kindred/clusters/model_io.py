@@ -16,6 +16,7 @@ from ..models.weights import read_header, there
 from ..results.atomic import check_folder, plain, replacing
 from ..results.storage import IN_MEMORY, copy_labels, create_labels
 from ..results.zarr_tables import read_columns, write_columns
+from .kmeans import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,32 @@ def pack(tensors: dict[str, Any], facts: dict[str, Any]) -> bytes:
     """Return a model's arrays and facts as the content of its file."""
     ready = {name: np.ascontiguousarray(value, ARRAYS.get(name)) for name, value in tensors.items()}
     return bytes(save(ready, {"kind": KIND, "facts": json.dumps(plain(facts))}))
+
+
+def parts_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays and the facts of a fitted model."""
+    tensors = {name: getattr(model, name) for name in ARRAYS}
+    tensors |= {"mean": model.basis_.mean, "components": model.basis_.components}
+    facts = {
+        "options": model.get_params(),
+        "temperature": model.temperature_,
+        "intensity": model.intensity_,
+        "encoder": model.encoder_,
+        "objects": model.objects_,
+    }
+    return tensors, facts
+
+
+def set_parts(model: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Give a new model the arrays and facts of :func:`parts_of`; what does not fit raises."""
+    model.basis_ = Basis(tensors["mean"], tensors["components"])
+    for name in ARRAYS:
+        setattr(model, name, tensors[name])
+    model.temperature_ = float(facts["temperature"])
+    low_high = facts["intensity"]
+    model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+    model.encoder_ = dict(facts["encoder"])
+    model.objects_ = bool(facts["objects"])
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:

@@ -19,16 +19,18 @@ from ..images.ranges import intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
 from .assembly import ClusterAssembly
+from .foreground import shipped_network
 from .frame_features import (
     Encoding,
     FeatureLookup,
     FrameFeatures,
-    Halves,
     TaskContext,
     iter_features,
 )
 from .kmeans import nearest
 from .labelling import Labeller
+from .object_labelling import ObjectLabeller
+from .object_stage import FOUND, NOT_FOUND, ObjectStage
 from .prefetch import Reader
 from .prepass import fit_on_sample, sample_places
 from .refine import refine_none
@@ -39,11 +41,13 @@ if TYPE_CHECKING:
 
     from ..compute.workers import Job, Workers
     from ..encoders.base import Encoder
+    from ..entities.checkpoint import EntityNetSpec
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .config import ClusterConfig
     from .kmeans import Basis
     from .model import HierarchicalClustering
+    from .prepass import Sample
 
 TRIMMED = 16
 """Number of frames after which freed memory is given back, if they come one by one."""
@@ -58,6 +62,9 @@ class Run:
     encoder: Encoder
     spec: EncoderSpec
     lookup: FeatureLookup
+    objects: ObjectStage | None = None
+    """Finds objects first; None if there are none, which is known once frames were sampled."""
+    network_spec: EntityNetSpec | None = None
 
     def __init__(self, frames: ImageStack, config: ClusterConfig, workers: Workers) -> None:
         self.frames, self.config, self.workers = frames, config, workers  # workers encode
@@ -68,6 +75,7 @@ class Run:
         self.facts: Callable[[], dict[str, Any]] = dict  # provenance of the labels so far
         self._assembly: ClusterAssembly | None = None
         self._reduced, self._embeddings = SpillFile(), SpillFile()
+        self._stage: ObjectStage | None = None
         self._places: list[int] = []
         self._sampled: dict[int, FrameFeatures] = {}
         self._passed, self._finished = 0, 0
@@ -78,21 +86,28 @@ class Run:
         """Delete what is on disk, and stop reading."""
         self._reduced.close()
         self._embeddings.close()
+        if self._stage is not None:
+            self._stage.close()
         self.reader.close()
 
-    def open(self, cache: FeatureCache) -> None:
-        """Open the encoder, and the lookup of cached features."""
+    def open(self, cache: FeatureCache, model: HierarchicalClustering | None = None) -> None:
+        """Open the encoder, the network that finds objects if needed, and the cached features."""
         config = self.config
         self.encoder = open_encoder(
             config.encoder, stride=config.stride, device=self.workers.device
         )
+        wanted = config.background in ("auto", "objects") and not config.unfit_for_objects()
+        if wanted if model is None else getattr(model, "objects_", False):
+            network, self.network_spec = shipped_network(self.workers.device)
+            self.objects = self._stage = ObjectStage(network, self.frames.plane_shape)
         if config.refinement == "decoder" and self.encoder.decoder is None:
             raise OptionError(
                 f"refinement='decoder' needs an encoder with a mask decoder, which "
                 f"{config.encoder!r} does not have; choose a SAM, or refinement='edges'."
             )
         self.spec, self._cache = EncoderSpec.of(self.encoder), cache
-        self.lookup = FeatureLookup(cache, self.spec, self.how)
+        weights = "" if self.network_spec is None else self.network_spec.sha256
+        self.lookup = FeatureLookup(cache, self.spec, self.how, weights)
 
     # -- reporting --------------------------------------------------------------------------
 
@@ -132,8 +147,11 @@ class Run:
         self.reader.range = span
         read_there = self.workers.remote and not self.workers.sends(self.frames)
         movie = self.frames if read_there else None
-        self._context = TaskContext(self.encoder, self.lookup, self.how, movie, span)
-        self._opener = partial(TaskContext.open, self.spec, self._cache, self.how, movie, span)
+        network = None if self.objects is None else self.objects.network
+        self._context = TaskContext(self.encoder, self.lookup, self.how, movie, span, network)
+        self._opener = partial(
+            TaskContext.open, self.spec, self._cache, self.how, movie, span, self.network_spec
+        )
 
     def features(
         self, numbers: Sequence[int], basis: Basis | None
@@ -150,7 +168,8 @@ class Run:
                 frame = self.reader.read(number, following[number])
                 read.append((frame.grey, frame.note))
                 pixels = frame.pixels if self._context.frames is None else None
-                yield self.indices[number], pixels, basis, number in self._places
+                sampled, maps = number in self._places, self.objects is not None
+                yield self.indices[number], pixels, basis, sampled, maps
 
         jobs = self.workers.jobs(iter_features, self._context, self._opener, calls())
         for number in numbers:
@@ -200,21 +219,27 @@ class Run:
             yield from self._fit_on_sample(model)
         jobs = self.features(range(count), model.basis_)
         for first in range(0, count, size):
-            batch, greys = [], []
+            batch, greys, objects = [], [], []
             self._finished = first
             for job in islice(jobs, size):
                 features, grey = yield from job
                 self._spill(features)
                 batch.append(features.values())
                 greys.append(grey)
+                if self.objects is not None:
+                    objects.append(self.objects.find(features))
             yield self.progress(self._passed, "clustering", first)
             if reduces:
-                model.partial_fit_reduced(batch)
-                assembly, shape = (yield from self._assemble()), self.frames.plane_shape
-                for number, (reduced, grey) in enumerate(zip(batch, greys, strict=True), first):
-                    nearest_first = nearest(reduced, model.first_) + 1  # 1 the largest
-                    labels = refine_none(nearest_first, self._step, shape)
+                if self.objects is not None:
+                    provisional = self.objects.fit(model, batch, objects, self._step, first)
+                else:
+                    provisional = self._fit_tokens(model, batch)
+                assembly = yield from self._assemble()
+                for number, (labels, grey) in enumerate(
+                    zip(provisional, greys, strict=True), first
+                ):
                     table = count_pixels(labels, grey, number)
+                    table = table[table["index"] > 0]
                     yield assembly.add_provisional(self.indices[number], labels, table)
             else:
                 model.partial_fit(batch)
@@ -223,20 +248,36 @@ class Run:
         yield self.progress(count, "clustering", count)
         model.finish()
 
+    def _fit_tokens(
+        self, model: HierarchicalClustering, batch: list[np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """Cluster the tokens of a batch of frames; yields provisional labels (H, W) of each."""
+        model.partial_fit_reduced(batch)
+        for reduced in batch:
+            nearest_first = nearest(reduced, model.first_) + 1  # 1 the largest
+            yield refine_none(nearest_first, self._step, self.frames.plane_shape)
+
     def _fit_on_sample(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Fit the model on frames spread over the movie, or on the cached sample of them."""
         yield self.progress(0, "sampling")
         self._places = sample_places(len(self.indices))
         contents = [content_of(self.reader.read(place).pixels) for place in self._places]
-        sample = self.lookup.get_sample(contents, model.n_components)
+        wanted = None if self.config.background == "auto" else True
+        wanted = False if self.objects is None else wanted
+        sample = self.lookup.get_sample(contents, model.n_components, wanted)
         if sample is None:
-            sample = yield from self._encode_sample(contents, model.n_components)
-        basis, tokens = sample
-        model.begin(basis, tokens)
+            sample = yield from self._encode_sample(contents, model.n_components, wanted)
+        model.begin(sample)
+        if self.objects is not None:
+            yield self.note(FOUND if sample.objects else NOT_FOUND)
+            if sample.objects:
+                self.objects.begin(model)
+            else:
+                self.objects = None
 
     def _encode_sample(
-        self, contents: list[str], n_components: int
-    ) -> Generator[Event, None, tuple[Basis, Halves]]:
+        self, contents: list[str], n_components: int, wanted: bool | None
+    ) -> Generator[Event, None, Sample]:
         """Encode the sampled frames, whose whole tokens are on disk meanwhile."""
         with closing(SpillFile()) as whole:
             rest = []
@@ -244,17 +285,20 @@ class Run:
                 features, _ = yield from job
                 whole.append(features.tokens)
                 rest.append(replace(features, tokens=features.tokens[:0]))
-            basis, tokens = fit_on_sample(whole, n_components)
+            objects = None
+            if self.objects is not None and self.objects.present(rest, bool(wanted)):
+                objects = [self.objects.find(one) for one in rest]
+            sample = fit_on_sample(whole, n_components, objects, self._step)
             for content in contents:  # first, because a small cache has no room for both
                 self.lookup.drop_whole(content)
-            self.lookup.put_sample(contents, n_components, basis, tokens)
+            self.lookup.put_sample(contents, n_components, sample, wanted is None)
             for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
                 features = replace(rest[number], tokens=whole[number].astype(np.float16)).reduced(
-                    basis
+                    sample.basis
                 )
-                self.lookup.put(content, basis, True, features)
+                self.lookup.put(content, sample.basis, True, features)
                 self._sampled[place] = features
-        return basis, tokens
+        return sample
 
     def _spill(self, features: FrameFeatures) -> None:
         self._reduced.append(features.tokens)
@@ -293,6 +337,8 @@ class Run:
         for self._finished, job in enumerate(jobs):
             features, _ = yield from job
             self._spill(features)
+            if self.objects is not None:
+                self.objects.put(self.objects.find(features))
             if self._finished % TRIMMED == 0:
                 trim()
 
@@ -303,7 +349,14 @@ class Run:
     ) -> Generator[Event, None, ClusterAssembly]:
         """Label all frames from their reduced tokens."""
         count = len(self.indices)
-        labeller = Labeller(model, self.config, self.encoder.decoder, fitted_here)
+        objects = self.objects
+        labeller: Labeller | ObjectLabeller
+        if objects is not None:
+            labeller = ObjectLabeller(
+                model, objects, self._step, outlines=self.config.refinement != "none"
+            )
+        else:
+            labeller = Labeller(model, self.config, self.encoder.decoder, fitted_here)
         for number in range(count):
             labeller.vote(number, self._reduced[number])
             yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")

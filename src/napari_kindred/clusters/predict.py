@@ -92,7 +92,7 @@ def iter_cluster_stack(
             arguments={"model": str(model)} if isinstance(model, str | Path) else {},
             intensity_range=list(run.reader.range),
         )
-        opened = partial(run.open, FeatureCache.of(cache))
+        opened = partial(run.open, FeatureCache.of(cache), given)
         yield from iter_in_background(opened, "loading the encoder")
         if given is not None:
             run.check_model(given)

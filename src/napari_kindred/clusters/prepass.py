@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..results.spill import SpillFile
+    from .foreground import FrameObjects
     from .kmeans import Floats
 
     Halves = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What sampled frames say about a movie."""
+
+    basis: Basis
+    tokens: Halves
+    """Some tokens in that basis, or the mean token of each object, (N, n)."""
+    objects: bool = False
+    """Whether there are objects, which are then clustered in place of tokens."""
 
 
 SAMPLED = 6
@@ -33,16 +46,28 @@ def sample_places(count: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, count - 1, min(SAMPLED, count)).round()})
 
 
-def fit_on_sample(frames: Sequence[Floats] | SpillFile, n_components: int) -> tuple[Basis, Halves]:
-    """Find components in sampled frames; returns them and reduced tokens (N, n)."""
+def fit_on_sample(
+    frames: Sequence[Floats] | SpillFile,
+    n_components: int,
+    objects: Sequence[FrameObjects] | None = None,
+    step: tuple[float, float] = (1.0, 1.0),
+) -> Sample:
+    """Find components in sampled frames, or in their objects if these are given."""
     # Not the seed of the clustering, so that with another one nothing is encoded again.
     random = np.random.default_rng(0)
     share = max(1, FITTED // max(1, len(frames)))
-    tokens = np.concatenate(
-        [sample(flattened(frames[i]), share, random) for i in range(len(frames))]
-    )
-    basis = fit_basis(tokens, n_components)
-    return basis, _short(basis.reduce(tokens))
+    parts, means = [], []
+    for number in range(len(frames)):
+        tokens = frames[number]
+        if objects is not None:
+            inside = objects[number].tokens(step, (tokens.shape[0], tokens.shape[1])).sum(0) > 0
+            means.append(objects[number].means(np.asarray(tokens, np.float32), step))
+            parts.append(sample(flattened(tokens)[inside], share, random))
+        else:
+            parts.append(sample(flattened(tokens), share, random))
+    basis = fit_basis(np.concatenate(parts), n_components)
+    fitted = np.concatenate(parts if objects is None else means)
+    return Sample(basis, _short(basis.reduce(fitted)), objects is not None)
 
 
 def halved(values: Floats) -> Floats:

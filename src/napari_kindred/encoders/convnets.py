@@ -20,6 +20,8 @@ from .base import Encoder, MaskDecoder, Tokens
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..entities.network import EntityNetwork
+
 MULTIPLE = 32
 """Images are padded to a multiple of this, the coarsest stride of the networks."""
 
@@ -222,3 +224,16 @@ def named_by_stride(
         return {str(stride): level for stride, level in zip(strides, levels, strict=True)}
 
     return maps
+
+
+def sharing_features(
+    network: EntityNetwork, encoder: Encoder, weights: str
+) -> tuple[EntityNetwork, Encoder]:
+    """Return both such that features are computed once if they are one network.
+
+    ``weights`` is the hash of the network's.  To be used for one image, in one thread.
+    """
+    if not isinstance(encoder, PyramidEncoder) or encoder.sha256 != weights:
+        return network, encoder
+    remembering = network.remembering()
+    return remembering, encoder.looking_through(remembering.features)

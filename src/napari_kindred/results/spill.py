@@ -90,12 +90,18 @@ class SpillStore:
 
 
 class SpillFile:
-    """Equal arrays, one per frame, in a temporary file; half precision.
+    """Equal arrays, one per frame, in a temporary file.
 
     Read and written in pieces, never mapped: mapped pages would count as memory.
+
+    Parameters
+    ----------
+    dtype : dtype
+        In which they are written; half precision is read back in single precision.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: Any = np.float16) -> None:
+        self._dtype = np.dtype(dtype)
         self._file = tempfile.TemporaryFile(prefix="napari-kindred-")  # noqa: SIM115
         self._shape: tuple[int, ...] = ()
         self._count = 0
@@ -103,7 +109,7 @@ class SpillFile:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, values: NDArray[np.floating[Any]]) -> None:
+    def append(self, values: NDArray[Any]) -> None:
         """Write the next frame.
 
         Raises
@@ -114,19 +120,19 @@ class SpillFile:
         self._shape = values.shape
         try:
             self._file.seek(0, 2)
-            self._file.write(values.astype(np.float16, copy=False).tobytes())
+            self._file.write(values.astype(self._dtype, copy=False).tobytes())
         except OSError as error:
             raise full(error) from error
         self._count += 1
 
-    def __getitem__(self, number: int) -> NDArray[np.float32]:
-        """Read a frame back, in single precision."""
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        """Read a frame back."""
         if not 0 <= number < self._count:
             raise IndexError(number)
-        size = int(np.prod(self._shape)) * 2
+        size = int(np.prod(self._shape)) * self._dtype.itemsize
         self._file.seek(number * size)
-        values = np.frombuffer(self._file.read(size), np.float16)
-        return values.reshape(self._shape).astype(np.float32)
+        values = np.frombuffer(self._file.read(size), self._dtype).reshape(self._shape)
+        return values.astype(np.float32) if self._dtype == np.float16 else values
 
     def close(self) -> None:
         """Delete the file."""

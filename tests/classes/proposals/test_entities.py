@@ -168,7 +168,7 @@ def test_a_picture_is_looked_at_once_where_cells_and_tokens_are_of_one_network(
     seen.clear()
     once = finish(proposer.iter_propose(pixels))
     assert len(seen) == 1
-    monkeypatch.setattr(pooled, "_sharing_features", lambda network, encoder, _: (network, encoder))
+    monkeypatch.setattr(pooled, "sharing_features", lambda network, encoder, _: (network, encoder))
     twice = finish(proposer.iter_propose(pixels))
     assert len(seen) == 1 + (2 if kind == "entities" else 1)
     np.testing.assert_allclose(once.embeddings, twice.embeddings, rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ from skimage.segmentation import relabel_sequential, slic
 from ...compute.device import select
 from ...core.errors import OptionError
 from ...core.events import Notice, Progress
-from ...encoders.convnets import PyramidEncoder
+from ...encoders.convnets import sharing_features
 from ...encoders.encode import FrameTokens, iter_encode
 from ...encoders.registry import open_encoder
 from ...entities.auto_scale import choose_scale
@@ -130,7 +130,7 @@ class PooledProposer:
     ) -> Generator[Progress | Notice, None, Proposals]:
         """Find an image's entities or regions; see :meth:`.Proposer.iter_propose`."""
         check_pixels(pixels)
-        network, encoder = _sharing_features(self._network, self._encoder, self._weights)
+        network, encoder = sharing_features(self._network, self._encoder, self._weights)
         scale = yield from _iter_scale(pixels, network, self._config)
         if self._region_size is None:
             plane = yield from iter_plane(network, pixels, self._config, scale)
@@ -177,16 +177,6 @@ def _iter_tokens(
         for cell, length, scaled in zip(tokens.step, pixels.shape[:2], image.shape[:2], strict=True)
     )
     return dataclasses.replace(tokens, step=(step[0], step[1]), embedding=None)
-
-
-def _sharing_features(
-    network: EntityNetwork, encoder: Encoder, weights: str
-) -> tuple[EntityNetwork, Encoder]:
-    """Return both such that features are computed once if they are one network."""
-    if not isinstance(encoder, PyramidEncoder) or encoder.sha256 != weights:
-        return network, encoder
-    remembering = network.remembering()
-    return remembering, encoder.looking_through(remembering.features)
 
 
 def _iter_scale(
