@@ -32,7 +32,7 @@ def refuse_input(files: Sequence[Path], source: str | Path) -> None:
     if not is_image(source):
         images |= {path.resolve() for path in list_images(source)}
     around = {folder for path in images for folder in path.parents}
-    same = {_identity_of(path) for path in images}
+    same = {_identity_of(path) for path in images if path.exists()}  # a link may lead nowhere
     for file in files:
         place = file.resolve()
         if place in images or (file.exists() and _identity_of(file) in same):
