@@ -205,8 +205,8 @@ def markdown(result: dict[str, Any]) -> str:
     ):
         lines.append(f"| {title} | | {' | '.join(cells)} |")
     note = (
-        "AP50 / mSA / SEG in 3-D. Megavoxels are those of the image; the simulated ones have "
-        f"slices up to five pixels apart. {result['hardware']}."
+        "AP50 / mSA / SEG in 3-D. Seconds are those of one thread, megavoxels those of the image"
+        f"{result.get('timed', '')}. {result['hardware']}."
     )
     return "\n".join([*lines, "", note])
 

@@ -79,5 +79,5 @@ def test_the_movies_stay_small() -> None:
 
 
 def test_an_unknown_sample_is_refused_with_the_names_of_those_there_are() -> None:
-    with pytest.raises(InputError, match="nuclei, phase, ihc, cell"):
+    with pytest.raises(InputError, match="nuclei, phase, stack, ihc, cell"):
         open_sample("mitosis")
