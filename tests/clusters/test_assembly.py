@@ -62,3 +62,20 @@ def test_the_table_counts_each_cluster_over_the_frames_that_are_there() -> None:
     assert table["share"].tolist() == [5 / 8, 0, 1 / 8]
     assert table.loc[2, "frames"] == 0
     assert "provisional" in assembly.result().provenance["notes"][-1]
+
+
+def test_clusters_are_numbered_by_their_pixels_in_the_end(model: Any) -> None:
+    """Whatever areas the sample promised; also if the run is stopped while it renumbers."""
+    assembly = empty(2, 6)
+    assembly.begin(model)
+    leaf = {label: leaf for leaf, label in enumerate(assembly._lut)}
+    leaves = np.array([[leaf[3]] * 4 + [leaf[2]] * 2] * 2)
+    for time in range(2):
+        assembly.add((time,), leaves, np.zeros((2, 6)))
+    assert assembly.count_areas() == [(0,), (1,)]
+    assembly.renumber((0,))
+    result = assembly.result()
+    assert result.labels[:, 0].tolist() == [[1, 1, 1, 1, 2, 2]] * 2
+    assert result.table[["index", "area"]].to_numpy().tolist() == [[1, 16], [2, 8]]
+    np.testing.assert_array_equal(result.at_level(3).labels, result.labels)
+    assert assembly.clusters == 2

@@ -221,7 +221,7 @@ class Waiting(GreyEncoder):
         return super().encode(*arguments)
 
 pipeline.open_encoder = lambda name, *, stride, device: Waiting(name, stride, device)
-for event in iter_cluster_stack(np.load(sys.argv[2]), axes="TYX", n_clusters=6):
+for event in iter_cluster_stack(np.load(sys.argv[2]), axes="TYX", n_clusters=6, background="none"):
     if isinstance(event, Progress) and event.what == "labelling" and event.frame:
         wait()
 """

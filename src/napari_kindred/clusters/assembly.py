@@ -46,11 +46,18 @@ class ClusterAssembly(Assembly):
         self._model: HierarchicalClustering | None = None
         self._lut = np.zeros(0, np.int32)
         self._leaves: Any = None
+        self._old_numbers: set[tuple[int, ...]] = set()
 
     @property
     def done(self) -> int:
         """Number of frames so far, provisional ones included."""
         return len(self._counts)
+
+    @property
+    def clusters(self) -> int:
+        """Number of final labels but 0 that have any pixel."""
+        found = pd.concat(self._rows)["index"].to_numpy(np.int64)
+        return len(set(self._lut[found].tolist()) - {0})
 
     @property
     def provisional(self) -> bool:
@@ -88,6 +95,31 @@ class ClusterAssembly(Assembly):
                 self._counts[index] = np.bincount(labels.ravel())
                 self._final.add(index)
         return Partial(index, labels, summed(rows, self._lut, labels.size), note, assembly=self)
+
+    def count_areas(self) -> list[tuple[int, ...]]:
+        """Count areas in pixels, by which clusters are numbered once all frames are labelled.
+
+        Returns the frames whose labels have to be renumbered, because other numbers were expected.
+        """
+        if self._model is None:
+            return []
+        rows = pd.concat(self._rows, ignore_index=True)
+        leaves = len(self._model.leaf_areas_)
+        areas = np.bincount(rows["index"], rows["area"], minlength=leaves)
+        self._model.leaf_areas_ = areas.astype(np.float64)
+        before, self._lut = self._lut, self._model.lut(self._model.n_labels_)
+        if not np.array_equal(before, self._lut):
+            self._old_numbers = set(self._final)
+        return sorted(self._old_numbers)
+
+    def renumber(self, index: tuple[int, ...]) -> None:
+        """Give a frame's labels the numbers that :meth:`count_areas` found."""
+        with self._lock:
+            self._old_numbers.discard(index)
+            if not self._closed:
+                labels = self._lut[np.asarray(self._leaves[index])]
+                self.labels[index] = labels
+                self._counts[index] = np.bincount(labels.ravel())
 
     def table(self) -> pd.DataFrame:
         """Return a row per cluster."""
@@ -128,6 +160,9 @@ class ClusterAssembly(Assembly):
         if not facts["complete"] or self._model is None:
             self._settle()
             return super()._result(facts)
+        for index in sorted(self._old_numbers):  # the rest, if the run was cancelled meanwhile
+            labels = self._lut[np.asarray(self._leaves[index])]
+            self.labels[index] = labels
         pixels = int(np.prod(self.labels.shape[-2:]))
         rows = pd.concat(self._rows, ignore_index=True)
         per_frame = summed(rows, self._lut, pixels)

@@ -43,6 +43,12 @@ In sampled frames it was 0.05 to 0.09 in five natural videos, 0.21 and more in f
 fluorescence, phase contrast, DIC, histology and electron microscopy.
 """
 
+UNLIKELY = 0.05
+"""Objects with a lower probability of being one are background.
+
+In five movies that left out 28 of 70 objects that are none, and 9 of 330 that are.
+"""
+
 SMALLEST = 12
 """Objects with fewer pixels than this are background."""
 
@@ -108,32 +114,33 @@ class FrameObjects:
 
 
 def find_objects(
-    maps: NDArray[np.floating[Any]], shape: tuple[int, int], stride: int
+    found: ObjectNetwork, maps: NDArray[np.floating[Any]], shape: tuple[int, int]
 ) -> FrameObjects:
     """Find the objects of a frame (H, W) in raw maps (4, h, w) of its own scale."""
-    instances = _instances(maps, shape, stride)
-    areas = np.bincount(instances.labels.ravel())
-    large = areas >= SMALLEST
-    if np.count_nonzero(large[1:]) > MOST:
-        large = areas > np.sort(areas[1:])[-MOST - 1]
-    labels = decode.numbered(instances.labels, large)
-    return FrameObjects(labels, int(labels.max(initial=0)))
+    labels = _filtered(found, maps, shape, UNLIKELY)[0]
+    count = int(labels.max(initial=0))
+    if count > MOST:
+        areas = np.bincount(labels.ravel())
+        labels = decode.numbered(labels, areas > np.sort(areas[1:])[-MOST - 1])
+        count = int(labels.max())
+    return FrameObjects(labels, count)
 
 
 def probabilities(
     found: ObjectNetwork, maps: NDArray[np.floating[Any]], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Probability of each object in a frame (H, W) of being one, (N,)."""
-    instances = _instances(maps, shape, found.stride)
-    config = EntityConfig(threshold=OUTLINE, min_score=0.0, min_area=SMALLEST)
-    return ObjectFilter(found.network.scoring, 1.0, config).finish(instances)[1]
+    """Probability of each object in a frame (H, W) of being one, doubtful ones included, (N,)."""
+    return _filtered(found, maps, shape, 0.0)[1]
 
 
-def _instances(
-    maps: NDArray[np.floating[Any]], shape: tuple[int, int], stride: int
-) -> decode.InstanceMap:
-    mapping = GridMapping.whole(shape, 1.0, stride)
-    return decode.find_pieces(to_maps(maps.astype(np.float32), mapping), OUTLINE)
+def _filtered(
+    found: ObjectNetwork, maps: NDArray[np.floating[Any]], shape: tuple[int, int], least: float
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Labels (H, W), and probabilities (N,) of which none is below ``least``."""
+    mapping = GridMapping.whole(shape, 1.0, found.stride)
+    instances = decode.find_pieces(to_maps(maps.astype(np.float32), mapping), OUTLINE)
+    config = EntityConfig(threshold=OUTLINE, min_score=least, min_area=SMALLEST)
+    return ObjectFilter(found.network.scoring, 1.0, config).finish(instances)
 
 
 def _counts(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Any:

@@ -49,7 +49,7 @@ class ObjectStage:
         """Find the objects of an encoded frame."""
         if features.maps is None:
             raise InputError("A frame came without its raw maps; run it again.")
-        return find_objects(features.maps, self._shape, self.network.stride)
+        return find_objects(self.network, features.maps, self._shape)
 
     def put(self, objects: FrameObjects) -> None:
         """Spill the next frame's objects."""

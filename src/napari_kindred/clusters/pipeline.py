@@ -374,4 +374,22 @@ class Run:
                 trim()
             done = count + LABELLING * (0.3 + 0.7 * (number + 1) / count) * count
             yield self.progress(done, "labelling", number + 1)
+        if fitted_here:  # a given model has its own numbers
+            for index in assembly.count_areas():
+                assembly.renumber(index)
+                yield self.progress(count * (1 + LABELLING), "numbering", count)
+            asked = self._asked(model)
+            if asked is not None and assembly.clusters < asked:
+                yield self.note(
+                    f"{asked} {'kinds' if objects else 'clusters'} were asked for, but only "
+                    f"{assembly.clusters} have any pixel; more frames, or options that keep small "
+                    "objects, may give more."
+                )
         return assembly
+
+    def _asked(self, model: HierarchicalClustering) -> int | None:
+        """Return the number of clusters besides label 0 that was asked for, None for "auto"."""
+        count = model.n_clusters if self.objects is None else model.kinds
+        if count == "auto":
+            return None
+        return count - (self.objects is None and model.background == "largest")
