@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_kindred.core.events import Event, Progress
+from napari_kindred.core.events import Event, Notice, Progress
 from napari_kindred.images.stack import ImageStack
 from napari_kindred.results.segmentation import provenance
 
@@ -173,9 +173,12 @@ class Greys:
 
         frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
         count, greys = len(frames), []
+        notes = [note for note in frames.notes if not note.startswith("Axes ")]
+        for note in notes:
+            yield Notice(note)
         assembly = ClusterAssembly(frames)
         assembly.facts = lambda: provenance(
-            method="clusters", config=config, frames=frames, device="cpu"
+            method="clusters", config=config, frames=frames, device="cpu", notes=notes
         )
         for number, index in enumerate(frames.indices()):
             yield from self._wait(number, Progress(number, 2 * count, "encoding", number, count))
