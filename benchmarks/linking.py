@@ -224,7 +224,7 @@ def markdown(result: dict) -> str:
                 movie = f"{name}*" if name in AUTOMATIC else name
                 parts.append(f"| {movie} | {row} | {' | '.join(cells)} | {scores['seconds']:.3f} |")
         parts.append("")
-    parts += [f"* tracks of another program. {result['hardware']}."]
+    parts += [f"\\* tracks of another program. {result['hardware']}."]
     return "\n".join(parts)
 
 
