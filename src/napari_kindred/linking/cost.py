@@ -20,7 +20,7 @@ NEIGHBOURS = 8
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights of a link's cost, chosen by ``benchmarks/linking_settings.py``."""
+    """Weights of a link's cost, chosen with ``benchmarks/linking_settings.py``."""
 
     distance: float = 0.3
     """Of the square of the distance, as a share of the largest."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DivisionWeights:
-    """Weights of a division's cost, chosen by ``benchmarks/linking_settings.py``."""
+    """Weights of a division's cost, chosen with ``benchmarks/linking_settings.py``."""
 
     smaller: float = 0.22
     """Of the logarithm of the mother's area as a multiple of her daughters', …"""
