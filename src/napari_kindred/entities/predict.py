@@ -118,6 +118,10 @@ def iter_segment_entities(
             first, scale, diameter = yield from _choose_scale(frames, context, side)
         found["scale_used"] = scale
         found["typical_diameter"] = None if diameter is None else round(diameter, 1)
+        image_at_scale(frames, scale, fitting)
+        if frames.level_note:
+            notes.append(frames.level_note)
+            yield Notice(frames.level_note)
         if volumes is not None:
             job = _iter_volumes(frames, crew, volumes, scale, side)
         else:
