@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..core.errors import OptionError
+from ..core.errors import InputError, OptionError
 from ..results import storage
 from ..results.atomic import as_csv
 from ..results.segmentation import Segmentation
 from ..results.zarr_tables import read_columns, write_columns
 from .levels import relabel
 from .model_io import read_leaves, write_leaves
+from .nodes import ClusterNode, frame_of, most_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +106,56 @@ class ClusterSegmentation(Segmentation):
             per_frame=per_frame,
             leaves_per_frame=self.leaves_per_frame,
         )
+
+    def node_at(self, frame: int, y: int, x: int) -> ClusterNode:
+        """Return the cluster under a pixel, as a node of the tree that is there in every frame.
+
+        Parameters
+        ----------
+        frame, y, x : int
+            Number of the frame, row and column.
+
+        Raises
+        ------
+        InputError
+            When there is no such pixel.
+        OptionError
+            When the result was read from a TIFF.
+        """
+        self._check_levels()
+        leaf = int(frame_of(self.leaves, frame, y, x)[y, x])
+        table = self.model.lut(self.level)
+        return self._node(frozenset(np.flatnonzero(table == table[leaf]).tolist()))
+
+    def like(self, mask: Any, frame: int = 0) -> ClusterNode:
+        """Return the node of the tree that is most like a mask, by IoU in the mask's frames.
+
+        Parameters
+        ----------
+        mask : array of bool
+            (Y, X) of one frame, whose number is ``frame``; or of the whole movie.
+        frame : int
+            Without effect for a mask of the whole movie.
+
+        Raises
+        ------
+        InputError
+            When the mask is empty or of another shape.
+        OptionError
+            When the result was read from a TIFF.
+        """
+        self._check_levels()
+        marked = np.asarray(mask) != 0
+        whole = marked.shape == tuple(self.leaves.shape)
+        leaves = np.asarray(self.leaves) if whole else frame_of(self.leaves, frame)
+        if marked.shape != leaves.shape or not marked.any():
+            raise InputError(
+                f"The mask must mark pixels of a frame, {leaves.shape}, or of the whole movie."
+            )
+        return self._node(most_alike(self.model.merges_, leaves, marked))
+
+    def _node(self, leaves: frozenset[int]) -> ClusterNode:
+        return ClusterNode(leaves, self.leaves, self.model.merges_)
 
     def without(self, hidden: Sequence[int]) -> ClusterSegmentation:
         """Return the same with some clusters made background.
