@@ -316,7 +316,7 @@ def test_whoever_is_told_the_events_ends_up_with_the_result(bright, monkeypatch)
     on_disk(monkeypatch, 1 << 10)
     monkeypatch.setattr(frame_tasks, "BLOCK", 64)
     job = nk.iter_segment_entities(
-        movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0
+        movie, axes="TYX", model=bright, scale=1.0, min_area=0, min_score=0.0, link="off"
     )
     labels, tables, seen = np.zeros(movie.shape, np.int32), [], []
 

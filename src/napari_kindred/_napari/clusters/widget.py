@@ -59,7 +59,10 @@ class ClustersWidget(LabelWidget):
         return ClusterPanel(self.controls.show_message, self._viewer)
 
     def own_outputs(self) -> list[Widget]:
-        self.apply = PushButton(text="Apply to the image above")
+        self.apply = PushButton(
+            text="Apply to the image above",
+            tooltip="Label the chosen image with these clusters, without finding new ones.",
+        )
         self.save = PushButton(
             text="Save model …",
             tooltip="Save these clusters as a model, to label similar movies with it.",
