@@ -285,7 +285,8 @@ def _methods(result: dict) -> str:
     lines += [
         f"| {one['movie']} | {one['encoder']} | {one['row']} | {one['flip_rate']:.3f} "
         f"| {one['best_iou']:.3f} | {one['best_f1']:.3f} | {one['best_recall']:.3f} "
-        f"| {one['background']} | {one['in_one']:.2f} | {one['ami']:.2f} "
+        f"| {_if_measured(one, 'background', '.0f')} | {_if_measured(one, 'in_one', '.2f')} "
+        f"| {_if_measured(one, 'ami', '.2f')} "
         f"| {one['seconds']:.1f} | {one['megabytes']} |"
         for one in result["measured"]
         if one["row"] in MAIN
@@ -293,16 +294,20 @@ def _methods(result: dict) -> str:
     return "\n".join([*lines, "", f"{result['hardware']}."])
 
 
+def _if_measured(one: dict, name: str, digits: str) -> str:
+    return f"{one[name]:{digits}}" if name in one else "–"
+
+
 def _short(result: dict) -> str:
-    """Ours next to flat k-means, a line per movie and encoder."""
+    """Clusters of whole frames next to flat k-means, a line per movie and encoder."""
     lines = [
         "| movie | latent space | flip rate, ours | flat | best IoU, ours | flat |",
         "|---|---|---|---|---|---|",
     ]
     found = {(one["movie"], one["encoder"], one["row"]): one for one in result["measured"]}
     for movie, encoder, row in found:
-        if row == "ours" and (movie, encoder, "flat") in found:
-            mine, other = found[movie, encoder, "ours"], found[movie, encoder, "flat"]
+        if row == "whole frames" and (movie, encoder, "flat") in found:
+            mine, other = found[movie, encoder, row], found[movie, encoder, "flat"]
             cells = [
                 f"{one[key]:.3f}" for key in ("flip_rate", "best_iou") for one in (mine, other)
             ]
@@ -323,11 +328,12 @@ def _ablation(result: dict) -> str:
                 one for one in result["measured"] if one["row"] == row and one["encoder"] == encoder
             ]
             if not found:
-                return ""
+                break
             cells += [
                 f"{np.mean([one[key] for one in found]):.3f}" for key in ("flip_rate", "best_iou")
             ]
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        if cells:
+            lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

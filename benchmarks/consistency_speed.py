@@ -38,8 +38,9 @@ from napari_kindred.clusters.prepass import sample_places
 from napari_kindred.core.events import finish
 from napari_kindred.encoders.encode import iter_encode
 from napari_kindred.encoders.registry import open_encoder
+from napari_kindred.images.ranges import intensity_range
 from napari_kindred.images.samples import open_sample
-from napari_kindred.images.stack import ImageStack, intensity_range, normalise_to
+from napari_kindred.images.stack import ImageStack, normalise_to
 
 NAME = "consistency_speed"
 SIDE = 512
