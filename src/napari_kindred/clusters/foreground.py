@@ -33,7 +33,7 @@ WEIGHTS = "kindred-entities"
 OUTLINE = 0.4
 """Foreground probability from which a pixel belongs to an object.
 
-Foreground against annotations in nine sets: IoU higher than at 0.5 in seven, by up to 0.05.
+Against annotations of real movies, the foreground's IoU was higher than at 0.5 in most of them.
 """
 
 LIKELY = 0.16
