@@ -317,5 +317,6 @@ def test_every_other_option_decides_what_is_read_and_by_what(
 
 
 def test_no_option_is_left_out_here() -> None:
-    elsewhere = {"axes", "channel", "encoder", "device", "tile", "large", "memory"}
+    # kinds counts where objects are found, which simulated grey levels are not: test_object_kinds.
+    elsewhere = {"axes", "channel", "encoder", "device", "tile", "large", "memory", "kinds"}
     assert {item.name for item in dataclasses.fields(ClusterConfig)} == elsewhere | set(NOISY)

@@ -171,7 +171,9 @@ def test_the_same_entity_has_the_same_label_in_every_frame_of_a_movie(network, d
 
 def test_frames_that_are_no_movie_are_not_linked(network, discs):
     stack = np.stack([discs[0]] * 2)
-    assert nk.segment_entities(stack, axes="ZYX", model=network, scale=1.0).ids == "frame"
+    result = nk.segment_entities(stack, axes="ZYX", model=network, scale=1.0)
+    assert result.ids == "stack"
+    assert "track" not in result.table
     with pytest.raises(nk.KindredError, match="link='time' needs a movie"):
         nk.segment_entities(stack, axes="ZYX", model=network, link="time")
 

@@ -33,19 +33,24 @@ HALFWAY = st.floats(0, 1)
 Job = Callable[[FeatureCache], Generator[Event, None, Any]]
 
 
+def _once(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that opens each thing by its name once, whatever the device is called."""
+    opened: dict[str, Any] = {}
+
+    def open_once(name: str, *others: Any, **more: Any) -> Any:
+        if name not in opened:
+            opened[name] = real(name, *others, **more)
+        return opened[name]
+
+    return open_once
+
+
 @pytest.fixture(scope="module")
 def _opened_once() -> Iterator[None]:
     """Weights are the same in all cases, and take longer than all the rest."""
-    opened: dict[str, Any] = {}
-    real = pooled._opened
-
-    def open_once(encoder: str, *others: Any) -> Any:
-        if encoder not in opened:
-            opened[encoder] = real(encoder, *others)
-        return opened[encoder]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooled, "_opened", open_once)
+        for name in ("load_network", "open_encoder"):
+            patch.setattr(pooled, name, _once(getattr(pooled, name)))
         yield
 
 

@@ -103,6 +103,7 @@ class SpillFile:
     def __init__(self, dtype: Any = np.float16) -> None:
         self._dtype = np.dtype(dtype)
         self._file = tempfile.TemporaryFile(prefix="napari-kindred-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)  # of a run that nobody closed, too
         self._shape: tuple[int, ...] = ()
         self._count = 0
 
