@@ -130,3 +130,11 @@ def test_what_a_killed_process_left_half_written_is_deleted_a_day_later(tmp_path
         os.utime(left, (time.time() - age,) * 2)
     atomic.check_folder(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".napari-kindred-new"]
+
+
+def test_a_folder_that_another_deletes_at_this_moment_is_no_reason_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / ".napari-kindred-gone"
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *_: iter([gone]))
+    atomic.check_folder(tmp_path)

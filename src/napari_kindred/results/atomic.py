@@ -9,7 +9,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +69,9 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(_PART):
-            if time.time() - left.stat().st_mtime > _OLD:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another who saves here has just deleted its own
+                if time.time() - left.stat().st_mtime > _OLD:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
