@@ -18,6 +18,7 @@ from napari_kindred.classes.predict import iter_segment_classes, segment_classes
 from napari_kindred.classes.result import ClassSegmentation
 from napari_kindred.core.errors import InputError, KindredError, OptionError
 from napari_kindred.core.events import Notice, Partial, Progress, finish
+from napari_kindred.images.image_file import ImageFile
 from napari_kindred.models.feature_cache import FeatureCache
 
 if TYPE_CHECKING:
@@ -92,6 +93,13 @@ def test_pixels_get_the_number_of_their_name(ask: Ask, picture: Picture) -> None
     result = ask()
     assert result.labels.dtype == np.int32
     assert overlap(result.labels, picture[1]) > 0.7
+
+
+def test_labels_lie_where_the_image_lies(ask: Ask, picture: Picture) -> None:
+    image = ImageFile(picture[0], "YXS", (0.5, 0.5, 1.0), translate=(10.0, 20.0, 0.0))
+    result = ask(image=image, axes=None)
+    assert result.translate == (10.0, 20.0)
+    assert result.scale == (0.5, 0.5)
 
 
 def test_names_are_numbered_as_they_were_written(ask: Ask) -> None:

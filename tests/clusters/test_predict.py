@@ -21,6 +21,7 @@ from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack, iter_cluster_stack
 from napari_kindred.core.errors import OptionError
 from napari_kindred.core.events import Event, Notice, Partial, Progress, finish
+from napari_kindred.images.image_file import ImageFile
 from napari_kindred.results.spill import SpillFile
 
 if TYPE_CHECKING:
@@ -314,6 +315,13 @@ def test_every_other_option_decides_what_is_read_and_by_what(
     assert len(by_grey[-1].seen) > 2
     cluster_stack(pixels, tile=128, large="resize", **SIX)
     assert set(by_grey[-1].seen) == {(128, 102)}
+
+
+def test_labels_lie_where_the_image_lies(by_grey: Any, movie: Any) -> None:
+    image = ImageFile(movie.pixels, "TYX", (1.0, 0.5, 0.5), translate=(0.0, 10.0, 20.0))
+    result = cluster_stack(image, **{**SIX, "axes": None})
+    assert result.translate == (0.0, 10.0, 20.0)
+    assert result.at_level(2).translate == (0.0, 10.0, 20.0)
 
 
 def test_no_option_is_left_out_here() -> None:

@@ -207,6 +207,15 @@ class Assembly(ABC):
         """Return what the provenance says of how much is there."""
         return {"complete": self.done == self.frames, "frames_done": self.done}
 
+    def _placement(self) -> dict[str, Any]:
+        """Return axes, pixel size, units and position of the labels, as every result takes them."""
+        return {
+            "axes": self._axes,
+            "scale": self._scale,
+            "units": self._units,
+            "translate": self.translate,
+        }
+
     def _result(self, facts: dict[str, Any]) -> Segmentation:
         table = self.table()
         tell(self.labels, table, facts, self.ids)
@@ -214,9 +223,6 @@ class Assembly(ABC):
             self.labels,
             table,
             facts,
-            self._axes,
-            self._scale,
-            self._units,
-            self.ids,
-            self.translate,
+            ids=self.ids,
+            **self._placement(),
         )

@@ -119,7 +119,7 @@ def column(*widgets: Widget) -> Container:
 
 
 def narrow(choice: ComboBox) -> QComboBox:
-    """Let a list cut long names off instead of widening the window; returns its native widget."""
+    """Shorten long names in a list so that they do not widen the window; returns its Qt widget."""
     box: QComboBox = choice.native
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)

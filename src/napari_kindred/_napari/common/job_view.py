@@ -1,4 +1,4 @@
-"""What the controls show of a job: its progress, its time, and notes for the user. Free of Qt."""
+"""Progress, time and notes of a job as the controls show them. Free of Qt."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class JobView(ABC):
     @property
     @abstractmethod
     def source(self) -> str:
-        """What is processed, in words."""
+        """Name of what is processed."""
 
     def progress(self, event: Progress) -> str:
         """Return what the job is at, how far it is and how long it may still take."""

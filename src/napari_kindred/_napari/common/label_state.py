@@ -1,4 +1,4 @@
-"""What a layer of clusters or classes shows, with all that changing it needs. Free of Qt."""
+"""State of a layer of clusters or classes, and how it is changed. Free of Qt."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _opened(path: str, changed: int) -> ImageFile:  # noqa: ARG001 - a changed f
 
 
 def calibrate(layer: Image) -> str:
-    """Give an image that was opened without its pixel size what its file says; returns a note.
+    """Set the pixel size of an image layer from its file if it was opened without; returns a note.
 
     Another reader may leave out axes and pixel size.  A layer that was placed already stays.
     """

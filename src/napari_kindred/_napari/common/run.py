@@ -163,7 +163,7 @@ class Run(JobView):
 
     @property
     def _scope(self) -> str:
-        """What an id of the layer stands for."""
+        """Scope of the layer's ids: frame, stack, track or class."""
         return self.method.ids if self.assembly is None else self.assembly.ids
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
@@ -184,7 +184,7 @@ class Run(JobView):
 
     @property
     def shown(self) -> Any:
-        """What the layer shows: the job's own labels, which fill up."""
+        """Labels of the job, which the layer shows while they are filled."""
         return growing_in_shape(self.assembly.labels, self.placement.shape)
 
     def _hide_earlier(self, layer: Labels) -> None:

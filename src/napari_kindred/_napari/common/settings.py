@@ -72,7 +72,7 @@ def open_settings() -> str:
 
 
 def prefer_reader() -> str:
-    """Let napari open OME-Zarr with this plugin unless the user chose a reader; returns a note.
+    """Open OME-Zarr with this plugin unless the user chose another reader; returns a note.
 
     Otherwise napari proposes its own reader, which finds no image in a saved result.
     """
