@@ -280,6 +280,18 @@ def test_a_held_rate_stays_at_its_peak_and_falls_after(tmp_path: Path) -> None:
     assert rates[3] < 1e-6
 
 
+def test_a_run_that_finishes_early_falls_to_zero_over_its_last_sixth(tmp_path: Path) -> None:
+    run = LineRun(tmp_path, both, max_steps=100_000, hold=0.6, learning_rate=1.0, finish_at=6_000)
+    rates = []
+    for run.step in (1_000, 5_000, 5_500, 5_900):
+        rates.append(run.learning_rate())
+        assert not run.finished()
+    assert rates == pytest.approx([1.0, 1.0, 0.5, 0.1])
+    run.step = 6_000
+    assert run.finished()
+    assert run.learning_rate() == 0
+
+
 @pytest.mark.parametrize(
     ("minutes", "seconds", "share"), [(None, 1e9, 0.25), (2.0, 60.0, 0.5), (2.0, 200.0, 1.0)]
 )

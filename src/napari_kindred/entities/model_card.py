@@ -70,8 +70,9 @@ def write_card(
 
 def _facts(weights: Path, name: str, info: Mapping[str, Any]) -> str:
     config = info["train_config"]
+    early = f" --finish-at {config['finish_at']}" if config.get("finish_at") else ""
     facts = {
-        "command": f"`napari-kindred train entities --recipe {name} DATA_DIR --out DIR`",
+        "command": f"`napari-kindred train entities --recipe {name} DATA_DIR --out DIR{early}`",
         "software": f"napari-kindred {__version__}",
         "file": f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB",
         "sha256": f"`{file_sha256(weights)}`",

@@ -248,13 +248,14 @@ def iter_train(
     config = config or TrainConfig()
     if config.recipe:
         recipe = find_recipe(config.recipe)
-        others = changed(config).keys() - {"recipe", "device"}
+        others = changed(config).keys() - {"recipe", "device", "finish_at"}
         if others:
             raise OptionError(
-                f"The recipe {config.recipe!r} sets all options but device; leave out "
-                f"{', '.join(sorted(others))}."
+                f"The recipe {config.recipe!r} sets all options but device and finish_at; "
+                f"leave out {', '.join(sorted(others))}."
             )
-        config = dataclasses.replace(recipe.config, recipe=config.recipe, device=config.device)
+        kept = {name: getattr(config, name) for name in ("recipe", "device", "finish_at")}
+        config = dataclasses.replace(recipe.config, **kept)
         data = recipe.folders(_one_folder(data))
     with prepared(out, config.threads) as folder:
         yield Progress(0, 1, "reading the images")

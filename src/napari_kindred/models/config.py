@@ -28,6 +28,13 @@ class RunConfig:
         minimum=0.0,
         maximum=1.0,
     )
+    finish_at: int | None = option(
+        None,
+        "Finish at",
+        "End at this step, before the schedule does: the learning rate follows the schedule and "
+        "falls to zero over the last sixth. A copy of an unfinished run gives usable weights so.",
+        minimum=1,
+    )
     precision: str = option(
         "auto",
         "Precision",

@@ -39,6 +39,9 @@ WARM_UP = 0.02
 WARM_UP_STEPS = 500
 """Number of steps after which the rise ends at the latest."""
 
+FALL = 1 / 6
+"""Share of the steps over which the rate falls to zero in a run that ends before its schedule."""
+
 LOG_STEPS = 50
 """Losses are logged every n-th step."""
 
@@ -141,8 +144,16 @@ class Run(ABC):
             return min(1.0, by_steps)
         return min(1.0, max(self.seconds / (60 * config.minutes), by_steps))
 
+    def finished(self) -> bool:
+        """Tell whether time or steps are used up, or the step is reached to finish at."""
+        last = self.config.finish_at
+        return self.share_done() >= 1 or (last is not None and self.step >= last)
+
     def learning_rate(self) -> float:
-        """Short linear rise, constant for ``hold`` of the run, then a cosine to zero."""
+        """Short linear rise, constant for ``hold`` of the run, then a cosine to zero.
+
+        A run that ends early (``finish_at``) falls linearly to zero over its last sixth.
+        """
         done, hold = self.share_done(), self.config.hold
         falling = max(0.0, done - hold) / max(1.0 - hold, 1e-9)
         rate = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * falling))
@@ -150,7 +161,9 @@ class Run(ABC):
         risen = steps / WARM_UP_STEPS
         if not self.first_step:
             risen = max(done / WARM_UP, risen)
-        return rate * min(1.0, max(risen, 0.02))
+        rate *= min(1.0, max(risen, 0.02))
+        last = self.config.finish_at
+        return rate if last is None else rate * min(1.0, (last - self.step) / (FALL * last))
 
     def train_step(self) -> dict[str, float]:
         """Do one optimiser step and return the loss terms."""
@@ -288,7 +301,7 @@ class Run(ABC):
         config = self.config
         last_saved = last_scored = self.seconds
         recent: dict[str, float] = {}
-        while self.share_done() < 1:
+        while not self.finished():
             start = time.perf_counter()
             terms = self.train_step()
             self.seconds += time.perf_counter() - start
