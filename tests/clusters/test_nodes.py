@@ -10,11 +10,13 @@ import pytest
 from napari_kindred.clusters.assembly import ClusterAssembly
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.nodes import all_nodes
-from napari_kindred.core.errors import InputError
+from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.images.stack import ImageStack
+from napari_kindred.load import load_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -69,3 +71,39 @@ def test_what_lies_outside_is_named(result: Any) -> None:
         result.like(np.zeros((3, 4), bool))
     with pytest.raises(InputError, match="mask"):
         result.like(np.ones((3, 3), bool))
+
+
+def test_two_examples_are_joined_in_the_smallest_node_with_both(result: Any) -> None:
+    nodes = [result._node(leaves) for leaves in all_nodes(result.model.merges_)]
+    for one in nodes:
+        for other in nodes:
+            both = [node.leaves for node in nodes if node.leaves >= one.leaves | other.leaves]
+            assert one.joined(other).leaves == min(both, key=len)
+
+
+def test_picks_become_labels_with_names_in_this_and_other_movies(
+    result: Any, tmp_path: Path
+) -> None:
+    inner = result._node(frozenset([0]))
+    outer = inner.wider()
+    picked = result.picked({"inner": inner, "outer": outer})
+    expected = np.where(inner.mask, 1, 2 * outer.mask)
+    np.testing.assert_array_equal(picked.labels, expected)
+    assert picked.names == {1: "inner", 2: "outer"}
+    assert picked.table["area"].tolist() == [(expected == label).sum() for label in (1, 2)]
+    assert picked.per_frame["area"].sum() == (expected > 0).sum()
+
+    result.model.remember("inner", inner)
+    path = result.model.save(tmp_path / "kinds.safetensors")
+    assert HierarchicalClustering.load(path).examples_ == {"inner": inner.leaves}
+    np.testing.assert_array_equal(result.picked().labels, inner.mask)
+    again = load_segmentation(picked.save(tmp_path / "picked.ome.zarr"))
+    np.testing.assert_array_equal(again.labels, expected)
+    assert again.provenance["picks"] == {"inner": [0], "outer": sorted(outer.leaves)}
+
+
+def test_a_pick_of_nothing_is_refused(result: Any) -> None:
+    with pytest.raises(OptionError, match="Nothing was picked"):
+        result.picked()
+    with pytest.raises(OptionError, match="one level"):
+        result.picked({"all": result.node_at(0, 0, 0)}).node_at(0, 0, 0)

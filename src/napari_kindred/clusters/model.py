@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .kmeans import Floats
+    from .nodes import ClusterNode
 
 TEMPERATURE = 0.3
 """Temperature of soft assignments, in units of the mean squared distance to the nearest centre."""
@@ -87,6 +88,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         The hierarchy; see :func:`.merge_tree.ward_merges`.
     objects_ : bool
         Whether kinds of objects were clustered; cluster 0 and leaf 0 are then the background.
+    examples_ : dict
+        Leaves of the nodes that were picked, by name; see :meth:`remember`.
     intensity_ : tuple of two floats, or None
         Intensities that became 0 and 1 before encoding; stored for other movies.
     """
@@ -148,6 +151,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.basis_: Basis | None = None
         self.intensity_: tuple[float, float] | None = None
         self.encoder_: dict[str, Any] = {}
+        self.examples_: dict[str, frozenset[int]] = {}
         self.objects_ = False
         self.local_labels_: list[NDArray[np.unsignedinteger[Any]]] = []
         self._prototypes: list[Floats] = []
@@ -396,6 +400,10 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Return the label of each leaf when there are ``n`` clusters; see :func:`.levels.lut`."""
         background = "objects" if self.objects_ else self.background
         return lut(self.merges_, self.leaf_areas_, background, n)
+
+    def remember(self, name: str, node: ClusterNode) -> None:
+        """Keep a node under a name, to find it in every movie that this model labels."""
+        self.examples_[name] = node.leaves
 
     # -- to disk and back -------------------------------------------------------------------
 

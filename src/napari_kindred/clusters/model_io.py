@@ -70,6 +70,7 @@ def parts_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "intensity": model.intensity_,
         "encoder": model.encoder_,
         "objects": model.objects_,
+        "examples": {name: sorted(leaves) for name, leaves in model.examples_.items()},
     }
     return tensors, facts
 
@@ -84,6 +85,10 @@ def set_parts(model: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> Non
     model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
     model.encoder_ = dict(facts["encoder"])
     model.objects_ = bool(facts["objects"])
+    examples = facts["examples"].items()
+    if any(not 0 <= leaf < len(tensors["leaves_"]) for _, leaves in examples for leaf in leaves):
+        raise ValueError("unexpected leaf")
+    model.examples_ = {str(name): frozenset(map(int, leaves)) for name, leaves in examples}
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any], dict[str, Any]], Model]) -> Model:

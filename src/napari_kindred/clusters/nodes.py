@@ -46,6 +46,11 @@ class ClusterNode:
         first = max(nodes, key=len, default=frozenset())
         return tuple(self._with(node) for node in (first, self.leaves - first) if first)
 
+    def joined(self, other: ClusterNode) -> ClusterNode:
+        """Return the smallest node that holds this one and another of the same tree."""
+        both = self.leaves | other.leaves
+        return self._with(min((n for n in all_nodes(self._merges) if n >= both), key=len))
+
     def _with(self, leaves: frozenset[int]) -> ClusterNode:
         return ClusterNode(leaves, self._movie, self._merges)
 

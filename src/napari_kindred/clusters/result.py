@@ -19,7 +19,7 @@ from .model_io import read_leaves, write_leaves
 from .nodes import ClusterNode, frame_of, most_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import zarr
 
@@ -154,6 +154,45 @@ class ClusterSegmentation(Segmentation):
             )
         return self._node(most_alike(self.model.merges_, leaves, marked))
 
+    def picked(self, nodes: Mapping[str, ClusterNode] | None = None) -> ClusterSegmentation:
+        """Return a result whose labels are nodes of the tree, each with its name.
+
+        Parameters
+        ----------
+        nodes : mapping of str to ClusterNode, optional
+            Name and node, as :meth:`node_at` and :meth:`like` return them; labelled 1, 2, … in
+            this order.  Of nested nodes the smaller one lies on top.  Left out, those that the
+            model remembers (``model.remember(name, node)``), also from another movie.
+
+        Raises
+        ------
+        OptionError
+            When no node is given, or the result was read from a TIFF.
+        """
+        self._check_levels()
+        leaves = self.model.examples_ if nodes is None else {k: n.leaves for k, n in nodes.items()}
+        if not leaves:
+            raise OptionError("Nothing was picked; give a node, for example node_at(0, y, x).")
+        numbers = {name: label for label, name in enumerate(leaves, start=1)}
+        table = np.zeros(len(self.model.leaf_areas_), np.int32)
+        for name in sorted(leaves, key=lambda name: -len(leaves[name])):
+            table[sorted(leaves[name])] = numbers[name]
+        per_frame = summed(self.leaves_per_frame, table, self._pixels())
+        of_levels = (*OF_A_LEVEL, "level", "clusters")
+        facts = {key: value for key, value in self.provenance.items() if key not in of_levels}
+        facts["picks"] = {name: sorted(node) for name, node in leaves.items()}
+        facts["names"] = {str(label): name for name, label in numbers.items()}
+        return replace(
+            self,
+            labels=relabel(self.leaves, table),
+            table=summary(per_frame, int(np.prod(self.leaves.shape))),
+            provenance=facts,
+            leaves=None,
+            model=None,  # type: ignore[arg-type]
+            per_frame=per_frame,
+            leaves_per_frame=pd.DataFrame(),
+        )
+
     def _node(self, leaves: frozenset[int]) -> ClusterNode:
         return ClusterNode(leaves, self.leaves, self.model.merges_)
 
@@ -239,8 +278,8 @@ class ClusterSegmentation(Segmentation):
     def _check_levels(self) -> None:
         if self.leaves is None:
             raise OptionError(
-                "A TIFF holds one level of clusters alone; save the result as .ome.zarr, which "
-                "holds them all."
+                "This result holds one level of clusters alone, as a TIFF and a pick do; save the "
+                "whole result as .ome.zarr, which holds them all."
             )
 
     def _pixels(self) -> int:

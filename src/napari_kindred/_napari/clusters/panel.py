@@ -12,6 +12,7 @@ from ..common.form import labelled, row, sentence, swatch
 from ..common.label_panel import LabelPanel
 from ..common.label_state import show
 from .layer import Clusters, at_level, background_toggled, coloured, named
+from .picker import Picker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,8 @@ class ClusterPanel(LabelPanel):
         level = labelled(self.level)
         level.append(self.count)
         rows = [labelled(widget) for widget in (self.cluster, self.name)]
-        self.extend([self.about, level, *rows, buttons])
+        self.picker = Picker(show_message, viewer)
+        self.extend([self.about, self.picker, level, *rows, buttons])
         self.level.changed.connect(lambda: self.timer.start())
         self.level.changed.connect(self._show_count)
         self.cluster.changed.connect(self._choose)
@@ -63,6 +65,7 @@ class ClusterPanel(LabelPanel):
         """Show the layer's clusters, or hide the panel."""
         clusters: Clusters | None = self.state
         self.visible = clusters is not None
+        self.picker.take(self._layer, clusters)
         if clusters is None:
             return
         self.about.value = f"Clusters in {self._layer.name!r}:"
