@@ -108,6 +108,36 @@ def test_channels_follow_the_axes(viewer: Any, widget: EntitiesWidget) -> None:
     assert list(widget.channel.choices) == [None, 0, 1, 2]
 
 
+def test_several_channels_are_chosen_one_after_the_other(
+    viewer: Any, widget: EntitiesWidget
+) -> None:
+    viewer.window._qt_window.show()
+    pixels = np.random.default_rng(0).integers(0, 99, (4, 64, 64))
+    layer = viewer.add_image(pixels)
+    widget.axes.value = "CYX"
+    second, third = widget.chosen.others
+    assert second.native.isVisible()
+    assert not third.native.isVisible()
+    widget.channel.value, second.value = 2, 0
+    assert list(second.choices) == [None, 0, 1, 3]
+    assert list(third.choices) == [None, 1, 3]
+    assert widget.check().channel == "2+0"
+    third.value = 3
+    assert widget.check().channel == "2+0+3"
+    widget.channel.value = 0  # what is taken as the first is none of the others
+    assert widget.check().channel == "0+3"
+    widget.axes.value = "TYX"
+    assert not second.native.isVisible()
+    assert widget.check().channel is None
+    viewer.layers.remove(layer)
+    assert not second.native.isVisible()
+    viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True)
+    assert not second.native.isVisible()  # all colours
+    widget.channel.value = 2
+    second.value = 0
+    assert widget.check().channel == "2+0"
+
+
 def test_more_options_are_folded_away_and_every_option_is_explained(
     viewer: Any, widget: EntitiesWidget, qtbot: Any
 ) -> None:

@@ -186,7 +186,7 @@ class MethodWidget(Container):
 
     def config(self) -> Any:
         """Return the config that is entered, or raise a KindredError."""
-        place = {"axes": self.chosen.letters, "channel": self.channel.value}
+        place = {"axes": self.chosen.letters, "channel": self.chosen.channels}
         return self.form.config(**place, **self.own_values())
 
     def restore(self, options: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ class ClassesConfig:
     """Options of :func:`napari_kindred.segment_classes`; every default works untouched."""
 
     axes: str | None = inherited(EntityConfig, "axes", None)
-    channel: int | None = inherited(EntityConfig, "channel", None)
+    channel: int | str | None = inherited(EntityConfig, "channel", None)
     threshold: float | Literal["auto"] = option(
         "auto",
         "Threshold",
@@ -120,7 +120,7 @@ class TeachConfig:
         "Encoder",
         "Network that encodes entities and regions, or the SAM; the shipped one if empty.",
     )
-    channel: int | None = inherited(EntityConfig, "channel", None)
+    channel: int | str | None = inherited(EntityConfig, "channel", None)
     threshold: float = option(
         0.7,
         "Threshold",

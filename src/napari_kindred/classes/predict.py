@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..compute.dask_cluster import open_workers
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
-from ..images.stack import ImageStack, normalise
+from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.assembly import location_for
 from ..results.segmentation import provenance
@@ -146,7 +146,7 @@ def iter_observe(
     if raw.empty:
         observations = classifier.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
     else:
-        observations = yield from classifier.iter_observe(normalise(raw.pixels))
+        observations = yield from classifier.iter_observe(raw.normalised())
     return ObservedFrame(observations, raw.note, raw.digest)
 
 

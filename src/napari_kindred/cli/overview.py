@@ -52,6 +52,6 @@ def draw_overview(frames: ImageStack, labels: Any, count: int = 4) -> np.ndarray
     pictures = []
     for place in chosen:
         index = indices[place]
-        picture = draw_frame(frames.read(index).pixels, np.asarray(labels[index]))
+        picture = draw_frame(frames.read(index).normalised(), np.asarray(labels[index]))
         pictures += [picture, np.full((picture.shape[0], _GAP, 3), 255, np.uint8)]
     return np.concatenate(pictures[:-1], axis=1)

@@ -15,7 +15,7 @@ class ClusterConfig:
     """Options of :func:`napari_kindred.cluster_stack`; every default works untouched."""
 
     axes: str | None = inherited(EntityConfig, "axes", None)
-    channel: int | None = inherited(EntityConfig, "channel", None)
+    channel: int | str | None = inherited(EntityConfig, "channel", None)
     encoder: str = option(
         "kindred",
         "Encoder",

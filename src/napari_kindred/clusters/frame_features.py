@@ -20,7 +20,6 @@ from ..core.events import Notice, Progress
 from ..encoders.convnets import sharing_features
 from ..encoders.encode import SMALLEST_TILE, Large, iter_encode
 from ..entities.segment import iter_dense_bounded, resize
-from ..images.stack import normalise_to
 from ..models.feature_cache import content_of, key_of
 from .foreground import ObjectNetwork
 from .kmeans import Basis
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from ..encoders.base import Encoder
     from ..encoders.registry import EncoderSpec
     from ..entities.checkpoint import EntityNetSpec
+    from ..images.intensity import Levels
     from ..images.stack import ImageStack
     from ..models.feature_cache import FeatureCache
     from .config import ClusterConfig
@@ -241,7 +241,7 @@ class TaskContext:
     how: Encoding
     frames: ImageStack | None
     """The movie, if tasks read it themselves."""
-    range: tuple[float, float]
+    range: Levels
     """Intensities that become 0 and 1."""
     objects: ObjectNetwork | None = None
     """The network that finds objects, if any task may want them."""
@@ -253,7 +253,7 @@ class TaskContext:
         cache: FeatureCache,
         how: Encoding,
         frames: ImageStack | None,
-        span: tuple[float, float],
+        span: Levels,
         objects: EntityNetSpec | None = None,
     ) -> TaskContext:
         """Open the encoder, and the network that finds objects, in another thread or process."""
@@ -275,7 +275,7 @@ def iter_features(
     if pixels is None:
         if context.frames is None:
             raise InputError("A frame came without its pixels; give the movie itself.")
-        pixels = normalise_to(context.frames.read(index).pixels, *context.range)
+        pixels = context.frames.read(index).normalised(context.range)
     content = content_of(pixels)
     features = context.lookup.get(content, basis, sampled, maps)
     if features is not None:

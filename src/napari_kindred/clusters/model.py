@@ -26,6 +26,7 @@ from .merge_tree import best_count, cut, grow_leaves, ward_merges
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..images.intensity import Levels
     from .kmeans import Floats
     from .nodes import ClusterNode
 
@@ -90,8 +91,8 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Whether kinds of objects were clustered; cluster 0 and leaf 0 are then the background.
     examples_ : dict
         Leaves of the nodes that were picked, by name; see :meth:`remember`.
-    intensity_ : tuple of two floats, or None
-        Intensities that became 0 and 1 before encoding; stored for other movies.
+    intensity_ : tuple of two floats, or of two tuples of float, or None
+        Intensities that became 0 and 1 before encoding, of each channel if there are several.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Forget everything, and check the parameters."""
         ClusterConfig(**plain(self.get_params()))  # whose names and limits are the same
         self.basis_: Basis | None = None
-        self.intensity_: tuple[float, float] | None = None
+        self.intensity_: Levels | None = None
         self.encoder_: dict[str, Any] = {}
         self.examples_: dict[str, frozenset[int]] = {}
         self.objects_ = False

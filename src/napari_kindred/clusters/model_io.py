@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ..core.errors import OptionError, OutputError, WeightsError
+from ..images.ranges import levels_in
 from ..models.weights import read_header, there
 from ..results.atomic import check_folder, plain, replacing
 from ..results.storage import IN_MEMORY, copy_labels, create_labels
@@ -81,8 +82,7 @@ def set_parts(model: Any, tensors: dict[str, Any], facts: dict[str, Any]) -> Non
     for name in ARRAYS:
         setattr(model, name, tensors[name])
     model.temperature_ = float(facts["temperature"])
-    low_high = facts["intensity"]
-    model.intensity_ = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+    model.intensity_ = levels_in(facts["intensity"])
     model.encoder_ = dict(facts["encoder"])
     model.objects_ = bool(facts["objects"])
     examples = facts["examples"].items()

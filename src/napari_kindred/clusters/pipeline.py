@@ -15,7 +15,8 @@ from ..compute.device import trim
 from ..core.errors import InputError, OptionError
 from ..core.events import Event, Notice, Progress
 from ..encoders.registry import EncoderSpec, open_encoder
-from ..images.ranges import intensity_range
+from ..images.intensity import is_wide
+from ..images.ranges import alike, intensity_range
 from ..models.feature_cache import content_of
 from ..results.spill import SpillFile
 from .assembly import ClusterAssembly
@@ -126,18 +127,17 @@ class Run:
     def choose_range(self, model: HierarchicalClustering | None) -> Generator[Event, None, None]:
         """Choose the intensities that become 0 and 1: the model's own, unless they do not fit."""
         yield self.progress(0, "measuring the intensities")
-        low, high = intensity_range(self.frames)
-        if not high > low:
+        span = intensity_range(self.frames)
+        if not is_wide(span):
             empty = "no finite value" in self.frames.read(self.indices[0]).note
-            what = "no finite value" if empty else f"the same value ({low:g}) everywhere"
+            value = float(np.ravel(span)[0])
+            what = "no finite value" if empty else f"the same value ({value:g}) everywhere"
             raise InputError(
                 f"The movie has {what}, so there is nothing to tell apart; check channel and axes."
             )
-        span = (low, high)
         stored = model.intensity_ if model is not None else None
         if stored is not None:
-            width = max(stored[1] - stored[0], 1e-12)
-            if 0.5 < (high - low) / width < 2 and abs(low - stored[0]) < 0.5 * width:
+            if alike(span, stored):
                 span = stored
             else:
                 yield self.note(

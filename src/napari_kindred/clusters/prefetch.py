@@ -6,12 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..images.stack import normalise_to
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..images.intensity import Levels
     from ..images.stack import ImageStack
 
 
@@ -33,7 +32,7 @@ class Reader:
     """
 
     def __init__(self, frames: ImageStack) -> None:
-        self.range = (0.0, 1.0)  # intensities that become 0 and 1
+        self.range: Levels = (0.0, 1.0)  # intensities that become 0 and 1
         self._frames = frames
         self._indices = list(frames.indices())
         self._thread = ThreadPoolExecutor(1, "napari-kindred-reading")
@@ -50,7 +49,7 @@ class Reader:
 
     def _read(self, number: int) -> Frame:
         raw = self._frames.read(self._indices[number])
-        return Frame(normalise_to(raw.pixels, *self.range), raw.pixels.mean(-1), raw.note)
+        return Frame(raw.normalised(self.range), raw.pixels.mean(-1), raw.note)
 
     def close(self) -> None:
         """Stop reading; returns once the frame that is being read is done."""

@@ -3,7 +3,7 @@
 A config is a frozen dataclass whose fields were made with :func:`option`. Each field carries in its
 ``metadata`` what a form needs: ``label`` (a few words), ``help`` (one sentence in the user's words)
 and, if they apply, ``minimum``, ``maximum``, ``step``, ``choices``, ``advanced`` (folded away by
-default) and ``hidden`` (in Python only).
+default), ``hidden`` (in Python only) and ``read`` (checks a value and returns how it is kept).
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ def check(config: Any) -> None:
     """
     for item in dataclasses.fields(config):
         value, kind = getattr(config, item.name), str(item.type)
+        if "read" in item.metadata:
+            object.__setattr__(config, item.name, item.metadata["read"](value))
+            continue
         is_auto = isinstance(value, str) and value == "auto"
         if (value is None and "None" in kind) or (is_auto and "auto" in kind):
             continue

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import OptionError
 from ..core.options import check, option, shown
+from ..images.channels import as_option
 from ..models.config import RunConfig
 
 
@@ -20,11 +21,12 @@ class EntityConfig:
     axes: str | None = option(
         None, "Axes", "Axes of the image, one letter each, for example TYX; guessed if empty."
     )
-    channel: int | None = option(
+    channel: int | str | None = option(
         None,
         "Channel",
-        "Channel to segment, counted from 0; guessed if empty.",
-        minimum=0,
+        "Channel to segment, counted from 0, or two or three that are looked at together, such as "
+        "0+2; the first if empty.",
+        read=as_option,
     )
     scale: float | Literal["auto"] = option(
         "auto",

@@ -13,7 +13,6 @@ from ..compute.device import fitting_side, halving, memory_budget
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
 from ..images.frame import faint_note, frame_name
-from ..images.stack import FrameData, FrameStats, ImageStack, normalise, normalise_to
 from ..results.segmentation import empty_table, measure
 from .auto_scale import LARGEST
 from .blocks import (
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
     from ..compute.tasks import FrameAt, Task
     from ..compute.workers import Job, Workers
     from ..core.events import Notice, Progress
+    from ..images.intensity import Levels
+    from ..images.stack import FrameData, FrameStats, ImageStack
     from ..images.tiling import Tile
     from .assembly import EntityAssembly
     from .checkpoint import EntityNetSpec
@@ -92,7 +93,7 @@ def iter_whole(
     number: int | None,
     scale: float,
     shape: tuple[int, int],
-    levels: tuple[float, float] | None = None,
+    levels: Levels | None = None,
 ) -> Generator[Progress | Notice, None, Whole]:
     """Segment a frame as a whole; it may be read at a lower resolution than its ``shape``.
 
@@ -102,7 +103,7 @@ def iter_whole(
     if raw.empty:
         background = np.zeros(shape, np.int32)
         return Whole(background, empty_table(stack=number is not None), raw.note, raw.digest)
-    pixels = normalise(raw.pixels) if levels is None else normalise_to(raw.pixels, *levels)
+    pixels = raw.normalised(levels)
     plane = yield from iter_plane(context.network, pixels, context.config, scale, shape)
     grey = raw.pixels.mean(axis=2)
     if grey.shape != shape:
@@ -200,7 +201,7 @@ class Frame:
         index: tuple[int, ...],
         block: int,
         image: ImageStack | None = None,
-        levels: tuple[float, float] | None = None,
+        levels: Levels | None = None,
     ) -> None:
         self.frames, self.index, self.block, self.levels = frames, index, block, levels
         self.image = image or frames
@@ -236,7 +237,7 @@ class Frame:
     @property
     def pixels(self) -> NDArray[np.float32] | PlaneSource:
         """Its normalised pixels; those of a large frame are read window by window."""
-        return self.source if self.large else normalise(self.raw.pixels)
+        return self.source if self.large else self.raw.normalised()
 
     @property
     def shrunk(self) -> Callable[[int], NDArray[np.float32]] | None:

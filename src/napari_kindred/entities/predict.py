@@ -37,6 +37,7 @@ from .volumes.way import way_of
 
 if TYPE_CHECKING:
     from ..compute.workers import Workers
+    from ..images.intensity import Levels
     from .network import EntityNetwork
 
 
@@ -219,7 +220,7 @@ def _iter_frames(
     crew: Crew,
     scales: Sequence[float],
     side: int,
-    levels: Mapping[tuple[int, ...], tuple[float, float]] | None = None,
+    levels: Mapping[tuple[int, ...], Levels] | None = None,
 ) -> Generator[Event, None, None]:
     """Segment all frames, each at its scale; ``levels`` become 0 and 1, by default its own."""
     indices, config = list(frames.indices()), crew.context.config

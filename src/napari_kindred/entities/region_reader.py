@@ -73,7 +73,7 @@ class PlaneSource:
         size = scaled_shape(shape, side / max(shape))
         steps = [full / small for full, small in zip(shape, size, strict=True)]
         across = InterpolationWeights.between(slice(0, size[1]), steps[1], shape[1], antialias=True)
-        depth = 3 if self.frames.rgb else 1
+        depth = self.frames.depth
         high = max(1, int(_BAND / (4 * depth * shape[1]) / steps[0]) - 2)
         bands = []
         for top in range(0, size[0], high):

@@ -229,20 +229,3 @@ def check_transparency(data: Any, axes: str) -> None:
         f"The last axis of the image of shape {tuple(data.shape)} may be four channels or RGB with "
         f"transparency; give axes={axes[:-1] + 'C'!r} or axes={axes!r}."
     )
-
-
-def choose_channel(
-    axes: str, shape: tuple[int, ...], channel: Any, names: Sequence[str] = ()
-) -> tuple[int | None, str]:
-    """Return the index to take on the C or S axis (None: all there is) and a note about it."""
-    count = shape[axes.index("C")] if "C" in axes else 3 if "S" in axes else 1
-    if channel is None:
-        if "C" not in axes:
-            return None, ""
-        name = f" ({names[0]})" if len(names) == count else ""
-        return 0, f"Channel 0{name} of {count} is used, since none was named." if count > 1 else ""
-    whole = isinstance(channel, int | np.integer) and not isinstance(channel, bool)
-    if not whole or not 0 <= channel < count:
-        valid = f"0 to {count - 1}" if count > 1 else "only 0"
-        raise InputError(f"The image has no channel {channel!r}; its channels are {valid}.")
-    return (int(channel) if "C" in axes or "S" in axes else None), ""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import regular
 from .contrast import CORNERS, contrast_in, square_step
-from .intensity import ValueRange, note_on, to_float32, value_range_of
+from .intensity import Level, Levels, ValueRange, normalise_to, note_on, to_float32, value_range_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class FrameData:
 
     Attributes
     ----------
-    pixels : ndarray of float32, shape (Y, X, 1) or (Y, X, 3)
-        Finite values.
+    pixels : ndarray of float32, shape (Y, X, C)
+        Finite values; C is 1 to 3.
     note : str
         What had to be done to the values, one sentence, or empty.
     digest : bytes
@@ -32,6 +33,9 @@ class FrameData:
         Whether the frame has one value, or differences that only compression made.
     faint : bool
         Whether no edge in the frame stands out from its noise.
+    levels : tuple of float, or of tuple of float
+        Intensities that become 0 and 1, of each channel if there are several; unknown for a
+        region.
     """
 
     pixels: np.ndarray
@@ -39,6 +43,14 @@ class FrameData:
     digest: bytes = b""
     empty: bool = False
     faint: bool = False
+    levels: Levels = (0.0, 0.0)
+
+    def normalised(self, levels: Levels | None = None) -> np.ndarray:
+        """Return the frame about 0 to 1 as networks take it, (Y, X, 1) or (Y, X, 3) of float32.
+
+        Other ``levels`` than the frame's own may be given.
+        """
+        return normalise_to(self.pixels, *(self.levels if levels is None else levels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +59,9 @@ class FrameStats:
 
     Attributes
     ----------
-    low, high : float
-        What :func:`normalise` maps to 0 and 1: ``normalise_to(region, low, high)`` is a cut-out
-        of the normalised frame.
+    low, high : float or tuple of float
+        What becomes 0 and 1, of each channel if there are several:
+        ``normalise_to(region, low, high)`` is a cut-out of the normalised frame.
     constant : bool
         Whether the frame has the same value everywhere.
     note : str
@@ -60,16 +72,64 @@ class FrameStats:
         The frame's part of :meth:`ImageStack.signature`.
     empty, faint : bool
         As those of :class:`FrameData`.
+    parts : tuple of FrameStats
+        Those of each channel, if there are several.
     """
 
-    low: float
-    high: float
+    low: Level
+    high: Level
     constant: bool
     note: str
     value_range: ValueRange
     digest: bytes
     empty: bool = False
     faint: bool = False
+    parts: tuple[FrameStats, ...] = ()
+
+
+def together(parts: Sequence[FrameData]) -> FrameData:
+    """Return several channels as one frame; channels without anything to see become 0."""
+    low, high = zip(*(_levels(part.empty, *part.levels) for part in parts), strict=True)
+    return FrameData(
+        np.concatenate([part.pixels for part in parts], axis=-1),
+        " ".join(part.note for part in parts if part.note),
+        hashlib.sha256(b"".join(part.digest for part in parts)).digest(),
+        all(part.empty for part in parts),
+        all(part.faint or part.empty for part in parts),
+        (low, high),
+    )
+
+
+def stats_together(parts: Sequence[FrameStats]) -> FrameStats:
+    """Return the statistics of several channels as those of one frame."""
+    low, high = zip(*(_levels(part.empty, part.low, part.high) for part in parts), strict=True)
+    return FrameStats(
+        low,
+        high,
+        all(part.constant for part in parts),
+        " ".join(part.note for part in parts if part.note),
+        reduce(ValueRange.joined, (part.value_range for part in parts)),
+        hashlib.sha256(b"".join(part.digest for part in parts)).digest(),
+        all(part.empty for part in parts),
+        all(part.faint or part.empty for part in parts),
+        tuple(parts),
+    )
+
+
+def _levels(empty: bool, low: Any, high: Any) -> tuple[float, float]:
+    """Return what becomes 0 and 1 in one of several channels."""
+    return (low, low) if empty else (low, high)
+
+
+def sharing_range(found: Sequence[FrameStats]) -> list[FrameStats]:
+    """Return the statistics of frames with the range of all of their values for their own."""
+    if found[0].parts:
+        each = [
+            sharing_range(channel) for channel in zip(*(one.parts for one in found), strict=True)
+        ]
+        return [replace(one, parts=tuple(parts)) for one, *parts in zip(found, *each, strict=True)]
+    whole = reduce(ValueRange.joined, (one.value_range for one in found))
+    return [replace(one, value_range=whole) for one in found]
 
 
 def note_on_frame(

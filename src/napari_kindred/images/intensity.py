@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from .channels import as_planes
+
+Level: TypeAlias = float | tuple[float, ...]
+"""An intensity, or one for each of several channels."""
+
+Levels: TypeAlias = tuple[Level, Level]
+"""Intensities that become 0 and 1."""
 
 _LARGEST = 1e30
 """Larger values would overflow float32 as soon as two of them are multiplied or subtracted."""
@@ -128,9 +136,19 @@ def percentiles(sample: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def normalise_to(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32."""
-    if not high > low:
-        return np.zeros(pixels.shape, np.float32)
-    scaled = (pixels - np.float32(low)) * np.float32(1.0 / (high - low))
-    return np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
+def is_wide(levels: Levels) -> bool:
+    """Tell whether there is anything between what becomes 0 and 1, in one channel at least."""
+    return bool(np.any(np.greater(levels[1], levels[0])))
+
+
+def normalise_to(pixels: np.ndarray, low: Level, high: Level) -> np.ndarray:
+    """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32.
+
+    Two channels become three, the last of them empty; see :func:`.channels.as_planes`.
+    """
+    width = np.subtract(high, low, dtype=np.float64)
+    factor = np.divide(1.0, width, out=np.zeros_like(width), where=width > 0)
+    if not factor.any():
+        return as_planes(np.zeros(pixels.shape, np.float32))
+    scaled = (pixels - np.asarray(low, np.float32)) * factor.astype(np.float32)
+    return as_planes(np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False))

@@ -1,4 +1,4 @@
-"""Axes, channels, dtype and intensity: anything array-like becomes frames of float32, lazily."""
+"""Anything array-like becomes frames of float32, lazily: what is asked is checked here."""
 
 from __future__ import annotations
 
@@ -6,47 +6,29 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..core.errors import InputError, reason_of
+from ..core.errors import InputError
 from ..core.options import must_be
-from .arrays import (
-    as_array,
-    blocks,
-    fault_in_source,
-    is_portable,
-    packed,
-    source_of,
-    unpacked,
-)
+from .arrays import as_array, is_portable, source_of
 from .axes import (
     AXES,
     AxesGuess,
     check_transparency,
-    choose_channel,
     fault_in_axes,
     guess_axes,
     guessed_axes,
     letters_of,
 )
-from .contrast import contrast_of, normalise
-from .frame import FrameData, FrameStats, digest_of, look_through, note_on_frame
-from .intensity import (
-    ValueRange,
-    is_constant,
-    is_exact,
-    normalise_to,
-    to_float32,
-    value_range_of,
-)
+from .channels import as_option, chosen_channels
+from .contrast import normalise
+from .frame import FrameData, FrameStats
+from .intensity import is_constant, normalise_to
 from .levels import is_even, is_filled, is_pyramid
+from .plane_reader import PlaneReader
 from .readers import ImageFile, is_image, list_images, read_image, stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
@@ -67,7 +49,7 @@ __all__ = [
 ]
 
 
-class ImageStack:
+class ImageStack(PlaneReader):
     """A lazy view of an image or stack as a sequence of frames.
 
     Made by :meth:`open`. Nothing is read before :meth:`read`, and then only one frame; of a frame
@@ -80,11 +62,15 @@ class ImageStack:
     notes : tuple of str
         What the user should know: what the file holds besides this image, what was guessed and
         why, which resolutions are not used.
-    channel : int or None
-        The channel, or sample of RGB, that is read; None when there is nothing to choose from,
-        or when RGB is read as a whole.
+    channel : int, tuple of int or None
+        The channel, or sample of RGB, that is read, or several; None when there is nothing to
+        choose from, or when RGB is read as a whole.
+    parts : tuple of PlaneReader
+        One for each of several channels, which do not share their range of intensities.
     rgb : bool
-        Whether frames have three channels.
+        Whether frames are red, green and blue.
+    depth : int
+        Channels of a frame.
     leading_axes : str
         The axes along which there are frames: ``""``, ``"T"``, ``"Z"``, ``"TZ"`` or ``"ZT"``.
     leading_shape : tuple of int
@@ -104,24 +90,14 @@ class ImageStack:
         self,
         data: Any,
         axes: str,
-        channel: int | None,
+        channel: int | tuple[int, ...] | None,
         notes: tuple[str, ...] = (),
         lower: tuple[ImageStack, ...] = (),
     ) -> None:
-        self._data, self._lower = data, lower
+        super().__init__(data, axes, channel)
+        self._lower = lower
         self._filled: dict[int, bool] = {}
-        self._digests: dict[tuple[int, ...], bytes] = {}
-        self.axes = axes
         self.notes = notes
-        self.channel = channel
-        self.rgb = "S" in axes and channel is None
-        self.shape: tuple[int, ...] = tuple(int(size) for size in data.shape)
-        # The longest floats are read as doubles, beyond whose range a value is infinite.
-        self.dtype = np.dtype(data.dtype if data.dtype != np.longdouble else np.float64)
-        size = dict(zip(axes, self.shape, strict=True))
-        self.leading_axes = "".join(letter for letter in axes if letter in "TZ")
-        self.leading_shape = tuple(size[letter] for letter in self.leading_axes)
-        self.plane_shape = (size["Y"], size["X"])
         self.path: Path | None = source_of(data)
         self.source = "" if self.path is None else str(self.path)
         self.translate: tuple[float, ...] | None = None
@@ -133,7 +109,7 @@ class ImageStack:
         cls,
         image: Any,
         axes: str | None = None,
-        channel: int | None = None,
+        channel: Any = None,
         metadata_axes: str | None = None,
     ) -> ImageStack:
         """Check an image and open it.
@@ -147,9 +123,9 @@ class ImageStack:
             :func:`read_image` returns.
         axes : str, optional
             One letter of ``TCZYXS`` per axis; guessed when left out.
-        channel : int, optional
-            Which channel to read, from 0; of RGB, one sample instead of all three. The first
-            channel when left out.
+        channel : int, str or sequence of int, optional
+            Which channel to read, from 0, or two or three: ``"0+2"`` or ``[0, 2]``; of RGB,
+            samples instead of all three. The first channel when left out.
         metadata_axes : str, optional
             What the file or layer says about the axes, for the guess.
 
@@ -174,7 +150,7 @@ class ImageStack:
             fault = fault_in_axes(axes, shape)
             if fault:
                 raise InputError(f"The axes {axes!r} {fault}.")
-        channel, channel_note = choose_channel(axes, shape, channel, file.channels)
+        channel, channel_note = chosen_channels(axes, shape, channel, file.channels)
         lower = [cls(as_array(level), axes, channel) for level in levels[1:]]
         frames = cls(data, axes, channel)
         fitting = tuple(one for one in lower if is_even(frames.plane_shape, one.plane_shape))
@@ -191,114 +167,6 @@ class ImageStack:
                 f"check the axes, {axes} for the shape {shape}."
             )
         return frames
-
-    @property
-    def output_axes(self) -> str:
-        """Axes of the labels: those of the frames, then ``YX``."""
-        return self.leading_axes + "YX"
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the labels."""
-        return self.leading_shape + self.plane_shape
-
-    def __len__(self) -> int:
-        return int(np.prod(self.leading_shape, dtype=np.int64))
-
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Yield each frame's position on the leading axes, the last axis fastest."""
-        return product(*map(range, self.leading_shape))
-
-    def read(self, index: tuple[int, ...] = ()) -> FrameData:
-        """Read one frame.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Position on the leading axes; ``()`` for a single picture.
-
-        Returns
-        -------
-        FrameData
-            Alpha is dropped. NaN and infinite values are replaced by the smallest finite one.
-
-        Raises
-        ------
-        InputError
-            When the image's source fails, for example a damaged file.
-        """
-        values = self._values(index, slice(None), slice(None))
-        value_range = self._value_range(values)
-        pixels = to_float32(values, value_range)
-        digest = self._digests[index] = digest_of(pixels)
-        constant = pixels.flat[0] if is_constant(pixels) else None
-        seen = contrast_of(pixels, whole_numbers=self.dtype.kind in "iu")
-        note = note_on_frame(self._name(index), self.dtype, value_range, constant, seen.blank)
-        return FrameData(pixels, note, digest, constant is not None or seen.blank, seen.faint)
-
-    def read_region(
-        self,
-        index: tuple[int, ...],
-        rows: slice,
-        columns: slice,
-        stats: FrameStats | None = None,
-    ) -> FrameData:
-        """Read part of one frame, and nothing else of it where the image's source allows that.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Position on the leading axes; ``()`` for a single picture.
-        rows, columns : slice
-            Of the frame, without a step.
-        stats : FrameStats, optional
-            From :meth:`frame_stats`. With it the pixels are those that :meth:`read` gives at this
-            place, whatever the type; their note is that of the whole frame, so it is not repeated
-            here. Without it, NaN is replaced by the smallest finite value of the region, and a
-            large offset or values too large for float32 are taken off as the region's range asks
-            for; types that float32 holds exactly (bool, 8 and 16 bit integers) and finite float32
-            need no range.
-
-        Raises
-        ------
-        InputError
-            When the image's source fails.
-        """
-        values = self._values(index, rows, columns)
-        if stats is not None:
-            self._digests[index] = stats.digest
-            return FrameData(to_float32(values, stats.value_range))
-        value_range = self._value_range(values)
-        return FrameData(
-            to_float32(values, value_range),
-            note_on_frame(self._name(index), self.dtype, value_range),
-        )
-
-    def frame_stats(self, index: tuple[int, ...] = ()) -> FrameStats:
-        """Look through one frame, block by block, for what its regions have in common.
-
-        The same sample is taken as :func:`normalise` takes, so that a frame read in regions is
-        normalised as one that is read whole.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Position on the leading axes; ``()`` for a single picture.
-
-        Raises
-        ------
-        InputError
-            When the image's source fails.
-        """
-        found = look_through(
-            lambda rows, columns: self._values(index, rows, columns),
-            blocks(self._data, self.axes),
-            (*self.plane_shape, 3 if self.rgb else 1),
-            self.dtype,
-            self._name(index),
-        )
-        self._digests[index] = found.digest
-        return found
 
     def at(self, scale: float) -> ImageStack:
         """Return the image at the lowest resolution that it is stored at and that is enough.
@@ -354,23 +222,6 @@ class ImageStack:
         """Whether pickling sends where the pixels are instead of the pixels themselves."""
         return is_portable(self._data) and all(frames.portable for frames in self._lower)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_data": packed(self._data)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _data=unpacked(state["_data"]))
-
-    def add_digest(self, index: tuple[int, ...], digest: bytes) -> None:
-        """Take down that a copy of this in another process has read a frame.
-
-        Parameters
-        ----------
-        index : tuple of int
-        digest : bytes
-            That of the :class:`FrameData` or :class:`FrameStats`.
-        """
-        self._digests[index] = digest
-
     def signature(self) -> dict[str, Any]:
         """Describe the image for the provenance of a result.
 
@@ -393,49 +244,9 @@ class ImageStack:
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "axes": self.axes,
-            "channel": self.channel,
+            "channel": as_option(self.channel),
             "content": content.hexdigest() if seen[0] else None,
         }
-
-    def _values(self, index: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
-        """Return the values of part of a frame as they are, shape (Y, X, 1) or (Y, X, 3)."""
-        place: dict[str, Any] = dict(zip(self.leading_axes, index, strict=True))
-        place |= {"Y": rows, "X": columns}
-        if self.channel is not None:
-            place["C" if "C" in self.axes else "S"] = self.channel
-        picks = tuple(place.get(letter, slice(None)) for letter in self.axes)
-        try:
-            fault = fault_in_source(self._data)
-            values = np.asarray(self._data[picks]) if not fault else np.zeros(0)
-        except Exception as error:
-            raise self._unreadable(index, reason_of(error)) from error
-        expected = self._shape_of(rows, columns)
-        if not fault and (values.shape != expected or values.dtype.kind not in "buif"):
-            fault = f"it gives {values.dtype} of shape {values.shape}, not of shape {expected}"
-        if fault:
-            raise self._unreadable(index, fault)
-        if values.dtype == np.longdouble:
-            with np.errstate(over="ignore"):
-                values = values.astype(np.float64)
-        return values[..., :3] if self.rgb else values[..., None]
-
-    def _shape_of(self, rows: slice, columns: slice) -> tuple[int, ...]:
-        """Return the shape that part of a frame has in the image."""
-        height, width = self.plane_shape
-        plane = (len(range(height)[rows]), len(range(width)[columns]))
-        return (*plane, self.shape[-1]) if self.rgb else plane
-
-    def _unreadable(self, index: tuple[int, ...], why: str) -> InputError:
-        return InputError(f"{self._name(index)} cannot be read ({why}); check the image's source.")
-
-    def _value_range(self, values: np.ndarray) -> ValueRange:
-        return ValueRange() if is_exact(self.dtype) else value_range_of(values)
-
-    def _name(self, index: tuple[int, ...]) -> str:
-        if not index:
-            return "The image"
-        pairs = zip(self.leading_axes, index, strict=True)
-        return "Frame " + ", ".join(f"{letter}={place}" for letter, place in pairs)
 
 
 def _dims_of(image: Any) -> str:

@@ -33,13 +33,13 @@ class FileInput:
     path : str
     axes : str or None
         Of the file, as the option of this name.
-    channel : int or None
+    channel : int, str or None
         As the option of this name.
     """
 
     path: str
     axes: str | None = None
-    channel: int | None = None
+    channel: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Recipe:
         whole = is_image(self.file.path)
         return ("readers", "read_image") if whole else ("image_folder", "read_folder")
 
-    def _axes_and_channel(self) -> tuple[str | None, int | None]:
+    def _axes_and_channel(self) -> tuple[str | None, int | str | None]:
         asked = self.config if self.file is None else self.file
         return asked.axes, asked.channel
 

@@ -136,7 +136,7 @@ class ClassesWidget(LabelWidget):
 
     def _teaching(self) -> ClassesConfig:
         """Return the options for training on examples; names do not matter."""
-        config: ClassesConfig = self.form.config(channel=self.channel.value)
+        config: ClassesConfig = self.form.config(channel=self.chosen.channels)
         return config
 
     def _names_changed(self) -> None:

@@ -10,10 +10,11 @@ from napari.layers import Image
 
 from ...core.errors import InputError, KindredError
 from ...images.axes import fault_in_axes
+from ...images.channels import MOST, as_option
 from ...images.image_file import sentences
 from ...images.samples import SAMPLES
 from ...images.stack import ImageStack
-from .form import column, labelled, mark, sentence
+from .form import column, front_label, labelled, mark, narrow, row, sentence
 from .layers import LayerImage, calibrate, describe, read_layer
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 PLUGIN = "napari-kindred"
 
 NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the window. Or try a sample:"
+
+TOGETHER = (
+    "Further channels that are looked at together with the first, each in its own range of "
+    "intensities: nuclei and cell bodies, for example. If each channel is a layer, select them and "
+    "choose Merge to Stack in the menu of the right mouse button, then enter C for the new axis."
+)
 
 
 class ImageInput:
@@ -48,16 +55,20 @@ class ImageInput:
         self.channel = ComboBox(
             label="Channel", choices=[], tooltip="Channel to segment, counted from 0."
         )
+        self.others = [ComboBox(choices=[], tooltip=TOGETHER) for _ in range(MOST - 1)]
         self.about = sentence()
         self.samples = column(*(self._sample(name) for name in SAMPLES))
         self._fields = [labelled(widget) for widget in (self.layer, self.axes, self.channel)]
+        self._together = row(front_label("together with", TOGETHER), *self.others)
+        for choice in (self.channel, *self.others):
+            narrow(choice)
+            choice.changed.connect(self.take_channels)
         self.layer.changed.connect(self.take_layer)
         self.axes.changed.connect(self.take_axes)
-        self.channel.changed.connect(on_change)
 
     def rows(self) -> list[Widget]:
         """Return what is shown, from top to bottom."""
-        return [*self._fields, self.about, self.samples]
+        return [*self._fields, self._together, self.about, self.samples]
 
     def _sample(self, name: str) -> PushButton:
         sample = SAMPLES[name]
@@ -93,8 +104,8 @@ class ImageInput:
         # Plugins see layers through proxies, which are new each time: only ids compare.
         layer = self.layer.value
         chosen = None if layer is None else layer.unique_id
-        for row in self._fields:
-            row.visible = layer is not None
+        for field in self._fields:
+            field.visible = layer is not None
         self.samples.visible = layer is None
         if chosen == self._chosen:
             self._on_change()
@@ -125,7 +136,31 @@ class ImageInput:
         with self.channel.changed.blocked():
             self.channel.choices = self._channels()
         self.channel.enabled = len(self.channel.choices) > 1
+        self.take_channels()
+
+    def take_channels(self, *_: Any) -> None:
+        """Offer the other channels to be looked at together with the first."""
+        taken = [self.channel.value]
+        offered = [(name, number) for name, number in self._channels() if number is not None]
+        for choice in self.others:
+            left = [(name, number) for name, number in offered if number not in taken]
+            before = choice.value if choice.value not in taken else None
+            with choice.changed.blocked():
+                choice.choices = []  # else those that stay keep their places
+                choice.choices = [("–", None), *left]
+                choice.value = before if before in choice.choices else None
+            choice.visible = bool(left) and None not in taken
+            taken.append(choice.value)
+        # A widget in a hidden row says of itself that it is hidden, so what is offered decides.
+        single = self.channel.value is not None and len(offered) > 1
+        self._together.visible = self.layer.value is not None and single
         self._on_change()
+
+    @property
+    def channels(self) -> int | str | None:
+        """The channel chosen, or several as the option ``channel`` has them."""
+        chosen = [choice.value for choice in (self.channel, *self.others)]
+        return as_option([number for number in chosen if number is not None] or None)
 
     def _channels(self) -> list[tuple[str, int | None]]:
         axes = self.letters
@@ -164,7 +199,7 @@ class ImageInput:
         """Open an image with the axes and channel entered; no pixels are read."""
         if not self.letters:
             raise InputError(f"Enter the axes, one letter each: {image.guess.why}.")
-        return ImageStack.open(image.file, self.letters, self.channel.value)
+        return ImageStack.open(image.file, self.letters, self.channels)
 
     def _fault(self, image: LayerImage) -> str | None:
         """Return what is wrong with the axes entered, as the end of a sentence, or None."""

@@ -13,7 +13,7 @@ from ...core.colors import hexadecimal
 from ...core.errors import InputError
 from ...core.events import Event, Notice, Progress, finish, within_stack
 from ...core.options import with_options
-from ...images.stack import ImageStack, is_constant, normalise
+from ...images.stack import ImageStack, is_constant
 from ...models.data_folder import few
 from ...models.feature_cache import FeatureCache
 from ..config import TeachConfig
@@ -151,7 +151,7 @@ def _iter_warnings(
     )
 
 
-def _open(example: Example, channel: int | None) -> ExampleImage:
+def _open(example: Example, channel: int | str | None) -> ExampleImage:
     """Read an example's image, and check its annotations against it."""
     frames = ImageStack.open(example.image, example.axes, channel)
     if len(frames) != 1:
@@ -165,7 +165,7 @@ def _open(example: Example, channel: int | None) -> ExampleImage:
             f"The example {example.source!r} has the same value everywhere; leave it out."
         )
     notes = [note for note in (*frames.notes, raw.note) if note and not note.startswith("Axes ")]
-    return ExampleImage(example, normalise(raw.pixels), " ".join(notes))
+    return ExampleImage(example, raw.normalised(), " ".join(notes))
 
 
 def _iter_proposals(

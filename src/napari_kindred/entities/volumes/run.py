@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ...images.intensity import Levels
     from ...images.stack import ImageStack
     from ..config import EntityConfig
     from ..network import EntityNetwork
@@ -83,9 +84,9 @@ class VolumeRun:
 
     def iter_levels(
         self,
-    ) -> Generator[Event, None, dict[tuple[int, ...], tuple[float, float]]]:
+    ) -> Generator[Event, None, dict[tuple[int, ...], Levels]]:
         """Return for each frame what becomes 0 and 1: the same in all slices of a volume."""
-        levels: dict[tuple[int, ...], tuple[float, float]] = {}
+        levels: dict[tuple[int, ...], Levels] = {}
         for number in range(len(self.times)):
             volume = yield from self.iter_open(number)
             if volume.plain:

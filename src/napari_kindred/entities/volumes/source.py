@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.events import Progress
-from ...images.intensity import ValueRange, normalise_to, note_on, percentiles
+from ...images.frame import sharing_range
+from ...images.intensity import Levels, is_wide, normalise_to, note_on, percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,8 +36,9 @@ class StackVolume:
     time : int or None
     indices : list of tuple
         Each slice's position on the image's leading axes.
-    range : tuple of float
-        Values that become 0 and 1, known after :meth:`iter_stats`.
+    range : tuple of float, or of tuple of float
+        Values that become 0 and 1, of each channel if there are several; known after
+        :meth:`iter_stats`.
     plain : bool
         Whether slices that are read by themselves have the same values.
     """
@@ -52,9 +53,9 @@ class StackVolume:
         ]
         self.shape: Shape = (depth, *frames.plane_shape)
         self._stats: list[FrameStats] = []
-        self.range = (0.0, 0.0)
+        self.range: Levels = (0.0, 0.0)
         self.plain = True
-        values = int(np.prod(self.shape)) * (3 if frames.rgb else 1)
+        values = int(np.prod(self.shape)) * frames.depth
         self._fits = 4 * values <= room
 
     def iter_stats(self) -> Generator[Progress, None, None]:
@@ -63,11 +64,10 @@ class StackVolume:
         for number, index in enumerate(self.indices):
             yield Progress(number, len(self.indices), "reading")
             found.append(self.frames.frame_stats(index))
-        whole = ValueRange()
-        for stats in found:
-            whole = whole.joined(stats.value_range)
-        self._stats = [replace(stats, value_range=whole) for stats in found]
-        self.plain = not note_on(self.frames.dtype, whole)
+        self._stats = sharing_range(found)
+        one = self._stats[0]
+        ranges = [part.value_range for part in one.parts or (one,)]
+        self.plain = not any(note_on(self.frames.dtype, each) for each in ranges)
         inside = [number for number, stats in enumerate(found) if not stats.constant]
         inside = inside or list(range(len(found)))
         chosen = {inside[int(place)] for place in np.linspace(0, len(inside) - 1, SAMPLED)}
@@ -75,15 +75,18 @@ class StackVolume:
         for number in sorted(chosen):
             slices = self._raw(number, slice(None), slice(None))
             step = max(1, int(np.sqrt(slices.size / SAMPLE)))
-            sample.append(slices[::step, ::step].reshape(-1))
+            sample.append(slices[::step, ::step].reshape(-1, slices.shape[2]))
         pooled = np.concatenate(sample)
-        low, high = percentiles(pooled)
-        self.range = (low, high) if high > low else (float(pooled.min()), float(pooled.max()))
+        if not one.parts:
+            self.range = _range_of(pooled)
+            return
+        low, high = zip(*map(_range_of, pooled.T), strict=True)
+        self.range = (low, high)
 
     @property
     def constant(self) -> bool:
         """Whether it has the same value everywhere."""
-        return not self.range[1] > self.range[0]
+        return not is_wide(self.range)
 
     @property
     def note(self) -> str:
@@ -127,3 +130,9 @@ class StackVolume:
             index, rows, columns, self._stats[number]
         ).pixels
         return pixels
+
+
+def _range_of(sample: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the percentiles of values, or what they reach from and to if these are equal."""
+    low, high = percentiles(sample)
+    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
