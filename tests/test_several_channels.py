@@ -1,4 +1,7 @@
-"""Two channels together give what the same planes give as red and green of a colour image."""
+"""Two channels together give what the same planes give as red and green of a colour image.
+
+Weights that do not know separate channels get what a grey image of their mean gives.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ import pytest
 import tifffile
 
 import napari_kindred as nk
+from napari_kindred.classes import predict as classes
 from napari_kindred.cli.main import main
+from napari_kindred.clusters import predict as clusters
 from napari_kindred.entities import frame_tasks
+from napari_kindred.entities import predict as entities
 from napari_kindred.results.recipe import recipe_of
 
 if TYPE_CHECKING:
@@ -39,10 +45,22 @@ def channels(seen: np.ndarray) -> np.ndarray:
     return np.stack([nuclei, other, cells], 1).astype(np.uint16)
 
 
-@pytest.fixture(scope="module")
-def colours(seen: np.ndarray) -> np.ndarray:
-    """The same as red and green, of one range; (T, Y, X, 3)."""
-    return np.where(np.stack([*seen, np.zeros_like(seen[0])], -1), 200, 20).astype(np.uint8)
+@pytest.fixture(params=[True, False])
+def known(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the weights know separate channels, as those that are shipped do not yet."""
+    if request.param:
+        for module in (entities, clusters, classes):
+            monkeypatch.setattr(module, "fit_channels", lambda *_: "")
+    return bool(request.param)
+
+
+@pytest.fixture
+def colours(seen: np.ndarray, known: bool) -> np.ndarray:
+    """The same as red and green, of one range, or the mean of both; (T, Y, X, 3)."""
+    two = np.where(np.stack(seen, -1), 200, 20).astype(np.uint8)
+    if not known:
+        return np.repeat(two.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    return np.concatenate([two, np.full_like(two[..., :1], 20)], -1)
 
 
 def same(one: Any, other: Any) -> None:
@@ -52,21 +70,28 @@ def same(one: Any, other: Any) -> None:
     assert TOGETHER in one.provenance["notes"]
 
 
-@pytest.mark.parametrize("scheduler", [None, "threads"])
-def test_entities_of_a_movie(channels: Any, colours: Any, scheduler: Any) -> None:
+@pytest.mark.parametrize(
+    ("known", "scheduler"), [(True, "threads"), (False, None)], indirect=["known"]
+)
+def test_entities_of_a_movie(channels: Any, colours: Any, known: bool, scheduler: Any) -> None:
     options = {"scheduler": scheduler, "scale": 1.0}
     result = nk.segment_entities(channels, axes="TCYX", channel=[0, 2], **options)
     same(result, nk.segment_entities(colours, axes="TYXS", **options))
+    assert known != any(
+        "do not know separate channels" in one for one in result.provenance["notes"]
+    )
     frames = result.table.set_index("frame")["mean_intensity"]
     inside = result.labels[0] == result.table["index"].iloc[0]
     assert frames.iloc[0] == pytest.approx(channels[0, ::2, inside].mean())
 
 
+@pytest.mark.parametrize("known", [False], indirect=True)
 def test_entities_on_workers(channels: Any, colours: Any, client: Any) -> None:
     result = nk.segment_entities(channels, axes="TCYX", channel=[0, 2], scheduler=client, scale=1)
     same(result, nk.segment_entities(colours, axes="TYXS", scale=1))
 
 
+@pytest.mark.parametrize("known", [True], indirect=True)
 def test_entities_of_a_large_plane(
     channels: Any, colours: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +101,7 @@ def test_entities_of_a_large_plane(
     same(result, nk.segment_entities(colours[0], axes="YXS", scale=0.8))
 
 
+@pytest.mark.parametrize("known", [True], indirect=True)
 @pytest.mark.parametrize("link", ["3-D", "z"])
 def test_entities_of_a_volume(channels: Any, colours: Any, link: str) -> None:
     thick, red = np.repeat(channels[:1], 8, 0), np.repeat(colours[:1], 8, 0)

@@ -12,7 +12,7 @@ from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.images.channels import as_option
 from napari_kindred.images.ranges import intensity_range
-from napari_kindred.images.stack import ImageStack, normalise, normalise_to
+from napari_kindred.images.stack import ImageStack, normalise
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,13 @@ def test_each_channel_is_normalised_on_its_own_whatever_the_axes(
     np.testing.assert_allclose(raw.normalised(), np.stack(alone, -1), atol=1e-6)
     stats, place = frames.frame_stats(index), (slice(5, 20), slice(30, 50))
     region = frames.read_region(index, *place, stats).pixels
-    np.testing.assert_allclose(
-        normalise_to(region, stats.low, stats.high), raw.normalised()[place], atol=1e-6
-    )
+    np.testing.assert_allclose(stats.normalised(region), raw.normalised()[place], atol=1e-6)
     assert stats.digest == raw.digest
+    frames.average()
+    mean = np.mean(alone[: len(chosen)], axis=0)
+    np.testing.assert_allclose(frames.read(index).normalised()[..., 0], mean, atol=1e-6)
+    seen = frames.frame_stats(index).normalised(region)[..., 0]
+    np.testing.assert_allclose(seen, mean[place], atol=1e-6)
     assert frames.signature()["channel"] == "+".join(map(str, chosen))
 
 

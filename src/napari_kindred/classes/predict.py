@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..compute.dask_cluster import open_workers
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
+from ..entities.channels import fit_channels
 from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.assembly import location_for
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from ..results.spill import Arrays
     from .vocabulary.examples import Example
     from .vocabulary.vocabulary import Vocabulary
+
+
+POOLED = ("entities", "regions")
+"""Proposals that the entity network makes."""
 
 
 def iter_segment_classes(
@@ -68,6 +73,11 @@ def iter_segment_classes(
             classifier = yield from iter_open_classifier(
                 names, vocabulary, examples, clip, config=here, cache=cache
             )
+        if getattr(getattr(classifier, "spec", None), "kind", "") in POOLED:
+            averaged = fit_channels(frames)
+            if averaged:
+                notes.append(averaged)
+                yield Notice(averaged)
         colours = classifier.check(names)
         thresholds = classifier.thresholds(names, config.threshold)
         store = SpillStore()

@@ -16,6 +16,7 @@ from ..compute.dask_cluster import open_workers
 from ..core.background import iter_in_background
 from ..core.events import Event, finish
 from ..core.options import must_be, with_options
+from ..entities.channels import fit_channels
 from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.segmentation import provenance
@@ -94,6 +95,10 @@ def iter_cluster_stack(
         )
         opened = partial(run.open, FeatureCache.of(cache), given)
         yield from iter_in_background(opened, "loading the encoder")
+        if run.objects is not None or run.encoder.name == "kindred":
+            averaged = fit_channels(frames)
+            if averaged:
+                yield run.note(averaged)
         if given is not None:
             run.check_model(given)
         yield from run.choose_range(given)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..images.stack import normalise_to
 from ..images.tiling import Tile, tiles
 from . import decode
 from .network import MULTIPLE
@@ -112,7 +111,7 @@ def segment_block(
     spans = [_spans(shape, place, scale * 2**step, stored) for step in range(config.resolutions)]
     region = region_of(source, place, scale, config)
     raw = source.raw(*region)
-    pixels = normalise_to(raw, source.stats.low, source.stats.high)
+    pixels = source.stats.normalised(raw)
     found: list[decode.InstanceMap] = []
     for step, (_, scaled) in enumerate(spans):
         finer = scale * 2**step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..linking.config import LinkConfig
 from ..results.segmentation import Segmentation, provenance
 from .assembly import EntityAssembly
 from .auto_scale import choose_scale
+from .channels import fit_channels
 from .checkpoint import EntityNetSpec, load_network
 from .config import EntityConfig
 from .frame_tasks import (
@@ -81,6 +83,7 @@ def iter_segment_entities(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     with open_workers(scheduler, config.device) as workers:
         network, info = _opened(model, config.weights, workers)
+        averaged = fit_channels(frames, config.weights, asdict(network.config))
         way = way_of(config, frames, network)
         assembly: EntityAssembly = (
             EntityAssembly(frames, config.memory, unique_ids)
@@ -88,7 +91,7 @@ def iter_segment_entities(
             else VolumeAssembly(frames, config.memory)
         )
         fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
-        for note in filter(None, (*way.notes, assembly.note, smaller)):
+        for note in filter(None, (averaged, *way.notes, assembly.note, smaller)):
             notes.append(note)
             yield Notice(note)
         context = TaskContext(network, fitting, frames)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from ..images.stack import normalise_to
 from .resampling import InterpolationWeights, scaled_shape
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class PlaneSource:
 
     def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.float32]:
         """Read a region normalised as part of the plane, (h, w, C)."""
-        return normalise_to(self.raw(*window), self.stats.low, self.stats.high)
+        return self.stats.normalised(self.raw(*window))
 
     def overview(self, side: int) -> NDArray[np.float32]:
         """Return the plane shrunk to a longest side, (h, w, C), read a band of rows at a time."""

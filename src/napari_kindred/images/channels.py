@@ -80,11 +80,11 @@ def chosen_channels(
     """
     count = shape[axes.index("C")] if "C" in axes else 3 if "S" in axes else 1
     named = names if "C" in axes and len(names) == count else SAMPLES if "S" in axes else ()
-    valid = f"its channels are 0 to {count - 1}" if count > 1 else "its only channel is 0"
+    valid = f"0 to {count - 1}" if count > 1 else "only 0"
     try:
         numbers = [] if as_option(channel) is None else _numbers_in(channel)
     except OptionError as error:
-        raise InputError(f"{str(error).rstrip('.')}; {valid}.") from error
+        raise InputError(f"{str(error).rstrip('.')}; its channels are {valid}.") from error
     if not numbers:
         if "C" not in axes:
             return None, ""
@@ -92,7 +92,7 @@ def chosen_channels(
         return 0, note if count > 1 else ""
     for number in numbers:
         if number >= count:
-            raise InputError(f"The image has no channel {number}; {valid}.")
+            raise InputError(f"The image has no channel {number}; its channels are {valid}.")
     if len(numbers) == 1:
         return (numbers[0] if "C" in axes or "S" in axes else None), ""
     *first, last = [_named(number, named) for number in numbers]

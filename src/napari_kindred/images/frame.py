@@ -36,6 +36,8 @@ class FrameData:
     levels : tuple of float, or of tuple of float
         Intensities that become 0 and 1, of each channel if there are several; unknown for a
         region.
+    averaged : bool
+        Whether networks take the mean of several channels.
     """
 
     pixels: np.ndarray
@@ -44,13 +46,15 @@ class FrameData:
     empty: bool = False
     faint: bool = False
     levels: Levels = (0.0, 0.0)
+    averaged: bool = False
 
     def normalised(self, levels: Levels | None = None) -> np.ndarray:
         """Return the frame about 0 to 1 as networks take it, (Y, X, 1) or (Y, X, 3) of float32.
 
         Other ``levels`` than the frame's own may be given.
         """
-        return normalise_to(self.pixels, *(self.levels if levels is None else levels))
+        low, high = self.levels if levels is None else levels
+        return normalise_to(self.pixels, low, high, averaged=self.averaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,7 @@ class FrameStats:
     Attributes
     ----------
     low, high : float or tuple of float
-        What becomes 0 and 1, of each channel if there are several:
-        ``normalise_to(region, low, high)`` is a cut-out of the normalised frame.
+        What becomes 0 and 1, of each channel if there are several.
     constant : bool
         Whether the frame has the same value everywhere.
     note : str
@@ -74,6 +77,8 @@ class FrameStats:
         As those of :class:`FrameData`.
     parts : tuple of FrameStats
         Those of each channel, if there are several.
+    averaged : bool
+        As that of :class:`FrameData`.
     """
 
     low: Level
@@ -85,9 +90,14 @@ class FrameStats:
     empty: bool = False
     faint: bool = False
     parts: tuple[FrameStats, ...] = ()
+    averaged: bool = False
+
+    def normalised(self, region: np.ndarray) -> np.ndarray:
+        """Return a region (h, w, C) as a cut-out of the normalised frame, (h, w, 1 or 3)."""
+        return normalise_to(region, self.low, self.high, averaged=self.averaged)
 
 
-def together(parts: Sequence[FrameData]) -> FrameData:
+def together(parts: Sequence[FrameData], averaged: bool) -> FrameData:
     """Return several channels as one frame; channels without anything to see become 0."""
     low, high = zip(*(_levels(part.empty, *part.levels) for part in parts), strict=True)
     return FrameData(
@@ -97,10 +107,11 @@ def together(parts: Sequence[FrameData]) -> FrameData:
         all(part.empty for part in parts),
         all(part.faint or part.empty for part in parts),
         (low, high),
+        averaged,
     )
 
 
-def stats_together(parts: Sequence[FrameStats]) -> FrameStats:
+def stats_together(parts: Sequence[FrameStats], averaged: bool) -> FrameStats:
     """Return the statistics of several channels as those of one frame."""
     low, high = zip(*(_levels(part.empty, part.low, part.high) for part in parts), strict=True)
     return FrameStats(
@@ -113,6 +124,7 @@ def stats_together(parts: Sequence[FrameStats]) -> FrameStats:
         all(part.empty for part in parts),
         all(part.faint or part.empty for part in parts),
         tuple(parts),
+        averaged,
     )
 
 

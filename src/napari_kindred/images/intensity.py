@@ -141,14 +141,19 @@ def is_wide(levels: Levels) -> bool:
     return bool(np.any(np.greater(levels[1], levels[0])))
 
 
-def normalise_to(pixels: np.ndarray, low: Level, high: Level) -> np.ndarray:
+def normalise_to(
+    pixels: np.ndarray, low: Level, high: Level, *, averaged: bool = False
+) -> np.ndarray:
     """Map intensities so that ``low`` becomes 0 and ``high`` 1, clipped to 0 to 1.5; float32.
 
-    Two channels become three, the last of them empty; see :func:`.channels.as_planes`.
+    Two channels become three, the last of them empty (see :func:`.channels.as_planes`), or any
+    number one, their mean, if ``averaged``.
     """
     width = np.subtract(high, low, dtype=np.float64)
     factor = np.divide(1.0, width, out=np.zeros_like(width), where=width > 0)
     if not factor.any():
-        return as_planes(np.zeros(pixels.shape, np.float32))
-    scaled = (pixels - np.asarray(low, np.float32)) * factor.astype(np.float32)
-    return as_planes(np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False))
+        scaled = np.zeros(pixels.shape, np.float32)
+    else:
+        scaled = (pixels - np.asarray(low, np.float32)) * factor.astype(np.float32)
+        scaled = np.clip(scaled, 0.0, 1.5, out=scaled).astype(np.float32, copy=False)
+    return scaled.mean(axis=-1, keepdims=True) if averaged else as_planes(scaled)

@@ -38,6 +38,7 @@ class PlaneReader:
         self.parts: tuple[PlaneReader, ...] = ()
         if isinstance(channel, tuple):
             self.parts = tuple(PlaneReader(data, axes, one, part=True) for one in channel)
+        self.averaged = False
         self.rgb = "S" in axes and channel is None
         self.depth = 3 if self.rgb else max(1, len(self.parts))
         self.shape: tuple[int, ...] = tuple(int(size) for size in data.shape)
@@ -85,7 +86,7 @@ class PlaneReader:
             When the image's source fails, for example a damaged file.
         """
         if self.parts:
-            whole = together([part.read(index) for part in self.parts])
+            whole = together([part.read(index) for part in self.parts], self.averaged)
             self._digests[index] = whole.digest
             return whole
         values = self._values(index, slice(None), slice(None))
@@ -131,7 +132,8 @@ class PlaneReader:
         if self.parts:
             each = (None,) * len(self.parts) if stats is None else stats.parts
             regions = zip(self.parts, each, strict=True)
-            return together([part.read_region(index, rows, columns, one) for part, one in regions])
+            found = [part.read_region(index, rows, columns, one) for part, one in regions]
+            return together(found, self.averaged)
         values = self._values(index, rows, columns)
         if stats is not None:
             return FrameData(to_float32(values, stats.value_range))
@@ -158,7 +160,7 @@ class PlaneReader:
             When the image's source fails.
         """
         if self.parts:
-            found = stats_together([part.frame_stats(index) for part in self.parts])
+            found = stats_together([part.frame_stats(index) for part in self.parts], self.averaged)
             self._digests[index] = found.digest
             return found
         found = look_through(

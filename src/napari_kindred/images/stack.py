@@ -67,6 +67,8 @@ class ImageStack(PlaneReader):
         choose from, or when RGB is read as a whole.
     parts : tuple of PlaneReader
         One for each of several channels, which do not share their range of intensities.
+    averaged : bool
+        Whether networks take the mean of several channels, see :meth:`average`.
     rgb : bool
         Whether frames are red, green and blue.
     depth : int
@@ -167,6 +169,12 @@ class ImageStack(PlaneReader):
                 f"check the axes, {axes} for the shape {shape}."
             )
         return frames
+
+    def average(self) -> None:
+        """Let networks take the mean of several channels, each in its own range."""
+        self.averaged = True
+        for lower in self._lower:
+            lower.averaged = True
 
     def at(self, scale: float) -> ImageStack:
         """Return the image at the lowest resolution that it is stored at and that is enough.

@@ -13,6 +13,7 @@ from ...core.colors import hexadecimal
 from ...core.errors import InputError
 from ...core.events import Event, Notice, Progress, finish, within_stack
 from ...core.options import with_options
+from ...entities.channels import fit_channels
 from ...images.stack import ImageStack, is_constant
 from ...models.data_folder import few
 from ...models.feature_cache import FeatureCache
@@ -63,7 +64,7 @@ def iter_teach_classes(
     examples = as_examples(examples)
     names = class_names(examples)
     yield from _iter_warnings(examples, names)
-    images = [_open(example, config.channel) for example in examples]
+    images = [_open(example, config) for example in examples]
     for note in few([(image.example.source, image.note) for image in images if image.note]):
         yield Notice(note)
     found, coded = yield from _iter_proposals(images, names, config, cache)
@@ -151,9 +152,10 @@ def _iter_warnings(
     )
 
 
-def _open(example: Example, channel: int | str | None) -> ExampleImage:
+def _open(example: Example, config: TeachConfig) -> ExampleImage:
     """Read an example's image, and check its annotations against it."""
-    frames = ImageStack.open(example.image, example.axes, channel)
+    frames = ImageStack.open(example.image, example.axes, config.channel)
+    averaged = "" if config.proposals == "sam" else fit_channels(frames)
     if len(frames) != 1:
         raise InputError(
             f"The example {example.source!r} holds {len(frames)} images; give them one by one."
@@ -164,7 +166,11 @@ def _open(example: Example, channel: int | str | None) -> ExampleImage:
         raise InputError(
             f"The example {example.source!r} has the same value everywhere; leave it out."
         )
-    notes = [note for note in (*frames.notes, raw.note) if note and not note.startswith("Axes ")]
+    notes = [
+        note
+        for note in (*frames.notes, averaged, raw.note)
+        if note and not note.startswith("Axes ")
+    ]
     return ExampleImage(example, raw.normalised(), " ".join(notes))
 
 

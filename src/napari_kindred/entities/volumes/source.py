@@ -119,7 +119,9 @@ class StackVolume:
     def _normalised(self, block: Block) -> NDArray[np.float32]:
         slices, rows, columns = block
         parts = [
-            normalise_to(self._raw(number, rows, columns), *self.range)
+            normalise_to(
+                self._raw(number, rows, columns), *self.range, averaged=self.frames.averaged
+            )
             for number in range(slices.start, slices.stop)
         ]
         return np.stack(parts)
