@@ -231,4 +231,6 @@ class PlaneReader:
         pairs = zip(self.leading_axes, index, strict=True)
         listed = ", ".join(f"{letter}={place}" for letter, place in pairs)
         name = f"frame {listed}" if index else "the image"
-        return f"Channel {self.channel} of {name}" if self._part else name.capitalize()
+        if self._part:
+            return f"Channel {self.channel} of {name}"
+        return name[0].upper() + name[1:]
