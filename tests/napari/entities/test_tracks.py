@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 
 import napari_kindred as nk
 from napari_kindred._napari.common.layers import KEY
+from napari_kindred._napari.entities.edit_layer import ShownPlane
 from napari_kindred._napari.entities.tracks import (
     apply_relinked,
     is_linked,
@@ -20,6 +21,7 @@ from napari_kindred._napari.entities.tracks import (
 from napari_kindred._napari.results.layer_storage import layer_data, result_of
 from napari_kindred._napari.results.painting import settle, watch
 from napari_kindred.core.events import finish
+from napari_kindred.entities.edits import add_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,3 +122,20 @@ def test_the_window_shows_tracks_and_links_again(
     panel.relink.changed.emit(True)
     until(lambda: "Linked again from frame 4: 1 labels" in entities_widget.status.value)
     assert set(tracks.data[:, 0]) == {1, 2, 3, 4}
+
+
+def test_an_added_object_continues_a_track_that_is_missing_here(
+    opened: tuple[ViewerModel, Any],
+) -> None:
+    viewer, layer = opened
+    viewer.dims.set_point(0, 3)
+    plane = ShownPlane.of(viewer, layer)
+    square = np.ones((10, 10), bool)
+    assert plane.id_for(square, (26, 26)) == 5  # track 2 is here already
+    plane.write(np.where(plane.labels == 2, 0, plane.labels))
+    assert plane.id_for(square, (26, 26)) == 2
+    assert plane.id_for(square, (0, 28)) == 5
+    plane.write(add_object(plane.labels, square, (26, 26), 2))
+    rows = objects_of(layer)
+    assert list(rows[rows["track"] == 2]["frame"]) == [0, 1, 2, 3, 4]
+    assert [each.index for each in plane.planes_with(1)] == [(0,), (1,)]

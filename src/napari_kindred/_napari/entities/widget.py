@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...methods import ENTITIES
 from ..method_widget import MethodWidget
+from .correct_panel import CorrectPanel
 from .run import EntityRun
 from .tracks_panel import TracksPanel
 
@@ -33,13 +34,18 @@ class EntitiesWidget(MethodWidget):
         self.tracks_panel = TracksPanel(
             self._viewer, lambda: self.more_tools.layer, self.controls.show_message
         )
-        return [self.tracks_panel.row]
+        self.correct_panel = CorrectPanel(
+            self._viewer, lambda: self.more_tools.layer, self.controls.show_message
+        )
+        return [self.correct_panel.row, self.tracks_panel.row]
 
     def ended(self, run: JobView, result: Any) -> None:
         super().ended(run, result)
         self.tracks_panel.follow()
+        self.correct_panel.follow()
 
     def release(self) -> None:
+        self.correct_panel.abandon()
         self.tracks_panel.abandon()
         super().release()
 

@@ -81,6 +81,14 @@ def up_to_date(data: Any, about: Mapping[str, Any]) -> Mapping[str, Any]:
     return about
 
 
+def plane_axes(layer: Any) -> tuple[int, int]:
+    """Return the places of Y and X among a layer's axes."""
+    letters = letters_of(layer.axis_labels)
+    if {"Y", "X"} <= set(letters):
+        return letters.index("Y"), letters.index("X")
+    return layer.ndim - 2, layer.ndim - 1
+
+
 class Painting:
     """Follows what is painted on one layer."""
 
@@ -184,12 +192,12 @@ class Painting:
             self._before = sums_before(layer, self._features, frames)
         if self._before is None:
             self._painted |= set(range(frames))
-        height = layer.data.shape[self._plane(layer)[0]]
+        height = layer.data.shape[plane_axes(layer)[0]]
         bands = range(0, height, self._rows(layer))
         self._queue = set(product(self._painted, bands))
 
     def _measure(self, layer: Any, frame: int, row: int) -> None:
-        y, x = self._plane(layer)
+        y, x = plane_axes(layer)
         rows = slice(row, row + self._rows(layer))
         place: list[Any] = [0] * layer.ndim
         for axis, number in self._numbers(layer, frame).items():
@@ -209,20 +217,12 @@ class Painting:
     def _frames(self) -> set[int]:
         return {frame for frame, _ in self._measured}
 
-    @staticmethod
-    def _plane(layer: Any) -> tuple[int, int]:
-        """Places of Y and X among the layer's axes."""
-        letters = letters_of(layer.axis_labels)
-        if {"Y", "X"} <= set(letters):
-            return letters.index("Y"), letters.index("X")
-        return layer.ndim - 2, layer.ndim - 1
-
     def _leading(self, layer: Any) -> dict[int, int]:
         """Return the sizes of the axes along which frames follow each other."""
         return {
             axis: size
             for axis, size in enumerate(layer.data.shape)
-            if axis not in self._plane(layer)
+            if axis not in plane_axes(layer)
         }
 
     def _numbers(self, layer: Any, frame: int) -> dict[int, int]:
@@ -235,7 +235,7 @@ class Painting:
         return math.prod(self._leading(layer).values())
 
     def _rows(self, layer: Any) -> int:
-        return max(1, BAND // layer.data.shape[self._plane(layer)[1]])
+        return max(1, BAND // layer.data.shape[plane_axes(layer)[1]])
 
     def _frames_shown(self) -> set[int]:
         """Return the frames that a stroke may reach: the shown one, in 3D all along an axis."""
@@ -276,7 +276,7 @@ class Painting:
             pixels: np.ndarray = frames.read(index).pixels.mean(axis=-1)
         except (KindredError, IndexError, AttributeError):  # gone, or another image of that name
             return None
-        plane = tuple(layer.data.shape[axis] for axis in self._plane(layer))
+        plane = tuple(layer.data.shape[axis] for axis in plane_axes(layer))
         return pixels if pixels.shape == plane else None
 
     # -- showing it ------------------------------------------------------------------------
