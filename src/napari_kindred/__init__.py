@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .clusters.result import ClusterSegmentation
     from .core.errors import KindredError
     from .entities.config import EntityConfig
+    from .entities.learning.fine_tune import fine_tune, iter_fine_tune
     from .entities.predict import iter_segment_entities, segment_entities
     from .linking.config import LinkConfig
     from .linking.predict import iter_link, link
@@ -46,7 +47,9 @@ _HOME = {
     "TeachConfig": "classes.config",
     "Vocabulary": "classes.vocabulary.vocabulary",
     "cluster_stack": "clusters.predict",
+    "fine_tune": "entities.learning.fine_tune",
     "iter_cluster_stack": "clusters.predict",
+    "iter_fine_tune": "entities.learning.fine_tune",
     "iter_link": "linking.predict",
     "iter_segment_classes": "classes.predict",
     "iter_segment_entities": "entities.predict",
@@ -76,7 +79,9 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "cluster_stack",
+    "fine_tune",
     "iter_cluster_stack",
+    "iter_fine_tune",
     "iter_link",
     "iter_segment_classes",
     "iter_segment_entities",

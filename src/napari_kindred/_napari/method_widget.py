@@ -22,7 +22,7 @@ from .results.result_tools import ResultTools
 
 if TYPE_CHECKING:
     import napari.viewer
-    from magicgui.widgets.bases import Widget
+    from magicgui.widgets.bases import ValueWidget, Widget
     from napari.layers import Image, Labels
 
     from ..images.stack import ImageStack
@@ -65,7 +65,7 @@ class MethodWidget(Container):
             tooltip="Device, memory and cache folder, for all widgets and sessions.",
         )
         folded = [*self.own_options(), row(self.defaults, self.settings)]
-        self.form = Form(self.method.config, self.left_out, folded)
+        self.form = Form(self.method.config, self.left_out, folded, self.form_inputs())
         self.controls = RunControls(viewer, self.title, self.run_tip, self.ended)
         self.more_tools = ResultTools(
             viewer, lambda: self.result, self._code_of_entries, self.controls.show_message
@@ -127,6 +127,10 @@ class MethodWidget(Container):
     def own_options(self) -> list[Widget]:
         """Return rows to be folded away with the options that rarely need a change."""
         return []
+
+    def form_inputs(self) -> dict[str, ValueWidget]:
+        """Return inputs of the form, by option, that are made in another way than from its type."""
+        return {}
 
     def own_outputs(self) -> list[Widget]:
         """Return rows to be shown below the form."""

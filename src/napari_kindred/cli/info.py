@@ -119,7 +119,7 @@ def _vocabularies() -> Iterator[str]:
 
 
 def of_file(path: Path) -> Iterator[str]:
-    """Tell how a result came about, or what a vocabulary knows."""
+    """Tell how a result or weights came about, or what a vocabulary knows."""
     from ..results.storage import PROVENANCE, read_about
 
     if (path / PROVENANCE).is_file():
@@ -130,6 +130,11 @@ def of_file(path: Path) -> Iterator[str]:
         from ..classes.vocabulary.vocabulary import Vocabulary
 
         yield from card(Vocabulary.load(path))
+    elif path.suffix.lower() == ".safetensors":
+        from ..models.weights import read_header
+
+        facts = read_header(path).get("__metadata__", {}).get("info", "{}")
+        yield json.dumps(json.loads(facts), indent=2, ensure_ascii=False)
     elif path.suffix == ".json":
         try:
             yield path.read_text("utf-8").rstrip("\n")

@@ -22,6 +22,7 @@ from ..methods import METHODS
 from ..results.exports import FORMATS
 from . import commands as run
 from .flags import add_flags
+from .learn import add_learn
 from .progress_bar import terminate_like_interrupt
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def _add_info(commands: Any) -> None:
         "file",
         type=Path,
         nargs="?",
-        help="a result, to print its provenance, or a vocabulary, to print what it knows",
+        help="a result, to print its provenance; or a vocabulary or weights, for what they know",
     )
     what.add_argument(
         "--clear-cache",
@@ -310,6 +311,7 @@ COMMANDS = (
     _add_demo,
     _add_methods,
     _add_teach,
+    add_learn,
     _add_train,
     _add_link,
     _add_rerun,

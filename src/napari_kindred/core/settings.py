@@ -13,6 +13,9 @@ from pathlib import Path
 CACHE_VARIABLE = "NAPARI_KINDRED_CACHE"
 """Environment variable that names another folder for downloaded weights."""
 
+WEIGHTS_VARIABLE = "NAPARI_KINDRED_WEIGHTS"
+"""Environment variable that names another folder for the weights that users make."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
@@ -55,10 +58,22 @@ def cache_dir() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE) or preferences().cache_folder
     if chosen:
         return Path(chosen).expanduser()
+    return _base("Caches", "XDG_CACHE_HOME", ".cache") / "napari-kindred"
+
+
+def weights_dir() -> Path:
+    """Return the folder of weights that were learnt from corrections, which need not exist yet."""
+    chosen = os.environ.get(WEIGHTS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = _base("Application Support", "XDG_DATA_HOME", ".local/share")
+    return base / "napari-kindred" / "weights"
+
+
+def _base(mac: str, variable: str, other: str) -> Path:
+    """Return the user's folder of a kind: in macOS's Library, by an XDG variable, or in home."""
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "napari-kindred"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / mac
+    return Path(os.environ.get(variable, Path.home() / other))

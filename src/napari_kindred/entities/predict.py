@@ -98,7 +98,7 @@ def iter_segment_entities(
         spec = EntityNetSpec.of(info, config.weights)
         opener = partial(TaskContext.open, spec, fitting, workers.image(frames), config.device)
         crew = Crew(workers, context, opener, assembly)
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"learnt": info["learning"]["name"]} if info.get("learning") else {}
         assembly.facts = lambda: provenance(
             method="entities",
             config=config,

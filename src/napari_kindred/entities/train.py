@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ from .recipe import find_recipe
 from .validate import iter_choose_settings, iter_learn_scoring, iter_score_examples
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
 FOUND = {"name", "sha256", "network"}
 """Facts that are added when a weights file is opened."""
@@ -62,6 +61,7 @@ class Trainer(Run):
         validation: Sequence[Example],
         out: Path,
         config: TrainConfig,
+        network: EntityNetwork | None = None,
     ) -> None:
         self.recipe = find_recipe(config.recipe) if config.recipe else None
         if self.recipe is None:
@@ -75,10 +75,17 @@ class Trainer(Run):
         for example in train:
             if example.diameter > 0:
                 self.partners.setdefault(example.group, []).append(example)
-        groups = partial(_groups, share=config.encoder_rate)
-        start, data = _start(config), data_hash(train)
+        self.config = config
+        start, data = _start(config) if network is None else network, data_hash(train)
         self.old = {k: v.detach().clone() for k, v in start.state_dict().items()}
-        super().__init__(start, groups, train, validation, data, out, config, clip=CLIP)
+        super().__init__(start, self.groups, train, validation, data, out, config, clip=CLIP)
+
+    def groups(self, network: EntityNetwork) -> list[dict[str, Any]]:
+        """Give the pretrained encoder a share of the others' learning rate."""
+        encoder = list(network.encoder.parameters())
+        in_encoder = {id(parameter) for parameter in encoder}
+        rest = [p for p in network.parameters() if id(p) not in in_encoder]
+        return [{"params": encoder, "share": self.config.encoder_rate}, {"params": rest}]
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -138,14 +145,18 @@ class Trainer(Run):
 
     def averaged(self) -> EntityNetwork:
         """Return the network with averaged weights, mixed with those of ``init`` by ``blend``."""
+        return self.mixed(self.average, self.config.blend)
+
+    def mixed(self, tensors: Mapping[str, Tensor], blend: float) -> EntityNetwork:
+        """Return a network with tensors mixed with those that training began with."""
         network = EntityNetwork(self.network.config)
-        tensors = {
-            name: value.lerp(self.old[name].to(value.device), self.config.blend)
+        mixed = {
+            name: value.lerp(self.old[name].to(value.device), blend)
             if value.is_floating_point()
             else value
-            for name, value in self.average.items()
+            for name, value in tensors.items()
         }
-        network.load_state_dict(tensors)
+        network.load_state_dict(mixed)
         return network.to(self.device).eval()
 
     def write(self, path: Path, info: dict[str, Any]) -> None:
@@ -208,14 +219,6 @@ def _start(config: TrainConfig) -> EntityNetwork:
         if network.config != config.network():
             raise WeightsError(f"{config.init} holds a network of another shape: {network.config}.")
     return network.to(memory_format=torch.channels_last)
-
-
-def _groups(network: EntityNetwork, share: float) -> list[dict[str, Any]]:
-    """Give the pretrained encoder a share of the others' learning rate."""
-    encoder = list(network.encoder.parameters())
-    in_encoder = {id(parameter) for parameter in encoder}
-    rest = [p for p in network.parameters() if id(p) not in in_encoder]
-    return [{"params": encoder, "share": share}, {"params": rest}]
 
 
 def _download_encoder(name: str) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.events import Progress, finish
+from ..models.augment import IGNORE
 from ..results.metrics import THRESHOLDS, average_precision, instance_counts, overlaps
 from .config import EntityConfig
 from .resampling import GridMapping, scaled_shape
@@ -104,13 +105,26 @@ class SettingCounts:
 def iter_score_examples(
     network: EntityNetwork, examples: Sequence[Example], config: EntityConfig | None = None
 ) -> Generator[Progress, None, dict[str, float]]:
-    """Segment each example at full size and score it against its labels."""
+    """Segment each example at full size and score it against its labels.
+
+    Nothing counts that lies mostly where labels are ``IGNORE``.
+    """
     config, pairs = config or EntityConfig(), []
     for number, example in enumerate(examples):
         yield Progress(number, len(examples), "validating, image")
         found = segment_plane(network, _pixels(example), config).labels
-        pairs.append((example.labels, found))
+        pairs.append(_that_count(example.labels, found))
     return average_precision(pairs)
+
+
+def _that_count(truth: Ids, found: Ids) -> tuple[Ids, Ids]:
+    """Leave out of both label images (H, W) what is ignored, and entities mostly there."""
+    ignored = truth == IGNORE
+    if ignored.any():
+        size = np.bincount(found.ravel())
+        outside = np.bincount(found[ignored], minlength=len(size)) > size / 2
+        found = np.where(outside[found], 0, found)
+    return np.maximum(truth, 0), found
 
 
 def iter_choose_settings(

@@ -182,6 +182,13 @@ class Run(ABC):
         self.step += 1
         return {**terms, "loss": float(loss.detach())}
 
+    def timed_step(self) -> dict[str, float]:
+        """Do one optimiser step, and count its time."""
+        start = time.perf_counter()
+        terms = self.train_step()
+        self.seconds += time.perf_counter() - start
+        return terms
+
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
@@ -302,9 +309,7 @@ class Run(ABC):
         last_saved = last_scored = self.seconds
         recent: dict[str, float] = {}
         while not self.finished():
-            start = time.perf_counter()
-            terms = self.train_step()
-            self.seconds += time.perf_counter() - start
+            terms = self.timed_step()
             for name, value in terms.items():
                 recent[name] = 0.95 * recent.get(name, value) + 0.05 * value
             yield self.progress(f"training, step {self.step}")
@@ -373,13 +378,20 @@ def prepared(out: str | Path, threads: int) -> Iterator[Path]:
     """
     out = Path(out)
     check_folder(out)
+    with ready_to_train(threads):
+        yield out
+
+
+@contextmanager
+def ready_to_train(threads: int = 0) -> Iterator[None]:
+    """Set torch up for training until the end of the ``with`` block; see :func:`prepared`."""
     flushed, before = sys.float_info.min / 2 == 0, torch.get_num_threads()
     # Tails of kernels are denormal numbers, with which a CPU is a hundred times slower.
     torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
     try:
-        yield out
+        yield
     finally:
         torch.set_flush_denormal(flushed)
         if threads:

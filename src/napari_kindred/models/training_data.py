@@ -94,7 +94,7 @@ class Example:
 
 def median_diameter(labels: NDArray[np.integer]) -> float:
     """Median equivalent diameter of the labels (H, W), pixels; 0 without labels."""
-    areas = np.bincount(labels.ravel())[1:]
+    areas = np.bincount(labels[labels > 0])
     areas = areas[areas > 0]
     return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else 0.0
 
@@ -235,7 +235,30 @@ def _example(
             f"{name}: the image is {pixels.shape[:2]} but its labels are {truth.shape}; crop both "
             "alike."
         )
-    plane = normalise(pixels)
+    modality = row.get("modality") or row.get("modality_guess") or ""
+    return example_of(
+        name,
+        normalise(pixels),
+        truth,
+        group=f"{folder}/{modality}" if modality else folder,
+        complete=row.get("complete", "1") != "0",
+        grey=grey,
+        note=note,
+    )
+
+
+def example_of(
+    name: str,
+    plane: NDArray[np.float32],
+    truth: NDArray[np.int32],
+    *,
+    group: str,
+    complete: bool = True,
+    grey: bool | None = None,
+    note: str = "",
+) -> Example:
+    """Return an example of a normalised plane (H, W, 1) or (H, W, 3) and its labels (H, W)."""
+    grey = plane.shape[2] == 1 if grey is None else grey
     plane = np.broadcast_to(plane, (*plane.shape[:2], 3)).transpose(2, 0, 1)
     pyramid = [np.ascontiguousarray(plane, dtype=np.float16)]
     while min(pyramid[-1].shape[1:]) >= 128:
@@ -244,17 +267,7 @@ def _example(
         last = np.pad(last, [(0, 0), *((0, side % 2) for side in last.shape[1:])], mode="edge")
         half = downscale_local_mean(last, (1, 2, 2))
         pyramid.append(half.astype(np.float16))
-    modality = row.get("modality") or row.get("modality_guess") or ""
-    return Example(
-        name=name,
-        group=f"{folder}/{modality}" if modality else folder,
-        pyramid=pyramid,
-        labels=truth,
-        diameter=median_diameter(truth),
-        complete=row.get("complete", "1") != "0",
-        grey=grey,
-        note=note,
-    )
+    return Example(name, group, pyramid, truth, median_diameter(truth), complete, grey, note)
 
 
 def notes_on(examples: Sequence[Example]) -> list[str]:

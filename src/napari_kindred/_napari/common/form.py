@@ -200,12 +200,17 @@ class Form:
         config_class: type,
         leave_out: tuple[str, ...] = (),
         folded: Sequence[Widget] = (),
+        inputs: Mapping[str, ValueWidget] | None = None,
     ) -> None:
         self._config_class = config_class
         self._fields = {
             item.name: item for item in visible(config_class) if item.name not in leave_out
         }
-        self.inputs = {name: make_input(item) for name, item in self._fields.items()}
+        own = inputs or {}
+        self.inputs = {
+            name: own[name] if name in own else make_input(item)
+            for name, item in self._fields.items()
+        }
         self._rows = {name: labelled(widget) for name, widget in self.inputs.items()}
         self._advanced = [
             name for name, item in self._fields.items() if item.metadata.get("advanced")

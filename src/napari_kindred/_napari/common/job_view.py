@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
-    from ...core.events import Partial, Progress
+    from ...core.events import Metrics, Partial, Progress
 
 MOST_NOTICES = 3
 """More would not be read."""
@@ -108,6 +108,9 @@ class JobView(ABC):
 
     def add(self, partial: Partial) -> None:  # noqa: B027 - training has no frames
         """Show a finished frame."""
+
+    def measured(self, metrics: Metrics) -> None:  # noqa: B027 - most jobs measure nothing
+        """Note a loss or a score."""
 
     @abstractmethod
     def finish(self, result: Any) -> str:

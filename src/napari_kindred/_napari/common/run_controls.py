@@ -10,7 +10,7 @@ import numpy as np
 from magicgui.widgets import Container, ProgressBar, PushButton
 from napari.layers import Labels
 
-from ...core.events import Event, Notice, Partial, Progress
+from ...core.events import Event, Metrics, Notice, Partial, Progress
 from .form import row, sentence, show_message
 from .shortcuts import CANCEL, RUN, shortcut_hint
 from .worker import Job, as_kindred
@@ -144,6 +144,8 @@ class RunControls:
                     self._job.report(share, text.rstrip("."))
         elif isinstance(event, Partial):
             view.add(event)
+        elif isinstance(event, Metrics):
+            view.measured(event)
         elif isinstance(event, Notice):
             view.notice(event.text)
 
