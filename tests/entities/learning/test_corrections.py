@@ -34,7 +34,8 @@ def squares(rows=4, columns=6, side=10, gap=6):
 
 def read(images, labels, checked=None, share=0.2, axes="YX", report=None):
     triples = as_list(images, labels, checked)
-    job = iter_corrections(triples, axes, None, share, np.random.default_rng(0))
+    random = np.random.default_rng(0)
+    job = iter_corrections(triples, axes, None, "kindred-entities", {}, share, random)
     return finish(job, report)
 
 
@@ -134,11 +135,25 @@ def test_frames_by_number_by_mask_or_those_with_labels():
     count = {}
     frame_mask = np.zeros(labels.shape, bool)
     frame_mask[2, :, :32] = True
-    ways = {"all": None, "one": 2, "list": [0], "mask": frame_mask, "plane": frame_mask[2]}
+    ways = {
+        "dict": {(0,): frame_mask[2]},
+        "all": None,
+        "one": 2,
+        "list": [0],
+        "mask": frame_mask,
+        "plane": frame_mask[2],
+    }
     for name, checked in ways.items():
         found = read(image, labels, checked, axes="TYX")
         count[name] = (found.frames, found.objects + found.held_objects)
-    expected = {"all": (2, 48), "one": (1, 24), "list": (1, 24), "mask": (1, 8), "plane": (3, 16)}
+    expected = {
+        "dict": (1, 8),
+        "all": (2, 48),
+        "one": (1, 24),
+        "list": (1, 24),
+        "mask": (1, 8),
+        "plane": (3, 16),
+    }
     assert count == expected
 
 

@@ -19,6 +19,7 @@ from napari_kindred.core.events import Metrics, Progress, finish
 from napari_kindred.core.settings import weights_dir
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.learning import fine_tune as module
+from napari_kindred.entities.learning import tuner
 from napari_kindred.entities.learning.config import LearnConfig
 from napari_kindred.entities.learning.control import FOLDER, control_set, rehearsal_set
 from napari_kindred.entities.learning.files import card_of, learnt_weights, total
@@ -40,7 +41,8 @@ def tensors(path):
 
 
 @pytest.mark.parametrize("weights", [8], indirect=True)
-def test_it_learns_to_find_what_it_did_not_and_says_so(weights):
+def test_it_learns_to_find_what_it_did_not_and_says_so(weights, monkeypatch):
+    monkeypatch.setattr(tuner, "REHEARSED", 0.0)
     image, labels = discs(0)
     events = []
     job = nk.iter_fine_tune(
@@ -49,7 +51,7 @@ def test_it_learns_to_find_what_it_did_not_and_says_so(weights):
         weights=weights,
         name="Discs, 16",
         minutes=10.0,
-        steps=60,
+        steps=90,
         learning_rate=0.01,
         device="cpu",
     )
@@ -93,7 +95,8 @@ def test_going_on_adds_to_what_was_learnt(weights, tmp_path):
     assert total(second.card, "objects") == first.card["objects"] + second.card["objects"]
     assert second.name.startswith("First, 16 corrections, ")
     assert second.weights != first.weights
-    third = nk.fine_tune(*discs(2), weights=second, keep="always", out=tmp_path / "t.safetensors")
+    out = tmp_path / "third.safetensors"
+    third = nk.fine_tune(*discs(2), weights=second, keep="always", out=out, **SHORT)
     assert [card["name"] for card in third.card["earlier"]] == [second.name, "First"]
 
 

@@ -43,8 +43,13 @@ class Learning:
     def __call__(
         self, images: Any, labels: Any, checked: Any, weights: str, **more: Any
     ) -> Generator[Any, None, FineTuned]:
-        self.asked = {"images": images, "labels": labels, "checked": checked, **more}
-        self.asked["weights"] = weights
+        self.asked = {"weights": weights, **more, "images": [], "labels": [], "masks": []}
+        for stack, own, frames in zip(images, labels, checked, strict=True):
+            assert own.shape == stack.output_shape
+            for index, mask in frames.items():
+                self.asked["images"].append(stack.read(index).pixels)
+                self.asked["labels"].append(own[index])
+                self.asked["masks"].append(mask)
         scores = {"before": {"AP50": 0.4, "mSA": 0.2}, "after": {"AP50": 0.6, "mSA": 0.3}}
         control = {when: {"AP50": 0.8, "mSA": 0.5} for when in scores}
         card = {
@@ -114,9 +119,9 @@ def test_the_frame_shown_is_learnt_from_and_the_weights_are_taken(
     asked = learning.asked
     (labels,), (pixels,) = asked["labels"], asked["images"]
     np.testing.assert_array_equal(labels, result.data[2])
-    np.testing.assert_array_equal(pixels, viewer.layers["cells"].data[2])
-    assert (asked["checked"], asked["weights"], asked["name"]) == ([None], SHIPPED, "Discs")
-    assert (asked["axes"], asked["config"].minutes) == ("YX", 1.5)
+    np.testing.assert_array_equal(pixels[..., 0], viewer.layers["cells"].data[2])
+    assert (asked["masks"], asked["weights"], asked["name"]) == ([None], SHIPPED, "Discs")
+    assert asked["config"].minutes == 1.5
     text = widget.status.value
     assert "objects held back 0.40 → 0.60" in text
     assert "control set 0.80 → 0.80" in text
@@ -221,7 +226,7 @@ def test_inside_drawn_shapes_counts_where_they_were_drawn(
     panel = widget.learn_panel
     panel.checked.value = str(drawn.unique_id)
     press(widget, until)
-    (mask,) = learning.asked["checked"]
+    (mask,) = learning.asked["masks"]
     np.testing.assert_array_equal(learning.asked["labels"][0], result.data[2])
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max()) == pytest.approx((10, 40), abs=1)
@@ -255,7 +260,7 @@ def test_labels_of_the_users_own_are_learnt_from_with_the_chosen_image(
     mine = viewer.add_labels(np.eye(20, 30, dtype=int), name="mine")
     viewer.layers.selection.active = mine
     press(widget, until)
-    assert learning.asked["axes"] == "YXS"
+    assert learning.asked["images"][0].shape == (20, 30, 3)
     np.testing.assert_array_equal(learning.asked["labels"][0], mine.data)
     other = viewer.add_labels(np.eye(9, dtype=int), name="other")
     viewer.layers.selection.active = other

@@ -9,7 +9,6 @@ import numpy as np
 from skimage.draw import polygon
 
 from ...core.errors import InputError
-from ...core.events import Metrics, Progress
 from ...images.stack import ImageStack
 from ..common.job_view import JobView, duration
 from ..common.layers import KEY, read_layer
@@ -18,7 +17,7 @@ from ..common.proxies import level_0
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from ...core.events import Event
+    from ...core.events import Event, Metrics, Progress
     from ...entities.learning.config import LearnConfig
     from ...entities.learning.files import FineTuned
 
@@ -155,21 +154,35 @@ class Corrected:
         return np.asarray(data[tuple(int(n) for n in place)])
 
 
+class Snapshots:
+    """Labels of some frames of an image as they were, in the shape of all of its labels."""
+
+    def __init__(self, frames: Sequence[CorrectedFrame]) -> None:
+        self._labels = {frame.index: frame.labels for frame in frames}
+        self.shape = frames[0].stack.output_shape
+        self.dtype = frames[0].labels.dtype
+
+    def __getitem__(self, index: Index) -> Any:
+        return self._labels[index]
+
+
 def iter_learn(
     frames: Sequence[CorrectedFrame], weights: str, name: str, config: LearnConfig
 ) -> Generator[Event, None, FineTuned]:
-    """Read the corrected frames, and learn from them; called in another thread."""
+    """Learn from corrected frames; called in another thread."""
     from ...entities.learning.fine_tune import iter_fine_tune
 
-    images, colour = [], any(frame.stack.rgb for frame in frames)
+    images: dict[int, list[CorrectedFrame]] = {}
     for frame in frames:
-        yield Progress(0, 1, "reading the corrections")
-        pixels = frame.stack.read(frame.index).pixels
-        images.append(np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if colour else pixels[..., 0])
-    labels, masks = [frame.labels for frame in frames], [frame.mask for frame in frames]
-    axes = "YXS" if colour else "YX"
-    job = iter_fine_tune(images, labels, masks, weights, axes=axes, name=name, config=config)
-    return (yield from job)
+        images.setdefault(id(frame.stack), []).append(frame)
+    return iter_fine_tune(
+        [own[0].stack for own in images.values()],
+        [Snapshots(own) for own in images.values()],
+        [{frame.index: frame.mask for frame in own} for own in images.values()],
+        weights,
+        name=name,
+        config=config,
+    )
 
 
 def read_numbers(text: str) -> list[int]:

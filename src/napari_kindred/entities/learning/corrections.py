@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ from scipy import ndimage
 
 from ...core.errors import InputError
 from ...core.events import Notice, Progress
-from ...images.contrast import normalise
 from ...images.label_files import as_labels
 from ...images.stack import ImageStack
 from ...models.augment import IGNORE
 from ...models.training_data import Example, example_of
+from ..channels import fit_channels
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -72,18 +72,24 @@ def as_list(images: Any, labels: Any, checked: Any) -> list[tuple[Any, Any, Any]
 def iter_corrections(
     triples: Sequence[tuple[Any, Any, Any]],
     axes: str | None,
-    channel: int | None,
+    channel: Any,
+    weights: str,
+    network: Mapping[str, Any],
     share: float,
     random: np.random.Generator,
 ) -> Generator[Progress | Notice, None, Corrections]:
     """Read what is checked, and hold back a share of its objects.
 
+    ``network`` is the shape of the one that the weights are of.
     InputError if images, labels and what is checked do not fit, or too few objects are checked.
     """
     frames = []
     for number, (image, labels, checked) in enumerate(triples):
         name = f"image {number}"
-        stack = ImageStack.open(image, axes, channel)
+        stack = image if isinstance(image, ImageStack) else ImageStack.open(image, axes, channel)
+        averaged = fit_channels(stack, weights, network)
+        if averaged:
+            yield Notice(averaged)
         truth = _labels_of(labels, stack, name)
         for index, mask in _checked_frames(checked, truth, stack, name).items():
             frames.append((f"{name} {index}" if index else name, stack, index, truth[index], mask))
@@ -97,7 +103,7 @@ def iter_corrections(
         if raw.empty:
             yield Notice(raw.note or f"{name} has nothing to see and is not used.")
             continue
-        plane, seen = normalise(raw.pixels), seen + 1
+        plane, seen = raw.normalised(), seen + 1
         for place, region in regions(as_labels(np.asarray(truth), name), mask):
             learnt, kept = hold_back(region, share, random)
             train.append(example_of(name, plane[place], learnt, group="corrections"))
@@ -137,6 +143,8 @@ def _checked_frames(
     if checked is None:
         some = [index for index in stack.indices() if np.any(np.asarray(labels[index]))]
         return dict.fromkeys(some)
+    if isinstance(checked, Mapping):
+        return dict(checked)
     given = np.asarray(checked)
     shape = stack.output_shape
     if given.dtype == bool and given.shape in (shape, shape[-2:]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import time
@@ -53,7 +54,7 @@ def iter_fine_tune(
     weights: str | os.PathLike[str] = "kindred-entities",
     *,
     axes: str | None = None,
-    channel: int | None = None,
+    channel: Any = None,
     name: str = "",
     out: str | os.PathLike[str] | None = None,
     config: LearnConfig | None = None,
@@ -73,7 +74,8 @@ def iter_fine_tune(
     network, info = load_network(weights, select(config.device), for_training=True)
     with ready_to_train():
         random = np.random.default_rng(config.seed)
-        reading = iter_corrections(triples, axes, channel, config.held_back, random)
+        shape = dataclasses.asdict(network.config)
+        reading = iter_corrections(triples, axes, channel, weights, shape, config.held_back, random)
         corrections = yield from _part_of(reading, 0.0, 0.05)
         measure = _Measure(corrections.held)
         before = yield from _part_of(measure.iter(network), 0.05, 0.15)
@@ -192,7 +194,7 @@ def fine_tune(
     weights: str | os.PathLike[str] = "kindred-entities",
     *,
     axes: str | None = None,
-    channel: int | None = None,
+    channel: Any = None,
     name: str = "",
     out: str | os.PathLike[str] | None = None,
     config: LearnConfig | None = None,
@@ -214,8 +216,9 @@ def fine_tune(
     checked : optional
         What of an image counts, or a list of that for each: None is all frames that have labels;
         whole numbers are frames, a row of numbers each if there are several axes of frames; a mask
-        (bool, of the shape of the labels or of a plane) is a region.  Inside, what has no label
-        is background; nothing outside counts. An object counts if most of it is inside.
+        (bool, of the shape of the labels or of a plane) is a region; so is a dict from frames, a
+        tuple of numbers each, to masks of a plane.  Inside, what has no label is background;
+        nothing outside counts. An object counts if most of it is inside.
     weights : str or path
         What to begin with: shipped weights, a file written by ``train entities``, or what this
         function returned, which is then gone on with.
