@@ -117,7 +117,7 @@ def iter_corrections(
             f"{sum(counts)} objects are checked, but at least {LEAST} in one place are needed to "
             "learn from; correct a few more."
         )
-    return Corrections(train, held, *counts, frames=seen)
+    return Corrections(train, held, counts[0], counts[1], seen)
 
 
 def _labels_of(labels: Any, stack: ImageStack, name: str) -> Any:
