@@ -73,6 +73,14 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _automatic_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test expects does not depend on the engines that happen to be installed."""
+    from napari_kindred.entities import engine
+
+    monkeypatch.setattr(engine, "installed", lambda: False)
+
+
 @pytest.fixture
 def preferring() -> Generator[Callable[..., None]]:
     """Prefer something in this process, as the window's settings do."""

@@ -286,7 +286,7 @@ def test_a_small_budget_makes_tiles_and_blocks_smaller_and_says_so():
     config, side, note = frame_tasks.within_budget(EntityConfig(memory=0.25), cpu, (9000, 9000))
     assert config.tile < 1024
     assert side < blocks.BLOCK
-    needed = frame_tasks.TILE_BYTES * config.tile**2 + frame_tasks.BLOCK_BYTES * side**2
+    needed = frame_tasks.TILE_BYTES["torch"] * config.tile**2 + frame_tasks.BLOCK_BYTES * side**2
     assert needed <= 0.25 * 2**30
     assert all(size & (size - 1) == 0 for size in (config.tile, side))
     assert f"{config.tile} pixels" in note

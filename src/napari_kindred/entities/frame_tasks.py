@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..compute.device import fitting_side, halving, memory_budget
+from ..compute.device import fitting_side, halving, memory_budget, select
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
 from ..images.frame import faint_note, frame_name
@@ -25,6 +25,7 @@ from .blocks import (
     region_of,
     segment_block,
 )
+from .engine import TILE_BYTES, with_engine
 from .region_reader import PlaneSource
 from .segment import SMALLEST_TILE, iter_plane, object_filter_of
 from .stitching import BlockStitcher, table_of
@@ -64,7 +65,8 @@ class TaskContext:
         cls, spec: EntityNetSpec, config: EntityConfig, frames: ImageStack | None, device: str
     ) -> TaskContext:
         """Open the network in another thread or process."""
-        return cls(spec.open(device), config, frames)
+        network = with_engine(spec.open(device), config.engine, select(device))
+        return cls(network, config, frames)
 
     def at_scale(self, scale: float) -> ImageStack | None:
         """Return the image at the lowest resolution that is stored and enough for a scale."""
@@ -159,10 +161,6 @@ def iter_block(
 
 Result = TypeVar("Result")
 
-TILE_BYTES = 160
-"""Memory of the network per pixel of a tile.  Measured as the rise of a process's peak, on a CPU
-with the shipped network: 126 bytes for a tile of 512 pixels, 146 for one of 1,024."""
-
 BLOCK_BYTES = 110
 """Memory of a block per pixel of its window, without the network's, from reading to labels.
 Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for windows of 800 to
@@ -170,17 +168,18 @@ Measured likewise, on nuclei that cover a quarter to a third: 70 to 88 bytes for
 
 
 def within_budget(
-    config: EntityConfig, device: torch.device, shape: tuple[int, int]
+    config: EntityConfig, device: torch.device, shape: tuple[int, int], engine: str = "torch"
 ) -> tuple[EntityConfig, int, str]:
-    """Fit tiles and blocks into the memory limit.
+    """Fit tiles and blocks into the memory limit; the engine is one of :data:`.TILE_BYTES`.
 
     Returns the config with a tile that fits, the side of blocks, and a note, empty for planes of
     this shape that are not affected.
     """
     ram = memory_budget(config.memory)
     own = memory_budget(config.memory, device) if device.type == "cuda" else ram // 2
-    tile = fitting_side(config.tile, own, TILE_BYTES, min(SMALLEST_TILE, config.tile))
-    rest = ram if device.type == "cuda" else ram - TILE_BYTES * tile**2
+    pixel = TILE_BYTES[engine]
+    tile = fitting_side(config.tile, own, pixel, min(SMALLEST_TILE, config.tile))
+    rest = ram if device.type == "cuda" else ram - pixel * tile**2
     side = fitting_side(BLOCK, max(rest, 1), BLOCK_BYTES, SMALLEST_BLOCK)
     longest = max(shape) * finest(LARGEST if config.scale == "auto" else config.scale, config)
     smaller = [f"tiles of {tile} pixels"] * (tile < min(config.tile, longest))

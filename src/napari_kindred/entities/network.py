@@ -74,7 +74,7 @@ class FusionBlock(nn.Module):
         """Fuse ``skip`` (B, C, h, w) with ``coarse`` (B, W, h/2, w/2) to (B, W, h, w)."""
         x: Tensor = self.enter(self.project(skip))
         if coarse is not None:
-            x = x + F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            x = x + _doubled(coarse)
         out: Tensor = self.leave(x)
         return out
 

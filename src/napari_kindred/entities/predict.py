@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .auto_scale import choose_scale
 from .channels import fit_channels
 from .checkpoint import EntityNetSpec, load_network
 from .config import EntityConfig
+from .engine import described, name_of, with_engine
 from .frame_tasks import (
     Crew,
     Frame,
@@ -83,6 +84,8 @@ def iter_segment_entities(
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
     with open_workers(scheduler, config.device) as workers:
         network, info = _opened(model, config.weights, workers)
+        network = with_engine(network, config.engine, workers.device)
+        engine = name_of(network)
         averaged = fit_channels(frames, config.weights, asdict(network.config))
         way = way_of(config, frames, network)
         assembly: EntityAssembly = (
@@ -90,13 +93,14 @@ def iter_segment_entities(
             if way.name == "slices"
             else VolumeAssembly(frames, config.memory)
         )
-        fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape)
+        fitting, side, smaller = within_budget(config, workers.device, frames.plane_shape, engine)
         for note in filter(None, (averaged, *way.notes, assembly.note, smaller)):
             notes.append(note)
             yield Notice(note)
         context = TaskContext(network, fitting, frames)
         spec = EntityNetSpec.of(info, config.weights)
-        opener = partial(TaskContext.open, spec, fitting, workers.image(frames), config.device)
+        same = replace(fitting, engine=engine)  # others would choose their own
+        opener = partial(TaskContext.open, spec, same, workers.image(frames), config.device)
         crew = Crew(workers, context, opener, assembly)
         found: dict[str, Any] = {"learnt": info["learning"]["name"]} if info.get("learning") else {}
         assembly.facts = lambda: provenance(
@@ -106,6 +110,7 @@ def iter_segment_entities(
             weights=spec.as_dict(),
             seconds=time.perf_counter() - start,
             device=workers.describe(),
+            engine=described(network),
             notes=notes,
             encoder=network.config.encoder,
             features=network.config.features,
