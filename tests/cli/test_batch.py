@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import imageio.v3 as iio
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -306,3 +307,46 @@ def test_an_image_with_the_longest_name_is_done_and_one_without_room_for_tables_
     assert outcome.done == 2
     assert list(outcome.failed) == [f"{'n' * 243}.png"]
     assert "choose a shorter name" in outcome.failed[f"{'n' * 243}.png"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_plate_is_a_folder_of_its_images(
+    tmp_path: Path, task: BrightThings, discs: tuple[np.ndarray, np.ndarray], inside: bool
+) -> None:
+    import zarr
+
+    folder = tmp_path / "in"
+    root = zarr.create_group(folder / "p.ome.zarr")
+    names = ("A/1", "A/10", "B/2")
+    root.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": one} for one in names]}}
+    steps = [{"type": "scale", "scale": [0.5, 0.5]}]
+    axes = [{"name": one, "type": "space", "unit": "micrometer"} for one in "yx"]
+    for well in names[:2]:  # the third was never acquired
+        group = root.create_group(well)
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "1"}]}}
+        for field in "01":
+            image = group.create_group(field)
+            image.create_array("0", data=discs[0])
+            image.attrs["ome"] = {
+                "version": "0.5",
+                "multiscales": [
+                    {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}]}
+                ],
+            }
+    source = folder if inside else folder / "p.ome.zarr"
+    if inside:
+        tifffile.imwrite(folder / "z.tif", discs[0])
+    outcome = process_folder(source, tmp_path / "out", task, lambda *_, **__: None)
+    wells = ["p_A_1_0", "p_A_1_1", "p_A_10_0", "p_A_10_1"] + ["z"] * inside
+    assert outcome.done == len(wells)
+    assert not outcome.failed
+    table = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert table["image"].tolist() == wells
+    result = load_segmentation(tmp_path / "out" / "p_A_10_1.tif")
+    assert result.scale == (0.5, 0.5)
+    assert result.provenance["file"]["path"] == str(folder / "p.ome.zarr" / "A" / "10" / "1")
+    again = process_folder(source, tmp_path / "out", task, lambda *_, **__: None, resume=True)
+    assert again.skipped == len(wells)
+    with pytest.raises(OutputError, match="name a folder for the output") as caught:
+        process_folder(source, tmp_path / "one.tif", task, lambda *_, **__: None)
+    assert inside or "such as" in str(caught.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
@@ -183,3 +184,18 @@ def test_a_set_of_files_is_one_movie(tmp_path: Path) -> None:
     movie = read_folder(tmp_path)
     assert movie.axes == "TYX"
     np.testing.assert_array_equal(movie.data[:, 0, 0], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a_w1.tif", "a_w2.tif"], r"they may be channels \(w1, w2\)"),
+        (["t1_ch0.tif", "t1_ch1.tif", "t2_ch0.tif"], "no ch1 to 't2_ch0.tif'"),
+    ],
+)
+def test_files_that_may_be_channels_are_told(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        tifffile.imwrite(tmp_path / name, np.zeros((20, 30), np.uint8))
+    movie = read_folder(tmp_path)
+    assert movie.axes == "TYX"
+    assert re.search(said, movie.note)

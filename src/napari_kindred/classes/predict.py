@@ -12,6 +12,7 @@ from ..compute.dask_cluster import open_workers
 from ..core.events import Event, Notice, Progress, finish, within_stack
 from ..core.options import must_be, with_options
 from ..entities.channels import fit_channels
+from ..images.frame import faint_note, frame_name
 from ..images.stack import ImageStack
 from ..models.feature_cache import FeatureCache
 from ..results.assembly import location_for
@@ -120,12 +121,15 @@ def iter_segment_classes(
         for number, (index, job) in enumerate(zip(indices, jobs, strict=True)):
             observed = yield from within_stack(job, number, len(frames))
             frames.add_digest(index, observed.digest)
-            if observed.note:
-                notes.append(observed.note)
-                yield Notice(observed.note)
             store.put(number, observed.observations)
             found = classifier.resolve(observed.observations, names, thresholds)
-            yield assembly.add(number, index, found, observed.note)
+            note = observed.note
+            if observed.faint and not note and found.labels.any():
+                note = faint_note(frame_name(number if len(frames) > 1 else None))
+            if note:
+                notes.append(note)
+                yield Notice(note)
+            yield assembly.add(number, index, found, note)
             yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
         return assembly.result()
 
@@ -145,6 +149,7 @@ class ObservedFrame:
     observations: Arrays
     note: str
     digest: bytes
+    faint: bool
 
 
 def iter_observe(
@@ -157,7 +162,7 @@ def iter_observe(
         observations = classifier.nothing((raw.pixels.shape[0], raw.pixels.shape[1]))
     else:
         observations = yield from classifier.iter_observe(raw.normalised())
-    return ObservedFrame(observations, raw.note, raw.digest)
+    return ObservedFrame(observations, raw.note, raw.digest, raw.faint)
 
 
 def _open(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..compute.dask_cluster import open_workers
 from ..core.errors import InputError, OutputError
 from ..core.events import finish
-from ..images.readers import list_images, read_image, stem_of
+from ..images.readers import images_in, list_images, read_image, stem_of
 from ..results.atomic import as_csv, check_folder, refuse_existing, write_together
 from ..results.storage import as_tiff
 from .folder_log import SUMMARY, FolderLog, content_of
@@ -140,12 +140,18 @@ def process_folder(
                     else:
                         run_task(task, read_image(path), tell, keep)
                 except InputError as error:
-                    outcome.failed[path.name] = str(error)
-                    log.fail(path.name, str(error))
+                    outcome.failed[_name(path, source)] = str(error)
+                    log.fail(_name(path, source), str(error))
     finally:
         outcome.seconds = time.perf_counter() - start
         _close(log, outcome, len(images) + len(unnamable))
     return outcome
+
+
+def _name(image: Path, source: Path) -> str:
+    """Return the name of an image of a folder or plate for messages."""
+    inside = image.is_relative_to(source) and image != source
+    return image.relative_to(source).as_posix() if inside else image.name
 
 
 def _is_large(path: Path) -> bool:
@@ -185,6 +191,12 @@ def _plan(
     Images whose name leaves no room for those of their tables come second, each with a sentence.
     """
     if out.suffix.lower() in (".tif", ".tiff", ".zarr"):
+        fields = images_in(source)
+        if fields:
+            raise OutputError(
+                f"{source.name!r} holds {len(fields)} images; name a folder for the output, or "
+                f"give one of them, such as {str(fields[0])!r}."
+            )
         raise OutputError(f"{str(source)!r} is a folder, so name a folder for the output as well.")
     if out.resolve() == source.resolve():
         raise OutputError("The output folder is the input folder; choose another one.")
@@ -197,7 +209,8 @@ def _plan(
             other = takers.setdefault(file, image)
             if other is not image:
                 raise InputError(
-                    f"{other.name!r} and {image.name!r} would both become {file.name!r}; "
+                    f"{_name(other, source)!r} and {_name(image, source)!r} would both become "
+                    f"{file.name!r}; "
                     "rename one of them."
                 )
         plan.append((image, files))
@@ -208,7 +221,7 @@ def _plan(
             for file in files:
                 refuse_existing(file, overwrite=True)
         except OutputError as error:
-            unnamable[image.name] = str(error)
+            unnamable[_name(image, source)] = str(error)
             plan.remove((image, files))
     return plan, unnamable
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..core.errors import OutputError
+from ..images.readers import natural_key
 from ..models.download import file_sha256
 from ..results.atomic import Writer, as_json, as_spreadsheet, plain, refuse_existing, write_together
 from ..results.label_tiff import read_tiff
@@ -169,7 +170,7 @@ class FolderLog:
         """Write all of it down, with a table that sums up the images that are done."""
         self.content["complete"] = complete
         path = self.path.with_name(SUMMARY)
-        rows = [self._summary(stem) for stem in sorted(self.images)]
+        rows = [self._summary(stem) for stem in sorted(self.images, key=natural_key)]
         self.write({path: as_spreadsheet(pd.concat(rows, ignore_index=True))} if rows else None)
 
     def _summary(self, stem: str) -> pd.DataFrame:

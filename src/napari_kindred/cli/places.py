@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import OutputError
-from ..images.readers import container_of, is_image, is_there, list_images
+from ..images.readers import container_of, images_in, is_image, is_there, list_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def refuse_input(files: Sequence[Path], source: str | Path) -> None:
     if holder is None:
         return
     images = {holder.resolve()}
-    if not is_image(source):
+    if not is_image(source) or images_in(source):
         images |= {path.resolve() for path in list_images(source)}
     around = {folder for path in images for folder in path.parents}
     same = {_identity_of(path) for path in images if path.exists()}  # a link may lead nowhere

@@ -38,13 +38,13 @@ def check_source(source: str | Path) -> None:
 
 
 def process(given: argparse.Namespace, task: Task[Any]) -> Outcome:
-    """Work on a file, or on every image of a folder."""
-    from ..images.readers import is_image
+    """Work on a file, or on every image of a folder or plate."""
+    from ..images.readers import images_in, is_image
     from . import batch
 
     source, out = given.input, given.out
     with Bar() as bar:
-        if is_image(source):
+        if is_image(source) and not images_in(source):
             return batch.process_file(source, out, task, bar.report, given.overwrite)
         return batch.process_folder(source, out, task, bar.report, given.overwrite, given.resume)
 

@@ -15,6 +15,7 @@ from ..compute.device import trim
 from ..core.errors import InputError, OptionError
 from ..core.events import Event, Notice, Progress
 from ..encoders.registry import EncoderSpec, open_encoder
+from ..images.frame import faint_note, frame_name
 from ..images.intensity import is_wide
 from ..images.ranges import alike, intensity_range
 from ..models.feature_cache import content_of
@@ -32,7 +33,7 @@ from .kmeans import nearest
 from .labelling import Labeller
 from .object_labelling import ObjectLabeller
 from .object_stage import FOUND, NOT_FOUND, ObjectStage
-from .prefetch import Reader
+from .prefetch import Frame, Reader
 from .prepass import fit_on_sample, sample_places
 from .refine import refine_none
 from .result import count_pixels
@@ -80,6 +81,7 @@ class Run:
         self._places: list[int] = []
         self._sampled: dict[int, FrameFeatures] = {}
         self._passed, self._finished = 0, 0
+        self._told_faint = False
         self._step = (1.0, 1.0)
         self._valid: np.ndarray | None = None
 
@@ -166,7 +168,7 @@ class Run:
                 if number in ready:
                     continue
                 frame = self.reader.read(number, following[number])
-                read.append((frame.grey, frame.note))
+                read.append((frame.grey, frame.note or self._faint_note(frame, number)))
                 pixels = frame.pixels if self._context.frames is None else None
                 sampled, maps = number in self._places, self.objects is not None
                 yield self.indices[number], pixels, basis, sampled, maps
@@ -178,6 +180,13 @@ class Run:
                 yield self._encoded(self._sampled.pop(number), grey)
             else:
                 yield self._encode(next(jobs), *read.popleft())
+
+    def _faint_note(self, frame: Frame, number: int) -> str:
+        """Return what to say of the first frame that is faint; all of them are clustered."""
+        if not frame.faint or self._told_faint:
+            return ""
+        self._told_faint = True
+        return faint_note(frame_name(number if len(self.indices) > 1 else None))
 
     def _encoded(
         self, features: FrameFeatures, grey: np.ndarray

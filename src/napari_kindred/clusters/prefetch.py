@@ -23,6 +23,8 @@ class Frame:
     grey: NDArray[np.float32]
     """Intensities as they are in the movie, (H, W)."""
     note: str
+    faint: bool
+    """Whether no edge in it stands out from its noise."""
 
 
 class Reader:
@@ -49,7 +51,8 @@ class Reader:
 
     def _read(self, number: int) -> Frame:
         raw = self._frames.read(self._indices[number])
-        return Frame(raw.normalised(self.range), raw.pixels.mean(-1), raw.note)
+        grey = raw.pixels.mean(-1)
+        return Frame(raw.normalised(self.range), grey, raw.note, raw.faint and not raw.empty)
 
     def close(self) -> None:
         """Stop reading; returns once the frame that is being read is done."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
-from .axes import guess_axes
+from .axes import MOST_CHANNELS, guess_axes
 from .frame_array import FrameArray
 from .image_file import ImageFile, sentences
 from .readers import list_images, natural_key, read_image, stem_of
@@ -100,15 +100,10 @@ def read_folder(folder: str | Path) -> ImageFile:
         if set(whole.axes or "") & set("TZ"):
             return whole
     _refuse_twins(listed)
-    frames, names = _channels_of(listed)
+    frames, names, channel_note = _channels_of(listed)
     ordered, note = in_sequence([frame[0] for frame in frames])
     by_first = {frame[0]: frame for frame in frames}
     paths = [by_first[first] for first in ordered]
-    if names:
-        note = sentences(
-            f"The numbers {', '.join(names)} in the names of the files are taken for channels.",
-            note,
-        )
     first = read_image(paths[0][0])
     shape, dtype = tuple(first.data.shape), np.dtype(first.data.dtype)
     axes = first.axes or guess_axes(shape, dtype).axes
@@ -142,7 +137,7 @@ def read_folder(folder: str | Path) -> ImageFile:
         scale,
         units,
         path.name,
-        sentences(note, first.note),
+        sentences(channel_note, note, first.note),
         path=path,
         translate=start,
         channels=names or first.channels,
@@ -161,12 +156,15 @@ def _refuse_twins(paths: Sequence[Path]) -> None:
             )
 
 
-def _channels_of(paths: Sequence[Path]) -> tuple[list[list[Path]], tuple[str, ...]]:
-    """Group files that differ by the number of a channel; one file a frame if there are none."""
+def _channels_of(paths: Sequence[Path]) -> tuple[list[list[Path]], tuple[str, ...], str]:
+    """Group files that differ by the number of a channel; one file a frame if there are none.
+
+    Returns the files of each frame, the channels' names, and what to say of them.
+    """
     alone = [[path] for path in paths]
     found = [_CHANNEL.search(stem_of(path)) for path in paths]
     if not all(found):
-        return alone, ()
+        return alone, (), ""
     frames: dict[str, dict[str, Path]] = {}
     for path, match in zip(paths, found, strict=True):
         if match is None:
@@ -174,10 +172,21 @@ def _channels_of(paths: Sequence[Path]) -> tuple[list[list[Path]], tuple[str, ..
         stem = stem_of(path)
         frames.setdefault(stem[: match.start()] + stem[match.end() :], {})[match.group()] = path
     names = sorted({name for frame in frames.values() for name in frame}, key=natural_key)
-    complete = all(len(frame) == len(names) for frame in frames.values())
-    if len(names) < 2 or not complete or len(frames) < 2:
-        return alone, ()
-    return [[frame[name] for name in names] for frame in frames.values()], tuple(names)
+    listed = ", ".join(names)
+    uneven = next((frame for frame in frames.values() if len(frame) < len(names)), None)
+    if len(names) < 2 or len(frames) < 2 or uneven:
+        note = ""
+        if uneven and len(names) <= MOST_CHANNELS:
+            lacking = next(name for name in names if name not in uneven)
+            note = (
+                f"Each file is taken for a frame, not for a channel ({listed}), because there is "
+                f"no {lacking} to {next(iter(uneven.values())).name!r}."
+            )
+        elif 2 <= len(names) <= MOST_CHANNELS:
+            note = f"Each file is taken for a frame; they may be channels ({listed})."
+        return alone, (), note
+    note = f"The numbers {listed} in the names of the files are taken for channels."
+    return [[frame[name] for name in names] for frame in frames.values()], tuple(names), note
 
 
 def in_sequence(paths: list[Path]) -> tuple[list[Path], str]:

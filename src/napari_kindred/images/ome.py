@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _OME_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
-_SHORT_UNITS = {"nm": "nanometer", "mm": "millimeter", "s": "second", "sec": "second"}
+_SHORT_UNITS = {
+    "nm": "nanometer", "mm": "millimeter", "cm": "centimeter", "m": "meter",
+    "s": "second", "sec": "second",
+}  # fmt: skip
+
+_METERS = {
+    "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0,
+}  # fmt: skip
 
 AXIS_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 
@@ -69,12 +76,15 @@ class OmeImage:
         Their names, empty if not all have one.
     files : tuple of str
         Names of the files that hold its planes; empty if that is this file alone.
+    stage : dict
+        Position of the stage along X and Y in units of the pixel size, if both are known.
     """
 
     name: str
     sizes: dict[str, tuple[float, str]]
     channels: tuple[str, ...]
     files: tuple[str, ...]
+    stage: dict[str, float] = field(default_factory=dict)
 
 
 def images_of_xml(xml: str | None) -> list[OmeImage]:
@@ -93,15 +103,43 @@ def images_of_xml(xml: str | None) -> list[OmeImage]:
             continue
         names = tuple(channel.get("Name", "") for channel in pixels.iterfind("{*}Channel"))
         files = (uuid.get("FileName", "") for uuid in pixels.iterfind("{*}TiffData/{*}UUID"))
+        sizes = _sizes_of(pixels)
         found.append(
             OmeImage(
                 image.get("Name", ""),
-                _sizes_of(pixels),
+                sizes,
                 names if all(names) else (),
                 tuple(dict.fromkeys(filter(None, files))),
+                _stage_of(pixels.find("{*}Plane"), sizes),
             )
         )
     return found
+
+
+def _stage_of(plane: ET.Element | None, sizes: dict[str, tuple[float, str]]) -> dict[str, float]:
+    """Return where the stage was at a plane, in the units of its pixel size.
+
+    Positions without a unit of length, which OME allows, tell nothing.
+    """
+    found: dict[str, float] = {}
+    if plane is None:
+        return found
+    for letter in "XY":
+        unit = _METERS.get(unit_of(plane.get(f"Position{letter}Unit")))
+        step = _METERS.get(sizes[letter][1]) if letter in sizes else None
+        try:
+            place = float(plane.get(f"Position{letter}", ""))
+        except ValueError:
+            continue
+        if unit and step and math.isfinite(place):
+            found[letter] = round(place * unit / step, 9)
+    return found if len(found) == 2 else {}
+
+
+def positions_of(described: Sequence[OmeImage], chosen: OmeImage | None) -> dict[str, float]:
+    """Return the position of one of several images that do not all lie at one place."""
+    places = {tuple(one.stage.items()) for one in described}
+    return {} if chosen is None or len(places) < 2 or () in places else chosen.stage
 
 
 def _sizes_of(pixels: ET.Element) -> dict[str, tuple[float, str]]:

@@ -16,7 +16,7 @@ from .image_file import ImageFile
 from .pictures import read_picture
 from .remote import is_url, open_url
 from .tiff import files_of_set, read_tiff
-from .zarr_images import Place, read_zarr
+from .zarr_images import Place, fields_of, read_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageFile",
     "container_of",
+    "images_in",
     "is_image",
     "is_there",
     "list_images",
@@ -148,7 +149,8 @@ def natural_key(name: str) -> tuple[Any, ...]:
 def list_images(folder: str | Path) -> list[Path]:
     """Return a folder's images in natural order of their names, hidden files left out.
 
-    Of an OME-TIFF that is kept in several files, the first stands for all.
+    Of an OME-TIFF that is kept in several files, the first stands for all.  A plate of wells
+    stands for all of its images, in the folder or as the folder.
 
     Raises
     ------
@@ -156,6 +158,8 @@ def list_images(folder: str | Path) -> list[Path]:
         If the folder holds no image.
     """
     folder = Path(folder)
+    if is_image(folder):
+        return images_in(folder) or [folder]
     paths = sorted(
         (
             path
@@ -168,7 +172,18 @@ def list_images(folder: str | Path) -> list[Path]:
         raise InputError(
             f"The folder {str(folder)!r} holds no image; readable are {' '.join(_READERS)}."
         )
-    return _without_parts(paths)
+    return [image for path in _without_parts(paths) for image in images_in(path) or [path]]
+
+
+def images_in(path: str | Path) -> list[Path]:
+    """Return the images of an OME-Zarr plate, or of a well of several; empty for anything else."""
+    if is_url(path):
+        return []
+    container, inside = split_path(Path(path))
+    if _suffix(container) not in _ZARR or not container.is_dir():
+        return []
+    fields = fields_of(Place(str(container), inside))
+    return [container / field for field in fields] if len(fields) > 1 or not inside else []
 
 
 def _without_parts(paths: list[Path]) -> list[Path]:

@@ -14,7 +14,8 @@ import numpy as np
 from ..core.errors import InputError
 from .colour import as_lazy, cmyk_to_rgb, indexed, inverted, palette_of, samples_last
 from .image_file import ImageFile, sentences
-from .ome import OmeImage, images_of_xml, known_axes, size_of, unit_of
+from .ome import OmeImage, images_of_xml, known_axes, positions_of
+from .tiff_sizes import sizes_of, steps_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def read_tiff(path: Path, inside: str = "", *, indices: bool = False) -> ImageFi
         if any(_ends_early(tif, series[number]) for number in found.chosen):
             raise _damaged(path)
         about = _about(described, series, found.chosen[0])
-        sizes = _sizes(tif, about)
+        sizes, stage = sizes_of(tif, about), positions_of(described, about)
         set_note = _set_note(first, about, path)
         levels, letters = _levels(path, series, found.chosen)
         shown = [
@@ -83,7 +84,7 @@ def read_tiff(path: Path, inside: str = "", *, indices: bool = False) -> ImageFi
         note = sentences(found.note, set_note, shown[0][2], _orientation_note(first.keyframe, path))
     levels, axes = [level for level, _, _ in shown], shown[0][1]
     known = known_axes(axes)
-    scale, units = (None, None) if known is None else _steps(sizes, known)
+    scale, units = (None, None) if known is None else steps_along(sizes, known)
     return ImageFile(
         levels[0],
         known,
@@ -91,6 +92,7 @@ def read_tiff(path: Path, inside: str = "", *, indices: bool = False) -> ImageFi
         units,
         note=note,
         levels=tuple(levels) if len(levels) > 1 else (),
+        translate=tuple(stage.get(letter, 0.0) for letter in known or "") if stage else None,
         channels=() if about is None else about.channels,
     )
 
@@ -338,40 +340,6 @@ def _orientation_note(page: Any, path: Path) -> str:
 
 
 # -- pixel sizes ------------------------------------------------------------------------------
-
-
-def _sizes(tif: Any, about: OmeImage | None) -> dict[str, tuple[float, str]]:
-    """Return step and unit of axes, from OME's or ImageJ's metadata."""
-    if tif.is_ome:
-        return {} if about is None else dict(about.sizes)
-    return _imagej_sizes(tif) if tif.is_imagej else {}
-
-
-def _imagej_sizes(tif: Any) -> dict[str, tuple[float, str]]:
-    about = tif.imagej_metadata or {}
-    unit = unit_of(about.get("unit"))
-    sizes = {}
-    for letter, tag in (("X", "XResolution"), ("Y", "YResolution")):
-        found = tif.pages[0].tags.get(tag)
-        if found is not None and unit != "pixel" and min(found.value) > 0:
-            sizes[letter] = (found.value[1] / found.value[0], unit)
-    spacing = about.get("spacing")
-    if unit != "pixel" and isinstance(spacing, int | float):
-        sizes["Z"] = (size_of(abs(spacing)), unit)
-    sizes["T"] = (size_of(about.get("finterval")), unit_of(about.get("tunit", "s")))
-    return {letter: size for letter, size in sizes.items() if size[0]}
-
-
-def _steps(
-    sizes: dict[str, tuple[float, str]], axes: str
-) -> tuple[tuple[float, ...], tuple[str, ...]] | tuple[None, None]:
-    """Return scale and units of axes, None each if unknown."""
-    if not sizes:
-        return None, None
-    return (
-        tuple(sizes.get(letter, (1.0, ""))[0] for letter in axes),
-        tuple(sizes.get(letter, (1.0, "pixel"))[1] for letter in axes),
-    )
 
 
 def files_of_set(path: Path) -> tuple[str, ...]:

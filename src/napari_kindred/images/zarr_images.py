@@ -59,7 +59,7 @@ def read_zarr(place: Place) -> ImageFile:
         raise InputError(_plate_sentence(about["plate"], node, place))
     if "well" in about:
         return _read_well(about["well"], place)
-    if "multiscales" not in about:
+    if not about.get("multiscales"):
         images = _numbered(node, about)
         if images:
             note = _further_note([place.path(name) for name in images[1:]], place)
@@ -67,8 +67,7 @@ def read_zarr(place: Place) -> ImageFile:
             return replace(first, note=sentences(note, first.note))
         return _read_group(node, place)
     found = _read_multiscale(node, about["multiscales"][0], version, place)
-    omero = about.get("omero") if isinstance(about.get("omero"), dict) else {}
-    names = tuple(str(one.get("label", "")) for one in (omero or {}).get("channels", ()))
+    names = _channel_names(about.get("omero"))
     more = len(about["multiscales"]) - 1
     note = f"{place.name} holds {more} more multiscales, which are not used." if more else ""
     return replace(
@@ -76,6 +75,40 @@ def read_zarr(place: Place) -> ImageFile:
         channels=names if all(names) else (),
         note=sentences(found.note, note),
     )
+
+
+def _channel_names(omero: Any) -> tuple[str, ...]:
+    """Return the names of channels as OMERO writes them; empty for what is none of that."""
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(channels, list) or not all(isinstance(one, dict) for one in channels):
+        return ()
+    return tuple(str(one.get("label") or "") for one in channels)
+
+
+def fields_of(place: Place) -> list[str]:
+    """Return the paths in a zarr of the images of a plate, or of a well of several; else nothing.
+
+    Fields that the metadata names but that are not there are left out.
+    """
+    import zarr
+
+    try:
+        node = zarr.open(place.root, path=place.inside or None, mode="r")
+    except (OSError, KeyError, ValueError):
+        return []
+    if isinstance(node, zarr.Array):
+        return []
+    about, _ = ome_attributes(node)
+    if "plate" in about:
+        wells = [str(well["path"]) for well in about["plate"].get("wells", ())]
+        return [
+            field
+            for well in wells
+            if well in node
+            for field in fields_of(Place(place.root, _joined(place.inside, well)))
+        ]
+    images = [str(image["path"]) for image in about.get("well", {}).get("images", ())]
+    return [_joined(place.inside, image) for image in images if image in node]
 
 
 def _joined(*parts: str) -> str:
