@@ -16,7 +16,7 @@ class LearnConfig:
         3.0, "Minutes", "Longest time to learn, in minutes.", minimum=0.05, step=0.5
     )
     steps: int = option(
-        120, "Steps", "Largest number of steps, 4 cut-outs each.", minimum=1, advanced=True
+        90, "Steps", "Largest number of steps, 4 cut-outs each.", minimum=1, advanced=True
     )
     layers: Literal["all", "decoder", "last block", "head"] = option(
         "all",

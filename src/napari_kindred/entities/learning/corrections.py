@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LEAST = 4
 """Smallest number of objects to learn from and to measure on."""
 
+FEW = 6
+"""Fewer objects held back tell little: so many are, but at most a third of a region's."""
+
 MOST_FRAMES = 64
 """Largest number of frames that are learnt from; of more, some are taken evenly."""
 
@@ -190,15 +193,15 @@ def regions(labels: Ids, mask: Mask | None) -> list[tuple[tuple[slice, slice], I
 def hold_back(labels: Ids, share: float, random: np.random.Generator) -> tuple[Ids, Ids | None]:
     """Divide a region's labels (H, W) by a straight cut: those to learn from, those held back.
 
-    About ``share`` of the objects lie beyond the cut, none on both sides; a region with fewer than
-    ``LEAST`` objects stays whole.
+    About ``share`` of the objects lie beyond the cut, none on both sides, and ``FEW`` if a region
+    has that many to spare; one with fewer than ``LEAST`` objects stays whole.
     """
     ids = np.unique(labels[labels > 0])
     if len(ids) < LEAST:
         return labels, None
     axis = int(np.argmax(labels.shape))
     centres = np.array(ndimage.center_of_mass(labels > 0, labels, ids))[:, axis]
-    number = max(1, round(share * len(ids)))
+    number = max(round(share * len(ids)), min(FEW, len(ids) // 3))
     from_end = bool(random.integers(2))
     order = np.argsort(-centres if from_end else centres, kind="stable")
     cut = centres[order[number - 1 : number + 1]].mean()

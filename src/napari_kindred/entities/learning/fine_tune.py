@@ -77,7 +77,7 @@ def iter_fine_tune(
         shape = dataclasses.asdict(network.config)
         reading = iter_corrections(triples, axes, channel, weights, shape, config.held_back, random)
         corrections = yield from _part_of(reading, 0.0, 0.05)
-        measure = _Measure(corrections.held)
+        measure = Measure(corrections.held)
         before = yield from _part_of(measure.iter(network), 0.05, 0.15)
         yield Metrics(0, 0.0, before["held_back"])
         tuner = Tuner(
@@ -106,7 +106,7 @@ def iter_fine_tune(
     return FineTuned(str(path), True, card)
 
 
-class _Measure:
+class Measure:
     """Scores of a network on the objects held back and on the control set."""
 
     def __init__(self, held: Sequence[Example]) -> None:
@@ -126,7 +126,7 @@ class _Measure:
 
 
 def _iter_choose(
-    tuner: Tuner, measure: _Measure, config: LearnConfig, before: Scores
+    tuner: Tuner, measure: Measure, config: LearnConfig, before: Scores
 ) -> Generator[Event, None, tuple[float, EntityNetwork, Scores]]:
     """Choose how much of the old weights to mix in, by the scores."""
     blends = BLENDS if config.blend == "auto" else (float(config.blend),)
@@ -135,11 +135,15 @@ def _iter_choose(
         network = tuner.mixed(tuner.best_tensors, blend)
         part = number / len(blends), (number + 1) / len(blends)
         scores = yield from _part_of(measure.iter(network), *part)
-        forgotten = value_of(before["control"]) - value_of(scores["control"])
-        worth = value_of(scores["held_back"]) - max(0.0, forgotten - FORGIVEN)
-        found.append((worth, blend, network, scores))
+        found.append((worth(before, scores), blend, network, scores))
     _, blend, network, scores = max(found, key=lambda one: one[:2])
     return blend, network, scores
+
+
+def worth(before: Scores, after: Scores) -> float:
+    """Return the score of the objects held back, less what is forgotten."""
+    forgotten = value_of(before["control"]) - value_of(after["control"])
+    return value_of(after["held_back"]) - max(0.0, forgotten - FORGIVEN)
 
 
 def _facts(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHECKS = 4
 """Number of times that the held-back objects are measured."""
 
-PATIENCE = 2
+PATIENCE = 3
 """Checks in a row that are no better, after which learning stops."""
 
 REHEARSED = 0.3
@@ -111,6 +111,7 @@ STEP: dict[str, Any] = {
     "diameter_low": 14.0,
     "diameter_high": 50.0,
     "average": 0.99,
+    "freeze_after": 0.0,
     "score_images": 0,
 }
 """Options of a step."""
