@@ -22,6 +22,7 @@ from napari_kindred.classes.escnet.config import EscTrainConfig
 from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.core.options import visible
 from napari_kindred.entities.config import EntityConfig, TrainConfig
+from napari_kindred.entities.learning.config import LearnConfig
 from napari_kindred.models.download import file_sha256
 from napari_kindred.models.weights import resolve
 
@@ -205,6 +206,7 @@ def tables() -> dict[str, str]:
         "teach_options": options(TeachConfig),
         "esc_options": options(EscTrainConfig),
         "train_options": options(TrainConfig),
+        "learn_options": options(LearnConfig),
     }
     if (ROOT / "src/napari_kindred/models/weights_data/kindred-entities.safetensors").exists():
         found["weights"] = weights("kindred-entities")

@@ -231,7 +231,8 @@ class LearnView(JobView):
         """Hand the weights on, and tell both scores and what was kept."""
         self._on_learnt(result)
         seconds = duration(self._clock.seconds())
-        return f"{result.summary()} It took {seconds}."
+        then = "Run uses it from now on." if result.kept else "More corrections may help."
+        return f"{result.summary()} {then} It took {seconds}."
 
     def interrupt(self, reason: str) -> str:  # noqa: ARG002 - nothing of a learning is kept
         """Tell that nothing changed."""
