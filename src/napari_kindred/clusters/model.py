@@ -19,16 +19,15 @@ from ..core.errors import InputError
 from ..results.atomic import plain
 from . import kinds, kmeans, model_io, prepass
 from .config import ClusterConfig
+from .fitted import FittedClusters
 from .kmeans import Basis, fit_basis, fit_centres, nearest, squared_distances
-from .levels import lut
-from .merge_tree import best_count, cut, grow_leaves, ward_merges
+from .merge_tree import best_count, grow_leaves, ward_merges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..images.intensity import Levels
     from .kmeans import Floats
-    from .nodes import ClusterNode
 
 TEMPERATURE = 0.3
 """Temperature of soft assignments, in units of the mean squared distance to the nearest centre."""
@@ -43,7 +42,7 @@ LARGEST_SAMPLE = 60_000
 """Number of tokens above which the sample is thinned to half."""
 
 
-class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """The same kind of token, the same label, in every frame.
 
     Parameters
@@ -325,55 +324,7 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.temperature_ = TEMPERATURE * tree.spread
         self.prototype_labels_[self.prototype_labels_ >= 0] += 1
 
-    @property
-    def n_labels_(self) -> int:
-        """Number of clusters found."""
-        return len(self.centres_)
-
-    @property
-    def kinds_(self) -> NDArray[np.intp]:
-        """Rough kind of each cluster: the hierarchy cut at a third as many."""
-        kinds = cut(self.merges_, max(2, self.n_labels_ // 3))
-        first = np.searchsorted(self.leaf_parents_, np.arange(self.n_labels_))
-        return kinds[first]
-
-    # -- labelling --------------------------------------------------------------------------
-
-    def reduce(self, tokens: Floats) -> Floats:
-        """Project tokens (…, D) to the space of the clusters (…, n)."""
-        if getattr(self, "basis_", None) is None:
-            raise InputError("There is nothing to project with yet: give it frames first.")
-        basis: Basis = self.basis_  # type: ignore[assignment]
-        if np.shape(tokens)[-1:] != basis.mean.shape:
-            raise InputError(f"Tokens must have {len(basis.mean)} values, as at first.")
-        return basis.reduce(np.asarray(tokens, np.float32))
-
-    def predict(self, frames: Iterable[Floats]) -> NDArray[np.int32]:
-        """Label tokens by the stored clusters, without clustering anew.
-
-        Parameters
-        ----------
-        frames : array (T, h, w, D), or iterable of arrays (h, w, D)
-
-        Returns
-        -------
-        ndarray of int32, (T, h, w)
-            As :func:`.levels.lut` numbers them.
-        """
-        if not hasattr(self, "centres_"):
-            raise InputError("The model is not fitted; call fit first, or load one.")
-        if self.objects_:
-            raise InputError(
-                "The model tells objects from the background in images; give it to cluster_stack."
-            )
-        numbers = self.numbers_
-        labels = [
-            numbers[nearest(self.reduce(prepass.as_tokens(frame)), self.centres_)]
-            for frame in frames
-        ]
-        if len({frame.shape for frame in labels}) != 1:
-            raise InputError("Give at least one frame, and all of one size.")
-        return np.stack(labels)
+    # -- labelling what was fitted -------------------------------------------------------------
 
     def fit_predict(self, frames: Iterable[Floats], y: object = None) -> NDArray[np.int32]:  # noqa: ARG002
         """Cluster a movie and return the labels of its tokens, (T, h, w) int32."""
@@ -390,21 +341,6 @@ class HierarchicalClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         table = self.prototype_labels_.reshape(-1, len(self._prototypes[0]))[batch]
         clusters: NDArray[np.intp] = table[self.local_labels_[number]]
         return clusters
-
-    @property
-    def numbers_(self) -> NDArray[np.int32]:
-        """Label of each cluster 0 … K - 1; see :func:`.levels.lut`."""
-        first = np.searchsorted(self.leaf_parents_, np.arange(self.n_labels_))
-        return self.lut(self.n_labels_)[first]
-
-    def lut(self, n: int) -> NDArray[np.int32]:
-        """Return the label of each leaf when there are ``n`` clusters; see :func:`.levels.lut`."""
-        background = "objects" if self.objects_ else self.background
-        return lut(self.merges_, self.leaf_areas_, background, n)
-
-    def remember(self, name: str, node: ClusterNode) -> None:
-        """Keep a node under a name, to find it in every movie that this model labels."""
-        self.examples_[name] = node.leaves
 
     # -- to disk and back -------------------------------------------------------------------
 
