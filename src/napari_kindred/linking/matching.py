@@ -42,8 +42,9 @@ def match_pairs(
     # is added to all costs because the solver takes a cost of 0 for a pair that is not there.
     row = np.concatenate([first[good], np.arange(rows)])
     column = np.concatenate([second[good], columns + np.arange(rows)])
+    places = (row.astype(np.int32), column.astype(np.int32))  # all that older solvers take
     weight = 1.0 + np.concatenate([cost[good], np.full(rows, UNLINKED)])
-    graph = csr_array((weight, (row, column)), shape=(rows, columns + rows))
+    graph = csr_array((weight, places), shape=(rows, columns + rows))
     chosen = np.full(rows, -1)
     taken, partner = min_weight_full_bipartite_matching(graph)
     chosen[taken] = partner
