@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from magicgui.widgets import Container, PushButton
 from qtpy.QtWidgets import QScrollArea
@@ -75,3 +76,28 @@ def test_what_scrolls_becomes_as_wide_as_what_comes_into_it(qapp: Any, qtbot: An
     (area,) = outer.native.findChildren(QScrollArea)
     button.text = "a text that is much longer than the one before, " * 3
     qtbot.waitUntil(lambda: area.viewport().width() >= inner.native.minimumSizeHint().width() > 400)
+
+
+@pytest.mark.parametrize("name", ["entities_widget", "clusters_widget", "classes_widget"])
+def test_a_widget_fits_into_a_dock_of_300_pixels_and_run_stays_in_place(
+    name: str, request: pytest.FixtureRequest, viewer: Any, qtbot: Any
+) -> None:
+    widget = request.getfixturevalue(name)
+    widget.native.window().show()
+    widget.form.unfold(True)
+    qtbot.wait(1)
+    assert widget.native.minimumSizeHint().width() <= 300  # with samples to choose from
+    viewer.add_image(np.zeros((4, 40, 50), np.uint8))
+    pages = getattr(widget, "classifier", None)
+    for kind in ("vocabulary", "examples", "clip") if pages is not None else ("",):
+        if kind:
+            pages.kind.value = kind
+        qtbot.wait(1)
+        assert widget.native.minimumSizeHint().width() <= 300
+    # A longer sentence moves neither the form nor Run.
+    run, first = widget.run.native, widget.form.more.native
+    before = [one.mapTo(widget.native, one.rect().topLeft()).y() for one in (run, first)]
+    widget.about.value = "A sentence that is longer than the one before it. " * 2
+    widget.controls.show_message("Nothing was found here; drag a box around the object. " * 2)
+    qtbot.wait(1)
+    assert [one.mapTo(widget.native, one.rect().topLeft()).y() for one in (run, first)] == before

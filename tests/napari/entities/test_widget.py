@@ -211,3 +211,30 @@ def test_the_copied_code_runs_and_computes_the_same_labels(
     (layer,) = labels_layers()
     assert layer.data.max() > 0
     np.testing.assert_array_equal(np.squeeze(layer.data), space["labels"])
+
+
+def test_only_the_shown_frame_is_run(
+    entities_widget: Any, viewer: Any, opened_movie: Any, until: Any
+) -> None:
+    from napari_kindred._napari.entities.edit_layer import ShownPlane
+
+    opened_movie.translate = (10, 0, 0)
+    opened_movie.scale = (2, 1, 1)
+    viewer.dims.set_point(0, 14)  # frame 2
+    widget = entities_widget
+    widget.start_frame()
+    until(lambda: not widget.busy and widget.result is not None)
+    alone = widget.result
+    assert alone.data.shape[0] == 1
+    assert alone.data_to_world((0, 0, 0))[0] == 14
+    assert "Only T 2 of the image" in widget.status.value
+    assert ShownPlane.of(viewer, alone).frame_index("TYX") == (2,)
+    widget.start()
+    until(lambda: not widget.busy and widget.result is not alone)
+    whole = np.asarray(widget.result.data[2]) > 0
+    np.testing.assert_array_equal(np.asarray(alone.data[0]) > 0, whole)
+
+
+def test_a_single_image_has_no_frame_to_choose(entities_widget: Any, viewer: Any) -> None:
+    viewer.add_image(np.zeros((20, 30), np.uint8))
+    assert not entities_widget.this_frame.enabled

@@ -11,7 +11,7 @@ from ...core.errors import OptionError
 from ...encoders.registry import EncoderInfo, describe_encoder
 from ...models.weights import there
 from ..common.encoder_input import EncoderInput
-from ..common.form import column, labelled
+from ..common.form import column, labelled, narrow
 from .examples_input import ExamplesInput
 from .layer import ClassNameSource
 from .vocabulary_input import SHIPPED, VocabularyInput
@@ -54,6 +54,7 @@ class ClassifierInput:
             tooltip="How names are recognised: by a trained vocabulary, by examples that you "
             "annotate, or by CLIP, which was trained on images with captions.",
         )
+        narrow(self.kind)
         self.vocabulary = VocabularyInput(on_change, on_name)
         self.examples = ExamplesInput(viewer, target, on_change)
         self.clip = EncoderInput(on_change, "CLIP", CLIP_TOOLTIP, CLIPS, describe_clip)

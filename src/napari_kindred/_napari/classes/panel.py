@@ -63,12 +63,11 @@ class ClassPanel(LabelPanel):
             "updated at once.",
         )
         self.auto = CheckBox(
-            text="auto",
+            text="measured for each class (auto)",
             value=True,
             tooltip="Use the threshold measured for each class in training.",
         )
-        sure = labelled(self.slider)
-        sure.append(self.auto)
+        sure = column(labelled(self.slider), self.auto)
         self.table = make_table(COLUMNS)
         self.table.verticalHeader().setDefaultSectionSize(ROW)
         self.table.itemSelectionChanged.connect(self._select)

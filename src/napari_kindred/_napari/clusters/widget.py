@@ -60,7 +60,7 @@ class ClustersWidget(LabelWidget):
 
     def own_outputs(self) -> list[Widget]:
         self.apply = PushButton(
-            text="Apply to the image above",
+            text="Apply to image",
             tooltip="Label the chosen image with these clusters, without finding new ones.",
         )
         self.save = PushButton(

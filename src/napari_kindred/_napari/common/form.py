@@ -45,9 +45,15 @@ RED_ON_DARK, RED_ON_LIGHT = "#f08a85", "#b3261e"
 SWATCH = 12
 """Side, in pixels, of the coloured square in front of a name."""
 
-LABEL_WIDTH = 124
+LABEL_WIDTH = 104
 SCROLL_BAR = 20
 """Pixels left for the scroll bar."""
+
+LIST_WIDTH = 76
+"""Least width of a list of choices, whose longer names are cut off."""
+
+WRAPPED = 34
+"""Letters from which on the text of a button takes two lines."""
 
 
 def mark(widget: ValueWidget, *, wrong: bool) -> None:
@@ -73,7 +79,9 @@ def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
     meta, kind = item.metadata, str(item.type)
     options: dict[str, Any] = {"name": item.name, "label": meta["label"], "tooltip": meta["help"]}
     if "choices" in meta:
-        return ComboBox(value=item.default, choices=list(meta["choices"]), **options)
+        choice = ComboBox(value=item.default, choices=list(meta["choices"]), **options)
+        narrow(choice)
+        return choice
     if kind == "bool":
         box = CheckBox(value=item.default, **options)
         box.text = ""
@@ -87,10 +95,17 @@ def make_input(item: dataclasses.Field[Any]) -> ValueWidget:
     return LineEdit(value="" if item.default is None else str(item.default), **options)
 
 
-def sentence() -> Label:
-    """Return a label for sentences, which wrap instead of widening the window."""
+def sentence(lines: int = 0) -> Label:
+    """Return a label for sentences, which wrap instead of widening the window.
+
+    With ``lines`` it always has room for so many, and what is below it stays where it is; what
+    does not fit is in its tooltip.
+    """
     label = Label(value="")
     label.native.setWordWrap(True)
+    if lines:
+        label.native.setFixedHeight(lines * label.native.fontMetrics().lineSpacing() + 2)
+        label.native.setAlignment(Qt.AlignmentFlag.AlignTop)
     # Its minimum height is estimated for a narrow window, and would leave empty space.
     label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
@@ -102,6 +117,13 @@ def show_message(label: Label, text: str, *, wrong: bool) -> None:
     around = label.native.parentWidget() or label.native
     dark = around.palette().color(QPalette.ColorRole.WindowText).lightness() > 127
     label.native.setStyleSheet(f"color: {RED_ON_DARK if dark else RED_ON_LIGHT};" if wrong else "")
+
+
+def heading(text: str) -> Label:
+    """Return the title of a group of rows."""
+    label = Label(value=text)
+    label.native.setStyleSheet("font-weight: bold;")
+    return label
 
 
 def row(*widgets: Widget) -> Container:
@@ -123,7 +145,13 @@ def narrow(choice: ComboBox) -> QComboBox:
     box: QComboBox = choice.native
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)
+    box.setMinimumWidth(LIST_WIDTH)
     return box
+
+
+def in_two_lines(text: str) -> str:
+    """Break a long text of a button after its comma."""
+    return text.replace(", ", ",\n", 1) if len(text) > WRAPPED else text
 
 
 def native_row(widget: QWidget, label: str = "", tooltip: str = "") -> Container:

@@ -14,7 +14,7 @@ from ...images.channels import MOST, as_option
 from ...images.image_file import sentences
 from ...images.samples import SAMPLES
 from ...images.stack import ImageStack
-from .form import column, front_label, labelled, mark, narrow, row, sentence
+from .form import column, front_label, in_two_lines, labelled, mark, narrow, row, sentence
 from .layers import LayerImage, calibrate, describe, read_layer
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget
 
 PLUGIN = "napari-kindred"
+
+ABOUT_LINES = 3
+"""Lines kept for what is said of the image, so that it does not move the form."""
 
 NO_IMAGE = "Open an image first: File ▸ Open File(s), or drag it into the window. Or try a sample:"
 
@@ -56,10 +59,11 @@ class ImageInput:
             label="Channel", choices=[], tooltip="Channel to segment, counted from 0."
         )
         self.others = [ComboBox(choices=[], tooltip=TOGETHER) for _ in range(MOST - 1)]
-        self.about = sentence()
+        self.about = sentence(ABOUT_LINES)
         self.samples = column(*(self._sample(name) for name in SAMPLES))
         self._fields = [labelled(widget) for widget in (self.layer, self.axes, self.channel)]
         self._together = row(front_label("together with", TOGETHER), *self.others)
+        narrow(self.layer)
         for choice in (self.channel, *self.others):
             narrow(choice)
             choice.changed.connect(self.take_channels)
@@ -73,7 +77,7 @@ class ImageInput:
     def _sample(self, name: str) -> PushButton:
         sample = SAMPLES[name]
         button = PushButton(
-            text=sample.title, name=name, tooltip=f"Open this sample: {sample.about}"
+            text=in_two_lines(sample.title), name=name, tooltip=f"Open this sample: {sample.about}"
         )
         button.changed.connect(partial(self._open, name))
         return button
@@ -82,7 +86,10 @@ class ImageInput:
         try:
             self._viewer.open_sample(PLUGIN, name)
         except KindredError as error:
-            self.about.value = str(error)
+            self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        self.about.value = self.about.tooltip = text
 
     def _layers(self, *_: Any) -> list[tuple[str, Image]]:
         return [(layer.name, layer) for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -122,14 +129,14 @@ class ImageInput:
         """Update from the layer: its data or name may have changed."""
         self.image, layer = None, self.layer.value
         if layer is None:
-            self.about.value = NO_IMAGE
+            self._say(NO_IMAGE)
             return
         try:
             if len(self._viewer.layers) == 1:  # others would no longer lie on it
                 self._note = calibrate(layer) or self._note
             self.image = read_layer(layer, self._viewer.dims.axis_labels)
         except KindredError as error:
-            self.about.value = str(error)
+            self._say(str(error))
 
     def take_axes(self, *_: Any) -> None:
         """Offer the channels that the axes leave to choose from."""
@@ -185,9 +192,9 @@ class ImageInput:
             frames, made = self.frames(self.image), config()
         except KindredError as error:
             mark(self.axes, wrong=self._fault(self.image) is not None)
-            self.about.value = str(error)
+            self._say(str(error))
             return None
-        self.about.value = sentences(describe(self.image, frames), self._note, self.image.file.note)
+        self._say(sentences(describe(self.image, frames), self._note, self.image.file.note))
         return made
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .job_view import JobView
 
 logger = logging.getLogger(__name__)
+
+FIRST = "Loading PyTorch, once after napari was opened …"
+"""What is said while the first job begins, which takes up to a minute."""
 
 STEPS = 1000
 """Number of steps of the progress bar."""
@@ -51,7 +55,7 @@ class RunControls:
 
     def rows(self) -> list[Any]:
         """Return what is shown, from top to bottom."""
-        return [self.buttons, self.progress, self.status]
+        return [self.status, self.progress, self.buttons]
 
     def settle(self) -> None:
         """Hide progress and status; to be called once after the rows are laid out."""
@@ -64,7 +68,7 @@ class RunControls:
         return self._job is not None
 
     def show_message(self, text: str, *, wrong: bool = False) -> None:
-        """Show a message below the bar, in red if it is an error."""
+        """Show a message above the buttons, which stay where they are, in red if it is an error."""
         self.status.visible = bool(text)
         show_message(self.status, text, wrong=wrong)
 
@@ -73,7 +77,7 @@ class RunControls:
     def launch(self, view: JobView, job: Callable[[], Generator[Event, None, Any]]) -> None:
         """Begin a job, or wait for that of another widget."""
         self.view, self._why = view, ""
-        self.progress.value = 0
+        self.progress.native.setRange(0, 0)  # moves without a number until there is progress
         self.progress.visible = True
         self.run.enabled = False
         self.cancel.enabled = True
@@ -123,7 +127,7 @@ class RunControls:
 
     def _begun(self, view: JobView) -> None:
         view.begin()
-        self.show_message("Starting …")
+        self.show_message("Starting …" if "torch" in sys.modules else FIRST)
 
     def _event(self, view: JobView, event: Event) -> None:
         try:
@@ -136,6 +140,7 @@ class RunControls:
     def _show_event(self, view: JobView, event: Event) -> None:
         if isinstance(event, Progress):
             share = min(1.0, event.done / max(event.total, 1e-9))
+            self.progress.native.setRange(0, STEPS)
             self.progress.value = round(STEPS * share)
             if self.cancel.enabled:
                 text = view.progress(event)

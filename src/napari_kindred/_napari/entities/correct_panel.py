@@ -11,7 +11,7 @@ from magicgui.widgets import PushButton
 
 from ...core.errors import KindredError
 from ...entities.regions import Prompt
-from ..common.form import column, row
+from ..common.form import column, heading, row
 from ..common.later import Later
 from ..common.proxies import unwrap_proxy
 from ..common.shortcuts import shortcut_hint
@@ -64,6 +64,7 @@ class CorrectPanel:
         self._later = Later(self._look)
         self.buttons = {name: self._button(name) for name in TOOLS}
         self.row: Container = column(
+            heading("Correct"),
             row(*(self.buttons[name] for name in ("add", "split", "merge"))),
             row(*(self.buttons[name] for name in ("delete", "outline"))),
         )

@@ -12,6 +12,7 @@ from ...images.axes import letters_of
 from ...methods import ENTITIES
 from ..common.layers import KEY
 from ..results.painting import plane_axes, settle
+from .one_frame import first_index
 from .tracks import is_linked
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class ShownPlane:
         names = [one for axis, one in enumerate(letters) if axis not in (y, x)]
         if len(names) != len(self.index):
             names = [one for one in axes if one in "TZ"][: len(self.index)]
-        return tuple(at for at, name in zip(self.index, names, strict=False) if name in "TZ")
+        found = [at for at, name in zip(self.index, names, strict=False) if name in "TZ"]
+        first = first_index(self.layer, len(found))
+        return tuple(at + begin for at, begin in zip(found, first, strict=True))
 
     def write(self, changes: Sequence[tuple[ShownPlane, NDArray[Any]]] | NDArray[Any]) -> None:
         """Write new labels (Y, X), of this plane or several, as one step of napari's undo."""

@@ -10,8 +10,11 @@ from ...results.tables import count_divisions, count_objects, counted, track_sum
 from ..common.layers import OBJECTS, layer_features
 from ..common.multiscale_labels import LabelPyramid
 from ..common.run import Run
+from .one_frame import FRAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from napari.layers import Labels
 
@@ -23,6 +26,12 @@ class EntityRun(Run):
     """A run whose labels are shown at lower resolutions too if planes are large."""
 
     method = ENTITIES
+
+    first: Mapping[str, int] = {}  # the frame that is run alone, by axis
+
+    def origin(self) -> dict[str, Any]:
+        alone = {FRAME: list(self.first.values())} if self.first else {}
+        return {**super().origin(), **alone}
 
     def add(self, partial: Partial) -> None:
         if not self.dropped:

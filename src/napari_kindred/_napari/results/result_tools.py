@@ -155,9 +155,9 @@ class ResultTools:
     def rows(self) -> list[Container]:
         """Return what is shown, from top to bottom."""
         return [
-            row(self.copy, self.command),
-            row(self.table, self.export, self.save),
-            row(self.folder),
+            row(self.copy, self.table),
+            row(self.command, self.save),
+            row(self.folder, self.export),
             row(self.previous, self.next),
             self.plot_panel.row,
         ]
