@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from napari_kindred.entities import decode
 from napari_kindred.entities.config import EntityConfig
 from napari_kindred.entities.decode import InstanceMap
 from napari_kindred.entities.projective import WIDTH_PER_DIAMETER
@@ -99,3 +100,24 @@ def test_without_a_learnt_score_fragments_are_left_out(width, kept):
     )
     assert labels.max() == kept
     assert scores == pytest.approx([0.5, 0.8][:kept])
+
+
+def test_a_lower_threshold_never_leaves_out_what_a_higher_one_finds() -> None:
+    """Discs whose foreground falls off slowly, at three heights."""
+    rows, columns = np.mgrid[:60, :200].astype(np.float32)
+    foreground = np.zeros((60, 200), np.float32)
+    votes = np.stack([rows, columns], -1)
+    for x, height in ((30, 0.95), (90, 0.8), (150, 0.7)):
+        away = np.hypot(rows - 30, columns - x)
+        foreground = np.maximum(foreground, height / (1 + np.exp((away - 12) / 3)))
+        votes[away < 30] = (30, x)
+    maps = decode.Maps(foreground, votes, np.full((60, 200), 0.35 * 24, np.float32))
+    scoring = ScoreModel(0.0, 1.0, 1.0, 0.0, 0.0)
+    found = []
+    for threshold in (0.6, 0.4, 0.2):
+        objects = ObjectFilter(scoring, 1.0, EntityConfig(min_score=0.7))
+        labels, scores = objects.finish(decode.find_pieces(maps, threshold))
+        found.append((len(scores), int(np.count_nonzero(labels))))
+    assert found[0][0] == 3
+    assert [count for count, _ in found] == [3, 3, 3]
+    assert found[0][1] < found[1][1] < found[2][1]

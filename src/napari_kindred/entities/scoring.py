@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 LEAST = 30
 """Minimum number of right, and of wrong, entities to learn from."""
 
+SURE = 0.6
+"""Foreground of the pixels that count for an entity's score: those that scores are learnt from.
+
+With a lower threshold an entity gets a rim of doubtful pixels, and is no less likely for it.
+"""
+
 SOFT = 1e-3
 """Keeps the logarithm of odds finite."""
 
@@ -66,11 +72,16 @@ def object_stats(instances: decode.InstanceMap, count: int | None = None) -> Obj
     at = np.flatnonzero(instances.labels)
     ids = instances.labels.ravel()[at] - 1
     count = int(instances.labels.max(initial=0)) if count is None else count
+    area = np.bincount(ids, minlength=count)
+    sure = instances.foreground.ravel()[at] >= SURE
+    surely = np.bincount(ids[sure], minlength=count)
+    sure |= (surely == 0)[ids]
+    share = area / np.maximum(np.bincount(ids[sure], minlength=count), 1)
 
     def total(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.bincount(ids, values.ravel()[at], minlength=count).astype(np.float64)
+        """Sum up values as if all pixels were like the sure ones."""
+        return share * np.bincount(ids[sure], values.ravel()[at][sure], minlength=count)
 
-    area = np.bincount(ids, minlength=count)
     width = np.full(count, np.nan)
     if instances.width is not None:
         width = np.bincount(ids, np.log(instances.width.ravel()[at]), minlength=count)

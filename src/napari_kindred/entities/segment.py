@@ -15,6 +15,7 @@ from ..core.events import Notice, Progress, finish
 from ..images.tiling import Stitcher, tiles
 from . import decode
 from .auto_scale import QuickSegmenter, choose_scale
+from .config import EntityConfig
 from .meanshift import segment_features
 from .multiresolution import merge_resolutions
 from .projective import fourier_lift, kernel_width
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .config import EntityConfig
     from .network import EntityNetwork
 
 HALO = 96
@@ -249,7 +249,7 @@ def merge(found: list[tuple[NDArray[np.int32], NDArray[np.float32]]]) -> decode.
 
 def quick_segmenter(network: EntityNetwork, config: EntityConfig) -> QuickSegmenter:
     """Return the function by which :func:`choose_scale` segments at a trial scale."""
-    sure = replace(config, min_area=1, min_score=SURE)
+    sure = replace(config, min_area=1, min_score=SURE, threshold=EntityConfig().threshold)
 
     def segment(
         pixels: NDArray[np.float32], scale: float
@@ -258,7 +258,7 @@ def quick_segmenter(network: EntityNetwork, config: EntityConfig) -> QuickSegmen
         dense = finish(iter_dense_bounded(network, image, QUICK_TILE))
         shape = (image.shape[2], image.shape[3])
         mapping = GridMapping.whole(shape, 1.0, network.config.output_stride)
-        instances = instances_of(network, dense, mapping, config)
+        instances = instances_of(network, dense, mapping, sure)
         return ObjectFilter(None, 1.0, sure).finish(instances)
 
     return segment

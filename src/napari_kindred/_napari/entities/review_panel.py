@@ -63,7 +63,7 @@ class ReviewPanel:
             self.remove: "Delete the objects that are hidden; Ctrl+Z takes it back.",
         }
         self.remove.changed.connect(self.delete_hidden)
-        self.slider.changed.connect(lambda *_: self._later.ask(REST) or self._hide())
+        self.slider.changed.connect(lambda *_: self._later.ask(REST))
         self.row: Container = column(
             heading("Check, the least likely first"),
             row(self.previous, self.next),
