@@ -43,3 +43,9 @@ def test_a_cache(run):
 def test_axes_of_metadata():
     with pytest.raises(OptionError, match="metadata_axes=3 is no str"):
         nk.segment_entities(MOVIE[0], metadata_axes=3)
+
+
+@pytest.mark.parametrize(("argument", "sentence"), [("weights", "neither a name"), ("name", "str")])
+def test_what_is_fine_tuned(argument, sentence):
+    with pytest.raises(OptionError, match=f"{argument}=3 is .*{sentence}"):
+        nk.fine_tune(MOVIE[0], MOVIE[0], **{argument: 3})

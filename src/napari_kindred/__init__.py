@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .clusters.result import ClusterSegmentation
     from .core.errors import KindredError
     from .entities.config import EntityConfig
+    from .entities.learning.config import LearnConfig
+    from .entities.learning.files import FineTuned
     from .entities.learning.fine_tune import fine_tune, iter_fine_tune
     from .entities.predict import iter_segment_entities, segment_entities
     from .linking.config import LinkConfig
@@ -40,8 +42,10 @@ _HOME = {
     "ClusterSegmentation": "clusters.result",
     "EntityConfig": "entities.config",
     "Example": "classes.vocabulary.examples",
+    "FineTuned": "entities.learning.files",
     "HierarchicalClustering": "clusters.model",
     "KindredError": "core.errors",
+    "LearnConfig": "entities.learning.config",
     "LinkConfig": "linking.config",
     "Segmentation": "results.segmentation",
     "TeachConfig": "classes.config",
@@ -71,8 +75,10 @@ __all__ = [
     "ClusterSegmentation",
     "EntityConfig",
     "Example",
+    "FineTuned",
     "HierarchicalClustering",
     "KindredError",
+    "LearnConfig",
     "LinkConfig",
     "Segmentation",
     "TeachConfig",

@@ -93,6 +93,7 @@ def clear_cache() -> str:
 
 def _weights(told_later: set[str]) -> Iterator[str]:
     from ..core.settings import cache_dir
+    from ..entities.learning.files import learnt_weights
     from ..models.download import file_sha256
     from ..models.weights import WEIGHTS, resolve
 
@@ -105,6 +106,8 @@ def _weights(told_later: set[str]) -> Iterator[str]:
         except KindredError as error:
             state = str(error)
         yield f"  {name}: {entry.about} ({entry.licence}); {state}"
+    for name, file in learnt_weights().items():
+        yield f"  {name}: learnt from corrections; {file}"
 
 
 def _vocabularies() -> Iterator[str]:

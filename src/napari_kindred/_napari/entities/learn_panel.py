@@ -112,6 +112,8 @@ class LearnPanel:
         """Show or hide the form; to be called once after the rows are laid out."""
         for each in self._folded:
             each.visible = show
+        if show:
+            self._weights.refresh()  # some may have been learnt elsewhere meanwhile
         self.open.text = f"{'▾' if show else '▸'} Learn from my corrections"
         self.follow()
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..._version import __version__
 from ...compute.device import select
+from ...core.errors import OptionError
 from ...core.events import Event, Metrics, Progress, finish
-from ...core.options import with_options
+from ...core.options import must_be, shown, with_options
 from ...models.download import file_sha256
 from ...models.trainer import ready_to_train
 from ...models.training_data import data_hash
@@ -66,6 +67,9 @@ def iter_fine_tune(
     scores of the objects held back.  Closed before its end, it leaves nothing behind.
     """
     config = with_options(LearnConfig, config, options)
+    if not isinstance(weights, str | os.PathLike):
+        raise OptionError(f"weights={shown(weights)} is neither a name nor the path of a file.")
+    must_be("name", name, str)
     start, weights = time.perf_counter(), os.fspath(weights)
     triples = as_list(images, labels, checked)
     if out is not None:
