@@ -156,3 +156,23 @@ def test_teaching_and_training_take_the_same_table(tmp_path: Path, table: str) -
     folder = folder_with(tmp_path, (TRUTH % 3).astype(np.uint8), classes=table)
     assert load_class_data(folder).names == ("cell", "dust")
     assert read_examples(folder)[0].label_names == {1: "cell", 2: "dust"}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+def test_the_index_is_read_as_a_spreadsheet_saves_it(tmp_path: Path, encoding: str) -> None:
+    folder = folder_with(tmp_path / "data", TRUTH.astype(np.uint16))
+    text = "id;split;who\na0;Train;Müller\na1;VAL;Müller\n"
+    (folder / "index.csv").write_bytes(text.encode(encoding))
+    assert [one.name for one in load_examples([folder], "train")] == ["a0"]
+    assert [one.name for one in load_examples([folder], "val")] == ["a1"]
+
+
+def test_a_few_frames_are_learnt_frame_by_frame(tmp_path: Path) -> None:
+    movie, truth = np.stack([GREY] * 5), np.stack([TRUTH] * 5).astype(np.uint16)
+    found = load_examples([folder_with(tmp_path / "data", truth, movie)], "train")
+    assert [one.labels.shape for one in found] == [TRUTH.shape] * 10
+
+
+def test_an_axis_of_one_channel_of_labels_is_left_out(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", TRUTH.astype(np.uint16)[..., None])
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), TRUTH)

@@ -41,8 +41,8 @@ def read_labels(path: str | Path) -> NDArray[np.int32]:
                 f"The labels {name!r} are colours; save one whole number per pixel instead."
             )
         values = values[..., 0]
-    while values.ndim > 2 and values.shape[0] == 1:
-        values = values[0]
+    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
     return as_labels(values, name)
 
 

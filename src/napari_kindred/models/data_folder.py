@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,21 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _text_of(path: Path) -> str:
+    """Return a table as text, whatever a spreadsheet saved it as."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")  # Excel's on Windows
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a table whose columns are separated by commas, semicolons or tabs."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = _text_of(path)
         separator = max(",;\t", key=text.partition("\n")[0].count)
         rows = list(csv.DictReader(text.splitlines(), delimiter=separator))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

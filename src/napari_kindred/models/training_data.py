@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 SLICE_STEP = 4
 """Every n-th slice of a stack is used."""
 
+THINNEST = 8
+"""Planes of a stack below which it is learnt plane by plane."""
+
 SMALLEST_BOX = 4
 """Sides of boxes, in pixels, below which they are mistakes."""
 
@@ -102,7 +105,7 @@ def median_diameter(labels: NDArray[np.integer]) -> float:
 def split_of(name: str, row: dict[str, str], position: int) -> str:
     """Return the split of an image: by the index, else by its name, else every tenth is ``val``."""
     if row.get("split"):
-        return row["split"]
+        return row["split"].lower()
     if name.startswith(("val", "train")):
         return "val" if name.startswith("val") else "train"
     return "val" if position % 10 == 9 else "train"
@@ -161,12 +164,18 @@ def _examples(
     row: dict[str, str],
     note: str,
 ) -> list[Example]:
-    """Return an image as one example, or every few slices of a stack along its three axes."""
+    """Return an image as one example, or every few slices of a stack along its three axes.
+
+    A stack of few planes is taken plane by plane: it may be a movie, and its cross-sections show
+    too little.
+    """
     if truth.ndim != 3 or pixels.shape[:3] != truth.shape:
         return [_example(name, pixels, truth, folder, row, note)]
     examples = []
-    for axis in range(3):
-        for place in range(SLICE_STEP // 2, truth.shape[axis], SLICE_STEP):
+    thin = len(truth) < THINNEST
+    for axis in range(1 if thin else 3):
+        step = 1 if thin else SLICE_STEP
+        for place in range(step // 2, truth.shape[axis], step):
             part = np.take(truth, [place], axis).squeeze(axis)
             if part.any():
                 title = f"{name} {'zyx'[axis]}={place}"
