@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import InputError, OptionError
+from ...images.arrays import as_array
 from ..atomic import as_spreadsheet
 from ..tables import steps_of
 from .objects import Objects, position
@@ -213,7 +214,7 @@ def _fitting(image: Any, axes: str, result: Result) -> _Image:
     OptionError
         If it has other axes or another size.
     """
-    data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
+    data = as_array(image if isinstance(image, np.ndarray) else getattr(image, "data", image))
     # The axes that a file or layer guesses may be others than those that it was segmented with.
     for letters in (getattr(image, "axes", None), axes, result.axes):
         if letters and _fits(letters, tuple(data.shape), result):
