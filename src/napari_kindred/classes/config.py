@@ -27,13 +27,13 @@ class ClassesConfig:
         maximum=1.0,
         step=0.05,
     )
-    proposals: Literal["auto", "entities", "regions", "sam"] = option(
+    proposals: Literal["auto", "entities", "pixels", "regions", "sam"] = option(
         "auto",
         "Objects to classify",
-        "entities are whole cells and nuclei, regions are small parts of any image, sam are masks "
-        "of a SAM on a grid of points; auto takes what the vocabulary was trained with, sam for "
-        "CLIP.",
-        choices=("auto", "entities", "regions", "sam"),
+        "entities are whole cells and nuclei, pixels are classified one by one, regions are small "
+        "parts of any image, sam are masks of a SAM on a grid of points; auto takes what the "
+        "vocabulary was trained with, sam for CLIP.",
+        choices=("auto", "entities", "pixels", "regions", "sam"),
     )
     encoder: str = option(
         "",
@@ -108,23 +108,26 @@ class ClassesConfig:
 class TeachConfig:
     """Options of :func:`napari_kindred.teach_classes`; every default works untouched."""
 
-    proposals: Literal["auto", "entities", "regions", "sam"] = option(
+    proposals: Literal["auto", "entities", "pixels", "regions", "sam"] = option(
         "auto",
         "Objects to classify",
-        "entities are whole cells and nuclei, regions are small parts of any image, sam are masks "
-        "of a SAM on a grid of points; auto takes entities unless annotations lie outside them.",
-        choices=("auto", "entities", "regions", "sam"),
+        "entities are whole cells and nuclei, pixels are classified one by one, regions are small "
+        "parts of any image, sam are masks of a SAM on a grid of points; auto takes entities if "
+        "annotations fit them, else pixels, or regions for boxes and names of images.",
+        choices=("auto", "entities", "pixels", "regions", "sam"),
     )
     encoder: str = option(
         "",
         "Encoder",
-        "Network that encodes entities and regions, or the SAM; the shipped one if empty.",
+        "Network that encodes entities, pixels and regions, or the SAM; if empty, efficientnet for "
+        "pixels and the shipped one for others.",
     )
     channel: int | str | None = inherited(EntityConfig, "channel", None)
-    threshold: float = option(
-        0.7,
+    threshold: float | Literal["auto"] = option(
+        "auto",
         "Threshold",
-        "Minimum confidence of a class; saved with the vocabulary.",
+        "Minimum confidence of a class; saved with the vocabulary. 'auto' is 0.7; for pixels 0, as "
+        "they take their most probable class, or background.",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -177,8 +180,8 @@ class TeachConfig:
     kept: int = option(
         200,
         "Masks per image",
-        "Maximum number of masks per image used for training, and saved with the vocabulary for "
-        "later training.",
+        "Maximum number of masks per image, or of pixels per image and class, used for training, "
+        "and saved with the vocabulary for later training.",
         minimum=1,
         advanced=True,
     )

@@ -14,6 +14,7 @@ from ..core.options import shown
 from .classifiers import ClipMaskClassifier, MaskClassifier, PixelClassifier, VocabularyClassifier
 from .config import ClassesConfig, TeachConfig
 from .names import key
+from .pixelwise.classifier import VocabularyPixelClassifier
 from .proposals.open import DEFAULT_ENCODER, open_proposer
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .vocabulary.examples import Example
     from .vocabulary.vocabulary import Vocabulary
 
+
+OURS = (MaskClassifier, PixelClassifier, VocabularyPixelClassifier)
+"""Classifiers that can be closed and opened; a user's own need not."""
 
 SHIPPED = "microscopy"
 """The vocabulary that defines names if nothing else does."""
@@ -141,10 +145,26 @@ def _by_vocabulary(
             f"{config.proposals!r}; leave proposals at 'auto'."
         )
     if config.encoder:
+        check_encoder(vocabulary, config)
+    opened = spec.open(config.device)
+    if spec.kind == "pixels":
+        return VocabularyPixelClassifier(opened, vocabulary, vocabulary.names)
+    return VocabularyClassifier(opened, cache, config.nms_box, config.nms_mask, vocabulary)
+
+
+def check_encoder(vocabulary: Vocabulary, config: ClassesConfig) -> None:
+    """Raise OptionError if the chosen encoder is not the one that a vocabulary was taught with."""
+    spec = vocabulary.spec
+    if spec.kind == "pixels":
+        from .pixelwise.describer import PixelDescriber
+
+        described = PixelDescriber.open(
+            config.encoder, channels=spec.options["channels"], device=config.device
+        )
+        vocabulary.check(described.spec)
+    else:
         proposer = open_proposer(spec.kind, config.encoder, device=config.device)
         vocabulary.check(proposer.spec)
-    proposer = spec.open(config.device)
-    return VocabularyClassifier(proposer, cache, config.nms_box, config.nms_mask, vocabulary)
 
 
 def _by_clip(
@@ -167,6 +187,11 @@ def _by_clip(
         return PixelClassifier(FreeEscPredictor(clip, sam, device=config.device), tuple(names))
     from .clip.matching import ClipMatcher
 
+    if config.proposals == "pixels":
+        raise OptionError(
+            "CLIP classifies no single pixels of proposals; use clip_mode='pixels', or other "
+            "proposals."
+        )
     matcher = ClipMatcher(clip, device=config.device)
     kind = "sam" if config.proposals == "auto" else config.proposals
     proposer = open_proposer(
@@ -189,13 +214,9 @@ def is_network(path: Path) -> bool:
 
 def closed(classifier: Classifier) -> Classifier:
     """Return a classifier without its weights, small when pickled; a user's own as it is."""
-    if isinstance(classifier, MaskClassifier | PixelClassifier):
-        return classifier.closed()
-    return classifier
+    return classifier.closed() if isinstance(classifier, OURS) else classifier
 
 
 def opened(classifier: Classifier, device: str) -> Classifier:
     """Return a classifier with its weights loaded anew; a user's own as it is."""
-    if isinstance(classifier, MaskClassifier | PixelClassifier):
-        return classifier.open(device)
-    return classifier
+    return classifier.open(device) if isinstance(classifier, OURS) else classifier

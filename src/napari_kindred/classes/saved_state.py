@@ -24,6 +24,7 @@ from .classifiers import (
     VocabularyClassifier,
 )
 from .clip.matching import ClipSpec, WordVectors
+from .pixelwise.classifier import VocabularyPixelClassifier
 from .proposals.open import read_spec
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .classifiers import Classifier
     from .escnet.predict import EscNetSpec
     from .escnet.training_free import FreeEscSpec
+    from .vocabulary.vocabulary import Vocabulary
 
 
 OBSERVATIONS = "observations"
@@ -170,6 +172,9 @@ def _packed(classifier: Classifier, names: Sequence[str]) -> tuple[dict[str, Any
         facts: dict[str, Any] = {"names": classifier.names, "threshold": classifier.threshold}
         network = {"kind": classifier.spec.kind, **classifier.spec.as_dict()}
         return {"kind": "map", "network": network, **facts}, {}
+    if isinstance(classifier, VocabularyPixelClassifier):
+        content = np.frombuffer(classifier.vocabulary.to_bytes(), np.uint8)
+        return {"kind": "pixels", "maps": classifier.maps}, {"vocabulary": content}
     if not isinstance(classifier, MaskClassifier):
         return None
     facts = {"proposer": classifier.spec.as_dict()}
@@ -189,15 +194,15 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, in
     if facts["kind"] == "map":
         names, threshold = tuple(map(str, facts["names"])), float(facts["threshold"])
         return PixelClassifier(_network_spec(facts["network"]), names, threshold), 0
+    if facts["kind"] == "pixels":
+        vocabulary, maps = _vocabulary(tensors), tuple(map(str, facts["maps"]))
+        for name in maps:
+            vocabulary.lookup(name)
+        return VocabularyPixelClassifier(vocabulary.spec, vocabulary, maps), 0
     overlaps = float(facts["nms_box"]), float(facts["nms_mask"])
     masks = read_spec(facts["proposer"]), None, *overlaps
     if facts["kind"] == "vocabulary":
-        from .vocabulary.vocabulary import Vocabulary
-
-        with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
-            path = Path(folder, "result.kindred")
-            path.write_bytes(tensors["vocabulary"].tobytes())
-            vocabulary = Vocabulary.load(path)
+        vocabulary = _vocabulary(tensors)
         return VocabularyClassifier(*masks, vocabulary), vocabulary.head.dimension
     if facts["kind"] != "clip":
         raise ValueError("another kind")
@@ -205,6 +210,15 @@ def _unpacked(facts: Mapping[str, Any], tensors: Arrays) -> tuple[Classifier, in
     _check_floats(texts, (len(words), texts.shape[1]))
     vectors = WordVectors(words, texts, float(facts["sharpness"]))
     return ClipMaskClassifier(*masks, ClipSpec.from_dict(facts["clip"]), vectors), texts.shape[1]
+
+
+def _vocabulary(tensors: Arrays) -> Vocabulary:
+    from .vocabulary.vocabulary import Vocabulary
+
+    with tempfile.TemporaryDirectory(prefix="napari-kindred-") as folder:
+        path = Path(folder, "result.kindred")
+        path.write_bytes(tensors["vocabulary"].tobytes())
+        return Vocabulary.load(path)
 
 
 def _network_spec(facts: Mapping[str, Any]) -> EscNetSpec | FreeEscSpec:
@@ -221,9 +235,12 @@ def _network_spec(facts: Mapping[str, Any]) -> EscNetSpec | FreeEscSpec:
 
 def _check(arrays: Arrays, classifier: Classifier, plane: tuple[int, ...], length: int) -> None:
     """Raise ValueError for observations that no image gives."""
-    if isinstance(classifier, PixelClassifier):
+    if isinstance(classifier, PixelClassifier | VocabularyPixelClassifier):
         maps = arrays["maps"]
-        if maps.dtype != np.uint8 or maps.shape != (len(classifier.names), *plane):
+        count = len(
+            classifier.names if isinstance(classifier, PixelClassifier) else classifier.maps
+        )
+        if maps.dtype != np.uint8 or maps.shape != (count, *plane):
             raise ValueError("maps")
         return
     boxes, bits = arrays["mask_boxes"], arrays["mask_bits"]

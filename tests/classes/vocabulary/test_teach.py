@@ -141,12 +141,45 @@ def test_one_class_with_nothing_beside_it_is_taught_with_a_warning() -> None:
 
 def test_marks_that_lie_between_the_entities_call_for_regions(opened: list[str]) -> None:
     picture, places = smear(1)
-    example = Example(picture, points={"red": places["r"], "ground": [(20, 20), (40, 40), (1, 1)]})
-    job = iter_teach_classes([example], config=QUICK)
+    boxes = {"red": [(y - 7, x - 7, y + 7, x + 7) for y, x in places["r"]],
+             "ground": [(18, 18, 22, 22), (38, 38, 42, 42), (0, 0, 3, 3)]}  # fmt: skip
+    job = iter_teach_classes([Example(picture, boxes=boxes)], config=QUICK)
     texts = [event.text for event in job if isinstance(event, Notice)]
     assert opened == ["entities", "regions"]
     (text,) = texts
     assert text.startswith("These are no whole cells or nuclei (0 of 3 marks of 'ground' lie on")
+
+
+def test_one_class_alone_is_taught_with_the_advice_to_mark_others() -> None:
+    """Else what looks alike, such as red cells beside white ones, is taken along in silence."""
+    picture, places = smear(1)
+    boxes = {"red": [(y - 7, x - 7, y + 7, x + 7) for y, x in places["r"]]}
+    ground = {"background": [(20, 20)]}
+    for more, said in (({}, 1), ({"points": ground}, 0), ({"complete": True}, 0)):
+        job = iter_teach_classes([Example(picture, boxes=boxes, **more)], config=QUICK)
+        texts = [event.text for event in job if isinstance(event, Notice)]
+        assert sum("Only 'red' is marked" in text for text in texts) == said
+
+
+def test_lost_marks_are_errors_in_the_quality() -> None:
+    """Of five marks in each image one lies beside the discs: four fifths right at best."""
+    examples = []
+    for seed in range(3):
+        picture, places = smear(seed)
+        points = {"red": [*places["r"][:4], (20, 20)], "white": [*places["w"][:4], (40, 40)]}
+        examples.append(Example(picture, points=points, source=str(seed)))
+    vocabulary = teach_classes(examples, config=QUICK, folds=3, proposals="entities")
+    assert vocabulary.quality["masks"] == pytest.approx(0.8)
+    assert vocabulary.quality["classes"]["red"]["recall"] == pytest.approx(0.8)
+    assert vocabulary.quality["classes"]["red"]["precision"] == 1
+
+
+def test_a_single_image_is_measured_on_its_own_parts() -> None:
+    picture, places = smear(1)
+    example = Example(picture, points={"red": places["r"], "white": places["w"]})
+    quality = teach_classes([example], config=QUICK, folds=3).quality
+    assert (quality["pictures"], quality["parts"]) == (1, 4)
+    assert quality["masks"] > 0.9
 
 
 def test_marks_of_background_need_no_entity_and_a_few_lost_ones_do_not_matter(

@@ -13,7 +13,7 @@ from ...core.errors import InputError
 from ..common.proxies import level_0
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Image
     from numpy.typing import NDArray
@@ -136,6 +136,36 @@ def merge_examples(before: Sequence[Annotation], new: Annotation) -> tuple[Annot
     """Return all examples; a layer that is collected again replaces its earlier ones."""
     others = [item for item in before if item.source != new.source]
     return (*others, new)
+
+
+def painted_classes(
+    layer: Labels,
+    target: Target,
+    names: Mapping[int, str],
+    slots: Mapping[Index, tuple[int | slice, ...]],
+) -> tuple[Annotation, ...]:
+    """Return the strokes of a layer as large as the image, whose numbers are classes.
+
+    ``slots`` are the places of the painted frames in it.
+    """
+    found = []
+    for number, name in names.items():
+        frames: dict[Index, FrameAnnotations] = {}
+        for index, slot in slots.items():
+            here = np.asarray(layer.data[slot]) == number
+            if here.any():
+                place = ", ".join(":" if isinstance(at, slice) else str(at) for at in slot)
+                data = f"viewer.layers[{layer.name!r}].data[{place}]"
+                code = f"(np.asarray({data}) == {number}).astype(np.int32)"
+                frames[index] = FrameAnnotations(labels=here.astype(np.int32), code=code)
+        if frames:
+            source = (number, layer.unique_id, target.layer.unique_id)
+            multiscale = bool(target.layer.multiscale)
+            found.append(
+                Annotation(name, layer.name, target.layer.name, source, "painted objects",
+                           target.data, target.axes, multiscale, frames)
+            )  # fmt: skip
+    return tuple(found)
 
 
 # -- from a layer's pixels to those of the image ---------------------------------------------

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...classes.config import ClassesConfig
     from ...classes.vocabulary.vocabulary import Vocabulary
     from ...core.events import Event
+    from .live import LiveClasses
 
 ROWS = 3
 """Collected layers that are seen without scrolling."""
@@ -70,6 +71,14 @@ class ExamplesInput:
             text="Save vocabulary …",
             tooltip="Save the trained classes as a vocabulary, for other images.",
         )
+        self.paint = PushButton(
+            text="Paint live",
+            tooltip="Paint all classes in one layer: 1, 2, 3 … are the names below, the next one "
+            "is background. What is in view is classified after every stroke; Run does all of "
+            "the image.",
+        )
+        self.paint.native.setCheckable(True)
+        self.live: LiveClasses | None = None
         self.about = sentence()
         self.collect.changed.connect(self.take_layer)
         self.name.native.returnPressed.connect(self.take_layer)
@@ -81,6 +90,7 @@ class ExamplesInput:
         """Return what is shown, from top to bottom."""
         first: Container = labelled(self.name)
         first.append(self.collect)
+        first.append(self.paint)
         buttons = row(self.remove, self.train, self.save)
         return [first, native_row(self.list), buttons, self.about]
 
@@ -89,7 +99,8 @@ class ExamplesInput:
     @property
     def annotations(self) -> tuple[Annotation, ...]:
         """The examples collected in this viewer."""
-        return _sessions.get(self._session, ())
+        collected = _sessions.get(self._session, ())
+        return collected if self.live is None else (*collected, *self.live.annotations())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -106,13 +117,14 @@ class ExamplesInput:
         except KindredError as error:
             self.show_message(str(error), wrong=True)
             return
-        self._keep(merge_examples(self.annotations, new))
+        self._keep(merge_examples(_sessions.get(self._session, ()), new))
         self.show_message("")
 
     def remove_selected(self, *_: Any) -> None:
         """Remove the examples that are selected in the list."""
         rows = {index.row() for index in self.list.selectedIndexes()}
-        self._keep(tuple(item for at, item in enumerate(self.annotations) if at not in rows))
+        collected = _sessions.get(self._session, ())
+        self._keep(tuple(item for at, item in enumerate(collected) if at not in rows))
         self.show_message("")
 
     def _keep(self, annotations: tuple[Annotation, ...]) -> None:
@@ -122,7 +134,7 @@ class ExamplesInput:
 
     def _refresh(self) -> None:
         self.list.clear()
-        self.list.addItems([item.describe() for item in self.annotations])
+        self.list.addItems([item.describe() for item in _sessions.get(self._session, ())])
         self._offer()
 
     def _offer(self) -> None:

@@ -172,7 +172,8 @@ def iter_merged(
     coarser = yield from unmeasured.iter_regroup({name: list(members)})
     coarser = replace(coarser, config=vocabulary.config)  # what is made of its file is measured
     coarser = _coloured(coarser, name, classes, members)
-    classifier = replace(observations.classifier, vocabulary=coarser)  # type: ignore[type-var]
+    known: Any = observations.classifier
+    classifier = known.regrouped(coarser, name, members)
     gone = set(map(key, members))
     names = dict.fromkeys(
         name if key(before) in gone else before for before in classes.result.names

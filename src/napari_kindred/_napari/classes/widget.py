@@ -18,6 +18,7 @@ from .annotations import Target
 from .classifier_input import ClassifierInput
 from .examples_input import iter_train_examples
 from .layer import Classes, classes_of
+from .live import LiveClasses
 from .names_editor import NamesEditor
 from .panel import ClassPanel
 from .run import ClassRun, TrainingView
@@ -60,6 +61,16 @@ class ClassesWidget(LabelWidget):
         self.classifier = ClassifierInput(
             self._viewer, self.target, self._classifier_changed, self.names.add
         )
+        examples = self.classifier.examples
+        examples.live = LiveClasses(
+            self._viewer,
+            self.target,
+            lambda: list(zip(self.names.names, self.names.colours(), strict=True)),
+            self._teaching,
+            examples.show_message,
+            self.check,
+        )
+        examples.paint.native.toggled.connect(self.paint_live)
         self.classifier.examples.train.changed.connect(self.train)
         self.classifier.examples.save.changed.connect(self.save_trained)
         return [*self.classifier.rows(), native_row(self.names, "Names", self.names.toolTip())]
@@ -139,7 +150,29 @@ class ClassesWidget(LabelWidget):
         config: ClassesConfig = self.form.config(channel=self.chosen.channels)
         return config
 
+    def paint_live(self, on: bool) -> None:
+        """Begin to classify what is painted, or end it."""
+        examples = self.classifier.examples
+        live = examples.live
+        assert live is not None  # noqa: S101 - made with the widget
+        if not on:
+            live.stop()
+            return
+        try:
+            live.start()
+        except KindredError as error:
+            examples.paint.native.setChecked(False)
+            examples.show_message(str(error), wrong=True)
+            return
+        # What Run does is then what was seen.
+        self.form.inputs["proposals"].value = "pixels"
+        self.check()
+
     def _names_changed(self) -> None:
+        live = self.classifier.examples.live
+        if live is not None and live.on:
+            live.recolour()
+            live.tell()
         self.panel.recolour(self.names.chosen())
         self.check()
 
@@ -188,6 +221,8 @@ class ClassesWidget(LabelWidget):
     def release(self) -> None:
         self.classifier.abandon()
         self.panel.abandon()
+        if self.classifier.examples.live is not None:
+            self.classifier.examples.live.stop()
 
     def train(self, *_: Any) -> None:
         """Train on the examples, and measure the accuracy."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ...models.feature_cache import FeatureCache
 
-Kind = Literal["entities", "regions", "sam"]
+Kind = Literal["entities", "regions", "sam", "pixels"]
 
 SPACE = "embedding"
 """The option of a spec that names how embeddings are made; the others only choose the masks."""
@@ -45,8 +45,8 @@ class Proposer(Protocol):
 
 
 @dataclass(frozen=True)
-class ProposerSpec(Spec[Proposer]):
-    """How proposals are made: a subclass for each ``kind``.
+class ProposerSpec(Spec[Any]):
+    """How proposals are made, or pixels described: a subclass for each ``kind``.
 
     ``encoder`` is a latent space, or a SAM's name or path; ``sha256`` the hash of the weights that
     make the embeddings; other ``options`` are numbers, texts and truth values.
@@ -67,7 +67,7 @@ class ProposerSpec(Spec[Proposer]):
         mine, theirs = ((spec.kind, spec.sha256, spec.options.get(SPACE)) for spec in (self, other))
         return mine == theirs
 
-    def open(self, device: str | torch.device = "auto") -> Proposer:
+    def open(self, device: str | torch.device = "auto") -> Any:
         """Load the weights; see :meth:`.Spec.open`."""
         other = WeightsError("The proposals were made by another version; run again.")
         try:
@@ -80,7 +80,7 @@ class ProposerSpec(Spec[Proposer]):
         return opened
 
     @abstractmethod
-    def _open(self, device: str | torch.device) -> Proposer:
+    def _open(self, device: str | torch.device) -> Any:
         """Open the proposer without comparing its spec."""
 
 

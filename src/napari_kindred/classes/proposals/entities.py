@@ -94,7 +94,7 @@ class PooledProposer:
     ) -> None:
         self._network, self._encoder, self._config = network, encoder, config
         self._weights, self._region_size = weights, region_size
-        name, sha256 = absolute(encoder.name), _joint_hash(weights, encoder.sha256)
+        name, sha256 = absolute(encoder.name), joint_hash(weights, encoder.sha256)
         # The name of how embeddings are made, so that those made otherwise are told apart.
         space = f"mean, ring and measures 1, stride {encoder.stride}"
         chosen = dataclasses.asdict(config)
@@ -131,7 +131,7 @@ class PooledProposer:
         """Find an image's entities or regions; see :meth:`.Proposer.iter_propose`."""
         check_pixels(pixels)
         network, encoder = sharing_features(self._network, self._encoder, self._weights)
-        scale = yield from _iter_scale(pixels, network, self._config)
+        scale = yield from iter_scale(pixels, network, self._config)
         if self._region_size is None:
             plane = yield from iter_plane(network, pixels, self._config, scale)
             labels, ring = relabel_sequential(plane.labels)[0], max(2.0, RING / scale)
@@ -179,7 +179,7 @@ def _iter_tokens(
     return dataclasses.replace(tokens, step=(step[0], step[1]), embedding=None)
 
 
-def _iter_scale(
+def iter_scale(
     pixels: NDArray[np.float32], network: EntityNetwork, config: EntityConfig
 ) -> Generator[Progress, None, float]:
     """Return the scale at which the network gets an image: the given one, or the chosen one."""
@@ -189,7 +189,7 @@ def _iter_scale(
     return scale
 
 
-def _joint_hash(*parts: str) -> str:
+def joint_hash(*parts: str) -> str:
     """Return one hash for the weights of several networks; a single one's own."""
     distinct = list(dict.fromkeys(parts))
     if len(distinct) == 1:

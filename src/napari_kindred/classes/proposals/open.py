@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import InputError, OptionError
 from ...encoders.sam import open_sam
+from ..pixelwise.describer import PixelSpec
 from .entities import REGION, EntitySpec, PooledProposer, RegionSpec
 from .sam_grid import SamGrid, SamGridSpec
 
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from .base import Kind, Proposer, ProposerSpec
 
 SPECS: dict[str, type[ProposerSpec]] = {
-    spec.kind: spec for spec in (EntitySpec, RegionSpec, SamGridSpec)
+    spec.kind: spec for spec in (EntitySpec, RegionSpec, SamGridSpec, PixelSpec)
 }
-"""Kinds of proposers."""
+"""Kinds of proposers, and what describes pixels."""
 
-DEFAULT_ENCODER = {"entities": "kindred", "regions": "kindred", "sam": "kindred-sam"}
+DEFAULT_ENCODER = {
+    "entities": "kindred",
+    "regions": "kindred",
+    "sam": "kindred-sam",
+    "pixels": "efficientnet",
+}
 """Encoder of each kind if none is named."""
 
 
@@ -43,8 +49,9 @@ def open_proposer(
     (``"regions"``); or the masks of a SAM at the points of a grid (``"sam"``).  ``encoder`` is any
     latent space, or a SAM by name or path; :data:`DEFAULT_ENCODER` if empty.
     """
-    if kind not in SPECS:
-        raise OptionError(f"proposals={kind!r} is not possible; use one of {', '.join(SPECS)}.")
+    kinds = [known for known in SPECS if known != "pixels"]
+    if kind not in kinds:
+        raise OptionError(f"proposals={kind!r} is not possible; use one of {', '.join(kinds)}.")
     encoder = encoder or DEFAULT_ENCODER[kind]
     if kind == "sam":
         return SamGrid(open_sam(encoder, device), points, masks, large)

@@ -156,15 +156,21 @@ def _box_regions(
     collected: _Collected, masks: Masks, boxes: NDArray[np.float64], code: int
 ) -> None:
     """Add boxes: each annotates the regions within the largest ellipse in it."""
-    rows, columns = np.ogrid[: masks.shape[0], : masks.shape[1]]
-    for y0, x0, y1, x1 in boxes:
-        middle, half = ((y0 + y1) / 2, (x0 + x1) / 2), ((y1 - y0) / 2, (x1 - x0) / 2)
-        ellipse = ((rows + 0.5 - middle[0]) / half[0]) ** 2 + (
-            (columns + 0.5 - middle[1]) / half[1]
-        ) ** 2 <= 1
+    for box in boxes:
+        ellipse = in_ellipse(box, masks.shape)
         inside = _counts(masks, ellipse.astype(np.int64), 2)[:, 1] / np.maximum(masks.areas, 1)
         collected.open[inside > 0] = True
         collected.add(code, np.flatnonzero(inside >= INSIDE))
+
+
+def in_ellipse(box: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels (Y, X) lie in the largest ellipse within a box (4,)."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    y0, x0, y1, x1 = box
+    middle, half = ((y0 + y1) / 2, (x0 + x1) / 2), ((y1 - y0) / 2, (x1 - x0) / 2)
+    down, right = (rows + 0.5 - middle[0]) / half[0], (columns + 0.5 - middle[1]) / half[1]
+    inside: NDArray[np.bool_] = down**2 + right**2 <= 1
+    return inside
 
 
 def _labels(

@@ -20,6 +20,7 @@ from ...models.weights import read_header, there
 from ...results.atomic import check_folder, plain, refuse_existing, replacing
 from ..config import TeachConfig
 from ..names import check_names
+from ..pixelwise.head import PixelHead
 from ..proposals.base import ProposerSpec
 from ..proposals.open import read_spec
 from .entry import Entry
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 Parts = tuple[
-    tuple[Entry, ...], Head, ProposerSpec, tuple[Bag, ...], TeachConfig, dict[str, Any], str
+    tuple[Entry, ...],
+    Head | PixelHead,
+    ProposerSpec,
+    tuple[Bag, ...],
+    TeachConfig,
+    dict[str, Any],
+    str,
 ]
 """Entries, head, spec of the proposals, bags, config, quality and origin of a vocabulary."""
 
@@ -41,6 +48,9 @@ KIND = "napari-kindred vocabulary 1"
 """The one key of a file's metadata; the order of several, and so the hash, would be random."""
 
 SUFFIX = ".kindred"
+
+PIXELS = "pixels."
+"""Beginning of the names of a pixel head's arrays."""
 
 SHIPPED = {"microscopy": "microscopy.kindred"}
 """Vocabularies that come with the package, by name: files in ``models/weights_data``."""
@@ -53,7 +63,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 def to_bytes(
     entries: tuple[Entry, ...],
-    head: Head,
+    head: Head | PixelHead,
     spec: ProposerSpec,
     bags: tuple[Bag, ...],
     config: TeachConfig,
@@ -61,10 +71,12 @@ def to_bytes(
     origin: str,
 ) -> bytes:
     """Return the parts of a vocabulary as its file holds them, the same for the same content."""
-    tensors: dict[str, NDArray[Any]] = {
-        f"head.{name}": value.numpy().astype(np.float16)
-        for name, value in head.state_dict().items()
-    }
+    tensors: dict[str, NDArray[Any]]
+    if isinstance(head, Head):
+        state = {name: value.numpy() for name, value in head.state_dict().items()}
+        tensors = {f"head.{name}": value.astype(np.float16) for name, value in state.items()}
+    else:
+        tensors = {f"{PIXELS}{name}": value for name, value in head.arrays().items()}
     classes = len(entries)
     tensors |= {
         "embeddings": np.concatenate([bag.embeddings for bag in bags]).astype(np.float16),
@@ -75,6 +87,7 @@ def to_bytes(
             [np.zeros(classes) if bag.present is None else bag.present for bag in bags], np.uint8
         ),
         "known": np.array([bag.annotated for bag in bags], np.uint8),
+        "lost": np.array([bag.lost_marks(classes) for bag in bags], np.int16),
     }
     facts = {
         "entries": [dataclasses.asdict(entry) for entry in entries],
@@ -147,10 +160,38 @@ def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Parts:
     entries = tuple(_entry(item) for item in facts["entries"])
     check_names([entry.name for entry in entries])
     bags = _bags(tensors, [str(source) for source in facts["sources"]], len(entries))
+    head = _head(tensors, len(entries), bool(facts["nothing"]))
+    quality = facts["quality"]
+    if not isinstance(quality, dict):
+        raise TypeError("quality")
+    return (
+        entries,
+        head,
+        read_spec(facts["recipe"]),
+        bags,
+        TeachConfig(**facts["config"]),
+        quality,
+        str(facts["origin"]),
+    )
+
+
+def _head(tensors: Arrays, classes: int, nothing: bool) -> Head | PixelHead:
+    """Build the head; content that does not fit raises any error."""
+    if f"{PIXELS}version" in tensors:
+        found = PixelHead.from_arrays(
+            {
+                name.removeprefix(PIXELS): value
+                for name, value in tensors.items()
+                if name.startswith(PIXELS)
+            }
+        )
+        if (found.dimension, found.classes) != (tensors["embeddings"].shape[1], classes):
+            raise ValueError("the head's shape")
+        return found
     hidden, dimension = tensors["head.layers.0.weight"].shape
     if dimension != tensors["embeddings"].shape[1] or hidden > WIDEST:
         raise ValueError("the head's shape")
-    head = Head(dimension, len(entries), bool(facts["nothing"]), hidden)
+    head = Head(dimension, classes, nothing, hidden)
     state = {
         name: torch.from_numpy(tensors[f"head.{name}"].astype(np.float32))
         for name in head.state_dict()
@@ -158,18 +199,7 @@ def _build(tensors: Arrays, facts: Mapping[str, Any]) -> Parts:
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise ValueError("values that are not finite")
     head.load_state_dict(state)
-    quality = facts["quality"]
-    if not isinstance(quality, dict):
-        raise TypeError("quality")
-    return (
-        entries,
-        head.eval(),
-        read_spec(facts["recipe"]),
-        bags,
-        TeachConfig(**facts["config"]),
-        quality,
-        str(facts["origin"]),
-    )
+    return head.eval()
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
@@ -188,6 +218,7 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
     sizes, has_names = tensors["sizes"], tensors["told"].astype(bool)
     present, annotated = (tensors[name].astype(bool) for name in ("present", "known"))
     count = len(sizes)
+    lost = tensors.get("lost", np.zeros((count, classes), np.int16))
     whole = (
         embeddings.ndim == 2
         and embeddings.dtype == np.float16
@@ -195,6 +226,7 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
         and instances.shape == (len(embeddings),)
         and present.shape == annotated.shape == (count, classes)
         and has_names.shape == (count,)
+        and lost.shape == (count, classes)
         and len(sources) == count > 0
         and sizes.min() >= 0
         and sizes.sum() == len(embeddings)
@@ -211,6 +243,7 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
             present[i] if has_names[i] else None,
             annotated[i],
             sources[i],
+            lost[i],
         )
         for i in range(count)
     )

@@ -43,7 +43,7 @@ class Bag:
     :data:`NOTHING`, :data:`UNMARKED`, :data:`UNKNOWN`; ``present`` (C,) the classes that the image
     holds, and no others, or None if it was not named; ``annotated`` (C,) the classes that the
     annotator considered: a mask of none of them may be of another class.  ``source`` is where the
-    image came from.
+    image came from, ``lost`` (C,) the marks of each class that no instance has, if any.
     """
 
     embeddings: NDArray[np.float32] | NDArray[np.float16]
@@ -51,6 +51,11 @@ class Bag:
     present: NDArray[np.bool_] | None
     annotated: NDArray[np.bool_]
     source: str = ""
+    lost: NDArray[np.int16] | None = None
+
+    def lost_marks(self, classes: int) -> NDArray[np.int16]:
+        """Return the marks of each class that no instance has, (C,)."""
+        return np.zeros(classes, np.int16) if self.lost is None else self.lost
 
     def __len__(self) -> int:
         return len(self.instances)
@@ -69,6 +74,7 @@ class Bag:
             instances=instances,
             present=None if self.present is None else _moved(self.present, to, classes),
             annotated=_moved(self.annotated, to, classes),
+            lost=np.bincount(to, self.lost_marks(len(to)), classes).astype(np.int16),
         )
 
 

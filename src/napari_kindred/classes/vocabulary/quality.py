@@ -10,25 +10,34 @@ import torch
 
 from ...core.errors import InputError
 from ...core.events import Progress
+from ..classifiers import CONFIDENCE
 from .mil import NOTHING, Bag, Head, bag_scores
-from .train_head import iter_train_head
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
     from ..config import TeachConfig
+    from ..pixelwise.head import PixelHead
+    from ..proposals.base import ProposerSpec
+
+    Learn = Callable[..., Generator[Progress, None, Head | PixelHead]]
+    """Trains a head on ``bags`` of a number of ``classes`` with a ``config``."""
 
 
 def iter_quality(
-    bags: Sequence[Bag], names: Sequence[str], config: TeachConfig
+    bags: Sequence[Bag], names: Sequence[str], config: TeachConfig, spec: ProposerSpec, learn: Learn
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Cross-validate: leave images out in turns, train a teacher on the others, and score those."""
+    """Cross-validate: leave images out in turns, train a teacher on the others, and score those.
+
+    A single image is left out in parts.  Marks that no instance has count as errors.
+    """
     turns = min(config.folds, len(bags))
     if turns < 2:
         return {}
     quick = replace(config, distillation=0.0)
+    threshold = own_threshold(config, spec)
     order = np.random.default_rng(config.seed).permutation(len(bags))
     correct, annotated, predicted = (np.zeros(len(names) + 1, np.int64) for _ in range(3))
     named = [0, 0]
@@ -37,12 +46,12 @@ def iter_quality(
         left_out = set(order[turn::turns].tolist())
         rest = [bag for i, bag in enumerate(bags) if i not in left_out]
         try:
-            head = yield from iter_train_head(rest, len(names), quick)
+            head = yield from learn(bags=rest, classes=len(names), config=quick)
         except InputError:  # nothing to train on remains
             continue
         trained = _trained_classes(rest, len(names))
         for number in left_out:
-            hits, truth, predictions = _masks(head, bags[number], config.threshold, trained)
+            hits, truth, predictions = _masks(head, bags[number], threshold, trained)
             correct, annotated, predicted = (
                 correct + hits,
                 annotated + truth,
@@ -50,13 +59,19 @@ def iter_quality(
             )
             count = _image(head, bags[number], config.share, trained)
             named = [old + new for old, new in zip(named, count, strict=True)]
-    quality: dict[str, Any] = {"pictures": len(bags), "turns": turns}
+    pictures = len({bag.source for bag in bags})
+    quality: dict[str, Any] = {"pictures": pictures, "turns": turns}
+    if pictures < turns:
+        quality["parts"] = len(bags)
     if annotated.sum():
         quality["masks"] = round(float(correct.sum() / annotated.sum()), 4)
         quality["classes"] = {
             name: {
                 "recall": round(float(correct[i] / max(annotated[i], 1)), 4),
                 "precision": round(float(correct[i] / max(predicted[i], 1)), 4),
+                "iou": round(
+                    float(correct[i] / max(annotated[i] + predicted[i] - correct[i], 1)), 4
+                ),
                 "count": int(annotated[i]),
             }
             for i, name in enumerate(names)
@@ -64,6 +79,14 @@ def iter_quality(
     if named[1]:
         quality["named"] = round(named[0] / named[1], 4)
     return quality if len(quality) > 2 else {}
+
+
+def own_threshold(config: TeachConfig, spec: ProposerSpec) -> float:
+    """Return the confidence that a class needs: the given one, or the usual of this kind."""
+    if config.threshold != "auto":
+        return config.threshold
+    # A pixel that is not sure is still most probably something.
+    return 0.0 if spec.kind == "pixels" else CONFIDENCE
 
 
 def _trained_classes(bags: Sequence[Bag], classes: int) -> NDArray[np.bool_]:
@@ -77,7 +100,7 @@ def _trained_classes(bags: Sequence[Bag], classes: int) -> NDArray[np.bool_]:
 
 
 def _masks(
-    head: Head, bag: Bag, threshold: float, trained: NDArray[np.bool_]
+    head: Head | PixelHead, bag: Bag, threshold: float, trained: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Count a bag's annotated masks by class, none last: correct, annotated, predicted."""
     classes = len(trained)
@@ -86,21 +109,26 @@ def _masks(
     marked[marked] &= np.append(trained, True)[bag.instances[marked]]
     truth = np.where(bag.instances[marked] >= 0, bag.instances[marked], classes)
     probabilities = head.probabilities(bag.embeddings[marked])
-    predicted_class = np.where(
-        probabilities.max(1, initial=0) >= threshold, probabilities.argmax(1), classes
-    )
+    most, none = probabilities.max(1, initial=0), 1 - probabilities.sum(1)
+    sure = (most >= threshold) & (most >= none)
+    predicted_class = np.where(sure, probabilities.argmax(1), classes)
     size = classes + 1
+    lost = np.append(bag.lost_marks(classes) * trained, 0)
     return (
         np.bincount(truth[truth == predicted_class], minlength=size),
-        np.bincount(truth, minlength=size),
+        np.bincount(truth, minlength=size) + lost,
         np.bincount(predicted_class, minlength=size),
     )
 
 
 @torch.no_grad()
-def _image(head: Head, bag: Bag, share: int, trained: NDArray[np.bool_]) -> tuple[int, int]:
+def _image(
+    head: Head | PixelHead, bag: Bag, share: int, trained: NDArray[np.bool_]
+) -> tuple[int, int]:
     """Return whether a bag's strongest class is among its names, as (correct, of)."""
-    if bag.present is None or not (bag.present & trained).any() or head.classes < 2:
+    if bag.present is None or not isinstance(head, Head):
+        return 0, 0
+    if not (bag.present & trained).any() or head.classes < 2:
         return 0, 0
     logits = head(torch.from_numpy(np.asarray(bag.embeddings, np.float32)))[:, : head.classes]
     strongest = int(bag_scores(logits, [len(bag)], share)[0].argmax())

@@ -25,6 +25,8 @@ from .annotations import MaskCodes, annotate
 from .entry import Entry
 from .examples import Example, as_examples, check_marks, class_names, is_background
 from .mil import Bag
+from .pixel_bags import iter_pixel_bags, parted
+from .quality import own_threshold
 from .vocabulary import Vocabulary, iter_fit
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 ENOUGH = 0.5
 """Share of each class's annotations that must lie on entities for entities to be classified: some
 cells are always missed, but of a class that is no cell nearly all annotations are."""
+
+NEARLY = 0.8
+"""The same without boxes: points and strokes teach single pixels as well."""
 
 EMPTY = 0.1
 """Share of the images in which there may be no entity at all."""
@@ -67,25 +72,39 @@ def iter_teach_classes(
     images = [_open(example, config) for example in examples]
     for note in few([(image.example.source, image.note) for image in images if image.note]):
         yield Notice(note)
-    found, coded = yield from _iter_proposals(images, names, config, cache)
-    lost = sum(one.total - one.found for one in coded)
-    if lost:
-        yield Notice(
-            f"{lost} of {sum(one.total for one in coded)} marks lie on nothing that was found, or "
-            "on what others mark as another class, and are left out."
-        )
-    random = np.random.default_rng(config.seed)
-    bags = [
-        _bag(image.example, proposals, one, names, config.kept, random)
-        for image, proposals, one in zip(images, found, coded, strict=True)
-    ]
+    chosen = yield from _iter_proposals(images, names, config, cache)
+    if chosen is None:
+        pairs = [(image.example, image.pixels) for image in images]
+        spec, bags = yield from iter_pixel_bags(pairs, names, config)
+        lost = sum(int(bag.lost_marks(len(names)).sum()) for bag in bags)
+        if lost:
+            yield Notice(f"{lost} marks lie on those of another class, and are left out.")
+    else:
+        found, coded = chosen
+        spec = found[0].spec
+        total = sum(one.total for one in coded)
+        lost = total - sum(one.found for one in coded)
+        if lost:
+            yield Notice(
+                f"{lost} of {total} marks lie on nothing that was found, or on what others mark "
+                "as another class, and are left out."
+            )
+        random = np.random.default_rng(config.seed)
+        bags = [
+            bag
+            for image, proposals, one in zip(images, found, coded, strict=True)
+            for bag in _bags(
+                image.example, proposals, one, names, config.kept, random, len(images) == 1
+            )
+        ]
+    threshold = own_threshold(config, spec)
     entries = [
-        Entry(name, colour=hexadecimal(number), threshold=config.threshold)
+        Entry(name, colour=hexadecimal(number), threshold=threshold)
         for number, name in enumerate(names)
     ]
     marked = sum(example.marked for example in examples)
     origin = f"{len(examples)} examples, {marked} of them marked"
-    return (yield from iter_fit(entries, found[0].spec, bags, config, origin))
+    return (yield from iter_fit(entries, spec, bags, config, origin))
 
 
 def teach_classes(
@@ -138,8 +157,14 @@ def _iter_warnings(
     examples: Sequence[Example], names: tuple[str, ...]
 ) -> Generator[Notice, None, None]:
     """Refuse examples from which nothing can be learned, and warn of those that say little."""
+    marked = any(example.marked for example in examples)
+    if marked and len(names) == 1 and not any(map(_tells_the_rest, examples)):
+        yield Notice(
+            f"Only {names[0]!r} is marked, so what looks alike may be taken for it; mark some of "
+            "what it is not as 'background', or as a class of its own."
+        )
     alike = {frozenset(map(key, example.names)) for example in examples}
-    if len(alike) > 1 or any(example.marked for example in examples):
+    if len(alike) > 1 or marked:
         return
     if len(names) > 1:
         raise InputError(
@@ -150,6 +175,12 @@ def _iter_warnings(
         f"Every example is named {names[0]!r}, so everything that is found will be taken for it; "
         "mark some background, or add images named 'background'."
     )
+
+
+def _tells_the_rest(example: Example) -> bool:
+    """Whether an example tells what is no class."""
+    named = (*example.names, *example.points, *example.boxes, *example.label_names.values())
+    return example.complete or any(map(is_background, named))
 
 
 def _open(example: Example, config: TeachConfig) -> ExampleImage:
@@ -179,23 +210,41 @@ def _iter_proposals(
     names: tuple[str, ...],
     config: TeachConfig,
     cache: FeatureCache | None,
-) -> Generator[Event, None, tuple[list[Proposals], list[MaskCodes]]]:
-    """Find proposals, of the kind that fits the annotations, and the classes of their masks."""
+) -> Generator[Event, None, tuple[list[Proposals], list[MaskCodes]] | None]:
+    """Find proposals that fit the annotations, and the classes of their masks; None for pixels."""
     classes = {key(name): number for number, name in enumerate(names)}
+    if config.proposals == "pixels":
+        _check_pixels(images)
+        return None
     if config.proposals != "auto":
         return (yield from _iter_kind(config.proposals, images, classes, config, cache))
     found, coded = yield from _iter_kind("entities", images, classes, config, cache)
+    boxed = any(image.example.boxes for image in images)
     empty = sum(not len(proposals) for proposals in found)
     reason = f"{empty} of {len(found)} images have none" if empty > EMPTY * len(found) else ""
     for number, name in enumerate(names):
         counts = [one.hits.get(number, (0, 0)) for one in coded]
         hits, marks = (sum(column) for column in zip(*counts, strict=True))
-        if hits < ENOUGH * marks:
+        if hits < (ENOUGH if boxed else NEARLY) * marks:
             reason = f"{hits} of {marks} marks of {name!r} lie on one"
     if not reason:
         return found, coded
-    yield Notice(f"These are no whole cells or nuclei ({reason}), so regions are named instead.")
+    pixels = not boxed and all(image.example.marked for image in images)
+    instead = "pixels" if pixels else "regions"
+    yield Notice(f"These are no whole cells or nuclei ({reason}), so {instead} are named instead.")
+    if pixels:
+        return None
     return (yield from _iter_kind("regions", images, classes, config, cache))
+
+
+def _check_pixels(images: Sequence[ExampleImage]) -> None:
+    """Raise InputError for examples of which no pixel is marked."""
+    for image in images:
+        if not image.example.marked:
+            raise InputError(
+                f"Of {image.example.source!r} only the classes are named, which teaches no pixels; "
+                "mark some of each, or leave proposals at 'auto'."
+            )
 
 
 def _iter_kind(
@@ -229,22 +278,32 @@ def _iter_kind(
     return found, coded
 
 
-def _bag(
+def _bags(
     example: Example,
     proposals: Proposals,
     coded: MaskCodes,
     names: tuple[str, ...],
     most: int,
     random: np.random.Generator,
-) -> Bag:
-    """Return an example's bag of at most ``most`` masks: annotated ones, then random others."""
+    only: bool,
+) -> list[Bag]:
+    """Return an example's bag of at most ``most`` masks: annotated ones, then random others.
+
+    The ``only`` example's is split into several, each of another part of the image.
+    """
     present = None
     present_names = {key(name) for name in example.names if not is_background(name)}
     if present_names:
         present = np.array([key(name) in present_names for name in names])
-    bag = Bag(proposals.embeddings, coded.codes, present, np.ones(len(names), bool), example.source)
-    if len(bag) <= most:
-        return bag
-    order = random.permutation(len(bag))
-    order = order[np.argsort(bag.instances[order] < 0, kind="stable")]
-    return bag.take(np.sort(order[:most]))
+    lost = np.zeros(len(names), np.int16)
+    for number, (found, total) in coded.hits.items():
+        lost[number] = total - found
+    known = np.ones(len(names), bool)
+    bag = Bag(proposals.embeddings, coded.codes, present, known, example.source, lost)
+    places = proposals.points
+    if len(bag) > most:
+        order = random.permutation(len(bag))
+        order = order[np.argsort(bag.instances[order] < 0, kind="stable")]
+        chosen = np.sort(order[:most])
+        bag, places = bag.take(chosen), places[chosen]
+    return parted(bag, places) if only else [bag]

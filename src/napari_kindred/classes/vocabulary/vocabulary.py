@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from ...core.events import Progress, finish
 from ..config import TeachConfig
 from ..names import check_names, key, tidy
 from . import files
+from .mil import Head
 from .quality import iter_quality
 from .train_head import iter_train_head
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..config import Threshold
+    from ..pixelwise.head import PixelHead
     from ..proposals.base import ProposerSpec
     from .entry import Entry
-    from .mil import Bag, Head
+    from .mil import Bag
 
 SHOWN = 24
 """Largest number of names that an error message lists."""
@@ -45,7 +48,7 @@ class Vocabulary:
     ----------
     entries : tuple of Entry
         In the order of the head's outputs.
-    head : Head
+    head : Head or PixelHead
     spec : ProposerSpec
         How masks and embeddings were made; others cannot be scored.
     bags : tuple of Bag
@@ -59,7 +62,7 @@ class Vocabulary:
     """
 
     entries: tuple[Entry, ...]
-    head: Head
+    head: Head | PixelHead
     spec: ProposerSpec
     bags: tuple[Bag, ...]
     config: TeachConfig = field(default_factory=TeachConfig)
@@ -103,6 +106,29 @@ class Vocabulary:
         """Return the number of the first class that a name stands for; see :meth:`members`."""
         return self.members(name)[0]
 
+    def groups(self, names: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the numbers of the classes of each name; OptionError if two share one."""
+        groups = [self.members(name) for name in names]
+        owner: dict[int, int] = {}
+        for place, group in enumerate(groups):
+            for number in group:
+                if number in owner:
+                    raise OptionError(
+                        f"Both {names[owner[number]]!r} and {names[place]!r} mean the class "
+                        f"{self.entries[number].name!r}; ask for one of them."
+                    )
+                owner[number] = place
+        return groups
+
+    def colours(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the colours of names; OptionError as for :meth:`scores`."""
+        return tuple(self.entries[group[0]].colour for group in self.groups(names))
+
+    def thresholds(self, names: Sequence[str], threshold: Threshold) -> NDArray[np.float32]:
+        """Return the thresholds of names, (C,): the given one, or each class's own for "auto"."""
+        own = [self.entries[self.lookup(name)].threshold for name in names]
+        return np.array([value if threshold == "auto" else threshold for value in own], np.float32)
+
     def scores(
         self, embeddings: NDArray[np.floating], names: Sequence[str] | None = None
     ) -> NDArray[np.float32]:
@@ -127,17 +153,7 @@ class Vocabulary:
             For an unknown name, or two that stand for the same class, or embeddings of another
             length.
         """
-        wanted = list(self.names if names is None else names)
-        groups = [self.members(name) for name in wanted]
-        owner: dict[int, int] = {}
-        for place, group in enumerate(groups):
-            for number in group:
-                if number in owner:
-                    raise OptionError(
-                        f"Both {wanted[owner[number]]!r} and {wanted[place]!r} mean the class "
-                        f"{self.entries[number].name!r}; ask for one of them."
-                    )
-                owner[number] = place
+        groups = self.groups(self.names if names is None else names)
         if embeddings.ndim != 2 or embeddings.shape[1] != self.head.dimension:
             raise OptionError(
                 f"The vocabulary scores vectors of length {self.head.dimension}, not arrays of "
@@ -303,11 +319,25 @@ def iter_fit(
     """Train a vocabulary on bags, and measure it on some of them left out."""
     # It is trained on what it saves, so that training again gives the same.
     saved = tuple(replace(bag, embeddings=halved(bag.embeddings)) for bag in bags if len(bag))
-    head = yield from iter_train_head(saved, len(entries), config)
-    for value in head.state_dict().values():
-        value.copy_(value.half().float())
-    quality = yield from iter_quality(saved, [entry.name for entry in entries], config)
+    head = yield from iter_learn(saved, len(entries), spec, config)
+    if isinstance(head, Head):
+        for value in head.state_dict().values():
+            value.copy_(value.half().float())
+    learn = partial(iter_learn, spec=spec)
+    names = [entry.name for entry in entries]
+    quality = yield from iter_quality(saved, names, config, spec, learn)
     return Vocabulary(tuple(entries), head, spec, saved, config, quality, origin)
+
+
+def iter_learn(
+    bags: Sequence[Bag], classes: int, spec: ProposerSpec, config: TeachConfig
+) -> Generator[Progress, None, Head | PixelHead]:
+    """Train the head that fits what is classified."""
+    if spec.kind != "pixels":
+        return (yield from iter_train_head(bags, classes, config))
+    from ..pixelwise.head import iter_train_pixel_head
+
+    return (yield from iter_train_pixel_head(bags, classes, spec.options["filters"], config))
 
 
 def halved(embeddings: NDArray[np.floating]) -> NDArray[np.float16]:

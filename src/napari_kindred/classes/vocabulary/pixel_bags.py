@@ -1,0 +1,95 @@
+"""Training of pixels: the marked ones of each example become a bag."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.background import iter_in_background
+from ...core.events import Event, within_stack
+from ..names import key
+from ..pixelwise.describer import PixelDescriber
+from ..pixelwise.marks import mark_pixels
+from ..proposals.open import DEFAULT_ENCODER
+from .examples import is_background
+from .mil import NOTHING, UNMARKED, Bag
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..config import TeachConfig
+    from ..proposals.base import ProposerSpec
+    from .examples import Example
+
+PART = 2
+"""Parts along each axis of a single image, of which each is left out once to measure on it."""
+
+
+def iter_pixel_bags(
+    images: Sequence[tuple[Example, NDArray[np.float32]]],
+    names: Sequence[str],
+    config: TeachConfig,
+) -> Generator[Event, None, tuple[ProposerSpec, list[Bag]]]:
+    """Describe the marked pixels of examples with their pixels (H, W, C)."""
+    channels = max(pixels.shape[2] for _, pixels in images)
+    opened = partial(
+        PixelDescriber.open,
+        config.encoder or DEFAULT_ENCODER["pixels"],
+        channels=channels,
+        device=config.device,
+    )
+    describer = yield from iter_in_background(opened, "loading the weights")
+    random = np.random.default_rng(config.seed)
+    classes = {key(name): number for number, name in enumerate(names)}
+    bags: list[Bag] = []
+    # Only where nothing else tells one class from the rest, the rest is what is unmarked.
+    alone = len(names) == 1 and not any(
+        example.complete or any(map(is_background, _marked_names(example))) for example, _ in images
+    )
+    for number, (example, pixels) in enumerate(images):
+        shape = (pixels.shape[0], pixels.shape[1])
+        marked = mark_pixels(example, shape, classes, config.kept, random)
+        chosen = (marked.codes >= NOTHING) | (alone & (marked.codes == UNMARKED))
+        places, codes = marked.places[chosen], marked.codes[chosen]
+        job = describer.iter_vectors(pixels, places)
+        vectors = yield from within_stack(job, number, len(images))
+        known = np.ones(len(names), bool)
+        bag = Bag(vectors, codes, None, known, example.source, marked.lost)
+        bags += parted(bag, places) if len(images) == 1 else [bag]
+    return describer.spec, bags
+
+
+def _marked_names(example: Example) -> tuple[str, ...]:
+    return (*example.points, *example.boxes, *example.label_names.values())
+
+
+def parted(bag: Bag, places: NDArray[np.floating] | NDArray[np.intp]) -> list[Bag]:
+    """Split the only image's bag by places (N, 2), so that quality is measured on other parts.
+
+    Parts have as many marked instances; marks that were lost count in the first.
+    """
+    marked = bag.instances >= NOTHING
+    if bag.present is not None or np.count_nonzero(marked) < 2 * PART**2:
+        return [bag]
+    part = np.zeros(len(bag), np.intp)
+    for axis in range(2):
+        at = places[:, axis]
+        for start in np.unique(part):
+            inside = part == start
+            middle = np.median(at[inside & marked]) if (inside & marked).any() else 0
+            part[inside & (at > middle)] += PART**axis
+    bags = [bag.take(np.flatnonzero(part == number)) for number in range(PART**2)]
+    none = np.zeros(len(bag.annotated), np.int16)
+    return [
+        one if number == 0 else _without_lost(one, none)
+        for number, one in enumerate(bags)
+        if len(one) or number == 0
+    ]
+
+
+def _without_lost(bag: Bag, none: NDArray[np.int16]) -> Bag:
+    return Bag(bag.embeddings, bag.instances, bag.present, bag.annotated, bag.source, none)

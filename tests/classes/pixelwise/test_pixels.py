@@ -1,0 +1,161 @@
+"""Classes of pixels, taught by a few marks, in images of any size, movies and files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import napari_kindred as nk
+from napari_kindred.classes.open import closed, opened
+from napari_kindred.classes.pixelwise import describer
+from napari_kindred.classes.pixelwise.head import PixelHead
+from napari_kindred.core.errors import InputError, OptionError, WeightsError
+from napari_kindred.core.events import Notice, finish
+from napari_kindred.images.stack import normalise
+
+if TYPE_CHECKING:
+    from napari_kindred.classes.pixelwise.describer import PixelDescriber
+
+SIDE = 96
+NAMES = ["stripes", "grain"]
+
+
+def picture(seed: int, shape: tuple[int, int] = (SIDE, SIDE)) -> tuple[np.ndarray, np.ndarray]:
+    """Stripes, grain and an even ground, equally bright, side by side; image and truth."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    truth = (rows // 32 + columns // 32 + seed) % 3
+    stripes = 40 * np.sign(np.sin(columns / 1.3))
+    grain = random.normal(0, 40, shape)
+    values = 120 + np.select([truth == 1, truth == 2], [stripes, grain], 0)
+    return (values + random.normal(0, 3, shape)).clip(0, 255).astype(np.uint8), truth
+
+
+def example(seed: int, count: int = 8) -> nk.Example:
+    """An image with some points on each of them, inside."""
+    image, truth = picture(seed)
+    inner = np.zeros(truth.shape, bool)
+    inner.reshape(3, 32, 3, 32)[:, 6:-6, :, 6:-6] = True
+    random = np.random.default_rng(seed)
+    points = {}
+    for number, name in enumerate(["background", *NAMES]):
+        places = np.argwhere(inner & (truth == number))
+        points[name] = places[random.choice(len(places), count, replace=False)]
+    return nk.Example(image, points=points)
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> nk.Vocabulary:
+    return nk.teach_classes([example(0), example(1)], proposals="pixels")
+
+
+@pytest.fixture(scope="module")
+def result(vocabulary: nk.Vocabulary) -> nk.ClassSegmentation:
+    return nk.segment_classes(picture(5)[0], NAMES, vocabulary=vocabulary)
+
+
+def right(labels: Any, truth: np.ndarray) -> float:
+    return float((np.asarray(labels) == truth).mean())
+
+
+def test_a_few_points_tell_textures_apart(
+    vocabulary: nk.Vocabulary, result: nk.ClassSegmentation
+) -> None:
+    assert vocabulary.spec.kind == "pixels"
+    assert right(result.labels, picture(5)[1]) > 0.85
+    assert vocabulary.quality["masks"] > 0.8
+
+
+def test_marks_that_fit_no_cells_teach_pixels_by_default() -> None:
+    notes: list[Any] = []
+    made = finish(nk.iter_teach_classes([example(0)], folds=2), notes.append)
+    assert made.spec.kind == "pixels"
+    assert any("pixels are named instead" in n.text for n in notes if isinstance(n, Notice))
+    assert made.quality["pictures"] == 1
+    assert made.quality["parts"] == 4
+
+
+def test_a_file_gives_the_same_labels(
+    tmp_path: Any, vocabulary: nk.Vocabulary, result: nk.ClassSegmentation
+) -> None:
+    path = vocabulary.save(tmp_path / "textures.kindred")
+    again = nk.segment_classes(picture(5)[0], NAMES, vocabulary=path)
+    assert np.array_equal(again.labels, result.labels)
+    assert b"pickle" not in path.read_bytes()
+    damaged = path.read_bytes().replace(b"pixels.forest.roots", b"pixels.forest.boots")
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="damaged"):
+        nk.Vocabulary.load(path)
+
+
+def test_tiles_and_the_whole_give_the_same_filters(
+    vocabulary: nk.Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = normalise(picture(3, (230, 40))[0][..., None].astype(np.float32))
+    opened_: PixelDescriber = vocabulary.spec.open("cpu")
+    head = vocabulary.head
+    assert isinstance(head, PixelHead)
+    whole = finish(opened_.iter_maps(image, head))
+    monkeypatch.setattr(describer, "TILE", 200)
+    tiled = finish(opened_.iter_maps(image, head))
+    assert np.abs(whole.astype(int) - tiled).max() <= 16  # a value on a threshold of one tree
+    assert (whole != tiled).mean() < 0.01
+
+
+def test_threshold_names_and_groups_change_without_looking_again(
+    vocabulary: nk.Vocabulary, result: nk.ClassSegmentation
+) -> None:
+    truth = picture(5)[1]
+    strict = result.at_threshold(0.9)
+    assert 0 < (strict.labels > 0).sum() < (result.labels > 0).sum()
+    grain = result.with_names(["grain"])
+    # Of two equal chances the first name wins, which is another one here.
+    assert right(np.asarray(grain.labels) > 0, np.asarray(result.labels) == 2) > 0.98
+    observations = result.observations
+    assert observations is not None
+    coarse = vocabulary.regroup({"texture": NAMES})
+    classifier: Any = observations.classifier
+    merged = replace(
+        result,
+        observations=replace(
+            observations, classifier=classifier.regrouped(coarse, "texture", NAMES)
+        ),
+    ).with_names(["texture"])
+    assert right(np.asarray(merged.labels) > 0, truth > 0) > 0.85
+
+
+def test_a_result_on_disk_keeps_what_changes_it(
+    tmp_path: Any, result: nk.ClassSegmentation
+) -> None:
+    again: Any = nk.load_segmentation(result.save(tmp_path / "textures.ome.zarr"))
+    for threshold in (0.6, "auto"):
+        assert np.array_equal(
+            again.at_threshold(threshold).labels, result.at_threshold(threshold).labels
+        )
+
+
+def test_movies_and_workers_give_the_same(
+    vocabulary: nk.Vocabulary, result: nk.ClassSegmentation
+) -> None:
+    movie = np.stack([picture(4)[0], picture(5)[0]])
+    found = nk.segment_classes(movie, NAMES, vocabulary=vocabulary, axes="TYX", scheduler="threads")
+    assert found.labels.shape == (2, SIDE, SIDE)
+    observations = result.observations
+    assert observations is not None
+    reopened = opened(closed(observations.classifier), "cpu")
+    one = nk.segment_classes(picture(5)[0], NAMES, classifier=reopened)
+    assert np.array_equal(one.labels, result.labels)
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(vocabulary: nk.Vocabulary) -> None:
+    colours = np.repeat(picture(5)[0][..., None], 3, -1)
+    with pytest.raises(InputError, match="taught on images of one channel"):
+        nk.segment_classes(colours, NAMES, vocabulary=vocabulary, axes="YXS")
+    only = nk.Example(picture(0)[0], names=("stripes",))
+    with pytest.raises(InputError, match="teaches no pixels"):
+        nk.teach_classes([only], proposals="pixels")
+    with pytest.raises(OptionError, match="'pixels'"):
+        nk.segment_classes(picture(5)[0], NAMES, vocabulary=vocabulary, proposals="regions")
