@@ -130,3 +130,24 @@ def test_regions_spread_their_scores_over_their_pixels() -> None:
     best, confidence = best_of(nothing, np.zeros((0, 2), np.float32))
     assert not best.any()
     assert not confidence.any()
+
+
+@pytest.mark.parametrize(("extent", "objects"), [(0, 4), (16, 3), (40, 2)])
+def test_parts_of_one_object_are_one_if_the_whole_is_no_larger_than_usual(
+    extent: float, objects: int
+) -> None:
+    """Two lobes 3 pixels apart, a cell 4 away from them, and one of another class beside them."""
+    dense = np.zeros((4, 40, 40), bool)
+    dense[0, 2:8, 2:14] = dense[1, 11:17, 2:14] = dense[2, 21:37, 2:18] = dense[3, 2:8, 16:22] = (
+        True
+    )
+    scores = np.array([[0.8, 0.1], [0.9, 0.0], [0.7, 0.2], [0.0, 0.9]], np.float32)
+    found = resolve_masks(
+        from_dense(dense), scores, np.ones(4), np.full(2, 0.5), overlapping=False,
+        extents=np.array([extent, 0], np.float32),
+    )  # fmt: skip
+    assert len(found.classes) == objects == found.entities.max()
+    assert len(np.unique(found.entities[3, [3, 18]])) == 2, "another class stays apart"
+    assert (found.entities[5, 5] == found.entities[14, 5]) == (extent > 0)
+    assert found.scores[found.entities[14, 5] - 1] == pytest.approx(0.9)
+    assert np.array_equal(found.labels > 0, dense.any(0))

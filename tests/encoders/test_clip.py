@@ -139,6 +139,35 @@ def test_weights_of_a_known_tag_are_found_where_they_were_put(network, monkeypat
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_repository_of_the_hub_is_opened_by_its_own_description(network):
+    name, place = (
+        "clip:hf-hub:owner/tiny",
+        download.hub_place("owner/tiny", "open_clip_config.json"),
+    )
+    assert not describe_encoder(name).here
+    with pytest.raises(WeightsError, match=r"open_clip_config\.json on another machine"):
+        open_encoder(name, device="cpu")
+    place.parent.mkdir(parents=True)
+    facts = {"model_cfg": open_clip.get_model_config("kindred-test-tiny"),
+             "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}  # fmt: skip
+    place.write_text(json.dumps(facts))
+    assert not describe_encoder(name).here
+    torch.save(network.state_dict(), place.with_name("open_clip_pytorch_model.bin"))
+    assert describe_encoder(name).here
+    picture = torch.rand(1, 3, 64, 64)
+    network.visual.output_tokens = True
+    with torch.no_grad():
+        expected = network.visual((picture - 0.5) / 0.25)[1] @ network.visual.proj
+    network.visual.output_tokens = False
+    found = open_encoder(name, device="cpu").encode(picture).values.flatten(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    place.write_text("{}")
+    with pytest.raises(WeightsError, match="describes no CLIP"):
+        open_encoder(name, device="cpu")
+    with pytest.raises(OptionError, match="names no repository"):
+        open_encoder("clip:hf-hub:tiny", device="cpu")
+
+
 @pytest.mark.parametrize("name", ["clip:ViT-B-16/openai", "clip:ViT-L-14-336/openai"])
 def test_openai_s_clip_is_known_and_says_what_to_put_where(name):
     about = describe_encoder(name)

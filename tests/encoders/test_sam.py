@@ -277,7 +277,11 @@ def test_a_file_cut_short_is_one_sentence(file, keep):
         ({"weight": torch.zeros(3)}, "no SAM checkpoint"),
         ([torch.zeros(3)], "no table of tensors"),
         ({"epoch": 3}, "no tensors"),
-        ({"image_encoder.layers.0.conv": torch.zeros(3)}, "MobileSAM"),
+        ({"image_encoder.layers.0.conv": torch.zeros(3)}, "is a MobileSAM, .* vit_b"),
+        ({"image_encoder.trunk.pos_embed": torch.zeros(3)}, "is a SAM 2, .* vit_b"),
+        ({"model": {"sam_mask_decoder.iou_token.weight": torch.zeros(3)}}, "is a SAM 2, .* vit_b"),
+        ({"detector.backbone.x": torch.zeros(3)}, "is a SAM 3, .* vit_b"),
+        ({"vision_encoder.pos_embed": torch.zeros(3)}, "is a SAM of Hugging Face's"),
     ],
 )
 def test_a_file_of_something_else_is_one_sentence(tmp_path, content, reason):

@@ -138,7 +138,12 @@ class MaskClassifier(Classifier):
             overlapping=kind == "sam",
             nms_box=self.nms_box,
             nms_mask=self.nms_mask,
+            extents=self._extents(names),
         )
+
+    def _extents(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return the usual diameters of whole objects of names, (C,); 0 if unknown."""
+        return np.zeros(len(names), np.float32)
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,11 @@ class VocabularyClassifier(MaskClassifier):
     def regrouped(self, vocabulary: Vocabulary, name: str, members: Sequence[str]) -> Classifier:  # noqa: ARG002
         """Return the same for a vocabulary in which some classes were made one."""
         return replace(self, vocabulary=vocabulary)
+
+    def _extents(self, names: Sequence[str]) -> NDArray[np.float32]:
+        vocabulary = self.vocabulary
+        own = [vocabulary.entries[vocabulary.lookup(name)].extent for name in names]
+        return np.array(own, np.float32)
 
     def _vectors(self, pixels: NDArray[np.float32], proposals: Proposals) -> VectorJob:  # noqa: ARG002
         yield from ()

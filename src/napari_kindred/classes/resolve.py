@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from .proposals.masks import Masks
 
 
+GAP = 0.35
+"""Parts of an object are not farther apart than this share of its usual diameter …"""
+
+WHOLE = 1.25
+"""… and together not larger than so many of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Resolved:
     """One image with its classes.
@@ -40,11 +47,14 @@ def resolve_masks(
     overlapping: bool = True,
     nms_box: float = 0.7,
     nms_mask: float = 0.5,
+    extents: NDArray[np.float32] | None = None,
 ) -> Resolved:
     """Give each mask its most probable class.  Of masks on each other the smaller is on top.
 
     ``scores`` (N, C), ``quality`` (N,), ``thresholds`` (C,).  Of ``overlapping`` masks only the
     best of those with a higher IoU than ``nms_mask``, or ``nms_box`` of their boxes, stays.
+    ``extents`` (C,) are the usual diameters of whole objects in pixels, 0 if unknown: parts of one
+    object, such as the lobes of a nucleus, become one.
     """
     best = scores.argmax(1) if scores.shape[1] else np.zeros(len(scores), np.int64)
     confidence = scores[np.arange(len(best)), best]
@@ -55,17 +65,56 @@ def resolve_masks(
         chosen = np.sort(best_first)
     shown = masks.take(chosen)
     order = np.argsort(-shown.areas, kind="stable")
-    painted = shown.paint(np.arange(1, len(shown) + 1), order)
-    visible = np.bincount(painted.ravel(), minlength=len(shown) + 1)[1:] > 0
-    ids = np.zeros(len(shown) + 1, np.int32)
+    whole = np.arange(len(shown))
+    if extents is not None:
+        whole = whole_objects(shown.boxes, best[chosen], extents)
+    # An object of several parts is as sure as the surest of them, which come first.
+    surest = np.lexsort((-confidence[chosen], whole))
+    _, first = np.unique(whole[surest], return_index=True)
+    scores_of = confidence[chosen][surest[first]]
+    classes_of = best[chosen][surest[first]] + 1
+    painted = shown.paint(whole + 1, order)
+    visible = np.bincount(painted.ravel(), minlength=len(first) + 1)[1:] > 0
+    ids = np.zeros(len(first) + 1, np.int32)
     ids[1:][visible] = np.arange(1, visible.sum() + 1)
-    classes = best[chosen] + 1
     return Resolved(
-        np.concatenate([[0], classes]).astype(np.int32)[painted],
+        np.concatenate([[0], classes_of]).astype(np.int32)[painted],
         ids[painted],
-        classes[visible].astype(np.int64),
-        confidence[chosen][visible].astype(np.float32),
+        classes_of[visible].astype(np.int64),
+        scores_of[visible].astype(np.float32),
     )
+
+
+def whole_objects(
+    boxes: NDArray[np.int32], classes: NDArray[np.integer], extents: NDArray[np.float32]
+) -> NDArray[np.intp]:
+    """Return which object each mask of ``boxes`` (N, 4) and ``classes`` (N,) belongs to, (N,).
+
+    Parts of one class, nearest first, are put together while the whole is not larger than usual.
+    """
+    owner = np.arange(len(boxes))
+    spans = boxes.astype(np.float64)
+    for kind in np.flatnonzero(extents > 0):
+        places = np.flatnonzero(classes == kind)
+        first, second = np.triu_indices(len(places), 1)
+        first, second = places[first], places[second]
+        apart = np.maximum(spans[first, :2], spans[second, :2]) - np.minimum(
+            spans[first, 2:], spans[second, 2:]
+        )
+        gap = np.linalg.norm(np.maximum(apart, 0), axis=1)
+        near = np.flatnonzero(gap <= GAP * extents[kind])
+        for pair in near[np.argsort(gap[near], kind="stable")]:
+            one, two = owner[first[pair]], owner[second[pair]]
+            joint = np.concatenate(
+                [
+                    np.minimum(spans[one, :2], spans[two, :2]),
+                    np.maximum(spans[one, 2:], spans[two, 2:]),
+                ]
+            )
+            if one != two and (joint[2:] - joint[:2]).max() <= WHOLE * extents[kind]:
+                owner[owner == two] = one
+                spans[one] = joint
+    return np.unique(owner, return_inverse=True)[1]
 
 
 def _without_duplicates(masks: Masks, nms_box: float, nms_mask: float) -> NDArray[np.intp]:

@@ -195,7 +195,10 @@ def _quality(quality: dict[str, Any]) -> str:
         return "not measured"
     shares = []
     if "masks" in quality:
-        shares.append(f"{quality['masks']:.0%} of the marked masks got their class")
+        marked = "pixels" if "iou" in quality else "masks"
+        shares.append(f"{quality['masks']:.0%} of the marked {marked} got their class")
+    if "iou" in quality:
+        shares.append(f"a mean IoU of {quality['iou']:.0%} is expected")
     if "named" in quality:
         shares.append(f"{quality['named']:.0%} of the named pictures got one of theirs")
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of a model's weights on the hub, if its entry names none."""
+
+HUB = "hf-hub:"
+"""Beginning of the name of a repository of the hub, as open_clip writes it."""
+
+CONFIG = "open_clip_config.json"
+"""Name of a repository's description of its model."""
 
 ABOUT = "patches in CLIP's space of pictures and texts"
 
@@ -64,7 +71,7 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
     ----------
     name : str
         ``<model>/<pretrained>`` with a model and a tag of open_clip, or a model and the path of a
-        checkpoint; ``clip:`` may stand before it.
+        checkpoint; or ``hf-hub:<owner>/<repository>``; ``clip:`` may stand before it.
     patches : bool
         Whether the model must have a token for every patch.
 
@@ -76,15 +83,21 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
         If open_clip is not installed, or the weights are not installed and cannot be downloaded,
         or do not fit.
     """
-    model, pretrained = _split(name, patches=patches)
-    path, entry = _local(model, pretrained)
-    if path is None:
-        path = fetch_from_hub(name, *_source(name, entry))
+    repository = _repository(name)
+    if repository:
+        model, entry = _hub_model(fetch_from_hub(name, repository, (CONFIG,)), repository, patches)
+        path = fetch_from_hub(name, repository, DEFAULT_FILES)
+        title = HUB + repository
+    else:
+        model, pretrained = _split(name, patches=patches)
+        found, entry = _local(model, pretrained)
+        path = found or fetch_from_hub(name, *_source(name, entry))
+        title = f"{model}/{pretrained}"
     network = load_clip(model, path, quick_gelu=bool(entry.get("quick_gelu"))).eval()
     statistics = {**network.visual.preprocess_cfg, **entry}
     side = network.visual.image_size
     return OpenedClip(
-        name=f"{model}/{pretrained}",
+        name=title,
         model=model,
         network=network,
         side=side if isinstance(side, int) else side[0],
@@ -97,8 +110,15 @@ def open_whole_clip(name: str, *, patches: bool = False) -> OpenedClip:
 
 def describe_clip(name: str) -> tuple[str, bool, int, str]:
     """Return licence, whether the weights are installed, their size and their purpose."""
-    model, pretrained = _split(name)
-    path, entry = _local(model, pretrained)
+    repository = _repository(name)
+    path: Path | None
+    if repository:
+        path, entry = find_on_hub(repository, DEFAULT_FILES), {"hf_hub": f"{repository}/"}
+        if find_on_hub(repository, (CONFIG,)) is None:
+            path = None
+    else:
+        model, pretrained = _split(name)
+        path, entry = _local(model, pretrained)
     if path is None:
         path = find_on_hub(*_source(name, entry))
     size = path.stat().st_size if path else 0
@@ -140,15 +160,62 @@ def load_clip(model: str, path: Path, *, quick_gelu: bool = False) -> Any:
         ) from error
 
 
-def _split(name: str, patches: bool = True) -> tuple[str, str]:
-    """Split ``clip:<model>/<pretrained>``; checks for a token per patch if ``patches``."""
+def _repository(name: str) -> str:
+    """Return the hub's repository that a name means; empty for other names."""
+    name = name.removeprefix("clip:")
+    if not name.startswith(HUB):
+        return ""
+    repository = name.removeprefix(HUB)
+    if repository.count("/") != 1 or repository.startswith("/") or repository.endswith("/"):
+        raise OptionError(
+            f"{name!r} names no repository; write hf-hub:<owner>/<repository>, for example "
+            "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224."
+        )
+    return repository
+
+
+def _hub_model(config: Path, repository: str, patches: bool) -> tuple[str, dict[str, Any]]:
+    """Return open_clip's name of a repository's model, and what its description says of it."""
+    _check_installed()
+    try:
+        facts = json.loads(config.read_text("utf-8"))
+        vision = dict(facts["model_cfg"]["vision_cfg"])
+        entry = {**facts.get("preprocess_cfg", {}), "hf_hub": f"{repository}/"}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{config.name} of {repository!r} describes no CLIP of open_clip; choose a repository "
+            "that does."
+        ) from error
+    _check_patches(HUB + repository, vision, patches)
+    return f"local-dir:{config.parent}", entry
+
+
+def _check_installed() -> None:
     load_triton_apart()
     try:
-        import open_clip
+        import open_clip  # noqa: F401
     except ImportError as error:
         raise WeightsError(
             "CLIP needs the package open_clip_torch: pip install 'napari-kindred[encoders]'."
         ) from error
+
+
+def _check_patches(model: str, vision: dict[str, Any], patches: bool) -> None:
+    """Raise OptionError if a model should have a token per patch and has not."""
+    # ResNets give a list of layers; towers of timm and attention pools have no projected patches.
+    plain = isinstance(vision.get("layers"), int) and "timm_model_name" not in vision
+    if patches and (not plain or vision.get("attentional_pool")):
+        raise OptionError(
+            f"CLIP {model!r} has no token per patch; use a plain vision transformer, for example "
+            "ViT-B-16."
+        )
+
+
+def _split(name: str, patches: bool = True) -> tuple[str, str]:
+    """Split ``clip:<model>/<pretrained>``; checks for a token per patch if ``patches``."""
+    _check_installed()
+    import open_clip
+
     model, _, pretrained = name.removeprefix("clip:").partition("/")
     models = open_clip.list_models()
     if model not in models and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin"):
@@ -162,14 +229,7 @@ def _split(name: str, patches: bool = True) -> tuple[str, str]:
         raise OptionError(
             f"open_clip has no model {model!r}; open_clip.list_models() lists its models."
         )
-    vision = open_clip.get_model_config(model)["vision_cfg"]
-    # ResNets give a list of layers; towers of timm and attention pools have no projected patches.
-    plain = isinstance(vision.get("layers"), int) and "timm_model_name" not in vision
-    if patches and (not plain or vision.get("attentional_pool")):
-        raise OptionError(
-            f"CLIP {model!r} has no token per patch; use a plain vision transformer, for example "
-            "ViT-B-16."
-        )
+    _check_patches(model, open_clip.get_model_config(model)["vision_cfg"], patches)
     return model, pretrained
 
 

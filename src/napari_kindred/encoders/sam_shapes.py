@@ -17,6 +17,20 @@ HEADS = 8
 """Attention heads of the mask decoder, which its shapes do not show: 8 in every SAM."""
 
 
+OTHERS = {
+    "MobileSAM": ("image_encoder.layers.",),
+    "SAM 3": ("detector.", "tracker_model.", "tracker."),
+    "SAM 2": (
+        "image_encoder.trunk.",
+        "sam_mask_decoder.",
+        "memory_encoder.",
+        "vision_encoder.backbone.",
+    ),
+    "SAM of Hugging Face's transformers": ("vision_encoder.", "shared_image_embedding."),
+}
+"""Kinds of files that are not read, by how names of some of their tensors begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamShapes:
     """Sizes of the modules of a SAM."""
@@ -111,9 +125,12 @@ def read_shapes(tensors: Mapping[str, Tensor], file_name: str) -> SamShapes:
     try:
         return _read(tensors)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        if any(key.startswith("image_encoder.layers.") for key in tensors):
-            what = "has MobileSAM's image encoder, which is not supported; use vit_b, vit_l or "
-            raise WeightsError(f"{file_name} {what}vit_h.") from error
+        for kind, beginnings in OTHERS.items():
+            if any(key.startswith(beginnings) for key in tensors):
+                raise WeightsError(
+                    f"{file_name} is a {kind}, which is not supported; use a checkpoint of Meta's "
+                    "first SAM, vit_b, vit_l or vit_h."
+                ) from error
         raise WeightsError(
             f"{file_name} is no SAM checkpoint: it has not the tensors of its image encoder, "
             "prompt encoder and mask decoder; give one that has."

@@ -68,8 +68,7 @@ class Described:
     def inside(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which places (N, 2) lie in it."""
         start, stop = ([getattr(part, end) for part in self.window] for end in ("start", "stop"))
-        found: NDArray[np.bool_] = ((places >= start) & (places < stop)).all(1)
-        return found
+        return np.asarray(((places >= start) & (places < stop)).all(1))
 
     def vectors(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the vectors (N, D) of pixels within it."""
@@ -139,7 +138,9 @@ class LivePixels:
         best = found.argmax(1).astype(np.int32) + 1
         best[best > classes] = 0
         coarse = best.reshape(values.shape[:2]).repeat(step, 0).repeat(step, 1)
-        return coarse[: window[0].stop - window[0].start, : window[1].stop - window[1].start]
+        height, width = (part.stop - part.start for part in window)
+        labels: NDArray[np.int32] = coarse[:height, :width]
+        return labels
 
     def _iter_describe(
         self, pixels: NDArray[np.float32], index: Index, window: Window
@@ -187,7 +188,7 @@ def _some(codes: NDArray[np.int16]) -> NDArray[np.intp]:
 
 
 def _area(window: Window) -> int:
-    return (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
+    return int(window[0].stop - window[0].start) * int(window[1].stop - window[1].start)
 
 
 def _moved(window: Window, origin: tuple[int, int]) -> Window:

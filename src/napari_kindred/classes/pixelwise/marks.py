@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ..vocabulary.examples import Example
 
 
+AROUND = 256
+"""Pixels around all marks of an image in which unmarked ones are looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class MarkedPixels:
     """Pixels that annotations speak of.
@@ -42,7 +46,8 @@ def mark_pixels(
 ) -> MarkedPixels:
     """Collect an example's pixels, of each class at most ``most`` chosen at random.
 
-    If everything is labelled, as many are chosen in all, so that frequent classes stay frequent.
+    As many unmarked ones near the marks show how frequent classes are.  If everything is labelled,
+    as many are chosen in all, so that frequent classes stay frequent.
     """
     plane = np.full(shape, UNMARKED, np.int16)
     disputed = np.zeros(shape, bool)
@@ -68,6 +73,12 @@ def mark_pixels(
             say(name, np.flatnonzero(labels == number))
     plane[disputed] = UNKNOWN
     flat = plane.ravel()
+    known = np.argwhere(plane != UNMARKED)
+    if len(known):
+        far = np.ones(shape, bool)
+        (y0, x0), (y1, x1) = known.min(0), known.max(0)
+        far[max(0, y0 - AROUND) : y1 + AROUND, max(0, x0 - AROUND) : x1 + AROUND] = False
+        plane[far] = UNKNOWN
     lost = np.zeros(len(classes), np.int16)
     for code, where in marks:
         if code >= 0 and len(where) and not (flat[where] == code).any():

@@ -207,9 +207,10 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     colour, threshold = item["colour"], float(item["threshold"])
     if synonyms:
         check_names(synonyms)
-    if not _COLOUR.fullmatch(colour) or not 0 <= threshold <= 1:
+    extent = float(item.get("extent", 0.0))
+    if not _COLOUR.fullmatch(colour) or not 0 <= threshold <= 1 or not 0 <= extent < 1e6:
         raise ValueError(f"entry {name}")
-    return Entry(name, synonyms, colour, threshold)
+    return Entry(name, synonyms, colour, threshold, extent)
 
 
 def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:

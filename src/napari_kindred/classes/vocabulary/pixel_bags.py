@@ -14,7 +14,7 @@ from ..pixelwise.describer import PixelDescriber
 from ..pixelwise.marks import mark_pixels
 from ..proposals.open import DEFAULT_ENCODER
 from .examples import is_background
-from .mil import NOTHING, UNMARKED, Bag
+from .mil import NOTHING, UNKNOWN, UNMARKED, Bag
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -53,8 +53,9 @@ def iter_pixel_bags(
     for number, (example, pixels) in enumerate(images):
         shape = (pixels.shape[0], pixels.shape[1])
         marked = mark_pixels(example, shape, classes, config.kept, random)
-        chosen = (marked.codes >= NOTHING) | (alone & (marked.codes == UNMARKED))
-        places, codes = marked.places[chosen], marked.codes[chosen]
+        places, codes = marked.places, marked.codes
+        if not alone:
+            codes = np.where(codes == UNMARKED, UNKNOWN, codes).astype(np.int16)
         job = describer.iter_vectors(pixels, places)
         vectors = yield from within_stack(job, number, len(images))
         known = np.ones(len(names), bool)

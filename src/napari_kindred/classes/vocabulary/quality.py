@@ -41,6 +41,8 @@ def iter_quality(
     order = np.random.default_rng(config.seed).permutation(len(bags))
     correct, annotated, predicted = (np.zeros(len(names) + 1, np.int64) for _ in range(3))
     named = [0, 0]
+    size = len(names) + 1
+    confused, shares = np.zeros((size, size)), np.zeros(size)
     for turn in range(turns):
         yield Progress(turn, turns, "measuring on examples left out")
         left_out = set(order[turn::turns].tolist())
@@ -57,6 +59,9 @@ def iter_quality(
                 annotated + truth,
                 predicted + predictions,
             )
+            if spec.kind == "pixels":
+                confused += _confusion(head, bags[number], threshold)
+                shares += _shares(head, bags[number], threshold)
             count = _image(head, bags[number], config.share, trained)
             named = [old + new for old, new in zip(named, count, strict=True)]
     pictures = len({bag.source for bag in bags})
@@ -69,16 +74,68 @@ def iter_quality(
             name: {
                 "recall": round(float(correct[i] / max(annotated[i], 1)), 4),
                 "precision": round(float(correct[i] / max(predicted[i], 1)), 4),
-                "iou": round(
-                    float(correct[i] / max(annotated[i] + predicted[i] - correct[i], 1)), 4
-                ),
                 "count": int(annotated[i]),
             }
             for i, name in enumerate(names)
         }
+    if spec.kind == "pixels" and annotated.sum():
+        found = estimated_iou(confused, shares)
+        quality["iou"] = round(float(found[:-1][annotated[:-1] > 0].mean()), 4)
     if named[1]:
         quality["named"] = round(named[0] / named[1], 4)
     return quality if len(quality) > 2 else {}
+
+
+def _predicted(
+    head: Head | PixelHead, vectors: NDArray[np.floating], threshold: float
+) -> NDArray[np.intp]:
+    """Return the class of each vector (N, D), the number of classes for none of them."""
+    probabilities = head.probabilities(vectors)
+    most, none = probabilities.max(1, initial=0), 1 - probabilities.sum(1)
+    sure = (most >= threshold) & (most >= none)
+    found: NDArray[np.intp] = np.where(sure, probabilities.argmax(1), probabilities.shape[1])
+    return found
+
+
+def _confusion(head: Head | PixelHead, bag: Bag, threshold: float) -> NDArray[np.float64]:
+    """Count a bag's marked pixels by their true (rows) and their predicted class, none last."""
+    classes = head.classes
+    marked = bag.instances >= NOTHING
+    truth = np.where(bag.instances[marked] >= 0, bag.instances[marked], classes)
+    found = np.zeros((classes + 1, classes + 1))
+    np.add.at(found, (truth, _predicted(head, bag.embeddings[marked], threshold)), 1)
+    found[:-1, -1] += bag.lost_marks(classes)
+    return found
+
+
+def _shares(head: Head | PixelHead, bag: Bag, threshold: float) -> NDArray[np.float64]:
+    """Count how often each class, none last, is predicted for pixels that nobody chose."""
+    unmarked = bag.instances < NOTHING
+    found = _predicted(head, bag.embeddings[unmarked], threshold)
+    return np.bincount(found, minlength=head.classes + 1).astype(np.float64)
+
+
+def estimated_iou(
+    confused: NDArray[np.float64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Estimate the IoU of each class (K,) in whole images.
+
+    ``confused`` (K, K) counts marked pixels by true (rows) and predicted class.  Marks say how
+    often a class is mistaken, not how frequent it is; ``shares`` (K,), how often each is predicted
+    anywhere, tell that: they are the true shares times the rates of mistakes.  Without them the
+    marks are taken for a sample of whole images.
+    """
+    from scipy.optimize import nnls
+
+    total = confused.sum(1)
+    rates = confused / np.maximum(total, 1)[:, None]
+    true = total
+    if shares.sum():
+        true = np.where(total > 0, nnls(rates.T, shares / shares.sum())[0], 0.0)
+    both = true * rates.diagonal()
+    union: NDArray[np.float64] = true + true @ rates - both
+    shared: NDArray[np.float64] = np.divide(both, union, out=np.zeros(len(both)), where=union > 0)
+    return shared
 
 
 def own_threshold(config: TeachConfig, spec: ProposerSpec) -> float:
@@ -104,14 +161,11 @@ def _masks(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Count a bag's annotated masks by class, none last: correct, annotated, predicted."""
     classes = len(trained)
-    marked = (bag.instances >= 0) | (bag.instances == NOTHING)
+    marked = bag.instances >= NOTHING
     # A class that occurs in no other image cannot be predicted.
     marked[marked] &= np.append(trained, True)[bag.instances[marked]]
     truth = np.where(bag.instances[marked] >= 0, bag.instances[marked], classes)
-    probabilities = head.probabilities(bag.embeddings[marked])
-    most, none = probabilities.max(1, initial=0), 1 - probabilities.sum(1)
-    sure = (most >= threshold) & (most >= none)
-    predicted_class = np.where(sure, probabilities.argmax(1), classes)
+    predicted_class = _predicted(head, bag.embeddings[marked], threshold)
     size = classes + 1
     lost = np.append(bag.lost_marks(classes) * trained, 0)
     return (

@@ -23,7 +23,7 @@ from ..proposals.base import Kind, Proposals, iter_propose
 from ..proposals.open import open_proposer
 from .annotations import MaskCodes, annotate
 from .entry import Entry
-from .examples import Example, as_examples, check_marks, class_names, is_background
+from .examples import Example, as_examples, check_marks, class_names, is_background, numbers
 from .mil import Bag
 from .pixel_bags import iter_pixel_bags, parted
 from .quality import own_threshold
@@ -99,7 +99,7 @@ def iter_teach_classes(
         ]
     threshold = own_threshold(config, spec)
     entries = [
-        Entry(name, colour=hexadecimal(number), threshold=threshold)
+        Entry(name, (), hexadecimal(number), threshold, _extent(examples, name))
         for number, name in enumerate(names)
     ]
     marked = sum(example.marked for example in examples)
@@ -175,6 +175,19 @@ def _iter_warnings(
         f"Every example is named {names[0]!r}, so everything that is found will be taken for it; "
         "mark some background, or add images named 'background'."
     )
+
+
+def _extent(examples: Sequence[Example], name: str) -> float:
+    """Return the median diameter of the boxes of a class, 0 without any."""
+    sides = [
+        np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1))
+        for example in examples
+        for word, given in example.boxes.items()
+        if key(word) == key(name)
+        for boxes in [numbers(given, 4, word, example.source)]
+    ]
+    every = np.concatenate([np.zeros(0), *sides])
+    return round(float(np.median(every)), 2) if len(every) else 0.0
 
 
 def _tells_the_rest(example: Example) -> bool:
@@ -300,7 +313,7 @@ def _bags(
         lost[number] = total - found
     known = np.ones(len(names), bool)
     bag = Bag(proposals.embeddings, coded.codes, present, known, example.source, lost)
-    places = proposals.points
+    places = (proposals.masks.boxes[:, :2] + proposals.masks.boxes[:, 2:]) / 2
     if len(bag) > most:
         order = random.permutation(len(bag))
         order = order[np.argsort(bag.instances[order] < 0, kind="stable")]
