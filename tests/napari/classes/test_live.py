@@ -25,11 +25,13 @@ def halves() -> np.ndarray:
 
 
 @pytest.fixture
-def widget(viewer: Any) -> ClassesWidget:
+def widget(viewer: Any, qtbot: Any) -> ClassesWidget:
     """The widget as napari's menu opens it, on two frames, asking for examples."""
     viewer.add_image(halves(), name="halves", axis_labels=tuple("tyx"))
     viewer.dims.set_point(0, 0)
     _, widget = viewer.window.add_plugin_dock_widget("napari-kindred", "Classes by name")
+    vocabulary = widget.classifier.vocabulary
+    qtbot.waitUntil(lambda: vocabulary.vocabulary is not None, timeout=SLOW)  # read in a thread
     widget.classifier.kind.value = "examples"
     return widget
 
