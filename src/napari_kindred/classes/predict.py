@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .vocabulary.vocabulary import Vocabulary
 
 
-POOLED = ("entities", "regions")
+POOLED = ("entities", "regions", "pixels")
 """Proposals that the entity network makes."""
 
 

@@ -245,11 +245,13 @@ class LiveClasses:
         from ...classes.pixelwise.describer import PixelDescriber
         from ...classes.pixelwise.live import LivePixels, strokes_of
         from ...classes.proposals.open import DEFAULT_ENCODER
+        from ...entities.channels import fit_channels
         from ...images.stack import ImageStack, normalise
 
         target = self._image
         assert target is not None  # noqa: S101 - it is there from the start on
         frames = ImageStack.open(target.data, target.axes, config.channel)
+        fit_channels(frames)
         encoder = config.encoder or DEFAULT_ENCODER["pixels"]
         key = encoder, config.channel, config.device
         if self._live is None or self._live[0] != key:
