@@ -3,6 +3,7 @@
     python benchmarks/entities_accuracy.py DATA_DIR [--weights NAME_OR_FILE]
     python benchmarks/entities_accuracy.py DATA_DIR --sizes
     python benchmarks/entities_accuracy.py DATA_DIR --views 2
+    python benchmarks/entities_accuracy.py DATA_DIR --resolutions 2
 
 ``DATA_DIR`` holds some of
 
@@ -20,8 +21,8 @@ TP / (TP + FP + FN), mSA its mean over IoU 0.50 to 0.95, counts summed over a ki
 (pooled); the means over images, which many papers give, stand beside them.
 
 ``--sizes`` rescales pieces of the same pictures until the median diameter is 8 … 120 pixels and
-tells AP50 for each size.  ``--views`` looks at mirrored pictures too.  Results of all are kept in
-``benchmarks/results``.
+tells AP50 for each size.  ``--views`` looks at mirrored pictures too, ``--resolutions`` at finer ones.  Results of all are
+kept in ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ NAME = "entities_accuracy"
 
 SIZES = (8, 15, 30, 60, 120)
 """Median diameters, in pixels, that pictures are rescaled to."""
+
+OPTIONS = ("views", "resolutions")
+"""Options of which other values than 1 are a column of a table."""
 
 FIELD = 10
 """Side of the piece of a picture that is rescaled, in median diameters."""
@@ -205,18 +209,22 @@ def sizes(
     return rows
 
 
-def of_views(parts: dict[str, dict]) -> str:
-    """Return the table of accuracy by the number of views."""
+def of_views(result: dict) -> str:
+    """Return the table of accuracy by the number of views and of resolutions."""
+    parts = {"1 view": result["accuracy"]}
+    for option in OPTIONS:
+        parts |= {f"{n} {option}": part for n, part in result.get(option, {}).items()}
     lines = [
-        "| " + " | ".join(["pictures", *(f"AP50 / mSA, {n} views" for n in parts)]) + " |",
+        "| " + " | ".join(["images", *(f"AP50 / mSA, {column}" for column in parts)]) + " |",
         "|---|" + "---|" * len(parts),
     ]
-    kinds = [k for k in parts["1"]["rows"] if all(k in part["rows"] for part in parts.values())]
+    first = parts["1 view"]
+    kinds = [k for k in first["rows"] if all(k in part["rows"] for part in parts.values())]
     for kind in kinds:
         rows = (part["rows"][kind] for part in parts.values())
         cells = " | ".join(f"{row['AP50']:.3f} / {row['mSA']:.3f}" for row in rows)
         lines.append(f"| {kind} | {cells} |")
-    return "\n".join([*lines, "", footer(parts["1"])]).replace("1 views", "1 view")
+    return "\n".join([*lines, "", footer(first)])
 
 
 def markdown(result: dict) -> dict[str, str]:
@@ -236,8 +244,8 @@ def markdown(result: dict) -> dict[str, str]:
                 f"| {row['seconds']:.0f} |"
             )
         tables[NAME] = "\n".join([*lines, "", footer(part)])
-    if "views" in result and "accuracy" in result:
-        tables["entities_views"] = of_views({"1": result["accuracy"], **result["views"]})
+    if "accuracy" in result and any(option in result for option in OPTIONS):
+        tables["entities_views"] = of_views(result)
     if "sizes" in result:
         part = result["sizes"]
         lines = [
@@ -264,6 +272,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
     parser.add_argument("--weights", default=EntityConfig().weights, metavar="NAME_OR_FILE")
     parser.add_argument("--views", type=int, default=1, help="of each picture; see the option [1]")
+    parser.add_argument("--resolutions", type=int, default=1, help="of each picture [1]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sizes", action="store_true", help="accuracy by size instead")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the label TIFFs here")
@@ -272,11 +281,17 @@ def main() -> None:
         "--out", type=Path, help="another JSON file; the pages then stay as they are"
     )
     given = parser.parse_args()
-    if given.sizes and given.views > 1:
-        parser.error("--sizes is measured with one view")
+    others = [option for option in OPTIONS if getattr(given, option) > 1]
+    if (given.sizes and others) or len(others) > 1:
+        parser.error("--sizes, --views and --resolutions are measured one by one")
     if given.limit and not given.out:
         parser.error("--limit measures a part only; give --out as well")
-    config = EntityConfig(weights=given.weights, views=given.views, device=given.device)
+    config = EntityConfig(
+        weights=given.weights,
+        views=given.views,
+        resolutions=given.resolutions,
+        device=given.device,
+    )
     kinds = {kind: pairs[: given.limit] for kind, pairs in held_out(given.data).items()}
     path = resolve(given.weights)
     part = {
@@ -292,9 +307,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             part["rows"] = accuracy(kinds, config, Path(folder))
     result = measured_before(NAME, given.out)
-    if given.views > 1:
-        result.setdefault("views", {})[str(given.views)] = part
-    else:
+    for option in others:
+        result.setdefault(option, {})[str(getattr(given, option))] = part
+    if not others:
         result["sizes" if given.sizes else "accuracy"] = part
     keep(NAME, result, markdown(result), given.out)
 

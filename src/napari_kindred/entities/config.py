@@ -75,8 +75,8 @@ class EntityConfig:
     resolutions: int = option(
         1,
         "Resolutions",
-        "Number of image resolutions, each twice as fine as the one before; more finds objects "
-        "of very different sizes in one image, and takes longer.",
+        "Number of image resolutions, each twice as fine as the one before and merged with it; "
+        "takes several times as long, and is usually less accurate than one scale.",
         minimum=1,
         maximum=4,
         advanced=True,
