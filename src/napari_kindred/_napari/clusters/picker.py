@@ -47,7 +47,9 @@ class Picker(Container):
         self.name = LineEdit(tooltip="Name of this pick.")
         self.remove = PushButton(text="Remove", tooltip="Forget this pick.")
         narrow(self.chosen)
-        self.rows = labelled(row(self.chosen, self.name, self.remove))
+        choice = row(self.chosen, self.name, self.remove)
+        choice.label = "Picked"
+        self.rows = labelled(choice)
         self.extend([row(self.pick, self.wider, self.narrower), self.rows])
         self.pick.native.toggled.connect(self._listen)
         self.wider.changed.connect(lambda: self._move(lambda node: node.wider()))

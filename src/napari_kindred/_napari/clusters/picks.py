@@ -61,7 +61,7 @@ def show_picks(viewer: Any, layer: Any, clusters: Clusters) -> Any:
     options: dict[str, Any] = {
         "features": table_features(rows),
         "colormap": direct_colormap(
-            {label: colours[(label - 1) % len(colours)] for label in rows["index"]}
+            {label: colours[label % len(colours)] for label in rows["index"]}
         ),
         "metadata": {
             KEY: {**layer.metadata.get(KEY, {}), **result.provenance},

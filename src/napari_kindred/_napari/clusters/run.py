@@ -70,10 +70,10 @@ class ClusterRun(Run):
 
     def finish(self, result: Any) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
-        missing = result.level - len(result.table)
-        if missing > 0 and self._fits_model:
+        missing, count = result.missing, result.missing + len(result.table)
+        if missing and self._fits_model:
             self.notice(
-                f"{missing} of the {result.level} clusters {'has' if missing == 1 else 'have'} no "
+                f"{missing} of the {count} clusters {'has' if missing == 1 else 'have'} no "
                 "pixels after refinement."
             )
         return super().finish(result)
