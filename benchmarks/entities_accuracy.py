@@ -21,8 +21,8 @@ TP / (TP + FP + FN), mSA its mean over IoU 0.50 to 0.95, counts summed over a ki
 (pooled); the means over images, which many papers give, stand beside them.
 
 ``--sizes`` rescales pieces of the same pictures until the median diameter is 8 … 120 pixels and
-tells AP50 for each size.  ``--views`` looks at mirrored pictures too, ``--resolutions`` at finer ones.  Results of all are
-kept in ``benchmarks/results``.
+tells AP50 for each size.  ``--views`` looks at mirrored pictures too, ``--resolutions`` at finer
+ones.  Results of all are kept in ``benchmarks/results``.
 """
 
 from __future__ import annotations

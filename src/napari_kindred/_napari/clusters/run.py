@@ -70,11 +70,11 @@ class ClusterRun(Run):
 
     def finish(self, result: Any) -> str:
         """Complete the layer, and keep with it what changing its level needs."""
-        missing, count = result.missing, result.missing + len(result.table)
+        missing = getattr(result, "missing", 0)  # a cancelled run has no levels
         if missing and self._fits_model:
             self.notice(
-                f"{missing} of the {count} clusters {'has' if missing == 1 else 'have'} no "
-                "pixels after refinement."
+                f"{missing} of the {missing + len(result.table)} clusters "
+                f"{'has' if missing == 1 else 'have'} no pixels after refinement."
             )
         return super().finish(result)
 
