@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog
 
 from napari_kindred._napari.classes.names_editor import NamesEditor
-from napari_kindred.core.colors import hexadecimal
+from napari_kindred.core.colors import as_hex, hexadecimal, main_colours
 
 
 @pytest.fixture
@@ -93,3 +94,24 @@ def test_a_line_with_two_names_has_no_square(box: NamesEditor) -> None:
     box.setPlainText("a, b\n\nc")
     assert box.names == ("a", "b", "c")
     assert [name for name, _colour, _place in box.swatches()] == ["c"]
+
+
+@pytest.mark.parametrize("shade", [(0.96, 0.93, 0.96), (0.6, 0.4, 0.7)], ids=["white", "purple"])
+def test_colours_can_be_seen_on_the_image_and_stay_with_their_names(
+    box: NamesEditor, shade: tuple[float, float, float]
+) -> None:
+    from skimage.color import rgb2lab
+
+    box.names = ("nucleus", "plasma", "mine")
+    box.suggest({"nucleus": as_hex(shade), "plasma": "#00a040"})
+    box.set_colour("mine", as_hex(shade))
+    image = np.tile(np.array(shade), (400, 1)) + np.random.default_rng(0).normal(0, 0.01, (400, 3))
+    box.avoid(main_colours(image.clip(0, 1)))
+    first, second, third = box.colours()
+    assert second == "#00a040"
+    assert third == as_hex(shade), "chosen by the user"
+    seen = np.array([int(first[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    assert np.linalg.norm(rgb2lab(seen) - rgb2lab(np.array(shade))) > 25
+    box.keep_colours()
+    box.names = ("other", "nucleus")
+    assert box.colours()[1] == first

@@ -9,11 +9,11 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import QColorDialog, QPlainTextEdit, QWidget
 
 from ...classes.names import key, split_names
-from ...core.colors import hexadecimal
+from ...core.colors import hexadecimal, stands_out
 from ..common.form import SWATCH, WRONG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 GUTTER = SWATCH + 12
 LINES = 4
@@ -28,6 +28,7 @@ class NamesEditor(QPlainTextEdit):
         self._on_change = on_change
         self._suggested: dict[str, str] = {}
         self._chosen: dict[str, str] = {}
+        self._shades: Sequence[Sequence[float]] = ()
         self._gutter = _Gutter(self)
         self._usual = ""
         self.setPlaceholderText("one name per line")
@@ -61,14 +62,31 @@ class NamesEditor(QPlainTextEdit):
         self._suggested = {key(name): colour for name, colour in colours.items()}
         self._gutter.update()
 
+    def avoid(self, shades: Sequence[Sequence[float]]) -> None:
+        """Give no name a colour that cannot be seen on these; those that the user chose stay."""
+        self._shades = shades
+        self._gutter.update()
+
+    def keep_colours(self) -> None:
+        """Keep the names' colours, as a result has them now, whatever names come and go."""
+        pairs = zip(map(key, self.names), self.colours(), strict=True)
+        self._suggested = {**self._suggested, **dict(pairs)}
+
     def colours(self) -> tuple[str, ...]:
         """Return the names' colours, ``#rrggbb``, distinct unless the user chose the same twice."""
         taken = {self._colour_given(name) for name in self.names} - {None}
-        free = (colour for colour in map(hexadecimal, range(10_000)) if colour not in taken)
+        free = (
+            colour
+            for colour in map(hexadecimal, range(10_000))
+            if colour not in taken and stands_out(colour, self._shades)
+        )
         return tuple(self._colour_given(name) or next(free) for name in self.names)
 
     def _colour_given(self, name: str) -> str | None:
-        return self._chosen.get(key(name), self._suggested.get(key(name)))
+        suggested = self._suggested.get(key(name))
+        if suggested is not None and not stands_out(suggested, self._shades):
+            suggested = None
+        return self._chosen.get(key(name), suggested)
 
     def chosen(self) -> dict[str, str]:
         """Return the colours that the user chose, by :func:`~napari_kindred.classes.names.key`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...classes.names import check_names, key
 from ...classes.vocabulary.examples import is_background
+from ...core.colors import main_colours
 from ...core.errors import InputError, KindredError, OptionError
 from ...methods import CLASSES
 from ..common.form import native_row
@@ -203,10 +204,18 @@ class ClassesWidget(LabelWidget):
 
     def run_of(self, layer: Image, image: LayerImage, config: ClassesConfig) -> ClassRun:
         names, colours = check_names(self.names.names), self.names.colours()
+        self.names.keep_colours()
+        shown = dict(zip(map(key, names), colours, strict=True))
         return ClassRun(
-            self._viewer, layer, image, config, names, colours, self.names.chosen(),
+            self._viewer, layer, image, config, names, colours, shown,
             self.classifier.name_source(config),
         )  # fmt: skip
+
+    def _other_image(self, image_id: Any) -> None:
+        super()._other_image(image_id)
+        layer = self.image.value
+        small = np.zeros((0, 4)) if layer is None else layer.thumbnail.reshape(-1, 4) / 255
+        self.names.avoid(main_colours(small[small[:, 3] > 0][:, :3]))
 
     def ended(self, run: Any, result: Any) -> None:
         super().ended(run, result)
