@@ -10,7 +10,7 @@ import tifffile
 import zarr
 
 from napari_kindred.core.errors import InputError
-from napari_kindred.images.readers import read_image
+from napari_kindred.images.readers import list_images, read_image
 from napari_kindred.images.stack import ImageStack
 
 if TYPE_CHECKING:
@@ -92,3 +92,15 @@ def test_a_zarr_without_any_resolution_says_what_to_give(tmp_path: Path) -> None
     root.attrs["ome"] = {"version": "0.5", "multiscales": []}
     with pytest.raises(InputError, match="not an OME-Zarr image"):
         read_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("plate", [[], {"wells": ["A/1"]}, {"wells": [{}]}])
+def test_a_plate_of_another_form_is_one_image_of_a_folder_that_cannot_be_read(
+    tmp_path: Path, plate: Any
+) -> None:
+    root = zarr.create_group(tmp_path / "p.zarr")
+    root.attrs["ome"] = {"version": "0.5", "plate": plate}
+    tifffile.imwrite(tmp_path / "a.tif", GREY[0])
+    assert list_images(tmp_path) == [tmp_path / "a.tif", tmp_path / "p.zarr"]
+    with pytest.raises(InputError, match="damaged"):
+        read_image(tmp_path / "p.zarr")

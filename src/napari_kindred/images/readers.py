@@ -182,7 +182,10 @@ def images_in(path: str | Path) -> list[Path]:
     container, inside = split_path(Path(path))
     if _suffix(container) not in _ZARR or not container.is_dir():
         return []
-    fields = fields_of(Place(str(container), inside))
+    try:
+        fields = fields_of(Place(str(container), inside))
+    except (AttributeError, KeyError, TypeError):  # of another form; said when it is read
+        return []
     return [container / field for field in fields] if len(fields) > 1 or not inside else []
 
 
