@@ -123,3 +123,49 @@ def test_positions_of_an_nd2_are_its_images(
     second = read_image(tmp_path / "a.nd2" / "1")
     np.testing.assert_array_equal(np.asarray(second.data), data[:, 1])
     assert stem_of(tmp_path / "a.nd2" / "1") == "a_1"
+
+
+def czi_of(tiles: int, scenes: int = 1) -> Any:
+    """A stand-in with the interface that the package czifile documents; axes are SMYX0."""
+
+    def block(scene: int, tile: int) -> Any:
+        data = np.full((1, 1, 20, 30, 1), 10 * scene + tile, np.uint8)
+        return types.SimpleNamespace(
+            start=(scene, tile, 0, 30 * tile, 0),
+            shape=data.shape,
+            data_segment=lambda: types.SimpleNamespace(data=lambda: data),
+        )
+
+    class File:
+        axes, dtype = "SMYX0", np.dtype("u1")
+        filtered_subblock_directory = tuple(
+            block(scene, tile) for scene in range(scenes) for tile in range(tiles)
+        )
+
+        def __init__(self, path: Any) -> None: ...
+
+        def __enter__(self) -> File:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def metadata(self) -> str:
+            step = "<Distance Id='{}'><Value>5e-07</Value></Distance>"
+            items = "".join(map(step.format, "XY"))
+            return f"<a><Scaling><Items>{items}</Items></Scaling></a>"
+
+    return types.SimpleNamespace(CziFile=File)
+
+
+def test_a_czi_is_read_scene_by_scene_and_a_mosaic_of_tiles_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.czi").touch()
+    monkeypatch.setitem(sys.modules, "czifile", czi_of(1, scenes=2))
+    image = read_image(tmp_path / "a.czi" / "1")
+    assert (image.axes, image.scale) == ("YX", (0.5, 0.5))
+    np.testing.assert_array_equal(image.data, np.full((20, 30), 10))
+    assert "one more image" in read_image(tmp_path / "a.czi").note
+    monkeypatch.setitem(sys.modules, "czifile", czi_of(2))
+    with pytest.raises(InputError, match="mosaic of tiles, which cannot be read; stitch it"):
+        read_image(tmp_path / "a.czi")
