@@ -16,6 +16,7 @@ from ..core.events import Notice, Progress
 from ..models.feature_cache import key_of
 from ..models.spec import Spec, spec_of
 from .clip.text import contrast_beside
+from .config import CONFIDENCE
 from .proposals.base import Proposals, Proposer, ProposerSpec, iter_propose
 from .proposals.masks import Masks
 from .resolve import Resolved, best_of, resolve_map, resolve_masks
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from .escnet.predict import EscNetSpec
     from .escnet.training_free import FreeEscSpec
     from .vocabulary.vocabulary import Vocabulary
-
-CONFIDENCE = 0.7
-"""Threshold of classifiers that have none of their own, as in the paper."""
 
 ObservationJob = Generator[Progress | Notice, None, "Arrays"]
 VectorJob = Generator[Progress | Notice, None, "NDArray[np.float32]"]

@@ -12,6 +12,10 @@ Threshold = float | Literal["auto"]
 """Minimum confidence of a class; ``"auto"`` is each class's own."""
 
 
+CONFIDENCE = 0.7
+"""Threshold of classifiers that have none of their own, as in the paper."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassesConfig:
     """Options of :func:`napari_kindred.segment_classes`; every default works untouched."""

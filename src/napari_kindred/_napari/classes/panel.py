@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QInputDialog, QTableWidgetItem
 
-from ...classes.classifiers import CONFIDENCE
+from ...classes.config import CONFIDENCE
 from ...classes.names import check_names
 from ...core.errors import KindredError
 from ...core.events import Progress

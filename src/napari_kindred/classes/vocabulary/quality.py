@@ -10,7 +10,7 @@ import torch
 
 from ...core.errors import InputError
 from ...core.events import Progress
-from ..classifiers import CONFIDENCE
+from ..config import CONFIDENCE
 from .mil import NOTHING, Bag, Head, bag_scores
 
 if TYPE_CHECKING:
