@@ -189,9 +189,8 @@ def accuracy(networks: dict[str, Any], data: Path, weights: str, most: int) -> d
             image, labels = read_image(file), np.asarray(read_image(truth).data)
             scale: Any = "auto"
             for name, network in networks.items():
-                found = segment_entities(
-                    image, config=EntityConfig(weights=weights, scale=scale), model=(network, info)
-                )
+                config = EntityConfig(weights=weights, scale=scale, engine="torch")  # as it is
+                found = segment_entities(image, config=config, model=(network, info))
                 scale = found.provenance["scale_used"]
                 scored[name].append((labels, np.asarray(found.labels)))
                 other[name].append(differing(scored["PyTorch"][-1][1], scored[name][-1][1]))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_kindred.core.events import finish
 from napari_kindred.entities import auto_scale
@@ -127,10 +128,28 @@ def test_the_window_lies_where_the_entities_are():
     mask[80:95, 10:30] = True
     rows, columns = window_slices((4000, 4000), 1.0, mask)
     assert rows.stop - rows.start == columns.stop - columns.start == auto_scale.LOOK
-    assert rows.start <= 80 * 40
-    assert rows.stop >= 95 * 40
-    assert columns.start <= 10 * 40 + 400
-    assert columns.stop >= 30 * 40 - 400
+    assert 80 * 40 <= rows.start < rows.stop <= 95 * 40
+    assert 10 * 40 <= columns.start < columns.stop <= 30 * 40
+
+
+def test_sparse_small_objects_are_measured_in_a_wide_window():
+    """From afar they merge with what surrounds them; closely, a small window shows two of them."""
+    plane = discs(20, 1024, pitch=6)
+    looks, sizes = [], []
+
+    def segment(pixels, scale):
+        labels, scores = honest(looks)(pixels, scale)
+        sizes.append((len(scores), labels.shape))
+        if scale < 0.75:
+            grown = ndimage.grey_dilation(labels, 5)
+            return grown, scores
+        return labels, scores
+
+    _, diameter = finish(choose_scale(plane, segment))
+    assert diameter == pytest.approx(20, rel=0.15)
+    assert len(looks) == 2
+    assert sizes[1][0] >= auto_scale.ENOUGH
+    assert max(sizes[1][1]) <= auto_scale.WIDE + 1
 
 
 def test_without_entities_the_window_is_in_the_middle():

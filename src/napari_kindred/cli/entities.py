@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..methods import ENTITIES
-from ..results.tables import counted
 from .flags import config_of
 from .report import check_source, print_failures, print_outcome, process
 
@@ -44,6 +43,7 @@ def run(given: argparse.Namespace) -> int:
 
 def print_entities(outcome: Outcome) -> None:
     """Print how many entities were found."""
+    from ..results.tables import counted
     from .tasks import DIVISIONS
 
     found, _ = outcome.object_counts.get(ENTITIES.plural, (0, 0))

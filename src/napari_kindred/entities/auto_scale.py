@@ -26,7 +26,8 @@ TRUSTED = (16.5, 50.0)
 """Diameters, in pixels of a trial's scaled image, that are trusted."""
 
 ENOUGH = 8
-"""Number of objects from which a trial of untrusted diameter proposes the next scale."""
+"""Number of objects from which a trial of untrusted diameter proposes the next scale, and from
+which a part of the plane leaves no doubt."""
 
 PROPOSALS = 2
 """Largest number of proposed scales, so that trials cannot chase each other."""
@@ -43,8 +44,14 @@ SMALLEST = 48
 LARGEST = 5.0
 """Images are never enlarged more than this."""
 
-LOOK = 640
+LOOK = 384
 """Side, in scaled pixels, of the window of a trial."""
+
+WIDE = 640
+"""… where that has too few objects."""
+
+OVERVIEW = 512
+"""Longest side, in scaled pixels, of the whole plane in the first trial."""
 
 LADDER = (1.0, 0.5, 0.25, 0.125, 2.0, 3.0)
 """Scales tried, in this order, until one finds objects of a good size without doubt."""
@@ -84,10 +91,10 @@ def typical_diameter(labels: NDArray[np.int32]) -> float:
 
 
 def window_slices(
-    shape: tuple[int, int], scale: float, mask: NDArray[np.bool_]
+    shape: tuple[int, int], scale: float, mask: NDArray[np.bool_], side: int = LOOK
 ) -> tuple[slice, slice]:
-    """Slices of a window of at most ``LOOK`` scaled pixels where ``mask`` is densest."""
-    sides = [min(length, math.ceil(LOOK / scale)) for length in shape]
+    """Slices of a window of at most ``side`` scaled pixels where ``mask`` is densest."""
+    sides = [min(length, math.ceil(side / scale)) for length in shape]
     if not mask.any():
         mask = np.ones((1, 1), bool)
     window = [
@@ -137,29 +144,31 @@ def choose_scale(
         Typical diameter of the objects in pixels of the plane, 0 if none were found.
     """
     shape = (pixels.shape[0], pixels.shape[1])
-    overview = min(1.0, LOOK / max(shape))
+    overview = min(1.0, OVERVIEW / max(shape))
     ladder = [s for s in LADDER if min(shape) * s >= SMALLEST or s == 1]
     if overview < 1:
         ladder.insert(0, overview)
-    mask = np.zeros((1, 1), bool)
+    first = np.zeros((1, 1), np.int32)
     tried: list[float] = []
     trusted: list[tuple[float, float]] = []
     proposals = 0
+    whole = False
     while ladder:
         scale = ladder.pop(0)
         if any(abs(math.log(scale / other)) < TRIED for other in tried):
             continue
         yield Progress(len(tried) / (len(tried) + len(ladder) + 1), 1, "measuring the objects")
-        window = window_slices(shape, scale, mask)
+        window = _window(shape, scale, first)
         if shrunk is not None and scale == overview < 1:
-            labels, scores = segment(shrunk(LOOK), 1.0)
+            labels, scores = segment(shrunk(OVERVIEW), 1.0)
         else:
             labels, scores = segment(pixels[window], scale)
-        expected = _share(mask, window, shape)
-        if not tried:
-            mask = labels > 0
-        tried.append(scale)
+        expected = float((_part(first, window, shape) > 0).mean()) if whole else 0.0
         measured = typical_diameter(labels)
+        if not tried:
+            first = labels
+            whole = measured >= TRUSTED[0]  # smaller ones merge, and cover more than they are
+        tried.append(scale)
         if not TRUSTED[0] <= measured <= TRUSTED[1]:
             if not trusted and len(scores) >= ENOUGH and proposals < PROPOSALS:
                 ladder.insert(0, _proposal(scale, measured, shape))
@@ -170,7 +179,8 @@ def choose_scale(
         areas = np.bincount(labels.ravel())[1:]
         score = float((scores * areas).sum() / areas.sum())
         diameter = measured / scale
-        if score >= GOOD:
+        everything = all(one.stop - one.start == n for one, n in zip(window, shape, strict=True))
+        if score >= GOOD and (everything or len(scores) >= ENOUGH):
             return _scale_for(diameter), diameter
         score -= COST * abs(math.log2(scale))
         agrees = any(abs(math.log(diameter / other)) < AGREE for _, other in trusted)
@@ -189,13 +199,23 @@ def _proposal(scale: float, measured: float, shape: tuple[int, int]) -> float:
     return min(max(scale * TARGET / measured, smallest), LARGEST)
 
 
-def _share(mask: NDArray[np.bool_], window: tuple[slice, slice], shape: tuple[int, int]) -> float:
-    """Share of a window of the plane that a mask of the whole plane covers."""
-    part = tuple(
+def _window(shape: tuple[int, int], scale: float, first: NDArray[np.int32]) -> tuple[slice, slice]:
+    """Slices of the window of a trial, where the first one found the most; wide if that is few."""
+    window = window_slices(shape, scale, first > 0)
+    if len(np.unique(_part(first, window, shape))) <= 4 * ENOUGH:
+        window = window_slices(shape, scale, first > 0, WIDE)
+    return window
+
+
+def _part(
+    labels: NDArray[np.int32], window: tuple[slice, slice], shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Cut a window of the plane out of labels of the whole plane."""
+    rows, columns = (
         slice(one.start * m // side, -(-one.stop * m // side))
-        for one, m, side in zip(window, mask.shape, shape, strict=True)
+        for one, m, side in zip(window, labels.shape, shape, strict=True)
     )
-    return float(mask[part].mean())
+    return labels[rows, columns]
 
 
 def _scale_for(diameter: float) -> float:
