@@ -159,3 +159,11 @@ def test_only_public_names_are_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = napari_kindred.no_such_thing
+
+
+def test_the_widgets_of_the_window_load_no_torch() -> None:
+    """It takes seconds, in which the window would stand still; jobs load it beside the window."""
+    widgets = ", ".join(
+        f"napari_kindred._napari.{method}.widget" for method in ("entities", "clusters", "classes")
+    )
+    assert not loaded_after(f"import {widgets}") & {"torch", "timm"}

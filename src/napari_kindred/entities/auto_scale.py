@@ -50,7 +50,7 @@ LOOK = 384
 WIDE = 640
 """… where that has too few objects."""
 
-OVERVIEW = 512
+OVERVIEW = 640
 """Longest side, in scaled pixels, of the whole plane in the first trial."""
 
 LADDER = (1.0, 0.5, 0.25, 0.125, 2.0, 3.0)

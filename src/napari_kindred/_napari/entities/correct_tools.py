@@ -8,14 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InputError, KindredError
-from ...entities.edits import (
-    add_object,
-    fill_outline,
-    ids_under,
-    merge_along,
-    split_along,
-    split_between,
-)
 from ...entities.regions import Prompt
 
 if TYPE_CHECKING:
@@ -84,6 +76,8 @@ class Tools:
 
     def stroke(self, tool: str, plane: ShownPlane, points: list[Point], shift: bool) -> None:
         """Apply a click (a single point) or a drag; faults are told, and change nothing."""
+        from ...entities import edits  # scipy and skimage take a while
+
         try:
             match tool:
                 case "add":
@@ -91,12 +85,13 @@ class Tools:
                 case "split":
                     self._split(plane, points)
                 case "merge":
-                    self._edit(plane, merge_along(plane.labels, points), "Merged.")
+                    self._edit(plane, edits.merge_along(plane.labels, points), "Merged.")
                 case "delete":
                     self._delete(plane, points[0], shift)
                 case _:
                     new = next(plane.new_ids())
-                    self._edit(plane, fill_outline(plane.labels, points, new), f"Added {new}.")
+                    added = edits.fill_outline(plane.labels, points, new)
+                    self._edit(plane, added, f"Added {new}.")
         except KindredError as error:
             self._tell(str(error), wrong=True)
 
@@ -154,13 +149,15 @@ class Tools:
 
     def _put(self) -> None:
         """Add the chosen outline."""
+        from ...entities import edits  # scipy and skimage take a while
+
         last = self.last
         assert last is not None  # noqa: S101 - the callers have made it
         outline, plane = last.outlines[last.number], last.plane
         point = last.prompt.inside[0] if last.prompt.inside else None
         try:
             one = last.one or plane.id_for(outline.mask, outline.corner)
-            new = add_object(last.before, outline.mask, outline.corner, one, point)
+            new = edits.add_object(last.before, outline.mask, outline.corner, one, point)
         except KindredError as error:
             self._tell(str(error), wrong=True)
             return
@@ -181,9 +178,11 @@ class Tools:
     # -- others ----------------------------------------------------------------------------
 
     def _split(self, plane: ShownPlane, points: list[Point]) -> None:
+        from ...entities import edits  # scipy and skimage take a while
+
         if len(points) > 1:
             self._first = None
-            self._edit(plane, split_along(plane.labels, points, plane.new_ids()), "Split.")
+            self._edit(plane, edits.split_along(plane.labels, points, plane.new_ids()), "Split.")
             return
         first, self._first = self._first, None
         if first is None or first[0].layer is not plane.layer or first[0].index != plane.index:
@@ -192,10 +191,12 @@ class Tools:
             self._tell("Click a second place in the object, in the other part.")
             return
         ids = next(plane.new_ids())
-        self._edit(plane, split_between(plane.labels, first[1], points[0], ids), "Split.")
+        self._edit(plane, edits.split_between(plane.labels, first[1], points[0], ids), "Split.")
 
     def _delete(self, plane: ShownPlane, point: Point, everywhere: bool) -> None:
-        found = ids_under(plane.labels, np.array([point], float))
+        from ...entities import edits  # scipy and skimage take a while
+
+        found = edits.ids_under(plane.labels, np.array([point], float))
         if not found:
             raise InputError("There is no object here; click inside the one to delete.")
         self.delete(plane, found[0], everywhere)
