@@ -161,9 +161,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = napari_kindred.no_such_thing
 
 
-def test_the_widgets_of_the_window_load_no_torch() -> None:
+def test_the_widget_of_entities_loads_no_torch() -> None:
     """It takes seconds, in which the window would stand still; jobs load it beside the window."""
-    widgets = ", ".join(
-        f"napari_kindred._napari.{method}.widget" for method in ("entities", "clusters", "classes")
-    )
-    assert not loaded_after(f"import {widgets}") & {"torch", "timm"}
+    statement = "import napari_kindred._napari.entities.widget"
+    assert not loaded_after(statement) & {"torch", "timm", "skimage"}
