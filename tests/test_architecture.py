@@ -164,4 +164,4 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_widget_of_entities_loads_no_torch() -> None:
     """It takes seconds, in which the window would stand still; jobs load it beside the window."""
     statement = "import napari_kindred._napari.entities.widget"
-    assert not loaded_after(statement) & {"torch", "timm", "skimage"}
+    assert not loaded_after(statement) & {"torch", "timm"}
