@@ -94,15 +94,17 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print(found[-1], flush=True)
-    keep(NAME, {"side": given.side, "runs": found}, markdown(found, given.side), given.out)
+    result = {"side": given.side, "runs": found}
+    keep(NAME, result, markdown(result), given.out)
 
 
-def markdown(runs: list[dict[str, Any]], side: int) -> str:
+def markdown(result: dict[str, Any]) -> str:
     """Return the table for the page."""
+    side = result["side"]
     head = f"| frames of {side} × {side} | peak above what is imported, MB | table, MB | tracks |"
     rows = [
         f"| {run['frames']:,} | {run['megabytes']} | {run['table_megabytes']} | {run['tracks']} |"
-        for run in runs
+        for run in result["runs"]
     ]
     return "\n".join([head, "|---|---|---|---|", *rows])
 

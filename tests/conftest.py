@@ -73,12 +73,14 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _automatic_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _automatic_engine() -> Generator[None]:
     """What a test expects does not depend on the engines that happen to be installed."""
     from napari_kindred.entities import engine
 
-    monkeypatch.setattr(engine, "installed", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "installed", lambda: False)
+        yield
 
 
 @pytest.fixture

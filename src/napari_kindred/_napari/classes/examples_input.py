@@ -68,7 +68,7 @@ class ExamplesInput:
             text="Train", tooltip="Train on the examples, and measure the accuracy."
         )
         self.save = PushButton(
-            text="Save vocabulary …",
+            text="Save …",
             tooltip="Save the trained classes as a vocabulary, for other images.",
         )
         self.paint = PushButton(
@@ -90,8 +90,7 @@ class ExamplesInput:
         """Return what is shown, from top to bottom."""
         first: Container = labelled(self.name)
         first.append(self.collect)
-        first.append(self.paint)
-        buttons = row(self.remove, self.train, self.save)
+        buttons = row(self.paint, self.remove, self.train, self.save)
         return [first, native_row(self.list), buttons, self.about]
 
     # -- collected examples ----------------------------------------------------------------

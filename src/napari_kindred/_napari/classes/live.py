@@ -11,6 +11,7 @@ from ...core.errors import KindredError, OptionError
 from ..common.label_state import direct_colormap
 from ..common.later import Later
 from ..common.placement import Placement, place_labels
+from ..common.proxies import camera_of
 from ..common.worker import Job
 from .annotations import Annotation, Target, painted_classes
 
@@ -106,14 +107,24 @@ class LiveClasses:
         self.strokes.events.paint.connect(self._stroke)
         self.strokes.events.set_data.connect(self._changed)  # the only event of undo and redo
         self._viewer.dims.events.current_step.connect(self._soon)
-        self._viewer.camera.events.zoom.connect(self._soon)
-        self._viewer.camera.events.center.connect(self._soon)
+        camera_of(self._viewer).events.zoom.connect(self._soon)
+        camera_of(self._viewer).events.center.connect(self._soon)
         self._viewer.layers.events.removed.connect(self._removed)
         self.tell()
         self._soon()
 
     def stop(self) -> None:
         """Follow no more; the strokes stay examples, what they meant goes."""
+        if self.shown is None:
+            return
+        self.abandon()
+        shown, self.shown = self.shown, None
+        if shown in self._viewer.layers:
+            self._viewer.layers.remove(shown)
+        self._on_change()
+
+    def abandon(self) -> None:
+        """Follow no more, without touching the window, which may be closing."""
         if self.strokes is None or self.shown is None:
             return
         self._later.stop()
@@ -123,13 +134,9 @@ class LiveClasses:
         self.strokes.events.paint.disconnect(self._stroke)
         self.strokes.events.set_data.disconnect(self._changed)
         self._viewer.dims.events.current_step.disconnect(self._soon)
-        self._viewer.camera.events.zoom.disconnect(self._soon)
-        self._viewer.camera.events.center.disconnect(self._soon)
+        camera_of(self._viewer).events.zoom.disconnect(self._soon)
+        camera_of(self._viewer).events.center.disconnect(self._soon)
         self._viewer.layers.events.removed.disconnect(self._removed)
-        shown, self.shown = self.shown, None
-        if shown in self._viewer.layers:
-            self._viewer.layers.remove(shown)
-        self._on_change()
 
     def tell(self) -> None:
         """Say which number is which class."""
@@ -146,11 +153,11 @@ class LiveClasses:
 
     def annotations(self) -> tuple[Annotation, ...]:
         """Return the strokes as examples of their classes."""
-        if self._marks is not None:
-            return self._marks
         here = self.strokes is not None and self.strokes in self._viewer.layers
         if not here or self._image is None or self._placement is None:
             return ()
+        if self._marks is not None:
+            return self._marks
         names = dict(enumerate([*(name for name, _ in self._names()), "background"], 1))
         slots = {index: self._placement.slot(index) for index in sorted(self._painted)}
         assert self.strokes is not None  # noqa: S101 - it is there

@@ -227,11 +227,16 @@ class ClassesWidget(LabelWidget):
         if untrained and source.examples == examples.annotations:
             examples.keep(examples.key(classes.config), classes.vocabulary)
 
+    def _closed(self) -> None:
+        if self.classifier.examples.live is not None:
+            self.classifier.examples.live.stop()
+        super()._closed()
+
     def release(self) -> None:
         self.classifier.abandon()
         self.panel.abandon()
         if self.classifier.examples.live is not None:
-            self.classifier.examples.live.stop()
+            self.classifier.examples.live.abandon()
 
     def train(self, *_: Any) -> None:
         """Train on the examples, and measure the accuracy."""

@@ -91,13 +91,16 @@ class Picker(Container):
 
     def _listen(self, on: bool) -> None:
         """Follow clicks in the viewer while the button is down."""
-        callbacks = self._viewer.mouse_drag_callbacks
+        self.abandon()
         if on and self._layer is not None:
             self._layer.mode = "pan_zoom"
-            callbacks.append(self._clicked)
+            self._viewer.mouse_drag_callbacks.append(self._clicked)
             self.show_message("Click on a thing in the image; shift-click adds one more like it.")
-        elif self._clicked in callbacks:
-            callbacks.remove(self._clicked)
+
+    def abandon(self) -> None:
+        """Follow no more clicks; the window may be closing."""
+        if self._clicked in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._clicked)
 
     def _clicked(self, _: Any, event: Any) -> Generator[None]:
         start = event.pos

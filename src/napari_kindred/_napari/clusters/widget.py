@@ -36,6 +36,7 @@ class ClustersWidget(LabelWidget):
     method = CLUSTERS
     left_out = ("axes", "channel", "encoder")
     title = "Clusters"
+    panel: ClusterPanel
     run_tip = "Cluster the movie into a new Labels layer."
 
     # -- what is on it ---------------------------------------------------------------------
@@ -124,6 +125,7 @@ class ClustersWidget(LabelWidget):
 
     def release(self) -> None:
         self.encoder.abandon()
+        self.panel.picker.abandon()
 
     def _model_path(self) -> str:
         path = self.model.value

@@ -13,3 +13,8 @@ def unwrap_proxy(thing: Any) -> Any:
 def level_0(layer: Any) -> Any:
     """Return a layer's data at full resolution."""
     return layer.data[0] if layer.multiscale else layer.data
+
+
+def camera_of(viewer: Any) -> Any:
+    """Return a viewer's camera, which newer napari keeps in the scene."""
+    return getattr(viewer, "scene", viewer).camera

@@ -77,6 +77,7 @@ class CorrectPanel:
         for emitter in self._emitters:
             emitter.connect(self.follow)
         viewer.dims.events.current_step.connect(self._clear)
+        self._keys: list[str] = []
         self._bind_keys()
         self.follow()
 
@@ -89,15 +90,13 @@ class CorrectPanel:
     def _bind_keys(self) -> None:
         viewer = unwrap_proxy(self._viewer)
         actions: dict[str, Callable[[Any], None]] = {
-            key: partial(self._pressed, name) for name, (_, key) in KEYS.items()
+            key: lambda _, name=name: self.choose(name) for name, (_, key) in KEYS.items()
         }
         actions[NEXT_OUTLINE] = lambda _: self._next_outline()
         for key, action in actions.items():
-            with suppress(ValueError):
+            with suppress(ValueError):  # somebody else's stay theirs
                 viewer.bind_key(key, action)
-
-    def _pressed(self, name: str, _viewer: Any) -> None:
-        self.choose(name)
+                self._keys.append(key)
 
     def follow(self, *_: Any) -> None:
         """Enable the tools where there is something to correct; leave them with their layer."""
@@ -243,6 +242,8 @@ class CorrectPanel:
             emitter.disconnect(self.follow)
         self._viewer.dims.events.current_step.disconnect(self._clear)
         self._emitters = []
+        while self._keys:
+            unwrap_proxy(self._viewer).bind_key(self._keys.pop(), None)
         with suppress(RuntimeError):
             self._leave()
         self.tool = None

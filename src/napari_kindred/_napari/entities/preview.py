@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.layers import POSITION
+from ..common.proxies import camera_of
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -39,7 +40,7 @@ def rectangle(first: ArrayLike, last: ArrayLike) -> NDArray[np.float64]:
 
 def zoom_of(viewer: Any) -> float:
     """Return the pixels of the screen per unit of the viewer; napari 0.9 moved the camera."""
-    return float(getattr(viewer, "scene", viewer).camera.zoom)
+    return float(camera_of(viewer).zoom)
 
 
 class Preview:

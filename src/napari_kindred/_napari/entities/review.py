@@ -11,6 +11,7 @@ import numpy as np
 from ...images.axes import letters_of
 from ..common.label_state import direct_colormap
 from ..common.layers import KEY
+from ..common.proxies import camera_of
 from ..results.layer_storage import table_of
 from ..results.painting import plane_axes
 from .edit_layer import ShownPlane
@@ -100,7 +101,7 @@ def show_stop(viewer: Any, stop: Stop) -> None:
         if axis not in plane_axes(layer):
             viewer.dims.set_point(offset + axis, float(world[axis]))
     y, x = plane_axes(layer)
-    getattr(viewer, "scene", viewer).camera.center = (0.0, float(world[y]), float(world[x]))
+    camera_of(viewer).center = (0.0, float(world[y]), float(world[x]))
     viewer.layers.selection.active = layer
     layer.selected_label = stop.one
 

@@ -79,14 +79,16 @@ class ReviewPanel:
         ]
         for emitter in self._emitters:
             emitter.connect(self.follow)
+        self._keys: list[str] = []
         for key, action in (
             (NEXT, lambda _: self.step(1)),
             (PREVIOUS, lambda _: self.step(-1)),
             (RIGHT, lambda _: self.say_right()),
             (WRONG, lambda _: self.say_wrong()),
         ):
-            with suppress(ValueError):
+            with suppress(ValueError):  # somebody else's stay theirs
                 unwrap_proxy(viewer).bind_key(key, action)
+                self._keys.append(key)
         self._shown: Any = None
         self.follow()
 
@@ -182,6 +184,8 @@ class ReviewPanel:
         for emitter in self._emitters:
             emitter.disconnect(self.follow)
         self._emitters = []
+        while self._keys:
+            unwrap_proxy(self._viewer).bind_key(self._keys.pop(), None)
         self._later.stop()
         if self._shown is not None and self._shown in self._viewer.layers:
             hide(self._shown, [])

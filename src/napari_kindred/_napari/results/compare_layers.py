@@ -10,7 +10,7 @@ import numpy as np
 from ...results.compare import KINDS, outlines
 from ..common.label_state import direct_colormap
 from ..common.layers import POSITION
-from ..common.proxies import level_0
+from ..common.proxies import camera_of, level_0
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -78,8 +78,7 @@ def show_change(viewer: Any, layer: Any, row: Any) -> None:
     shape = level_0(layer).shape
     place = [*np.unravel_index(int(row["frame"]), shape[:-2] or (1,))][: len(shape) - 2]
     world = layer.data_to_world([*place, row["y"], row["x"]])
-    scene = getattr(viewer, "scene", viewer)  # where napari 0.9 keeps its camera
-    scene.camera.center = (0.0, float(world[-2]), float(world[-1]))
+    camera_of(viewer).center = (0.0, float(world[-2]), float(world[-1]))
 
 
 def show_frame(viewer: Any, layer: Any, frame: int) -> None:

@@ -68,8 +68,9 @@ def iter_teach_classes(
     cache = FeatureCache.of(cache)
     examples = as_examples(examples)
     names = class_names(examples)
-    yield from _iter_warnings(examples, names)
+    warnings = list(_iter_warnings(examples, names))
     images = [_open(example, config) for example in examples]
+    yield from warnings
     for note in few([(image.example.source, image.note) for image in images if image.note]):
         yield Notice(note)
     chosen = yield from _iter_proposals(images, names, config, cache)
