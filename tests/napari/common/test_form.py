@@ -92,7 +92,7 @@ def test_a_widget_fits_into_a_dock_of_300_pixels_and_run_stays_in_place(
     for kind in ("vocabulary", "examples", "clip") if pages is not None else ("",):
         if kind:
             pages.kind.value = kind
-        qtbot.wait(1)
+        qtbot.wait(50)  # until a page lies as it will
         assert widget.native.minimumSizeHint().width() <= 300
     # A longer sentence moves neither the form nor Run.
     run, first = widget.run.native, widget.form.more.native

@@ -87,11 +87,13 @@ class CorrectPanel:
         button.native.clicked.connect(lambda *_: self.choose(name))
         return button
 
+    def _chooses(self, name: str) -> Callable[[Any], None]:
+        """Return what a tool's key calls; napari asks for its name, which a partial lacks."""
+        return lambda _: self.choose(name)
+
     def _bind_keys(self) -> None:
         viewer = unwrap_proxy(self._viewer)
-        actions: dict[str, Callable[[Any], None]] = {
-            key: lambda _, name=name: self.choose(name) for name, (_, key) in KEYS.items()
-        }
+        actions = {key: self._chooses(name) for name, (_, key) in KEYS.items()}
         actions[NEXT_OUTLINE] = lambda _: self._next_outline()
         for key, action in actions.items():
             with suppress(ValueError):  # somebody else's stay theirs
