@@ -189,9 +189,9 @@ def comparison() -> str:
         (
             "what it has and we have not",
             "",
-            "models trained on many kinds of images, image restoration, retraining in a GUI",
+            "models trained on many kinds of images, image restoration",
             "networks trained in 3-D, models for H&E, plugins for Fiji and QuPath",
-            "interactive prompts in 2-D, 3-D and time, models for electron microscopy",
+            "interactive prompts in 3-D and over time, models for electron microscopy",
         ),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
