@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -155,10 +154,7 @@ def _stop(running: subprocess.Popen[bytes]) -> None:
     """End a process, which keeps what it has done if the system lets it know."""
     if running.poll() is not None:
         return
-    if sys.platform == "win32":
-        running.terminate()
-    else:
-        running.send_signal(signal.SIGINT)
+    running.terminate()  # Ctrl-C's signal is ignored where napari runs in the background
     try:
         running.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
