@@ -123,7 +123,7 @@ class EntityConfig:
         "Engine",
         "What computes the network on a CPU: 'openvino' is faster than 'torch' and gives the same "
         "labels, 'openvino-bfloat16' is much faster on some processors and changes a few pixels in "
-        "ten thousand; both need the extra [fast]; auto takes the fastest there is.",
+        "a thousand; both need the extra [fast]; auto takes the fastest there is.",
         choices=("auto", "torch", "openvino", "openvino-bfloat16"),
         advanced=True,
     )

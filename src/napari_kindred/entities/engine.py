@@ -2,7 +2,7 @@
 
 A network is written as an ONNX graph, which OpenVINO compiles for this processor: half a second of
 it, once per opened network.  In float32 the maps are PyTorch's except for rounding; in bfloat16,
-which has eight binary digits, a few pixels in ten thousand get another label, and it takes less
+which has eight binary digits, a few pixels in a thousand get another label, and it takes less
 than half the time where the processor computes with it.  See ``benchmarks/engines.py``.
 """
 
