@@ -182,7 +182,7 @@ def markdown(result: dict[str, Any]) -> dict[str, str]:
         ):
             now, start = kept(one), one["before"]
             rows.append(
-                f"| {name.replace('_', ' ')}{mark}{' †' * ('teach' in one)} | {number} | "
+                f"| {name.replace('_', ' ')}{mark} | {number} | "
                 f"{one['objects']} | {start['test']['AP50']:.2f} | "
                 f"{now['test']['AP50']:.2f} | {start['test']['mSA']:.2f} | "
                 f"{now['test']['mSA']:.2f} | {gain(one, on='control'):+.3f} | "
