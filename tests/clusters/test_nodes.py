@@ -107,18 +107,3 @@ def test_a_pick_of_nothing_is_refused(result: Any) -> None:
         result.picked()
     with pytest.raises(OptionError, match="one level"):
         result.picked({"all": result.node_at(0, 0, 0)}).node_at(0, 0, 0)
-
-
-@pytest.mark.parametrize("background", ["none", "largest"])
-def test_only_clusters_without_pixels_are_missing(
-    planted: Callable[..., Any], background: Any
-) -> None:
-    model = HierarchicalClustering(4, background=background).fit(planted(count=4).tokens)
-    labels = model.lut(4)
-    shown = np.flatnonzero(labels != labels.max())  # all but one cluster
-    assembly = ClusterAssembly(ImageStack.open(np.zeros((len(shown), 4), np.uint8), "YX"))
-    assembly.begin(model)
-    assembly.add((), np.repeat(shown[:, None], 4, 1), np.zeros((len(shown), 4)))
-    result = assembly.result()
-    assert result.missing == 1
-    assert result.without([1]).missing == 1

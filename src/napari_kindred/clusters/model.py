@@ -179,6 +179,14 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
         self.first_ = self.first_[np.argsort(-np.bincount(nearest(reduced, self.first_)))]
         self._carried = self.first_
 
+    @property
+    def asked(self) -> int | None:
+        """Number of clusters besides label 0 that was asked for, None for "auto"."""
+        count = self.kinds if self.objects_ else self.n_clusters
+        if count == "auto":
+            return None
+        return count - (not self.objects_ and self.background == "largest")
+
     def _local_count(self) -> int:
         count = self.kinds if self.objects_ else self.n_clusters
         if self.preset == "paper" or count == "auto":

@@ -387,7 +387,7 @@ class Run:
             for index in assembly.count_areas():
                 assembly.renumber(index)
                 yield self.progress(count * (1 + LABELLING), "numbering", count)
-            asked = self._asked(model)
+            asked = model.asked
             if asked is not None and assembly.clusters < asked:
                 yield self.note(
                     f"{asked} {'kinds' if objects else 'clusters'} were asked for, but only "
@@ -395,10 +395,3 @@ class Run:
                     "objects, may give more."
                 )
         return assembly
-
-    def _asked(self, model: HierarchicalClustering) -> int | None:
-        """Return the number of clusters besides label 0 that was asked for, None for "auto"."""
-        count = model.n_clusters if self.objects is None else model.kinds
-        if count == "auto":
-            return None
-        return count - (self.objects is None and model.background == "largest")

@@ -63,14 +63,6 @@ class ClusterSegmentation(Segmentation):
         return int(self.provenance.get("level", self.provenance.get("clusters", asked)))
 
     @property
-    def missing(self) -> int:
-        """How many clusters of this level have no pixels, the background not counted."""
-        if self.leaves is None:
-            return 0
-        labels = set(self.model.lut(self.level).tolist()) - {0, *self.background}
-        return len(labels - set(self.table["index"]))
-
-    @property
     def levels(self) -> range:
         """The numbers of clusters that :meth:`at_level` can give."""
         return range(0) if self.leaves is None else range(2, len(self.model.leaf_areas_) + 1)

@@ -35,7 +35,7 @@ GREY = "#7f7f7f"
 """Colour of strokes on what is no class."""
 
 OPACITY = 0.5
-"""Of what was classified, so that the image shines through."""
+"""Opacity of the classified labels, so that the image shows through."""
 
 
 class LiveClasses:
@@ -139,7 +139,7 @@ class LiveClasses:
         self._viewer.layers.events.removed.disconnect(self._removed)
 
     def tell(self) -> None:
-        """Say which number is which class."""
+        """Tell the user which number stands for which class."""
         names = [name for name, _ in self._names()]
         listed = [f"{number} {name}" for number, name in enumerate([*names, "background"], 1)]
         self._on_message(f"Paint: {', '.join(listed)}.")

@@ -63,7 +63,7 @@ class NamesEditor(QPlainTextEdit):
         self._gutter.update()
 
     def avoid(self, shades: Sequence[Sequence[float]]) -> None:
-        """Give no name a colour that cannot be seen on these; those that the user chose stay."""
+        """Replace colours that cannot be seen on these; those that the user chose stay."""
         self._shades = shades
         self._gutter.update()
 

@@ -150,7 +150,7 @@ class Picker(Container):
             self._changed(name)
 
     def rename(self, *_: Any) -> None:
-        """Give the chosen pick the name that was typed."""
+        """Rename the chosen pick."""
         old, new = self.chosen.value, self.name.value.strip()
         if old is None or new in ("", old):
             self._show_name()

@@ -48,11 +48,6 @@ class ClusterRun(Run):
         self._source, self._model = source, model
         self._listed = monotonic()
 
-    @property
-    def _fits_model(self) -> bool:
-        """Whether no model is there that labels the frames once and for all."""
-        return self._source is None and not self._model
-
     def add(self, partial: Partial) -> None:
         """Show a frame, and from time to time the table so far."""
         super().add(partial)
@@ -67,16 +62,6 @@ class ClusterRun(Run):
         if self._source is not None:
             return {"model": dict(self._source.origin)}
         return {"model": self._model} if self._model else {}
-
-    def finish(self, result: Any) -> str:
-        """Complete the layer, and keep with it what changing its level needs."""
-        missing = getattr(result, "missing", 0)  # a cancelled run has no levels
-        if missing and self._fits_model:
-            self.notice(
-                f"{missing} of the {missing + len(result.table)} clusters "
-                f"{'has' if missing == 1 else 'have'} no pixels after refinement."
-            )
-        return super().finish(result)
 
     def keep(self, layer: Labels, result: Any) -> None:
         """Keep with the layer what changing its level needs, once all frames are there."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FIRST = "Loading PyTorch, once after napari was opened …"
-"""What is said while the first job begins, which takes up to a minute."""
+"""Message while the first job starts, which takes up to a minute."""
 
 STEPS = 1000
 """Number of steps of the progress bar."""

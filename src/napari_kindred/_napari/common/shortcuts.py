@@ -18,7 +18,7 @@ from .proxies import level_0, unwrap_proxy
 from .worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
@@ -94,20 +94,37 @@ def run_from_anywhere_in(widget: QWidget, run: Callable[[], Any]) -> None:
         shortcut.activated.connect(run)
 
 
+def bind_free(viewer: Any, actions: Mapping[str, Callable[[Any], None]]) -> list[str]:
+    """Bind keys that nobody has bound, and return them; the others stay as they are.
+
+    napari asks for the name of what a key calls, which a ``partial`` lacks.
+    """
+    bound = []
+    for key, action in actions.items():
+        with suppress(ValueError):
+            unwrap_proxy(viewer).bind_key(key, action)
+            bound.append(key)
+    return bound
+
+
+def unbind(viewer: Any, keys: list[str]) -> None:
+    """Free keys that :func:`bind_free` returned, and empty the list."""
+    while keys:
+        unwrap_proxy(viewer).bind_key(keys.pop(), None)
+
+
 def bind_keys(viewer: Any, widget: Runnable) -> None:
     """Bind the keys to a widget until another one is used; keys that are bound already stay."""
     viewer = unwrap_proxy(viewer)
     if viewer not in _widgets:
         _widgets[viewer] = []
-        actions: dict[str, Callable[[Any], None]] = {
+        actions = {
             RUN: _run,
             CANCEL: _cancel,
             NEXT: lambda viewer: jump(viewer, 1),
             PREVIOUS: lambda viewer: jump(viewer, -1),
         }
-        for key, action in actions.items():
-            with suppress(ValueError):
-                viewer.bind_key(key, action)
+        bind_free(viewer, actions)
     used(viewer, widget)
 
 

@@ -11,10 +11,11 @@ from magicgui.widgets import PushButton
 
 from ...core.errors import KindredError
 from ...entities.regions import Prompt
+from ..common.following import Following
 from ..common.form import column, heading, row
 from ..common.later import Later
 from ..common.proxies import unwrap_proxy
-from ..common.shortcuts import shortcut_hint
+from ..common.shortcuts import bind_free, shortcut_hint, unbind
 from .click_job import ClickJob
 from .correct_tools import DRAG, TOOLS, Tools
 from .edit_layer import ShownPlane, is_entities
@@ -34,7 +35,7 @@ KEYS = {
     "delete": ("Delete", "Alt-D"),
     "outline": ("Outline", "Alt-O"),
 }
-"""What each tool is called, and its key."""
+"""Name and key of each tool."""
 
 NEXT_OUTLINE = "Alt-N"
 
@@ -68,17 +69,10 @@ class CorrectPanel:
             row(*(self.buttons[name] for name in ("add", "split", "merge"))),
             row(*(self.buttons[name] for name in ("delete", "outline"))),
         )
-        layers = viewer.layers
-        self._emitters = [
-            layers.selection.events.active,
-            layers.events.removed,
-            layers.events.inserted,
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.follow)
+        self._following = Following(viewer, self.follow)
         viewer.dims.events.current_step.connect(self._clear)
-        self._keys: list[str] = []
-        self._bind_keys()
+        actions = {key: self._chooses(name) for name, (_, key) in KEYS.items()}
+        self._keys = bind_free(viewer, {**actions, NEXT_OUTLINE: lambda _: self._next_outline()})
         self.follow()
 
     def _button(self, name: str) -> PushButton:
@@ -88,17 +82,8 @@ class CorrectPanel:
         return button
 
     def _chooses(self, name: str) -> Callable[[Any], None]:
-        """Return what a tool's key calls; napari asks for its name, which a partial lacks."""
+        """Return what a tool's key calls."""
         return lambda _: self.choose(name)
-
-    def _bind_keys(self) -> None:
-        viewer = unwrap_proxy(self._viewer)
-        actions = {key: self._chooses(name) for name, (_, key) in KEYS.items()}
-        actions[NEXT_OUTLINE] = lambda _: self._next_outline()
-        for key, action in actions.items():
-            with suppress(ValueError):  # somebody else's stay theirs
-                viewer.bind_key(key, action)
-                self._keys.append(key)
 
     def follow(self, *_: Any) -> None:
         """Enable the tools where there is something to correct; leave them with their layer."""
@@ -133,7 +118,7 @@ class CorrectPanel:
         self._show_message(TOOLS[name])
 
     def _leave(self) -> None:
-        """Give the mouse back to napari."""
+        """Stop following the mouse."""
         layer, self._on = self._on, None
         self.tools.forget()
         self._clear()
@@ -240,12 +225,9 @@ class CorrectPanel:
 
     def abandon(self) -> None:
         """Follow nothing any more: the widget is closed."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.follow)
+        self._following.stop()
         self._viewer.dims.events.current_step.disconnect(self._clear)
-        self._emitters = []
-        while self._keys:
-            unwrap_proxy(self._viewer).bind_key(self._keys.pop(), None)
+        unbind(self._viewer, self._keys)
         with suppress(RuntimeError):
             self._leave()
         self.tool = None

@@ -29,7 +29,7 @@ TOOLS = {
     "delete": "Click an object; with Shift it is deleted in all frames or slices.",
     "outline": "Draw around a new object.",
 }
-"""What each tool does."""
+"""Tooltip of each tool."""
 
 DRAG = 4.0
 """Pixels of the screen from which on a press is a drag."""

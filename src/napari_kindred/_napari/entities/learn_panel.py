@@ -14,6 +14,7 @@ from ...core.errors import KindredError
 from ...core.settings import weights_dir
 from ...entities.learning.config import LearnConfig
 from ...entities.learning.files import card_of, learnt_weights, title_of
+from ..common.following import Following
 from ..common.form import labelled, narrow, row
 from ..common.layers import KEY
 from .learn_view import Corrected, LearnView, iter_learn, read_numbers
@@ -93,15 +94,7 @@ class LearnPanel:
             row(self.learn, self.delete),
         ]
         self.open.native.toggled.connect(self.unfold)
-        layers, dims = viewer.layers, viewer.dims
-        self._emitters = [
-            layers.selection.events.active,
-            layers.events.removed,
-            layers.events.inserted,
-            dims.events.ndim,
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.follow)
+        self._following = Following(viewer, self.follow, viewer.dims.events.ndim)
         weights.changed.connect(self.follow)
 
     def rows(self) -> list[Widget]:
@@ -241,6 +234,4 @@ class LearnPanel:
 
     def abandon(self) -> None:
         """Follow nothing any more: the widget is closed."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.follow)
-        self._emitters = []
+        self._following.stop()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import FloatSlider, PushButton
 
 from ...core.errors import KindredError
 from ...results.tables import counted
+from ..common.following import Following
 from ..common.form import column, heading, labelled, row
 from ..common.later import Later
 from ..common.proxies import unwrap_proxy
-from ..common.shortcuts import shortcut_hint
+from ..common.shortcuts import bind_free, shortcut_hint, unbind
 from .edit_layer import ShownPlane, is_entities
 from .review import below, hide, next_stop, planes_without, say_right, scored, show_stop
 
@@ -46,10 +46,10 @@ class ReviewPanel:
         self._tools = tools
         self._stop: Stop | None = None
         self._later = Later(self._hide)
-        self.next = self._button("Next worst ▸", NEXT, lambda: self.step(1))
-        self.previous = self._button("◂ Back", PREVIOUS, lambda: self.step(-1))
-        self.right = self._button("Right", RIGHT, self.say_right)
-        self.wrong = self._button("Wrong", WRONG, self.say_wrong)
+        self.next = self._button("Next worst ▸", lambda: self.step(1))
+        self.previous = self._button("◂ Back", lambda: self.step(-1))
+        self.right = self._button("Right", self.say_right)
+        self.wrong = self._button("Wrong", self.say_wrong)
         self.slider = FloatSlider(
             label="Hide below", min=0.0, max=1.0, step=0.01, value=0.0, tracking=True
         )
@@ -71,29 +71,19 @@ class ReviewPanel:
             labelled(self.slider),
             self.remove,
         )
-        layers = viewer.layers
-        self._emitters = [
-            layers.selection.events.active,
-            layers.events.removed,
-            layers.events.inserted,
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.follow)
-        self._keys: list[str] = []
-        for key, action in (
-            (NEXT, lambda _: self.step(1)),
-            (PREVIOUS, lambda _: self.step(-1)),
-            (RIGHT, lambda _: self.say_right()),
-            (WRONG, lambda _: self.say_wrong()),
-        ):
-            with suppress(ValueError):  # somebody else's stay theirs
-                unwrap_proxy(viewer).bind_key(key, action)
-                self._keys.append(key)
+        self._following = Following(viewer, self.follow)
+        actions = {
+            NEXT: lambda _: self.step(1),
+            PREVIOUS: lambda _: self.step(-1),
+            RIGHT: lambda _: self.say_right(),
+            WRONG: lambda _: self.say_wrong(),
+        }
+        self._keys = bind_free(viewer, actions)
         self._shown: Any = None
         self.follow()
 
     @staticmethod
-    def _button(text: str, _key: str, action: Callable[[], Any]) -> PushButton:
+    def _button(text: str, action: Callable[[], Any]) -> PushButton:
         button = PushButton(text=text)
         button.changed.connect(lambda *_: action())
         return button
@@ -181,11 +171,8 @@ class ReviewPanel:
 
     def abandon(self) -> None:
         """Follow nothing any more: the widget is closed."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.follow)
-        self._emitters = []
-        while self._keys:
-            unwrap_proxy(self._viewer).bind_key(self._keys.pop(), None)
+        self._following.stop()
+        unbind(self._viewer, self._keys)
         self._later.stop()
         if self._shown is not None and self._shown in self._viewer.layers:
             hide(self._shown, [])

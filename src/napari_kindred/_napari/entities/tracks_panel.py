@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import PushButton
 
 from ...core.errors import KindredError
+from ..common.following import Following
 from ..common.form import row
 from ..common.worker import Job
 from .tracks import apply_relinked, is_linked, iter_relink_layer, show_tracks, tracks_layer_of
@@ -40,14 +41,7 @@ class TracksPanel:
         self.tracks.changed.connect(lambda *_: self.show())
         self.relink.changed.connect(lambda *_: self.start())
         self.row: Container = row(self.tracks, self.relink)
-        layers = viewer.layers
-        self._emitters = [
-            layers.selection.events.active,
-            layers.events.removed,
-            layers.events.inserted,
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.follow)
+        self._following = Following(viewer, self.follow)
         self.follow()
 
     def follow(self, *_: Any) -> None:
@@ -107,8 +101,6 @@ class TracksPanel:
 
     def abandon(self) -> None:
         """Follow nothing any more, and discard a running job: the widget is closed."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.follow)
-        self._emitters = []
+        self._following.stop()
         if self._job is not None:
             self._job.abandon()

@@ -14,6 +14,7 @@ from ...results.exports import FORMATS, Format
 from ...results.recipe import recipe_of
 from ...results.tables import kinds_of
 from ..common.dialogs import ask_where_to_save, folder_of, save_as
+from ..common.following import Following
 from ..common.form import row
 from ..common.layers import KEY, read_layer
 from ..common.shortcuts import NEXT, PREVIOUS, jump, movie_of, shortcut_hint
@@ -63,14 +64,7 @@ class ResultTools:
         self.plot_panel = PlotPanel(viewer)
         self.plot = self.plot_panel.plot
         watch(viewer)
-        layers = viewer.layers
-        self._emitters = [
-            layers.selection.events.active,
-            layers.events.removed,
-            layers.events.inserted,
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.update)
+        self._following = Following(viewer, self.update)
 
     def _make_buttons(self) -> None:
         self.copy = self._button(
@@ -180,9 +174,7 @@ class ResultTools:
 
     def abandon(self) -> None:
         """Follow nothing any more: the dock or the window is being closed."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.update)
-        self._emitters = []
+        self._following.stop()
         self.plot_panel.abandon()
         self.folder_run.abandon()
         if self._saving is not None:
