@@ -277,3 +277,22 @@ def test_a_batch_of_black_frames_does_not_stop_the_movie(
     movie.truth[place : place + 4] = 4
     labels = HierarchicalClustering(5, **options).fit_predict(movie.tokens)
     assert movie.agreement(labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "objects", "asked"),
+    [
+        ({"n_clusters": 6}, False, 6),
+        ({"n_clusters": 6, "background": "largest"}, False, 5),
+        ({"n_clusters": "auto"}, False, None),
+        ({"n_clusters": 6, "kinds": 3}, True, 3),
+        ({"n_clusters": 6, "kinds": 3, "background": "largest"}, True, 3),
+        ({"kinds": "auto"}, True, None),
+    ],
+)
+def test_the_background_is_not_one_of_the_clusters_asked_for(
+    options: Any, objects: bool, asked: int | None
+) -> None:
+    model = HierarchicalClustering(**options)
+    model.objects_ = objects
+    assert model.asked == asked
