@@ -266,6 +266,13 @@ class TrainConfig(RunConfig):
         minimum=0.0,
         maximum=1.0,
     )
+    debris: float = option(
+        0.0,
+        "Debris",
+        "Share of the crops into which unlabelled specks and light from out of focus are drawn.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     emphasis: str = option(
         "",
         "Emphasis",

@@ -67,6 +67,7 @@ RECIPES = {
             weight_decay=0.02,
             average=0.9995,
             freeze_after=0.2,
+            debris=0.3,
             validate_minutes=60,
             validate_images=40,
             checkpoint_minutes=10,

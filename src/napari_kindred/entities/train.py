@@ -111,13 +111,15 @@ class Trainer(Run):
     def crop(self, random: np.random.Generator) -> Crop:
         """Draw one crop, synthetic with the recipe's probability of each kind."""
         config, draw = self.config, random.random()
+        debris = random.random() < config.debris
         for kind, share in self.synthetic.items():
             draw -= share
             if draw < 0:
-                return draw_synthetic_crop(kind, config.crop, random)
+                return draw_synthetic_crop(kind, config.crop, random, debris)
         example = self.examples[int(random.choice(len(self.examples), p=self.probabilities))]
         low, high = config.diameter_low, config.diameter_high
-        return draw_crop(example, config.crop, low, high, random, self.partner(example, random))
+        other = self.partner(example, random)
+        return draw_crop(example, config.crop, low, high, random, other, debris)
 
     def partner(self, example: Example, random: np.random.Generator) -> Example | None:
         """Draw the image of the same group that entities are pasted from, if any."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .debris import add_debris
 from .synthetic import draw_synthetic
 
 if TYPE_CHECKING:
@@ -52,16 +53,20 @@ def draw_crop(
     high: float,
     random: np.random.Generator,
     other: Example | None = None,
+    debris: bool = False,
 ) -> Crop:
     """Cut a random crop of side ``crop`` out of an example, geometry and intensity augmented.
 
-    Some of the entities of a crop of the ``other`` example, if given, are pasted in.
+    Some of the entities of a crop of the ``other`` example, if given, are pasted in; with
+    ``debris`` unlabelled specks and haze are drawn into it.
     """
     scale = draw_scale(example, crop, low, high, random)
     image, labels = _cut(example, crop, scale, random)
     if other is not None:
         ratio = example.diameter / other.diameter * math.exp(random.uniform(-0.3, 0.3))
         image, labels = paste(image, labels, *_cut(other, crop, scale * ratio, random), random)
+    if debris:
+        image = add_debris(image, labels, random)
     return Crop(
         _intensity(image, example.grey, random),
         torch.from_numpy(labels.astype(np.int64)),
@@ -69,10 +74,15 @@ def draw_crop(
     )
 
 
-def draw_synthetic_crop(kind: str, crop: int, random: np.random.Generator) -> Crop:
+def draw_synthetic_crop(
+    kind: str, crop: int, random: np.random.Generator, debris: bool = False
+) -> Crop:
     """Draw a synthetic image of a kind, its intensities augmented like those of real ones."""
     drawn = draw_synthetic(kind, crop, random)
-    image = _intensity(torch.from_numpy(drawn.image), drawn.grey, random)
+    image = torch.from_numpy(drawn.image)
+    if debris:
+        image = add_debris(image, drawn.labels, random)
+    image = _intensity(image, drawn.grey, random)
     return Crop(image, torch.from_numpy(drawn.labels.astype(np.int64)), complete=True)
 
 
