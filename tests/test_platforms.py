@@ -87,7 +87,8 @@ def test_the_tests_run_on_every_system_and_python_that_is_promised() -> None:
 def test_the_lowest_versions_are_tried_on_the_oldest_python() -> None:
     steps = workflow("tests")["jobs"]["lowest"]["steps"]
     assert any(step.get("run") == ".ci/lowest" for step in steps)
-    (python,) = [step["with"]["python-version"] for step in steps if "with" in step]
+    chosen = [step["with"].get("python-version") for step in steps if "with" in step]
+    (python,) = [version for version in chosen if version]
     assert project()["requires-python"] == f">={python}"
 
 
@@ -119,11 +120,9 @@ def steps_of(name: str) -> list[dict[str, Any]]:
     return [step for job in workflow(name)["jobs"].values() for step in job.get("steps", ())]
 
 
-@pytest.mark.parametrize("owner", ["actions", "pypa"])
-def test_actions_that_touch_the_code_or_its_release_are_pinned_by_hash(owner: str) -> None:
-    used = [step.get("uses", "") for path in WORKFLOWS for step in steps_of(path.stem)]
-    used = [name for name in used if name.startswith(f"{owner}/")]
-    assert used
+def test_actions_are_pinned_by_hash() -> None:
+    used = [step["uses"] for path in WORKFLOWS for step in steps_of(path.stem) if "uses" in step]
+    assert any(name.startswith("actions/checkout@") for name in used)
     assert [name for name in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name)] == []
 
 
