@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from napari_kindred.core.errors import InputError, OptionError
 from napari_kindred.core.events import Notice, finish
@@ -65,6 +66,16 @@ def test_a_source_is_drawn_as_often_as_its_share_however_many_images_it_has(sour
     few = np.array([example.group == "few" for example in examples])
     assert few.sum() == 1
     assert probabilities[few].sum() == pytest.approx(0.5 / 0.8)
+
+
+def test_debris_is_drawn_into_the_share_of_crops_asked_for(sources, tmp_path):
+    examples, drawn = load_examples(SMALL.folders(sources), "train"), {}
+    for share in (0.0, 1.0):
+        config = dataclasses.replace(SMALL.config, paste=0.0, debris=share)
+        images, labels, _, _ = Trainer(examples, [], tmp_path / str(share), config).batch()
+        drawn[share] = images[0], labels[0]
+    assert torch.equal(drawn[0.0][1], drawn[1.0][1])
+    assert not torch.equal(drawn[0.0][0], drawn[1.0][0])
 
 
 def test_synthetic_crops_are_drawn_as_often_as_their_share(sources, tmp_path, monkeypatch):

@@ -311,16 +311,6 @@ def test_the_same_seed_trains_the_same_weights_and_another_one_others(data, tmp_
     assert not torch.equal(states[0], states[2])
 
 
-def test_debris_is_drawn_into_the_share_of_crops_asked_for(data, tmp_path):
-    drawn = {}
-    for share in (0.0, 1.0):
-        config = dataclasses.replace(SHORT, batch=4, paste=0.0, debris=share)
-        images, labels, _, _ = steps(data, tmp_path / str(share), config).batch()
-        drawn[share] = images, labels
-    assert torch.equal(drawn[0.0][1][0], drawn[1.0][1][0])
-    assert not torch.equal(drawn[0.0][0][0], drawn[1.0][0][0])
-
-
 def test_the_learning_rate_rises_shortly_and_falls_to_zero(data, tmp_path):
     trainer = steps(data, tmp_path, dataclasses.replace(SHORT, max_steps=1000))
     rates = []
