@@ -114,3 +114,12 @@ def test_the_shipped_network_is_taken_over():
     found = engine.with_engine(network, "openvino", CPU)(image)
     torch.testing.assert_close(found.offset, expected.offset, rtol=1e-3, atol=1e-3)
     assert replace(nk.EntityConfig(), engine="openvino").engine == "openvino"
+
+
+def test_an_engine_computes_the_same_after_its_memory_was_freed():
+    network = drawn()
+    fast = engine.with_engine(network, "openvino", CPU)
+    image = torch.rand((1, 3, 64, 96))
+    before = fast(image).background.clone()
+    engine.release(network)
+    assert torch.equal(fast(image).background, before)

@@ -7,17 +7,19 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from magicgui.widgets import Container, PushButton
+from magicgui.widgets import CheckBox, Container, PushButton
 
 from ..core.events import Event
 from ..core.options import changed
 from .common.dock import Dock
 from .common.form import Form, row, scrolled
 from .common.image_input import ImageInput
+from .common.layers import take_place
 from .common.run_controls import RunControls, pinned
 from .common.saved_options import load_options, save_options
 from .common.settings import apply_settings, open_settings
 from .common.shortcuts import bind_keys, forget, run_from_anywhere_in, used
+from .results.painting import is_corrected
 from .results.result_tools import ResultTools
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ OF_AN_IMAGE = ("axes", "channel")
 
 ENTRIES = "entries"
 """Key under which entries that are no config options are saved."""
+
+ABOUT_REPLACING = (
+    "When a run is finished, remove the layer of the last result on the same image, unless you "
+    "have corrected it."
+)
 
 Segment = Callable[..., Generator[Event, None, "Segmentation"]]
 
@@ -66,6 +73,8 @@ class MethodWidget(Container):
         )
         folded = [*self.own_options(), row(self.defaults, self.settings)]
         self.form = Form(self.method.config, self.left_out, folded, self.form_inputs())
+        self.replaces = CheckBox(text="Replace the last result", tooltip=ABOUT_REPLACING)
+        self._replaced: Any = None
         self.controls = RunControls(viewer, self.title, self.run_tip, self.ended)
         self.more_tools = ResultTools(
             viewer, lambda: self.result, self._code_of_entries, self.controls.show_message
@@ -78,7 +87,7 @@ class MethodWidget(Container):
             self,
             [
                 *(*self.chosen.rows(), *self.own_inputs(), *self.form.rows()),
-                *(*self.own_outputs(), *self.more_tools.rows()),
+                *(self.replaces, *self.own_outputs(), *self.more_tools.rows()),
             ],
         )
         self._pinned = pinned(self.controls.rows())
@@ -149,8 +158,14 @@ class MethodWidget(Container):
     def run_of(self, layer: Image, image: LayerImage, config: Any) -> Run:
         """Return what shows a job."""
 
-    def ended(self, run: JobView, result: Any) -> None:  # noqa: ARG002 - for those that show more
+    def ended(self, run: JobView, result: Any) -> None:
         """Allow the next run; called when a job has ended, ``result`` is None if it was stopped."""
+        replaced, self._replaced = self._replaced, None
+        if result is not None and replaced is not None and replaced in self._viewer.layers:
+            if is_corrected(replaced):
+                run.notice(f"{replaced.name!r} stays, because you have corrected it.")
+            else:
+                take_place(self._viewer, replaced, run.layer)
         self.check()
 
     def release(self) -> None:
@@ -228,6 +243,9 @@ class MethodWidget(Container):
         saved = {key: options[key] for key in options if key not in OF_AN_IMAGE}
         save_options(self.title, {**saved, ENTRIES: entries} if entries else saved)
         run = self.run_of(self.image.value, self.layer_image, config)
+        last = self.controls.view
+        same = last is not None and last.image_id == run.image_id
+        self._replaced = self.result if self.replaces.value and same else None
         self.controls.launch(run, self.job_of(self.layer_image.file, config))
 
     def stop(self, *_: Any) -> None:

@@ -143,7 +143,7 @@ def _context(run: str, opener: Callable[[], Any]) -> Any:
     if (run, thread) not in _contexts:
         for key in list(_contexts):  # those of runs that this thread worked on before
             if key[1] == thread:
-                _contexts.pop(key, None)
+                _drop(key)
         _contexts[run, thread] = opener()
     return _contexts[run, thread]
 
@@ -152,7 +152,14 @@ def forget(run: str) -> None:
     """Release the contexts of a run in this process."""
     for key in list(_contexts):
         if key[0] == run:
-            _contexts.pop(key, None)
+            _drop(key)
+
+
+def _drop(key: tuple[str, int]) -> None:
+    """Release a context, and let it close what it opened."""
+    close = getattr(_contexts.pop(key, None), "close", None)
+    if close is not None:
+        close()
 
 
 def _blas_threads() -> int:

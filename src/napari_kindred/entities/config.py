@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,34 @@ from ..core.errors import OptionError
 from ..core.options import check, option, shown
 from ..images.channels import as_option
 from ..models.config import RunConfig
+
+SHORT_UNITS = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3}
+"""Micrometres in the units in which a diameter may be given."""
+
+
+def length_in(text: str) -> tuple[float, str]:
+    """Return the number and the unit of a diameter, pixels (``"px"``) if it has none."""
+    words = text.replace(",", ".").strip()
+    unit = next((one for one in ("px", *SHORT_UNITS) if words.lower().endswith(one)), "")
+    try:
+        length = float(words[: len(words) - len(unit)])
+    except ValueError:
+        length = math.nan
+    if not (length > 0 and math.isfinite(length)):
+        raise OptionError(
+            f"diameter={shown(text)} must be a number above 0, in pixels or with a unit: 24, "
+            "24 px or 8 um for example."
+        )
+    return length, unit or "px"
+
+
+def as_diameter(value: Any) -> float | str | None:
+    """Return a diameter as it is kept: a number of pixels, or a length with its unit."""
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return None
+    length, unit = length_in(text)
+    return length if unit == "px" else f"{length:g} {unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +63,13 @@ class EntityConfig:
         "'auto' chooses it from the measured size of the objects.",
         minimum=0.02,
         maximum=16.0,
+    )
+    diameter: float | str | None = option(
+        None,
+        "Diameter",
+        "Typical diameter of the objects, in place of a scale: in pixels, or a length such as "
+        "'8 um' if the image tells how large its pixels are; measured if empty.",
+        read=as_diameter,
     )
     link: Literal["auto", "time", "z", "3-D", "off"] = option(
         "auto",
@@ -137,6 +172,11 @@ class EntityConfig:
             object.__setattr__(self, "spacing", None)
         if self.spacing is not None:
             steps_in(self.spacing)
+        if self.diameter is not None and self.scale != "auto":
+            raise OptionError(
+                f"diameter={shown(self.diameter)} and scale={self.scale:g} say the same; give one "
+                "of them."
+            )
 
 
 def steps_in(spacing: str | tuple[float, float, float]) -> tuple[float, float, float]:

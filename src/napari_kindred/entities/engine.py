@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import importlib.util
+import threading
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -70,18 +71,26 @@ class Engine:
         }
         core = openvino.Core()
         model = core.read_model(onnx_model(network).SerializeToString())
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        self._compiled = core.compile_model(model, "CPU", options)
+        self._request = self._compiled.create_infer_request()
+        self._lock = threading.Lock()  # a run that was cancelled may be at its last tile
 
     def __call__(self, image: torch.Tensor) -> DenseMaps:
         """Compute the maps of an image (B, 3, H, W) float32; see :class:`.network.DenseMaps`."""
         pixels = image.contiguous().numpy()
         try:
-            maps = self._request.infer({IMAGE: pixels}, share_inputs=True)[0]
+            with self._lock:
+                maps = self._request.infer({IMAGE: pixels}, share_inputs=True)[0]
         except RuntimeError as error:  # it tells of each layer, over several lines
             if "alloc" in str(error):
                 raise MemoryError("OpenVINO got too little memory") from error
             raise KindredError("OpenVINO failed on this image; use engine='torch'.") from error
         return _split(torch.from_numpy(maps), self._features)
+
+    def release(self) -> None:
+        """Free the memory of the last tile; the network stays compiled."""
+        with self._lock:
+            self._compiled.release_memory()
 
 
 def _split(maps: torch.Tensor, features: str) -> DenseMaps:
@@ -129,6 +138,12 @@ def with_engine(network: EntityNetwork, name: str, device: torch.device) -> Enti
     other = copy.copy(network)
     other.forward = ready[key]  # type: ignore[method-assign]
     return other
+
+
+def release(network: EntityNetwork) -> None:
+    """Free what the engines of a network hold of the last tile."""
+    for engine in _compiled.get(network, {}).values():
+        engine.release()
 
 
 def installed() -> bool:

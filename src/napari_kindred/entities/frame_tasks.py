@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..compute.device import fitting_side, halving, memory_budget, select
 from ..core.errors import InputError
 from ..core.events import Event, Partial, within_stack
 from ..images.frame import faint_note, frame_name
+from ..models.spec import check_hash
 from ..results.segmentation import empty_table, measure
 from .auto_scale import LARGEST
 from .blocks import (
@@ -26,6 +27,7 @@ from .blocks import (
     segment_block,
 )
 from .engine import TILE_BYTES, with_engine
+from .open_networks import give_back, take
 from .region_reader import PlaneSource
 from .segment import SMALLEST_TILE, iter_plane, object_filter_of
 from .stitching import BlockStitcher, table_of
@@ -59,14 +61,22 @@ class TaskContext:
     """Its tile fits into memory."""
     frames: ImageStack | None
     """The image at full size, unless its pixels come with the calls."""
+    closing: Callable[[], None] | None = None
 
     @classmethod
     def open(
         cls, spec: EntityNetSpec, config: EntityConfig, frames: ImageStack | None, device: str
     ) -> TaskContext:
         """Open the network in another thread or process."""
-        network = with_engine(spec.open(device), config.engine, select(device))
-        return cls(network, config, frames)
+        pair = take(spec.name, select(device))
+        check_hash(spec.name, pair[1]["sha256"], spec.sha256)
+        network = with_engine(pair[0], config.engine, select(device))
+        return cls(network, config, frames, partial(give_back, pair))
+
+    def close(self) -> None:
+        """Let others use the network."""
+        if self.closing is not None:
+            self.closing()
 
     def at_scale(self, scale: float) -> ImageStack | None:
         """Return the image at the lowest resolution that is stored and enough for a scale."""

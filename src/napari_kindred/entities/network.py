@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .config import NetworkConfig
+    from .map_cache import MapCache
     from .scoring import ScoreModel
 
 MULTIPLE = 32
@@ -114,7 +115,11 @@ class EntityNetwork(nn.Module):
     ----------
     scoring : ScoreModel or None
         Model of an entity's probability of being correct; None until it is learnt.
+    kept : MapCache or None
+        Where its maps are kept for a run with another threshold, see :func:`.map_cache.keeping`.
     """
+
+    kept: MapCache | None = None
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,10 @@ from ..images.stack import ImageStack
 from ..linking.config import LinkConfig
 from ..results.segmentation import Segmentation, provenance
 from .assembly import EntityAssembly
-from .auto_scale import choose_scale
 from .channels import fit_channels
-from .checkpoint import EntityNetSpec, load_network
+from .checkpoint import EntityNetSpec
 from .config import EntityConfig
+from .diameter import at_diameter
 from .engine import described, name_of, with_engine
 from .frame_tasks import (
     Crew,
@@ -33,7 +34,9 @@ from .frame_tasks import (
     put_frame,
     within_budget,
 )
-from .segment import quick_segmenter
+from .map_cache import keeping
+from .open_networks import borrowed
+from .scale_choice import iter_scale, scale_note
 from .volumes.assembly import VolumeAssembly
 from .volumes.run import VolumeRun
 from .volumes.way import way_of
@@ -41,7 +44,9 @@ from .volumes.way import way_of
 if TYPE_CHECKING:
     from ..compute.workers import Workers
     from ..images.intensity import Levels
+    from .map_cache import MapCache
     from .network import EntityNetwork
+    from .open_networks import Pair
 
 
 LINK_BYTES = 40
@@ -56,6 +61,7 @@ def iter_segment_entities(
     metadata_axes: str | None = None,
     scheduler: Any = None,
     unique_ids: bool = False,
+    maps: MapCache | None = None,
     **options: Any,
 ) -> Generator[Event, None, Segmentation]:
     """Segment cells or nuclei, telling what happens on the way.
@@ -73,18 +79,24 @@ def iter_segment_entities(
         ``config.weights``.
     metadata_axes : str, optional
         What a file or layer says about the axes; weighed when ``axes`` are guessed.
+    maps : MapCache, optional
+        Keeps the network's maps of frames that this process segments; a run on the same frames with
+        another threshold, area or score then needs no network.
     """
     start = time.perf_counter()
-    config = with_options(EntityConfig, config, options)
-    frames = ImageStack.open(image, config.axes, config.channel, metadata_axes)
+    asked = with_options(EntityConfig, config, options)
+    frames = ImageStack.open(image, asked.axes, asked.channel, metadata_axes)
+    config = at_diameter(asked, frames.scale, frames.units)
     link = _link_config(config, frames)
     notes = list(frames.notes)
     for note in notes:
         yield Notice(note)
     yield Progress(0, len(frames), "loading the weights", 0, len(frames))
-    with open_workers(scheduler, config.device) as workers:
-        network, info = _opened(model, config.weights, workers)
-        network = with_engine(network, config.engine, workers.device)
+    with (
+        open_workers(scheduler, config.device) as workers,
+        _opened(model, config.weights, workers) as (network, info),
+    ):
+        network = keeping(with_engine(network, config.engine, workers.device), maps)
         engine = name_of(network)
         averaged = fit_channels(frames, config.weights, asdict(network.config))
         way = way_of(config, frames, network)
@@ -105,7 +117,7 @@ def iter_segment_entities(
         found: dict[str, Any] = {"learnt": info["learning"]["name"]} if info.get("learning") else {}
         assembly.facts = lambda: provenance(
             method="entities",
-            config=config,
+            config=asked,
             frames=frames,
             weights=spec.as_dict(),
             seconds=time.perf_counter() - start,
@@ -122,9 +134,9 @@ def iter_segment_entities(
             volumes = VolumeRun(frames, network, fitting, way, assembly)
             first, scale, diameter = yield from volumes.iter_scale()
             if diameter is not None:
-                yield Notice(_scale_note(scale, diameter))
+                yield Notice(scale_note(frames, scale, diameter))
         else:
-            first, scale, diameter = yield from _choose_scale(frames, context, side)
+            first, scale, diameter = yield from iter_scale(frames, context, side)
         found["scale_used"] = scale
         found["typical_diameter"] = None if diameter is None else round(diameter, 1)
         image_at_scale(frames, scale, fitting)
@@ -179,36 +191,14 @@ def _fault_in_linking(frames: ImageStack, config: EntityConfig) -> str:
     )
 
 
-def _opened(model: Any, weights: str, workers: Workers) -> tuple[EntityNetwork, Mapping[str, Any]]:
-    """Return the network that was given, or load one, and what is known of it."""
+def _opened(model: Any, weights: str, workers: Workers) -> AbstractContextManager[Pair]:
+    """Return the network that was given, or one that is open or loaded, and what is known of it."""
     if model is None:
-        return load_network(weights, workers.device)
+        return borrowed(weights, workers.device)
     match model:
-        case (network, Mapping() as info) if hasattr(network, "scoring"):
-            return network, info
+        case (network, Mapping()) if hasattr(network, "scoring"):
+            return nullcontext(model)
     raise OptionError(f"model={shown(model)} is not the pair that load_network returns.")
-
-
-def _choose_scale(
-    frames: ImageStack, context: TaskContext, side: int
-) -> Generator[Event, None, tuple[int, float, float | None]]:
-    """Choose a scale by the first frame in which there is something."""
-    if context.config.scale != "auto":
-        return 0, float(context.config.scale), None
-    diameter: float | None = None
-    for number, index in enumerate(frames.indices()):
-        yield Progress(0, len(frames), "reading", 0, len(frames))
-        frame = Frame(frames, index, side)
-        if frame.constant:
-            continue
-        chosen = choose_scale(
-            frame.pixels, quick_segmenter(context.network, context.config), frame.shrunk
-        )
-        scale, diameter = yield from within_stack(chosen, 0, len(frames))
-        yield Notice(_scale_note(scale, diameter))
-        if diameter:
-            return number, scale, diameter
-    return len(frames), 1.0, diameter
 
 
 def _iter_volumes(
@@ -251,12 +241,6 @@ def _iter_frames(
         put = put_frame(frame.at_scale(scale, config), crew, scale, job)
         yield (yield from within_stack(put, *place))
         yield Progress(number + 1, len(frames), "done", number + 1, len(frames))
-
-
-def _scale_note(scale: float, diameter: float) -> str:
-    if not diameter:
-        return "No entities seen at any scale; looking at the image as it is."
-    return f"Scale {scale:g}: entities are about {diameter:.0f} pixels across."
 
 
 def segment_entities(

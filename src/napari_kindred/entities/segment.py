@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .map_cache import MapCache
     from .network import EntityNetwork
 
 HALO = 96
@@ -142,16 +143,24 @@ def to_maps(dense: NDArray[np.float32], mapping: GridMapping) -> decode.Maps:
 def iter_dense_bounded(
     network: EntityNetwork, image: torch.Tensor, tile: int, views: int = 1
 ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
-    """Run :func:`iter_dense`, with smaller tiles when memory is not enough."""
-    return (
-        yield from halving(
+    """Run :func:`iter_dense`, with smaller tiles when memory is not enough.
+
+    Maps that the network keeps are not computed again.
+    """
+    kept: MapCache | None = getattr(network, "kept", None)
+    key = kept.key(network, image, tile, views) if kept else None
+    dense = kept.find(key) if kept else None
+    if dense is None:
+        dense = yield from halving(
             lambda side: iter_dense(network, image, side, views),
             tile,
             smallest=SMALLEST_TILE,
             device=next(network.parameters()).device,
             unit="tiles of {} pixels",
         )
-    )
+        if kept:
+            kept.keep(key, dense)
+    return dense
 
 
 def instances_of(

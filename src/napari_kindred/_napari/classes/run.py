@@ -75,7 +75,7 @@ class ClassRun(Run):
     def keep(self, layer: Labels, result: ClassSegmentation) -> None:
         """Keep with the layer what changing it needs, of a part as of the whole."""
         shape, source = self.placement.shape, self._name_source
-        show(layer, Classes(result, shape, self._config, source, self._chosen))
+        show(layer, Classes(result, shape, self.config, source, self._chosen))
 
     def features(self) -> pd.DataFrame:
         return table_features(self.assembly.table())

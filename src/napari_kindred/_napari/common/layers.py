@@ -274,6 +274,18 @@ def area_unit(layer: Labels) -> tuple[str, float]:
     return f"{SHORT.get(units[0], units[0])}²", float(layer.scale[-1] * layer.scale[-2])
 
 
+def take_place(viewer: ViewerModel, before: Labels, layer: Labels | None) -> None:
+    """Remove a layer; another one takes its name, and its place in the list and in sight."""
+    name, at, visible = before.name, viewer.layers.index(before), before.visible
+    viewer.layers.remove(before)
+    if layer is None or layer not in viewer.layers:
+        return
+    layer.name, layer.visible = name, visible
+    here = viewer.layers.index(layer)
+    if here != at:
+        viewer.layers.move(here, at)
+
+
 def copy_painted(viewer: ViewerModel, layer: Labels) -> str:
     """Add a hidden copy of a layer that was painted on, and return the copy's name."""
     copy = viewer.add_labels(

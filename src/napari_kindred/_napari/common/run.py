@@ -43,7 +43,8 @@ class Run(JobView):
         config: Any,
     ) -> None:
         super().__init__()
-        self._viewer, self._image, self._config = viewer, image, config
+        self._viewer, self.source_layer = viewer, layer
+        self.image, self.config = image, config
         self.placement = place_labels(layer, config.axes or image.guess.axes)
         self.assembly: Any = None  # of the labels, from the first frame to the end of the job
         self.image_id: object = layer.unique_id
@@ -58,7 +59,7 @@ class Run(JobView):
     @property
     def source(self) -> str:
         """Name of the image."""
-        return self._image.name
+        return self.image.name
 
     @abstractmethod
     def found(self, result: Segmentation) -> str:
@@ -80,8 +81,8 @@ class Run(JobView):
         """Return how the result comes about, for its provenance."""
         return {
             "method": self.method.name,
-            "config": plain(self._config),
-            "source_layer": self._image.name,
+            "config": plain(self.config),
+            "source_layer": self.image.name,
             "arguments": self.arguments(),
         }
 
@@ -92,7 +93,7 @@ class Run(JobView):
     @cached_property
     def file(self) -> dict[str, Any]:
         """The file that holds the image, or why none does, for the provenance."""
-        return origin_in_file(self._image, self._config, self.method)
+        return origin_in_file(self.image, self.config, self.method)
 
     def add(self, partial: Partial) -> None:
         """Show a finished frame."""
@@ -129,10 +130,10 @@ class Run(JobView):
             self.notice(note)
         facts = provenance(
             method=self.method.name,
-            config=self._config,
+            config=self.config,
             seconds=self._clock.seconds(),
-            axes=self._config.axes,
-            channel=self._config.channel,
+            axes=self.config.axes,
+            channel=self.config.channel,
         )
         layer = self._show(self._entry({**facts, **result.provenance, "stopped": reason}))
         self.keep(layer, result)
@@ -167,7 +168,7 @@ class Run(JobView):
         return self.method.ids if self.assembly is None else self.assembly.ids
 
     def _show(self, entry: Mapping[str, Any]) -> Labels:
-        name = self._image.name
+        name = self.image.name
         options = layer_options(self.features(), self.placement, name, entry, self.method.suffix)
         layer = self.layer
         if layer is None or layer not in self._viewer.layers:

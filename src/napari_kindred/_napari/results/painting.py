@@ -72,6 +72,12 @@ def settle(layer: Any) -> None:
         painting.settle()
 
 
+def is_corrected(layer: Any) -> bool:
+    """Whether a result was painted on, or corrected with the tools."""
+    settle(layer)
+    return "edited" in layer.metadata.get(KEY, {})
+
+
 def up_to_date(data: Any, about: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what napari hands over beside a layer's data, with its latest strokes measured."""
     for layer, painting in list(_WATCHED.items()):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...core.errors import InputError, OptionError
 from ..config import steps_in
+from ..diameter import MICROMETRES
 
 if TYPE_CHECKING:
     from ...images.stack import ImageStack
@@ -21,9 +22,6 @@ FEWEST = 8
 
 FLATTEST = 8.0
 """Largest step along z over that in the plane with which objects are sought in 3-D."""
-
-LENGTHS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "meter": 1e6, "angstrom": 1e-4}
-"""Units of length in micrometres."""
 
 UNKNOWN = (
     "The step along z is not known and counts as equal to that in the plane; spacing='z, y, x' "
@@ -107,12 +105,12 @@ def spacing_of(config: EntityConfig, frames: ImageStack) -> tuple[Spacing, tuple
     units = ["pixel" if frames.units is None else frames.units[place] for place in places]
     # A negative step only turns an axis round.
     steps = [
-        abs(float(frames.scale[place])) * LENGTHS.get(unit, 1.0)
+        abs(float(frames.scale[place])) * MICROMETRES.get(unit, 1.0)
         for place, unit in zip(places, units, strict=True)
     ]
     if not all(step > 0 and math.isfinite(step) for step in steps):
         return (1.0, 1.0, 1.0), (UNKNOWN,)
-    measured = [unit in LENGTHS for unit in units]
+    measured = [unit in MICROMETRES for unit in units]
     plain = not any(measured) and len(set(steps)) == 1
     if plain or (any(measured) and not all(measured)):
         return (min(steps[1:]), steps[1], steps[2]), (UNKNOWN,)
