@@ -6,16 +6,17 @@ import copy
 import hashlib
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from .network import EntityNetwork
-
     Maps = NDArray[np.float32]
+
+Network = TypeVar("Network")
+"""An entity network, which knows this file."""
 
 LIMIT = 1 << 28
 """Bytes of maps that are kept: those of 64 frames of 1024 × 1024 pixels at scale 1."""
@@ -52,7 +53,7 @@ class MapCache:
             self._maps.clear()
             self._bytes, self._weights, self._dropped = 0, None, True
 
-    def key(self, network: EntityNetwork, image: torch.Tensor, *how: Any) -> Any:
+    def key(self, network: torch.nn.Module, image: torch.Tensor, *how: Any) -> Any:
         """Return the key of a network's maps of an image (B, 3, H, W), looked at in some way.
 
         Maps of other weights are dropped.
@@ -86,11 +87,11 @@ class MapCache:
                 self._bytes -= self._maps.popitem(last=False)[1].nbytes
 
 
-def keeping(network: EntityNetwork, maps: MapCache | None) -> EntityNetwork:
+def keeping(network: Network, maps: MapCache | None) -> Network:
     """Return a network whose maps are kept."""
     if maps is None:
         return network
     maps.begin()
     other = copy.copy(network)
-    other.kept = maps
+    setattr(other, "kept", maps)  # noqa: B010 - its class is not known here
     return other
