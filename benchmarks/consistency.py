@@ -2,11 +2,16 @@
 
     python benchmarks/consistency.py DATA_DIR [--rows ours,flat] [--movies NAME,…] [--frames N]
         [--encoders NAME,…] [--seeds N] [--out FILE]
+    python benchmarks/consistency.py DATA_DIR --default
+
+The second is short: whole runs with default options next to flat k-means and the paper's preset,
+``kindred``, the first eight frames, three seeds.
 
 ``DATA_DIR`` holds ``ctc_fluo_hela_01`` and ``ctc_phc_psc_02`` (Cell Tracking Challenge, tracked
-cells), ``usiigaci_t98g_sequence`` (phase contrast, whose labels are those of another program) and
-``davis2016`` (natural video, one object each), with ``images/`` and ``labels/``, or
-``labels_automatic/``.  All of it is used to measure only.
+cells), ``yeast_phase``, ``usiigaci_t98g_sequence`` and ``cellphe_track`` (phase contrast and
+ptychography; the last two have labels of other programs) and ``davis2016`` (natural video, one
+object each), with ``images/`` and ``labels/``, or ``labels_automatic/``.  All of it is used to
+measure only.
 
 Each movie is encoded once per encoder, at stride 4; every row then clusters the same tokens into
 the same number of clusters, except for *ours*, which is a whole run with all options at their
@@ -15,7 +20,8 @@ defaults, and *whole frames*, one with ``background="none"``; the frames of both
 *F1*, *recall*: foreground against the union of the clusters that are more than half foreground,
 chosen once for the movie.  *Background*: number of clusters that are more than half background.
 *In one*: mean share of an object's pixels that its largest cluster covers.  *AMI*: adjusted mutual
-information of clusters and background or object.  Seconds are those of clustering and labelling,
+information of clusters and background or object, of all clusters, and of the tree cut at 2 to 6 for
+the rows that are whole runs.  Seconds are those of clustering and labelling,
 without encoding; memory is what the process grew by meanwhile.
 """
 
@@ -52,10 +58,12 @@ from napari_kindred.models.feature_cache import FeatureCache
 from napari_kindred.results.metrics import consistency
 
 NAME = "consistency"
+DEFAULT = "consistency_default"
 ENCODERS = ("kindred", "efficientnet")
 CLUSTERS = 12
 SEED = [0]
 COMPONENTS = 20
+LEVELS = range(2, 7)
 STEP = (4.0, 4.0)
 
 
@@ -90,7 +98,10 @@ class Movie:
     def __init__(self, folder: Path, name: str, most: int | None = None) -> None:
         self.name = name
         self.encoder = ENCODERS[0]
-        self.cache = FeatureCache(Path(tempfile.mkdtemp(prefix="consistency-")))
+        self._folder = tempfile.TemporaryDirectory(prefix="consistency-")
+        self.cache, self.cached = FeatureCache(Path(self._folder.name)), set()
+        self.levels: dict[int, np.ndarray] = {}
+        """The last whole run's labels at 2 to 6 clusters."""
         images = {p.stem: p for p in list_images(folder / "images")}
         labels = folder / "labels"
         truth = {
@@ -120,10 +131,14 @@ class Movie:
 def run(movie: Movie, _: list[np.ndarray], **options) -> tuple[np.ndarray, float]:
     """Run with all options at their defaults, frames being cached; returns labels and seconds."""
     given = {"axes": movie.axes, "encoder": movie.encoder, "cache": movie.cache, **options}
-    cluster_stack(movie.stack, **given)
+    if (known := (movie.encoder, *options)) not in movie.cached:
+        cluster_stack(movie.stack, **given)
+        movie.cached.add(known)
     start = time.perf_counter()
     result = cluster_stack(movie.stack, seed=SEED[0], **given)
-    return np.asarray(result.labels), time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    movie.levels = {n: np.asarray(result.at_level(n).labels) for n in LEVELS if n in result.levels}
+    return np.asarray(result.labels), seconds
 
 
 def ours(movie: Movie, tokens: list[np.ndarray], **options) -> tuple[np.ndarray, float]:
@@ -197,7 +212,7 @@ ROWS: dict[str, Row] = {
     "flat": flat,
     "per frame": per_frame,
     "no inter-batch": no_inter_batch,
-    "paper + edges": lambda m, t: ours(m, t, preset="paper"),
+    "paper + edges": lambda m, t: ours(m, t, preset="paper", refinement="edges"),
     "flat + edges": lambda m, t: flat(m, t, edges=True),
     "whole frames on the grid": lambda m, t: ours(m, t, refinement="none"),
     "whole frames - objects": lambda m, t: ours(m, t, objects=False),
@@ -207,7 +222,13 @@ ROWS: dict[str, Row] = {
 
 
 def folders(data: Path) -> dict[str, Path]:
-    cells = ("ctc_fluo_hela_01", "ctc_phc_psc_02", "usiigaci_t98g_sequence")
+    cells = (
+        "ctc_fluo_hela_01",
+        "ctc_phc_psc_02",
+        "yeast_phase",
+        "usiigaci_t98g_sequence",
+        "cellphe_track",
+    )
     found = {name: data / name for name in cells}
     davis = data / "davis2016"
     if davis.is_dir():
@@ -229,12 +250,17 @@ def shown(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         for one in np.unique(found[0]):
             own = counts[found[0] == one]
             shares.append(own.max() / own.sum())
-    every = (slice(None), slice(None, None, 4), slice(None, None, 4))
     return {
         "background": int((nothing > total / 2).sum()),
         "in_one": float(np.mean(shares)) if shares else float("nan"),
-        "ami": float(adjusted_mutual_info_score(empty[every].ravel(), labels[every].ravel())),
+        "ami": agreement(truth, labels),
     }
+
+
+def agreement(truth: np.ndarray, labels: np.ndarray) -> float:
+    """Return the adjusted mutual information of labels and background or object."""
+    every = (slice(None), slice(None, None, 4), slice(None, None, 4))
+    return float(adjusted_mutual_info_score((truth[every] == 0).ravel(), labels[every].ravel()))
 
 
 def measure(movie: Movie, rows: list[str], encoders: list[str], seeds: int) -> list[dict]:
@@ -246,9 +272,11 @@ def measure(movie: Movie, rows: list[str], encoders: list[str], seeds: int) -> l
         tokens = [] if only_runs else movie.encode(open_encoder(name, stride=4))
         encoding = time.perf_counter() - start
         for row in rows:
+            movie.levels = {}
             with Peak() as peak:
                 labels, seconds = ROWS[row](movie, tokens)
             scores = {**consistency(movie.truth, labels), **shown(movie.truth, labels)}
+            scores |= {f"ami_{n}": agreement(movie.truth, at) for n, at in movie.levels.items()}
             result = {
                 "seed": seed,
                 "movie": movie.name,
@@ -271,31 +299,52 @@ def markdown(result: dict) -> dict[str, str]:
         "consistency": _methods(result),
         "consistency_short": _short(result),
         "consistency_ablation": _ablation(result),
-    }
+    } | ({DEFAULT: _methods(result[DEFAULT])} if DEFAULT in result else {})
 
 
+HEAD = (
+    "| movie | encoder | row | flip | IoU | F1 | recall | background | in one | AMI "
+    "| AMI at 2 to 6 | s | MB |"
+)
 MAIN = ("ours", "whole frames", "flat", "paper", "per frame", "no inter-batch")
 
 
 def _methods(result: dict) -> str:
-    lines = [
-        "| movie | encoder | row | flip | IoU | F1 | recall | background | in one | AMI | s | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {one['movie']} | {one['encoder']} | {one['row']} | {one['flip_rate']:.3f} "
-        f"| {one['best_iou']:.3f} | {one['best_f1']:.3f} | {one['best_recall']:.3f} "
-        f"| {_if_measured(one, 'background', '.0f')} | {_if_measured(one, 'in_one', '.2f')} "
-        f"| {_if_measured(one, 'ami', '.2f')} "
-        f"| {one['seconds']:.1f} | {one['megabytes']} |"
-        for one in result["measured"]
-        if one["row"] in MAIN
-    ]
-    return "\n".join([*lines, "", f"{result['hardware']}."])
+    lines = [HEAD, "|---" * HEAD.count(" | ") + "|---|"]
+    for one in _means(result["measured"]):
+        if one["row"] in MAIN:
+            at = [f"{one[f'ami_{n}']:.2f}" for n in LEVELS if f"ami_{n}" in one]
+            lines.append(
+                f"| {one['movie']} | {one['encoder']} | {one['row']} | {one['flip_rate']:.3f} "
+                f"| {one['best_iou']:.3f} | {one['best_f1']:.3f} | {one['best_recall']:.3f} "
+                f"| {_if_measured(one, 'background', '.1f')} "
+                f"| {_if_measured(one, 'in_one', '.2f')} "
+                f"| {_if_measured(one, 'ami', '.2f')} | {' '.join(at) or '–'} "
+                f"| {one['seconds']:.1f} | {one['megabytes']:.0f} |"
+            )
+    frames = {one["frames"] for one in result["measured"]}
+    about = f"The first {max(frames)} frames" if len(frames) == 1 else "Whole movies"
+    seeds = len({one.get("seed", 0) for one in result["measured"]})
+    count = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+    return "\n".join([*lines, "", f"{about}, {count}. {result['hardware']}."])
 
 
 def _if_measured(one: dict, name: str, digits: str) -> str:
     return f"{one[name]:{digits}}" if name in one else "–"
+
+
+def _means(measured: list[dict]) -> list[dict]:
+    """Return the mean over seeds of each movie, encoder and row."""
+    grouped: dict[tuple[str, ...], list[dict]] = {}
+    for one in measured:
+        grouped.setdefault((one["movie"], one["encoder"], one["row"]), []).append(one)
+    return [
+        {
+            k: np.mean([o[k] for o in of_seeds]) if np.isreal(v) else v
+            for k, v in of_seeds[0].items()
+        }
+        for of_seeds in grouped.values()
+    ]
 
 
 def _short(result: dict) -> str:
@@ -304,7 +353,7 @@ def _short(result: dict) -> str:
         "| movie | latent space | flip rate, ours | flat | best IoU, ours | flat |",
         "|---|---|---|---|---|---|",
     ]
-    found = {(one["movie"], one["encoder"], one["row"]): one for one in result["measured"]}
+    found = {(one["movie"], one["encoder"], one["row"]): one for one in _means(result["measured"])}
     for movie, encoder, row in found:
         if row == "whole frames" and (movie, encoder, "flat") in found:
             mine, other = found[movie, encoder, row], found[movie, encoder, "flat"]
@@ -346,7 +395,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--default", action="store_true")
     given = parser.parse_args()
+    if given.default:
+        given.rows, given.encoders = "ours,flat,paper", ENCODERS[0]
+        given.frames, given.seeds = given.frames or 8, 3
     rows = given.rows.split(",")
     chosen = [name for name in given.movies.split(",") if name]
     measured = []
@@ -356,13 +409,17 @@ def main() -> None:
             measured += measure(movie, rows, given.encoders.split(","), given.seeds)
     result = {"measured": measured, "hardware": hardware(), "clusters": CLUSTERS}
     whole = rows == list(ROWS) and not chosen
-    out = given.out or (RESULTS / f"{NAME}.json" if whole else None)
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    if whole:
-        for table, text in markdown(result).items():
+    kept = RESULTS / f"{NAME}.json"
+    short = given.default and not chosen
+    if not given.out and (whole or short):
+        before = json.loads(kept.read_text("utf-8")) if kept.exists() else {"measured": []}
+        again = {**before, DEFAULT: result} if short else {**before, **result}
+        kept.write_text(json.dumps(again, indent=1) + "\n", "utf-8")
+        for table, text in markdown(again).items():
             paste(table, text)
-    print(markdown(result)["consistency"])
+    elif given.out:
+        given.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(_methods(result))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from tables import keep
 from napari_kindred import EntityConfig
 from napari_kindred.entities.checkpoint import load_network
 from napari_kindred.entities.validate import CUTS, SCORES, SettingCounts
-from napari_kindred.images.intensity import normalise
-from napari_kindred.images.stack import read_image
+from napari_kindred.images.stack import normalise, read_image
 
 NAME = "entities_settings"
 

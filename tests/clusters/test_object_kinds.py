@@ -11,7 +11,7 @@ import pytest
 from napari_kindred.clusters import object_stage
 from napari_kindred.clusters.config import ClusterConfig
 from napari_kindred.clusters.foreground import FrameObjects
-from napari_kindred.clusters.kinds import count_kinds, grow
+from napari_kindred.clusters.kinds import count_kinds, grow, kinds_and_specks
 from napari_kindred.clusters.levels import lut
 from napari_kindred.clusters.model import HierarchicalClustering
 from napari_kindred.clusters.predict import cluster_stack
@@ -144,3 +144,37 @@ def test_auto_finds_the_number_of_kinds(true: int) -> None:
     found = count_kinds("auto", prototypes.astype(np.float32), means.astype(np.float32))
     assert found == true
     assert count_kinds(99, prototypes.astype(np.float32), means.astype(np.float32)) == 4 * true
+
+
+def test_a_kind_of_specks_is_background_and_does_not_count() -> None:
+    random = np.random.default_rng(0)
+    places = np.array([[0.0, 0.0], [10, 0], [0, 10], [30, 30]])
+    owner = np.repeat(np.arange(4), 50)
+    prototypes = (places[owner] + random.normal(0, 0.1, (200, 2))).astype(np.float32)
+    scores = np.where(owner == 3, 0.2, 0.9)
+
+    def cluster(count: int) -> np.ndarray:
+        # Three kinds: the specks, and two of the three kinds of cells together.
+        merged = [places[:2].mean(0), places[2], places[3]] if count == 3 else places
+        return np.array(merged, np.float32)
+
+    sizes = np.ones(200, np.int64)
+    centres, specks = kinds_and_specks(cluster, prototypes, scores, sizes, range(3, 9))
+    assert specks == 1
+    np.testing.assert_array_equal(centres, places[[3, 0, 1, 2]])
+    centres, specks = kinds_and_specks(cluster, prototypes, scores, sizes, range(3, 4))
+    assert (len(centres), specks) == (3, 1)
+
+
+def test_specks_are_parts_of_the_background_below_the_kinds() -> None:
+    centres = np.array([[30.0, 30.0], [0, 0], [10, 0]], np.float32)
+    owner = np.repeat(centres, 400, 0)
+    tokens = (owner + np.random.default_rng(0).normal(0, 1, owner.shape)).astype(np.float32)
+    tree = grow(centres, np.concatenate([tokens, owner], 1), 0, specks=1)
+    np.testing.assert_array_equal(tree.centres[1:], centres[1:])
+    assert tree.parents[:2].tolist() == [0, 0]
+    assert (np.diff(tree.parents) >= 0).all()
+    by_kind = lut(tree.merges, tree.areas, "objects", 3)
+    assert by_kind[1] == by_kind[0] == 0
+    assert set(by_kind[2:].tolist()) == {1, 2}
+    assert lut(tree.merges, tree.areas, "objects", 4)[1] > 0

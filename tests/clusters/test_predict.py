@@ -67,6 +67,27 @@ def test_a_decoder_draws_the_outlines_when_asked(by_grey: Any, draw: Callable[..
     assert agreement(result.labels, movie.truth) == 1
 
 
+def test_a_decoder_draws_the_outlines_of_frames_in_tiles(
+    by_grey: Any, draw: Callable[..., Any]
+) -> None:
+    movie = draw(frames=2, size=(160, 224), noise=0)
+    options = {"encoder": "grey with decoder", "refinement": "decoder", **SIX}
+    result = cluster_stack(movie.pixels, tile=128, **options)
+    assert max(map(max, by_grey[0].seen)) <= 128
+    assert agreement(result.labels, movie.truth) == 1
+
+
+def test_the_paper_s_outlines_are_those_of_its_decoder(
+    by_grey: Any, draw: Callable[..., Any]
+) -> None:
+    movie = draw(noise=0)
+    paper = cluster_stack(movie.pixels, encoder="grey with decoder", preset="paper", **SIX)
+    assert agreement(paper.labels, movie.truth) == 1
+    without = cluster_stack(movie.pixels, preset="paper", **SIX)
+    grid = cluster_stack(movie.pixels, preset="paper", refinement="none", **SIX)
+    np.testing.assert_array_equal(without.labels, grid.labels)
+
+
 def test_the_shipped_network_tells_the_same_labels_from_numpy_dask_and_zarr(
     draw: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -195,15 +195,6 @@ def test_an_option_that_cannot_be_is_named(
     assert complaint in said(OptionError, movie.pixels, **{"axes": "TYX", **options})
 
 
-def test_a_decoder_that_would_see_tiles_only_asks_for_whole_frames(
-    by_grey: Any, draw: Callable[..., Any]
-) -> None:
-    options = {"encoder": "grey with decoder", "refinement": "decoder", "tile": 128, **SIX}
-    pixels = draw(frames=2, size=(160, 128)).pixels
-    assert "large='resize'" in said(OptionError, pixels, **options)
-    assert cluster_stack(pixels, large="resize", **options).labels.shape == (2, 160, 128)
-
-
 # -- encoders and models that are not here ---------------------------------------------------
 
 

@@ -1,11 +1,15 @@
-"""A mask decoder, prompted with each label's tokens, draws the outlines."""
+"""A mask decoder, prompted with each piece of a label, draws the outlines."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from skimage.draw import disk
 
-from napari_kindred.clusters.refine_sam import POINTS, refine_decoder, spread_tokens
+from napari_kindred.clusters.refine import refine_none
+from napari_kindred.clusters.refine_sam import POINTS, DecoderOutlines, spread_tokens
+from napari_kindred.encoders.encode import DecoderWindow
 
 
 class Painter:
@@ -26,12 +30,16 @@ class Painter:
         return torch.stack([nothing, logits, nothing])
 
 
+class Greedy:
+    """Claims everything; the more, the further right the prompt is."""
+
+    def decode(self, values, points, shape):
+        return (1 + points[:, 1].mean()).expand(3, *shape)
+
+
 def tilted_halves(height, width):
     y, x = np.mgrid[:height, :width]
     return (x + 0.4 * y > 0.7 * width).astype(np.int64)
-
-
-EMBEDDING = np.zeros((8, 8, 4), np.float32)
 
 
 def majority(picture, step):
@@ -39,65 +47,111 @@ def majority(picture, step):
     return (picture.reshape(h, step, w, step).mean((1, 3)) > 0.5).astype(int)
 
 
-def test_outlines_are_the_decoder_s():
+def refined(labels, decoder, shape, step, valid=None, paper=False):
+    """Labels of pixels, of a frame that is one window; and what is said about the decoder."""
+    everything = slice(0, shape[0]), slice(0, shape[1])
+    window = DecoderWindow((slice(None), slice(None)), shape, everything)
+    outlines = DecoderOutlines(decoder, [window], paper)
+    filled = labels if valid is None else np.where(valid, labels, labels[valid][0])
+    before = refine_none(filled, step, shape)
+    embeddings = np.zeros((1, 8, 8, 4), np.float16)
+    return outlines.refine(labels, valid, embeddings, before, step), outlines.note
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_outlines_are_the_decoder_s(paper):
     picture = tilted_halves(64, 96)
     labels = majority(picture, 16)
-    valid = np.ones(labels.shape, bool)
-    found = refine_decoder(labels, valid, EMBEDDING, Painter(picture), (64, 96), (16, 16))
+    found, note = refined(labels, Painter(picture), (64, 96), (16, 16), paper=paper)
     np.testing.assert_array_equal(found, picture)
+    assert note == ""
 
 
-def test_pixels_that_no_mask_claims_keep_their_token_s_label():
+def test_pixels_that_no_mask_claims_keep_their_label():
     picture = tilted_halves(64, 64)
     labels = majority(picture, 16)
-    shy = Painter(picture, confidence=-0.1)
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, shy, (64, 64), (16, 16))
+    found, _ = refined(labels, Painter(picture, confidence=-0.1), (64, 64), (16, 16))
     np.testing.assert_array_equal(found, np.repeat(np.repeat(labels, 16, 0), 16, 1))
 
 
 def test_of_overlapping_masks_the_surer_one_wins():
-    class Greedy:
-        """Claims everything; the more, the further right the prompt is."""
-
-        def decode(self, values, points, shape):
-            return points[:, 1].mean().expand(3, *shape)
-
     labels = np.array([[2, 2, 0, 0]])
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, Greedy(), (8, 32), (8, 8))
+    found, _ = refined(labels, Greedy(), (8, 32), (8, 8), paper=True)
     assert (found == 0).all()
 
 
-def test_tokens_in_padding_are_neither_points_nor_labels():
+def test_pieces_of_a_label_are_prompts_of_their_own_but_one_in_the_paper():
+    picture = np.zeros((96, 96), int)
+    for row, column in ((20, 20), (20, 70), (70, 40)):
+        picture[disk((row, column), 14)] = 1
+    labels = majority(picture, 8)
+    pieces, whole = Painter(picture), Painter(picture)
+    refined(labels, pieces, (96, 96), (8, 8))
+    refined(labels, whole, (96, 96), (8, 8), paper=True)
+    on_a_disk = [points for points in pieces.prompts if picture[tuple(points[0].astype(int))]]
+    assert len(on_a_disk) == 3
+    assert all(np.ptp(points, axis=0).max() < 28 for points in on_a_disk)
+    assert len(whole.prompts) == 2
+
+
+def test_masks_that_do_not_fit_are_left_out_and_said_but_the_paper_takes_them():
+    labels = np.zeros((8, 8), int)
+    labels[1:3, 1:3], labels[5:7, 5:7] = 1, 2
+    found, note = refined(labels, Greedy(), (64, 64), (8, 8))
+    np.testing.assert_array_equal(found, np.repeat(np.repeat(labels, 8, 0), 8, 1))
+    assert "Only 1 of 3 masks" in note
+    assert "left out" in note
+    found, note = refined(labels, Greedy(), (64, 64), (8, 8), paper=True)
+    assert (found == 2).all()
+    assert "all were taken" in note
+
+
+def test_each_window_is_asked_for_its_own_part_of_the_frame():
+    picture = tilted_halves(32, 64)
+    labels = majority(picture, 8)
+
+    class Corner:
+        """Knows the picture of a window by the first value of its embedding."""
+
+        def decode(self, values, points, shape):
+            left = int(values[0, 0, 0])
+            here = np.pad(picture, ((0, 0), (0, 16)), mode="edge")[:, left : left + shape[1]]
+            return Painter(here).decode(values, points, shape)
+
+    windows = [
+        DecoderWindow((slice(0, 4), slice(0, 5)), (32, 40), (slice(0, 32), slice(0, 32))),
+        DecoderWindow((slice(0, 4), slice(3, 8)), (32, 40), (slice(0, 32), slice(32, 64))),
+    ]
+    embeddings = np.zeros((2, 8, 8, 4), np.float16)
+    embeddings[1] = 24
+    outlines = DecoderOutlines(Corner(), windows)
+    before = refine_none(labels, (8, 8), (32, 64))
+    found = outlines.refine(labels, None, embeddings, before, (8, 8))
+    np.testing.assert_array_equal(found, picture)
+    assert (before != picture).any()
+
+
+def test_tokens_in_padding_are_no_points():
     picture = tilted_halves(40, 64)
     labels = np.full((4, 4), 7)
     labels[:2] = majority(picture[:32], 16)
     valid = np.zeros((4, 4), bool)
     valid[:2] = True
     shy = Painter(picture, confidence=-0.1)
-    found = refine_decoder(labels, valid, EMBEDDING, shy, (40, 64), (16, 16))
-    assert set(np.unique(found)) == {0, 1}
-    np.testing.assert_array_equal(found[32:], np.repeat(labels[1:2], 16, 1).repeat(8, 0))
+    refined(labels, shy, (40, 64), (16, 16), valid=valid)
     assert max(points[:, 0].max() for points in shy.prompts) < 32
 
 
 def test_points_are_the_centres_of_tokens_in_pixels_of_the_frame():
     labels = np.array([[0, 1], [1, 1]])
     painter = Painter(np.zeros((5, 9)))
-    refine_decoder(labels, labels >= 0, EMBEDDING, painter, (5, 9), (2.5, 4.5))
+    refined(labels, painter, (5, 9), (2.5, 4.5))
     np.testing.assert_allclose(painter.prompts[0], [[0.75, 1.75]])
     assert {tuple(point) for point in painter.prompts[1]} <= {
         (0.75, 6.25),
         (3.25, 1.75),
         (3.25, 6.25),
     }
-
-
-def test_labels_that_a_frame_has_not_are_not_asked_for():
-    painter = Painter(np.zeros((32, 32)))
-    labels = np.full((2, 2), 5)
-    found = refine_decoder(labels, labels >= 0, EMBEDDING, painter, (32, 32), (16, 16))
-    assert len(painter.prompts) == 1
-    assert (found == 5).all()
 
 
 def test_many_tokens_are_stood_for_by_few_that_reach_everywhere():

@@ -119,17 +119,18 @@ def test_frames_projected_on_the_way_are_those_projected_afterwards(kindred, nam
     encoder = kindred if name == "kindred" else Places(16, 256 if name == "decoder" else None)
     if name == "decoder":
         encoder.decoder = object()
+    wanted = name == "decoder"
     frame = blobs(500, 530)
     components = np.random.default_rng(0).standard_normal((4, encoder.dimension), np.float32)
-    whole = finish(iter_encode(encoder, frame, tile=tile, large="resize"))
-    cut = finish(iter_encode(encoder, frame, tile=tile))
-    for large, expected in (("resize", whole), ("tiles", cut)):
-        found = finish(iter_encode(encoder, frame, tile=tile, large=large, components=components))
+    for large in ("resize", "tiles"):
+        options = {"tile": tile, "large": large, "embedding": wanted}
+        expected = finish(iter_encode(encoder, frame, **options))
+        found = finish(iter_encode(encoder, frame, components=components, **options))
         by_hand = np.tensordot(expected.values.astype(float), components.astype(float), (2, 1))
         np.testing.assert_allclose(found.values, by_hand, rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(found.valid, expected.valid)
         assert found.step == expected.step
-        if name == "decoder" and large == "resize":
+        if wanted:
             np.testing.assert_array_equal(found.embedding, expected.embedding)
 
 

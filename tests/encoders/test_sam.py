@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from napari_kindred.core.background import reporting
 from napari_kindred.core.errors import InputError, WeightsError
 from napari_kindred.core.events import finish
-from napari_kindred.encoders.encode import iter_encode
+from napari_kindred.encoders.encode import decoder_windows, iter_encode
 from napari_kindred.encoders.registry import describe_encoder, open_encoder
 from napari_kindred.encoders.sam_shapes import read_shapes
 from napari_kindred.models import download
@@ -125,19 +125,28 @@ def test_a_batch_gives_what_its_pictures_give(file):
 
 def test_a_frame_comes_back_without_padding_and_with_its_embedding(file):
     encoder = open_encoder(str(file), device="cpu")
-    tokens = finish(iter_encode(encoder, picture(64, 128), large="resize"))
+    tokens = finish(iter_encode(encoder, picture(64, 128), large="resize", embedding=True))
     assert tokens.values.shape == (4, 8, 32)
     assert tokens.valid.all()
     assert tokens.step == (16, 16)
-    assert tokens.embedding.shape == (8, 8, 32)
+    assert tokens.embedding.shape == (1, 8, 8, 32)
 
 
 def test_a_large_frame_is_encoded_in_windows_of_the_input_s_size(file):
     encoder = open_encoder(str(file), device="cpu")
     frame = picture(200, 320)
-    tokens = finish(iter_encode(encoder, frame, large="tiles"))
+    tokens = finish(iter_encode(encoder, frame, large="tiles", embedding=True))
     assert tokens.values.shape == (13, 20, 32)
-    assert tokens.embedding is None
+    windows = decoder_windows(encoder, (200, 320), "tiles", 1024)
+    assert tokens.embedding.shape == (len(windows), 8, 8, 32)
+    covered = np.zeros((200, 320), int)
+    for window, embedding in zip(windows, tokens.embedding, strict=True):
+        covered[window.inner] += 1
+        rows, columns = (slice(16 * span.start, 16 * span.stop) for span in window.tokens)
+        if rows.stop <= 200:  # no token reaches beyond the frame
+            alone = encoder.encode(batch_of(frame[rows, columns])).values[0]
+            np.testing.assert_allclose(embedding, alone, atol=1e-5)
+    assert covered.min() == 1
     # The first window's own tokens, far from where it passes into the next one.
     window = encoder.encode(batch_of(frame[:128, :128])).values[0]
     np.testing.assert_allclose(tokens.values[:4, :4], window[:4, :4], atol=1e-5)

@@ -43,7 +43,7 @@ class ClusterConfig:
         "auto",
         "Refinement",
         "How outlines are refined beyond the encoder's grid: edges follows edges in the image, "
-        "decoder uses a SAM mask decoder, none keeps the grid; auto is edges.",
+        "decoder uses a SAM mask decoder where its masks fit, none keeps the grid; auto is edges.",
         choices=("auto", "edges", "decoder", "none"),
     )
     stride: int = option(
@@ -76,7 +76,9 @@ class ClusterConfig:
     preset: Literal["default", "paper"] = option(
         "default",
         "Preset",
-        "paper runs the published method exactly, without later improvements.",
+        "paper runs the published method exactly, without later improvements: frames scaled to the "
+        "encoder's input, and masks of its decoder if it has one. Batches of 4, 10 clusters each "
+        "and 20 components are the paper's; its public code asks for 30 clusters.",
         choices=("default", "paper"),
         advanced=True,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError
-from . import prepass
+from . import model_io, prepass
 from .kmeans import Basis, nearest
 from .levels import lut
 from .merge_tree import cut
@@ -24,6 +25,10 @@ class FittedClusters:
     """What a model does once it is fitted; the estimator is :class:`.HierarchicalClustering`."""
 
     background: str
+    batch_size: int
+    prototype_labels_: NDArray[np.intp]
+    local_labels_: list[NDArray[np.unsignedinteger[Any]]]
+    _prototypes: list[Floats]
     basis_: Basis | None
     objects_: bool
     centres_: Floats
@@ -96,3 +101,22 @@ class FittedClusters:
     def remember(self, name: str, node: ClusterNode) -> None:
         """Keep a node under a name, to find it in every movie that this model labels."""
         self.examples_[name] = node.leaves
+
+    def local_clusters(self, number: int) -> NDArray[np.intp]:
+        """Cluster of each token (h, w) of a fitted frame through its local one (paper step 5)."""
+        batch = number // self.batch_size
+        table = self.prototype_labels_.reshape(-1, len(self._prototypes[0]))[batch]
+        clusters: NDArray[np.intp] = table[self.local_labels_[number]]
+        return clusters
+
+    # -- to disk -----------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a safetensors file: prototypes, clusters, hierarchy, options."""
+        return model_io.save_model(self.packed(), Path(path))
+
+    def packed(self) -> bytes:
+        """Return the fitted model as the content of its file."""
+        if not hasattr(self, "centres_") or self.basis_ is None:
+            raise InputError("The model is not fitted; cluster a movie first.")
+        return model_io.pack(*model_io.parts_of(self))

@@ -67,6 +67,21 @@ class Encoding:
             config.refinement == "decoder",
         )
 
+    def for_encoder(self, config: ClusterConfig, encoder: Encoder) -> Encoding:
+        """Return the options for an encoder; those of the paper depend on what it can do.
+
+        The paper scales frames to the encoder's input, and draws outlines with its decoder.
+        """
+        if config.refinement == "decoder" and encoder.decoder is None:
+            raise OptionError(
+                f"refinement='decoder' needs an encoder with a mask decoder, which "
+                f"{config.encoder!r} does not have; choose a SAM, or refinement='edges'."
+            )
+        if config.preset != "paper":
+            return self
+        decoder = config.refinement == "auto" and encoder.decoder is not None
+        return replace(self, large="resize", embedding=self.embedding or decoder)
+
 
 @dataclass(frozen=True)
 class FrameFeatures:
@@ -78,7 +93,7 @@ class FrameFeatures:
     step: tuple[float, float]
     """Pixels per token."""
     embedding: Halves | None = None
-    """The mask decoder's, (h', w', D)."""
+    """The mask decoder's, (N, h', w', D)."""
     maps: Halves | None = None
     """Raw maps in which objects are found, (4, h", w")."""
     full_tiles: bool = True
@@ -108,13 +123,14 @@ def encode_frame(
         network, encoder = sharing_features(objects.network, encoder, objects.sha256)
     components = None if basis is None or sampled else basis.components
     found = yield from iter_encode(
-        encoder, pixels, large=how.large, tile=how.tile, components=components
+        encoder,
+        pixels,
+        large=how.large,
+        tile=how.tile,
+        components=components,
+        embedding=how.embedding,
     )
-    if how.embedding and found.embedding is None:
-        raise OptionError(
-            "refinement='decoder' needs frames encoded in one go; choose large='resize'."
-        )
-    embedding = found.embedding.astype(np.float16) if how.embedding else None  # type: ignore[union-attr]
+    embedding = None if found.embedding is None else found.embedding.astype(np.float16)
     values = found.values if basis is None or sampled else basis.centred(found.values)
     maps = None
     if network is not None:
@@ -150,7 +166,7 @@ class FeatureLookup:
             return None
         embedding = None
         if self._embedding:
-            whole = self._cache.get(self._key([content], what="embedding"))
+            whole = self._cache.get(self._key([content], what="embeddings"))
             if whole is None:
                 return None
             embedding = whole["embedding"]
@@ -179,7 +195,7 @@ class FeatureLookup:
         }
         self._cache.put(self._tokens_key(content, basis, sampled), arrays)
         if features.embedding is not None:
-            key = self._key([content], what="embedding")
+            key = self._key([content], what="embeddings")
             self._cache.put(key, {"embedding": features.embedding})
         if features.maps is not None:
             self._cache.put(self._maps_key(content), {"maps": features.maps})

@@ -12,6 +12,8 @@ from .kmeans import different, nearest, squared_distances
 from .merge_tree import cut, grow_leaves, ward_merges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from .foreground import FrameObjects
@@ -22,6 +24,10 @@ FEW = 3
 
 MOST = 8
 """Largest number of kinds that ``kinds="auto"`` chooses."""
+
+SPECKS = 0.5
+"""A kind is one of specks, and background, if its objects are this much less likely to be objects
+than those of the likeliest kind."""
 
 JUDGED = 2000
 """Objects on which a number of kinds is judged."""
@@ -87,9 +93,44 @@ def count_kinds(asked: int | Literal["auto"], prototypes: Floats, means: Floats)
     return best
 
 
+def kinds_and_specks(
+    cluster: Callable[[int], Floats],
+    prototypes: Floats,
+    scores: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    counts: range,
+) -> tuple[Floats, int]:
+    """Return kinds (K, n) of objects, those of specks first, and how many are of specks.
+
+    ``cluster`` returns a number of kinds; ``prototypes`` (M, n) stand for ``sizes`` (M,) objects of
+    mean probability ``scores`` (M,) of being one.  The first of ``counts`` is asked for, and specks
+    do not count.
+    """
+    centres = cluster(counts[0])
+    dust = _are_specks(centres, prototypes, scores, sizes)
+    if dust.any() and len(counts) > 1:
+        centres = cluster(min(counts[0] + int(dust.sum()), counts[-1]))
+        dust = _are_specks(centres, prototypes, scores, sizes)
+    return np.concatenate([centres[dust], centres[~dust]]), int(dust.sum())
+
+
+def _are_specks(
+    centres: Floats, prototypes: Floats, scores: NDArray[np.float64], sizes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which kinds are much less likely objects than the likeliest, (K,)."""
+    owner, count = nearest(prototypes, centres), len(centres)
+    objects = np.bincount(owner, sizes, minlength=count)
+    mean = np.bincount(owner, sizes * scores, minlength=count) / np.maximum(objects, 1)
+    specks: NDArray[np.bool_] = (objects > 0) & (mean < SPECKS * mean.max())
+    return specks
+
+
 @dataclass(frozen=True)
 class KindTree:
-    """The background, kinds of objects, and their parts; the background is first, merges last."""
+    """The background, kinds of objects, and their parts; the background is first, merges last.
+
+    Kinds of specks are parts of the background: leaves of it.
+    """
 
     centres: Floats
     leaves: Floats
@@ -100,22 +141,27 @@ class KindTree:
     """Mean squared distance of tokens inside objects to the nearest kind."""
 
 
-def grow(centres: Floats, inside: Floats, seed: int) -> KindTree:
-    """Grow the tree of kinds (K, n) of objects.
+def grow(centres: Floats, inside: Floats, seed: int, specks: int = 0) -> KindTree:
+    """Grow the tree of kinds (K, n) of objects, of which the first ``specks`` are background.
 
     ``inside`` (S, 2 n) are tokens within objects, each next to the mean token of its object.
     """
     size = centres.shape[1]
-    tokens, owner = inside[:, :size], nearest(inside[:, size:], centres)
+    owner = nearest(inside[:, size:], centres) - specks
+    tokens, owner = inside[owner >= 0, :size], owner[owner >= 0]
+    dust, centres = centres[:specks], centres[specks:]
     leaves, parents, areas = grow_leaves(tokens, centres, seed, owner=owner)
     merges, _ = ward_merges(leaves, np.ones(len(leaves)), parents)
+    # The first of two merged leaves stands for both; specks merge last of what is within a kind.
+    below, merges = len(leaves) - len(centres), merges + 1 + specks
+    into_nothing = [[0, 1 + number] for number in range(specks)]
+    ordered = [*merges[:below], *into_nothing, *merges[below:], [0, 1 + specks]]
     nothing = np.zeros((1, size), np.float32)
     return KindTree(
         np.concatenate([nothing, centres]),
-        np.concatenate([nothing, leaves]),
-        np.concatenate([[0], parents + 1]),
-        np.concatenate([[1.0], areas]),
-        # The first of two merged leaves stands for both.
-        np.concatenate([merges + 1, [[0, 1]]]).astype(np.int32),
+        np.concatenate([nothing, dust, leaves]),
+        np.concatenate([np.zeros(1 + specks, np.intp), parents + 1]),
+        np.concatenate([np.ones(1 + specks), areas]),
+        np.array(ordered, np.int32),
         float(squared_distances(tokens, centres).min(1).mean()),
     )

@@ -9,12 +9,11 @@ import numpy as np
 from .kmeans import memberships, nearest, squared_distances
 from .objects import Decisions, ObjectMemory, find_patches
 from .refine import refine_edges, refine_none, tokens_of_pixels
-from .refine_sam import refine_decoder
 
 if TYPE_CHECKING:
-    from ..encoders.base import MaskDecoder
     from .config import ClusterConfig
     from .model import HierarchicalClustering
+    from .refine_sam import DecoderOutlines
 
 
 class Labeller:
@@ -27,11 +26,12 @@ class Labeller:
         self,
         model: HierarchicalClustering,
         config: ClusterConfig,
-        decoder: MaskDecoder | None = None,
+        decoder: DecoderOutlines | None = None,
         fitted_here: bool = True,
     ) -> None:
-        self._model, self._config, self._decoder = model, config, decoder
+        self._model, self._decoder = model, decoder
         self._paper = config.preset == "paper"
+        self._grid = config.refinement == "none" or (self._paper and config.refinement == "auto")
         # A paper's run, or one without re-assignment, labels fitted frames by their local clusters.
         self._local = fitted_here and len(model.local_labels_) > 0
         # Then tokens are whole, because the paper's components come last.
@@ -40,6 +40,11 @@ class Labeller:
         self._kinds = model.kinds_
         self._memory = ObjectMemory(self._kinds)
         self._decisions: Decisions | None = None
+
+    @property
+    def note(self) -> str:
+        """What to say about the outlines, empty if nothing."""
+        return "" if self._decoder is None else self._decoder.note
 
     def _clusters(self, number: int, reduced: np.ndarray) -> np.ndarray:
         """Cluster of each token (h, w) of frame ``number``."""
@@ -74,7 +79,7 @@ class Labeller:
         """Second sweep: leaf of every pixel (H, W) of a normalised frame (H, W, C).
 
         ``values`` are reduced tokens, (h, w, n); whole ones, (h, w, D), of a movie just fitted as
-        in the paper.  ``embedding`` (h', w', D) is the mask decoder's.
+        in the paper.  ``embedding`` (N, h', w', D) is the mask decoder's.
         """
         shape = pixels.shape[0], pixels.shape[1]
         reduced = self._reduced(values)
@@ -84,17 +89,13 @@ class Labeller:
             patches = find_patches(self._kinds[clusters])
             final = self._decisions.apply(number, patches, clusters)
             concerned = self._decisions.concerned(number, patches, clusters)
-        refinement = self._config.refinement
-        if refinement == "none":
+        asks = self._decoder is not None and embedding is not None
+        if self._grid or (asks and self._paper):
             fine = refine_none(final, step, shape)
-        elif refinement == "decoder" and self._decoder is not None and embedding is not None:
-            inside = np.zeros(embedding.shape[:2], bool)
-            inside[: final.shape[0], : final.shape[1]] = True if valid is None else valid
-            whole = np.zeros(inside.shape, np.int64)
-            whole[: final.shape[0], : final.shape[1]] = final
-            fine = refine_decoder(whole, inside, embedding, self._decoder, shape, step)
         else:
             fine = refine_edges(self._soft(reduced, final, concerned), pixels, step)
+        if self._decoder is not None and embedding is not None:
+            fine = self._decoder.refine(final, valid, embedding, fine, step)
         return self._leaf_of(reduced, fine, step, shape)
 
     def _soft(

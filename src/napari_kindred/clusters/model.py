@@ -159,6 +159,7 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
         self._carried: Floats | None = None
         self._sample: list[Floats] = []
         self._inside: list[Floats] = []
+        self._scores: list[NDArray[np.float64]] = []  # of objects, summed like their prototypes
         self._every = 1
 
     def fit_on_sample(self, frames: Sequence[Floats]) -> None:
@@ -216,26 +217,34 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
         They are rounded to half precision.  Only for ``preset="default"``, after
         :meth:`fit_on_sample`.
         """
+        self._fit_batch(batch)
+        return self
+
+    def _fit_batch(self, batch: Sequence[Floats]) -> NDArray[np.intp]:
+        """Cluster one more batch; returns the local cluster of each token."""
         frames = [prepass.halved(np.asarray(frame, np.float32)) for frame in batch]
         flat = [prepass.flattened(frame) for frame in frames]
         reduced, number = np.concatenate(flat), len(self._prototypes)
-        centres = self._local_centres(reduced, number)
+        local = nearest(reduced, self._local_centres(reduced, number))
         self._add_sample(reduced, len(frames), number)
-        self._add_batch(flat, nearest(reduced, centres), frames[0].shape[:2])
-        return self
+        self._add_batch(flat, local, frames[0].shape[:2])
+        return local
 
     def partial_fit_objects(
-        self, batch: Sequence[tuple[Floats, NDArray[np.float32]]]
+        self, batch: Sequence[tuple[Floats, Floats, Floats]]
     ) -> HierarchicalClustering:
         """Cluster the objects of one more batch; only after :meth:`begin` with objects.
 
-        For each frame the mean tokens of its objects (N, n), and a sample of the tokens inside
-        them, each next to the mean token of its object, (S, 2 n).
+        For each frame the mean tokens of its objects (N, n), the probability of each of being one
+        (N,), and a sample of the tokens inside them, each next to the mean token of its object,
+        (S, 2 n).
         """
-        means = [mean[:, None] for mean, _ in batch]
+        means = [mean[:, None] for mean, _, _ in batch]
         if sum(map(len, means)):
-            self.partial_fit_reduced(means)
-            self._inside = kinds.thinned([*self._inside, *(inside for _, inside in batch)])
+            local, count = self._fit_batch(means), len(self._sizes[-1])
+            scores = np.concatenate([score for _, score, _ in batch])
+            self._scores.append(np.bincount(local, scores, minlength=count).astype(np.float64))
+            self._inside = kinds.thinned([*self._inside, *(inside for _, _, inside in batch)])
         return self
 
     def _add_batch(
@@ -300,17 +309,36 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
                 f"The movie gives only {len(reduced)} prototypes, too few for {count} clusters; "
                 "ask for fewer clusters, or for more in each batch (n_local)."
             )
-        centres = fit_centres(reduced, count, self.seed, weights=weights, tries=10)
         tokens = np.concatenate(self._sample) if self._sample else reduced
-        if self._reassigns():
-            centres = fit_centres(tokens, count, self.seed, start=centres)
         self.prototype_labels_ = np.full(len(self.prototypes_), -1)
-        self.prototype_labels_[filled] = nearest(reduced, centres)
         if self.objects_:
-            self._set_kinds(kinds.grow(centres, np.concatenate(self._inside), self.seed))
+            most = (
+                count if self.kinds == "auto" else min(len(reduced), kmeans.different(tokens, 64))
+            )
+            centres, specks = kinds.kinds_and_specks(
+                lambda more: self._centres(reduced, weights, tokens, more),
+                reduced,
+                np.concatenate(self._scores)[filled] / sizes,
+                sizes,
+                range(count, most + 1),
+            )
+            owner = nearest(reduced, centres)
+            self.prototype_labels_[filled] = np.where(owner < specks, 0, owner - specks + 1)
+            self._set_kinds(kinds.grow(centres, np.concatenate(self._inside), self.seed, specks))
         else:
+            centres = self._centres(reduced, weights, tokens, count)
+            self.prototype_labels_[filled] = nearest(reduced, centres)
             self._grow(tokens, centres, None if self._sample else sizes)
         return self
+
+    def _centres(
+        self, reduced: Floats, weights: NDArray[np.float64], tokens: Floats, count: int
+    ) -> Floats:
+        """Cluster prototypes (M, n), and polish the centres found on tokens (N, n)."""
+        centres = fit_centres(reduced, count, self.seed, weights=weights, tries=10)
+        if self._reassigns():
+            centres = fit_centres(tokens, count, self.seed, start=centres)
+        return centres
 
     def _grow(
         self, tokens: Floats, centres: Floats, weights: NDArray[np.int64] | None = None
@@ -330,7 +358,6 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
         self.centres_, self.leaves_, self.merges_ = tree.centres, tree.leaves, tree.merges
         self.leaf_parents_, self.leaf_areas_ = tree.parents, tree.areas
         self.temperature_ = TEMPERATURE * tree.spread
-        self.prototype_labels_[self.prototype_labels_ >= 0] += 1
 
     # -- labelling what was fitted -------------------------------------------------------------
 
@@ -343,18 +370,7 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
             return self.predict(frames)
         return np.stack([self.numbers_[self.local_clusters(i)] for i in range(len(frames))])
 
-    def local_clusters(self, number: int) -> NDArray[np.intp]:
-        """Cluster of each token (h, w) of a fitted frame through its local one (paper step 5)."""
-        batch = number // self.batch_size
-        table = self.prototype_labels_.reshape(-1, len(self._prototypes[0]))[batch]
-        clusters: NDArray[np.intp] = table[self.local_labels_[number]]
-        return clusters
-
     # -- to disk and back -------------------------------------------------------------------
-
-    def save(self, path: str | Path) -> Path:
-        """Write the model as a safetensors file: prototypes, clusters, hierarchy, options."""
-        return model_io.save_model(self.packed(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> HierarchicalClustering:
@@ -366,12 +382,6 @@ class HierarchicalClustering(FittedClusters, ClusterMixin, BaseEstimator):  # ty
             When the file is missing, damaged or no model.
         """
         return model_io.load_model(Path(path), cls.unpacked)
-
-    def packed(self) -> bytes:
-        """Return the fitted model as the content of its file."""
-        if not hasattr(self, "centres_") or self.basis_ is None:
-            raise InputError("The model is not fitted; cluster a movie first.")
-        return model_io.pack(*model_io.parts_of(self))
 
     @classmethod
     def unpacked(

@@ -37,6 +37,9 @@ class ObjectLabeller:
     ) -> None:
         self._model, self._objects, self._step = model, objects, step
         self._outlines = outlines  # of pixels; otherwise of tokens
+        # Kinds, then specks, which are leaves of the background.
+        self._specks = np.flatnonzero(model.leaf_parents_ == 0)[1:]
+        self._centres = np.concatenate([model.centres_[1:], model.leaves_[self._specks]])
         self._frames = SpillStore(IN_MEMORY)
         self._last: FrameObjects | None = None
         self._kinds: list[NDArray[np.uint8]] = []
@@ -64,7 +67,7 @@ class ObjectLabeller:
         for number in range(count):
             before = _remember(self._means(number), self._link(number), before)
             both = (before + backward.get(number)["means"]) / np.float32(2)
-            kinds = nearest(both.astype(np.float32), self._model.centres_[1:]) + 1
+            kinds = nearest(both.astype(np.float32), self._centres) + 1
             self._kinds.append(kinds.astype(np.uint8))
 
     def leaves(
@@ -82,7 +85,8 @@ class ObjectLabeller:
         if not self._outlines:
             kinds = kinds[_centres(shape, step, grid)][tokens_of_pixels(shape, step, grid)]
         distances = squared_distances(values, model.leaves_)
-        best = np.zeros((*grid, model.n_labels_), np.int32)
+        best = np.zeros((*grid, len(self._centres) + 1), np.int32)
+        best[..., model.n_labels_ :] = self._specks
         for kind in range(1, model.n_labels_):
             leaves = np.flatnonzero(model.leaf_parents_ == kind)
             best[..., kind] = leaves[distances[..., leaves].argmin(-1)]

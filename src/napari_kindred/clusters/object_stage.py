@@ -100,7 +100,8 @@ class ObjectStage:
             tokens_inside(one, values, mean, step, (model.seed, first + number))
             for number, (values, one, mean) in enumerate(zip(batch, objects, means, strict=True))
         ]
-        model.partial_fit_objects(list(zip(means, inside, strict=True)))
+        scores = [one.scores for one in objects]
+        model.partial_fit_objects(list(zip(means, scores, inside, strict=True)))
         for one, mean in zip(objects, means, strict=True):
             self.put(one)
             kinds = self._groups[nearest(mean, model.first_)] + 1

@@ -36,6 +36,7 @@ from .object_stage import FOUND, NOT_FOUND, ObjectStage
 from .prefetch import Frame, Reader
 from .prepass import fit_on_sample, sample_places
 from .refine import refine_none
+from .refine_sam import DecoderOutlines
 from .result import count_pixels
 
 if TYPE_CHECKING:
@@ -103,11 +104,7 @@ class Run:
         if wanted if model is None else getattr(model, "objects_", False):
             network, self.network_spec = shipped_network(self.workers.device)
             self.objects = self._stage = ObjectStage(network, self.frames.plane_shape)
-        if config.refinement == "decoder" and self.encoder.decoder is None:
-            raise OptionError(
-                f"refinement='decoder' needs an encoder with a mask decoder, which "
-                f"{config.encoder!r} does not have; choose a SAM, or refinement='edges'."
-            )
+        self.how = self.how.for_encoder(config, self.encoder)
         self.spec, self._cache = EncoderSpec.of(self.encoder), cache
         weights = "" if self.network_spec is None else self.network_spec.sha256
         self.lookup = FeatureLookup(cache, self.spec, self.how, weights)
@@ -360,12 +357,14 @@ class Run:
         count = len(self.indices)
         objects = self.objects
         labeller: Labeller | ObjectLabeller
+        paper = self.config.preset == "paper"
+        outlines = DecoderOutlines.of(self.encoder, self.how, self.frames.plane_shape, paper)
         if objects is not None:
             labeller = ObjectLabeller(
                 model, objects, self._step, outlines=self.config.refinement != "none"
             )
         else:
-            labeller = Labeller(model, self.config, self.encoder.decoder, fitted_here)
+            labeller = Labeller(model, self.config, outlines, fitted_here)
         for number in range(count):
             labeller.vote(number, self._reduced[number])
             yield self.progress(count + LABELLING * 0.3 * (number + 1), "labelling")
@@ -383,6 +382,8 @@ class Run:
                 trim()
             done = count + LABELLING * (0.3 + 0.7 * (number + 1) / count) * count
             yield self.progress(done, "labelling", number + 1)
+        if isinstance(labeller, Labeller) and labeller.note:
+            yield self.note(labeller.note)
         if fitted_here:  # a given model has its own numbers
             for index in assembly.count_areas():
                 assembly.renumber(index)

@@ -1,8 +1,11 @@
 """From the token grid to pixels, with a mask decoder: the decoder path.
 
-As in the paper's public code, every label of a frame is a prompt: the centres of its tokens are
-points on the object, and the pixel-wise maximum of the decoder's three candidates is
-its mask.  Where masks overlap the larger logit wins; pixels in no mask keep their token's label.
+Every connected piece of a label is a prompt: the centres of its tokens are points on the object,
+and the pixel-wise maximum of the decoder's three candidates is its mask.  Where a mask does not
+fit its piece nothing changes, so that a decoder that does not know such images does no harm.  Where
+masks overlap the larger logit wins; pixels in no mask keep their label.
+
+The paper's public code prompts once with all tokens of a label, and takes every mask.
 """
 
 from __future__ import annotations
@@ -13,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.measure import label as pieces_of
 
+from ..encoders.encode import decoder_windows
 from .refine import refine_none
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from ..encoders.base import MaskDecoder
+    from ..encoders.base import Encoder, MaskDecoder
+    from ..encoders.encode import DecoderWindow
+    from .frame_features import Encoding
 
 POINTS = 32
 """Largest number of points in a prompt.
@@ -29,33 +38,118 @@ to the whole embedding; the thousands of tokens of a background would be slow an
 of training, and neighbouring tokens are much the same.
 """
 
+FIT = 0.5
+"""Smallest share, of the mask and the piece that prompted it, in which the mask has their label.
 
-def refine_decoder(
-    labels: NDArray[np.integer[Any]],
-    valid: NDArray[np.bool_],
-    values: NDArray[np.float32],
-    decoder: MaskDecoder,
-    shape: tuple[int, int],
-    step: tuple[float, float],
-) -> NDArray[np.int32]:
-    """Label the pixels (H, W) of a frame by prompting a mask decoder with each label's tokens.
+Like an IoU, but a mask may cover other pieces of the label, too.
+"""
 
-    ``labels``, ``valid`` (h, w), of which some are valid; ``values`` (h', w', D), the embedding.
+
+class DecoderOutlines:
+    """Outlines by a mask decoder, and how many of its masks fitted.
+
+    Parameters
+    ----------
+    decoder : MaskDecoder
+    windows : sequence of DecoderWindow
+        The parts of a frame that have an embedding of their own.
+    paper : bool
+        Whether a label is one prompt, and every mask is taken.
     """
-    embedding = torch.from_numpy(np.ascontiguousarray(values, np.float32))
-    # A pixel that no mask claims with a logit above 0 keeps its token's label.
-    refined = torch.from_numpy(refine_none(_nearest_valid(labels, valid), step, shape))
-    largest = torch.zeros(shape)
-    limits = np.array(shape, np.float32) - 1
-    for label in np.unique(labels[valid]):
-        tokens = spread_tokens((labels == label) & valid)
-        points = ((tokens + 0.5) * step - 0.5).astype(np.float32).clip(0, limits)
-        masks = decoder.decode(embedding, torch.from_numpy(points), shape)
-        logits = masks.float().amax(0).cpu()
-        better = logits > largest
-        refined[better] = int(label)
-        largest[better] = logits[better]
-    return refined.numpy()
+
+    def __init__(
+        self, decoder: MaskDecoder, windows: Sequence[DecoderWindow], paper: bool = False
+    ) -> None:
+        self.decoder, self.windows, self.paper = decoder, windows, paper
+        self.asked = self.fitting = 0
+
+    @classmethod
+    def of(
+        cls, encoder: Encoder, how: Encoding, shape: tuple[int, int], paper: bool
+    ) -> DecoderOutlines | None:
+        """Return what outlines frames (H, W) encoded that way, None if no decoder is to do it."""
+        if not how.embedding or encoder.decoder is None:
+            return None
+        return cls(encoder.decoder, decoder_windows(encoder, shape, how.large, how.tile), paper)
+
+    @property
+    def note(self) -> str:
+        """What to say about a decoder of which few masks fitted, empty otherwise."""
+        if not self.asked or self.fitting >= self.asked / 2:
+            return ""
+        taken = "all were taken, as in the paper" if self.paper else "the others were left out"
+        return (
+            f"Only {self.fitting} of {self.asked} masks of the decoder fit the clusters that "
+            f"prompted them; {taken}. This SAM may not know such images: refinement='edges' "
+            "needs none."
+        )
+
+    def refine(
+        self,
+        labels: NDArray[np.integer[Any]],
+        valid: NDArray[np.bool_] | None,
+        embeddings: NDArray[np.floating[Any]],
+        before: NDArray[np.int32],
+        step: tuple[float, float],
+    ) -> NDArray[np.int32]:
+        """Outline a frame's labels (h, w) in its pixels (H, W), where ``before`` is their label.
+
+        ``embeddings`` (N, h', w', D), one for each window; tokens that are not ``valid`` (h, w) lie
+        in padding.
+        """
+        outlined = before.copy()
+        inside = np.ones(labels.shape, bool) if valid is None else valid
+        for window, values in zip(self.windows, embeddings, strict=True):
+            rows, columns = window.inner
+            top, left = (
+                int((span.start or 0) * size)
+                for span, size in zip(window.tokens, step, strict=True)
+            )
+            here = before[top : top + window.shape[0], left : left + window.shape[1]]
+            beyond = [(0, a - b) for a, b in zip(window.shape, here.shape, strict=True)]
+            masked = self._in_window(
+                labels[window.tokens],
+                inside[window.tokens],
+                values.astype(np.float32),
+                np.pad(here, beyond, mode="edge"),
+                step,
+            )
+            local = masked[rows.start - top : rows.stop - top]
+            outlined[rows, columns] = local[:, columns.start - left : columns.stop - left]
+        return outlined
+
+    def _in_window(
+        self,
+        labels: NDArray[np.integer[Any]],
+        valid: NDArray[np.bool_],
+        values: NDArray[np.float32],
+        before: NDArray[np.int32],
+        step: tuple[float, float],
+    ) -> NDArray[np.int32]:
+        shape = before.shape[0], before.shape[1]
+        embedding = torch.from_numpy(np.ascontiguousarray(values))
+        refined, largest = torch.from_numpy(before.copy()), torch.zeros(shape)
+        unchanged = np.zeros(shape, bool)
+        limits = np.array(shape, np.float32) - 1
+        shown = np.where(valid, labels, -1)
+        pieces = shown + 1 if self.paper else pieces_of(shown, background=-1, connectivity=1)
+        coarse = refine_none(shown, step, shape)
+        for piece in np.unique(pieces[valid]):
+            mask = (pieces == piece) & valid
+            points = ((spread_tokens(mask) + 0.5) * step - 0.5).astype(np.float32)
+            masks = self.decoder.decode(embedding, torch.from_numpy(points.clip(0, limits)), shape)
+            logits = masks.float().amax(0).cpu()
+            area = refine_none(mask, step, shape) > 0
+            claimed, own = logits.numpy() > 0, int(labels[mask][0])
+            fits = (claimed & (coarse == own)).sum() >= FIT * (claimed | area).sum()
+            self.asked, self.fitting = self.asked + 1, self.fitting + int(fits)
+            if self.paper or fits:
+                better = logits > largest
+                refined[better] = own
+                largest[better] = logits[better]
+            else:
+                unchanged |= area
+        return np.where(unchanged, before, refined.numpy())
 
 
 def spread_tokens(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -78,14 +172,3 @@ def spread_tokens(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
         np.minimum(distance, (offset**2).sum(1), out=distance)
         chosen.append(int(distance.argmax()))
     return candidates[chosen]
-
-
-def _nearest_valid(
-    labels: NDArray[np.integer[Any]], valid: NDArray[np.bool_]
-) -> NDArray[np.integer[Any]]:
-    """Replace the labels of invalid tokens by those of the nearest valid ones."""
-    if valid.all():
-        return labels
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    filled: NDArray[np.integer[Any]] = labels[tuple(nearest)]
-    return filled

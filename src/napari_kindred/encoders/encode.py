@@ -48,8 +48,50 @@ class FrameTokens:
     step: tuple[float, float]
     """Pixels of the frame per token, (step_y, step_x)."""
     embedding: NDArray[np.float32] | None = None
-    """All of the encoder's tokens, padding included, for its mask decoder, (h', w', D); None
-    without a decoder, or if the frame was encoded in tiles."""
+    """All of the encoder's tokens in each of the frame's N :func:`decoder_windows`, padding
+    included, for its mask decoder, (N, h', w', D); None without a decoder, or if not wanted."""
+
+
+@dataclass(frozen=True)
+class DecoderWindow:
+    """A part of a frame that was encoded by itself, where a mask decoder can be asked."""
+
+    tokens: tuple[slice, slice]
+    """Its rows and columns of the frame's tokens."""
+    shape: tuple[int, int]
+    """Its height and width in pixels of the frame; the last tokens may reach beyond the frame."""
+    inner: tuple[slice, slice]
+    """Rows and columns of pixels of the frame where its masks count; of two that overlap there,
+    those of the later window."""
+
+
+def decoder_windows(
+    encoder: Encoder, shape: tuple[int, int], large: Large, tile: int
+) -> list[DecoderWindow]:
+    """Return the parts in which a frame (H, W) is encoded; options as in :func:`iter_encode`."""
+    if large == "resize" or max(shape) <= (encoder.input_size or tile):
+        everything = slice(0, shape[0]), slice(0, shape[1])
+        return [DecoderWindow((slice(None), slice(None)), shape, everything)]
+    stride = encoder.stride
+    grid = (-(-shape[0] // stride), -(-shape[1] // stride))
+    return [
+        DecoderWindow(
+            (rows, columns),
+            ((rows.stop - rows.start) * stride, (columns.stop - columns.start) * stride),
+            _in_pixels(part.inner, stride, shape),
+        )
+        for part, (rows, columns) in _parts(encoder, grid, tile)
+    ]
+
+
+def _in_pixels(
+    tokens: tuple[slice, slice], stride: int, shape: tuple[int, int]
+) -> tuple[slice, slice]:
+    rows, columns = (
+        slice(span.start * stride, min(span.stop * stride, length))
+        for span, length in zip(tokens, shape, strict=True)
+    )
+    return rows, columns
 
 
 def iter_encode(
@@ -59,6 +101,7 @@ def iter_encode(
     large: Large = "tiles",
     tile: int = 1024,
     components: NDArray[np.float32] | None = None,
+    embedding: bool = False,
 ) -> Generator[Progress | Notice, None, FrameTokens]:
     """Encode one frame; yields Progress after every tile, and a Notice if tiles must be smaller.
 
@@ -75,6 +118,8 @@ def iter_encode(
         Largest side of a tile in pixels, for encoders that take any size.
     components : ndarray of float32, shape (n, D), optional
         See :meth:`.base.Encoder.encode`: ``values`` are then (h, w, n).
+    embedding : bool
+        Whether to return what a mask decoder needs, if the encoder has one.
 
     Returns
     -------
@@ -92,16 +137,16 @@ def iter_encode(
     if large not in ("tiles", "resize"):
         raise OptionError(f"large={large!r} is not possible; use 'tiles' or 'resize'.")
     shape = (pixels.shape[0], pixels.shape[1])
-    free = encoder.input_size is None
+    free, whole = encoder.input_size is None, embedding and encoder.decoder is not None
 
     def attempt(side: int) -> Generator[Progress | Notice, None, FrameTokens]:
         if max(shape) > (encoder.input_size or side) and large == "tiles":
-            return (yield from _tiled(encoder, pixels, side, components))
+            return (yield from _tiled(encoder, pixels, side, components, whole))
         image = to_batch(pixels)
         if free and max(shape) > side:
             size = fitted_shape(shape, side)
             image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-        return (yield from _whole(encoder, image, shape, components))
+        return (yield from _whole(encoder, image, shape, components, whole))
 
     return (
         yield from halving(
@@ -125,10 +170,11 @@ def _whole(
     image: torch.Tensor,
     shape: tuple[int, int],
     components: NDArray[np.float32] | None,
+    whole: bool,
 ) -> Generator[Progress, None, FrameTokens]:
     """Encode a frame in one go; ``shape`` is its size before it was scaled to ``image``."""
     # A mask decoder needs the tokens whole.
-    tokens = _encode(encoder, image, components if encoder.decoder is None else None)
+    tokens = _encode(encoder, image, None if whole else components)
     size = (image.shape[2], image.shape[3])
     if encoder.input_size is not None:
         size = fitted_shape(size, encoder.input_size)
@@ -137,8 +183,8 @@ def _whole(
     rows, columns = int(valid.any(1).sum()), int(valid.any(0).sum())
     yield Progress(1, 1, "encoding")
     on_frame, embedding = values[:rows, :columns], None
-    if encoder.decoder is not None:
-        embedding = values
+    if whole:
+        embedding = values[None]
         on_frame = on_frame if components is None else on_frame @ components.T
     return FrameTokens(on_frame, valid[:rows, :columns], step, embedding)
 
@@ -156,19 +202,24 @@ def _tiled(
     pixels: NDArray[np.float32],
     tile: int,
     components: NDArray[np.float32] | None,
+    whole: bool,
 ) -> Generator[Progress, None, FrameTokens]:
     stride = encoder.stride
     shape = (-(-pixels.shape[0] // stride), -(-pixels.shape[1] // stride))
     parts = _parts(encoder, shape, tile)
     depth = encoder.dimension if components is None else len(components)
-    stitcher = Stitcher(depth, shape)
+    stitcher, embeddings = Stitcher(depth, shape), []
     for number, (part, window) in enumerate(parts):
         rows, columns = (slice(s.start * stride, s.stop * stride) for s in window)
         image = to_batch(pixels[rows, columns])
         if encoder.input_size is not None:
             # Whole tokens, so that a window at the edge is not scaled up to the input's size.
             image = pad_to_multiple(image, stride)
-        values = _encode(encoder, image, components).values[0].float().cpu().numpy()
+        tokens = _encode(encoder, image, None if whole else components)
+        values = tokens.values[0].float().cpu().numpy()
+        if whole:
+            embeddings.append(values)
+            values = values if components is None else values @ components.T
         inside = tuple(
             slice(outer.start - span.start, outer.stop - span.start)
             for outer, span in zip(part.outer, window, strict=True)
@@ -176,7 +227,8 @@ def _tiled(
         stitcher.add(part, values[inside].transpose(2, 0, 1))
         yield Progress(number + 1, len(parts), "encoding")
     values = np.ascontiguousarray(stitcher.plane.transpose(1, 2, 0))
-    return FrameTokens(values, np.ones(shape, bool), (float(stride), float(stride)))
+    embedding = np.stack(embeddings) if whole else None
+    return FrameTokens(values, np.ones(shape, bool), (float(stride), float(stride)), embedding)
 
 
 def _parts(
