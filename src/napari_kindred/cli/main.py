@@ -283,6 +283,30 @@ def _export(given: argparse.Namespace) -> int:
     return run(given)
 
 
+def _add_export_model(commands: Any) -> None:
+    command = commands.add_parser(
+        "export-model",
+        help="write the network of entities for other programs: BioImage Model Zoo, ONNX",
+        description="Write weights of entities as a package of the BioImage Model Zoo (.zip), with "
+        "test tensors, or as an ONNX network (.onnx); with decode.py, which turns the network's "
+        "maps into labels with NumPy alone.",
+    )
+    command.add_argument("--out", type=Path, required=True, help="NAME.zip or NAME.onnx")
+    command.add_argument(
+        "--weights", default="kindred-entities", help="name, or path of a file [kindred-entities]"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    command.set_defaults(command=_export_model)
+
+
+def _export_model(given: argparse.Namespace) -> int:
+    """Write the network of entities."""
+    from ..entities.model_package import export_model
+
+    print(export_model(given.out, given.weights, given.overwrite))
+    return 0
+
+
 def _rerun(given: argparse.Namespace) -> int:
     """Compute a result once more."""
     from .rerun import rerun
@@ -316,6 +340,7 @@ COMMANDS = (
     _add_link,
     _add_rerun,
     _add_export,
+    _add_export_model,
     _add_info,
 )
 """In the order of the help."""
