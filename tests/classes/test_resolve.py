@@ -47,6 +47,22 @@ def test_each_class_may_have_a_threshold_of_its_own() -> None:
     assert set(np.unique(found.labels)) == {0, 2}
 
 
+def test_what_is_just_below_the_threshold_is_background() -> None:
+    masks = masks_of(block(0, 0, 6, 6), block(8, 8, 14, 14))
+    scores, sure = scores_of((0.69, 0.31), (0.71, 0.29)), np.ones(2, np.float32)
+    found = resolve_masks(masks, scores, sure, np.array([0.7, 0.7], np.float32))
+    np.testing.assert_array_equal(found.labels > 0, masks.dense(1))
+
+
+def test_masks_that_share_no_pixel_are_two_whatever_their_boxes() -> None:
+    """A ring and the disc that nearly fills it: their boxes are nearly the same."""
+    disc = block(1, 1, 19, 19)
+    ring = block(0, 0, 20, 20) & ~disc
+    scores, sure = scores_of((0.9, 0.1), (0.8, 0.2)), np.ones(2, np.float32)
+    assert masks_of(ring, disc).box_ious()[0, 1] > 0.7
+    assert len(resolve_masks(masks_of(ring, disc), scores, sure, HALF).classes) == 2
+
+
 def test_of_two_outlines_of_one_thing_the_better_stays() -> None:
     """9 × 10 of 10 × 10 pixels are shared: the same thing, seen twice."""
     masks = masks_of(block(0, 0, 10, 10), block(1, 0, 10, 10))

@@ -143,6 +143,16 @@ def test_a_new_object_that_overlaps_a_little_does_not_eat_its_neighbour():
     )
 
 
+def test_what_lies_in_a_segment_by_four_fifths_is_no_part_of_it():
+    coarse = strip("11111111.....")
+    for fine, merged in (
+        ("222233334....", "222233334...."),  # both lie in it wholly, and divide it
+        ("222.33333....", "11111111....."),  # one by four fifths, less than nine tenths
+    ):
+        found = merge_resolutions([coarse, strip(fine)])
+        assert_same_segments(found[:, :8], strip(merged)[:, :8])
+
+
 def test_clusters_that_contradict_the_coarse_view_are_left_out():
     coarse = """
         1111.2222

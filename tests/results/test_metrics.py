@@ -94,6 +94,19 @@ def test_scores_follow_from_counts_summed_over_pictures():
     assert scores["mSA_per_image"] == pytest.approx(np.mean(alone))
 
 
+def test_missed_and_wrong_objects_count_half_each_for_pq_and_f1():
+    """Of four objects one is found; what is wrong is another number than what is missed."""
+    truth = np.zeros((4, 40), int)
+    truth[:, 0:4], truth[:, 5:9], truth[:, 10:14], truth[:, 15:19] = 1, 2, 3, 4
+    for wrong in (1, 5):
+        found = np.where(truth == 1, 9, 0)
+        for number in range(wrong):
+            found[:, 20 + 3 * number : 22 + 3 * number] = 10 + number
+        scores = average_precision([(truth, found)])
+        assert scores["PQ"] == pytest.approx(1 / (1 + wrong / 2 + 3 / 2))
+        assert scores["F1"] == pytest.approx(2 / (2 + wrong + 3))
+
+
 def test_a_perfect_answer_scores_one_whatever_its_ids():
     truth = np.kron(np.arange(6).reshape(2, 3), np.ones((5, 5), int))
     renamed = np.where(truth > 0, 4_000_000_000 - truth, 0)

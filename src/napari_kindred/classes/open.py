@@ -156,10 +156,14 @@ def check_encoder(vocabulary: Vocabulary, config: ClassesConfig) -> None:
     """Raise OptionError if the chosen encoder is not the one that a vocabulary was taught with."""
     spec = vocabulary.spec
     if spec.kind == "pixels":
+        from ..entities.config import EntityConfig
         from .pixelwise.describer import PixelDescriber
 
         described = PixelDescriber.open(
-            config.encoder, channels=spec.options["channels"], device=config.device
+            config.encoder,
+            EntityConfig(**spec.options["entities"]),
+            channels=spec.options["channels"],
+            device=config.device,
         )
         vocabulary.check(described.spec)
     else:

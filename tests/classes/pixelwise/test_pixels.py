@@ -89,6 +89,28 @@ def test_marks_that_fit_no_cells_teach_pixels_by_default() -> None:
     assert made.quality["parts"] == 4
 
 
+def test_images_without_cells_are_described_as_they_are_and_others_by_the_size_of_their_cells(
+    vocabulary: nk.Vocabulary,
+) -> None:
+    assert vocabulary.spec.options["entities"]["scale"] == 1.0
+    assert vocabulary.spec.open("cpu").spec.matches(vocabulary.spec)
+    rows, columns = np.mgrid[:240, :240]
+    discs = (rows % 80 - 40) ** 2 + (columns % 80 - 40) ** 2 < 30**2
+    image = np.where(discs, 200, 20) + np.random.default_rng(0).normal(0, 4, discs.shape)
+    points = {"cell": [(40, 40), (120, 120)], "background": [(0, 0), (80, 80)]}
+    cells = nk.Example(image.clip(0, 255).astype(np.uint8), points=points)
+    taught = nk.teach_classes([cells], proposals="pixels", folds=0)
+    assert taught.spec.options["entities"]["scale"] == "auto"
+    with pytest.raises(OptionError, match="at scale 1"):
+        taught.merge(vocabulary)
+
+
+def test_an_encoder_that_is_named_may_be_the_vocabularys_own(vocabulary: nk.Vocabulary) -> None:
+    image = picture(5)[0]
+    found = nk.segment_classes(image, NAMES, vocabulary=vocabulary, encoder="efficientnet")
+    assert right(found.labels, picture(5)[1]) > 0.85
+
+
 def test_a_file_gives_the_same_labels(
     tmp_path: Any, vocabulary: nk.Vocabulary, result: nk.ClassSegmentation
 ) -> None:

@@ -69,6 +69,24 @@ def test_what_is_in_every_picture_is_left_undecided_by_the_student(named: list[B
     assert unsure < 0.7
 
 
+def test_the_student_is_taught_doubt_only_where_the_teacher_fails(named: list[Bag]) -> None:
+    student = train_head(named, 2, TeachConfig(hidden=128, distillation=1.0))
+    for kind in (0, 1):
+        assert student.probabilities(masks(kind, 50, 9))[:, kind].mean() > 0.9
+    assert student.probabilities(masks(2, 50, 9)).max(1).mean() < 0.6
+
+
+def test_a_mark_is_never_taught_doubt(named: list[Bag]) -> None:
+    """Even if every mask counts as uncertain, marked ones stay what they are marked as."""
+    both = [bag({3: 6, 4: 6}, 30 + i, [0, 1]) for i in range(6)]
+    told = [marked(one, [0] * 6 + [1] * 6) for one in both]
+    student = train_head(
+        [*named, *told], 2, TeachConfig(hidden=128, distillation=3.0, uncertain=0.0)
+    )
+    assert student.probabilities(masks(3, 50, 9))[:, 0].mean() > 0.9
+    assert student.probabilities(masks(4, 50, 9))[:, 1].mean() > 0.9
+
+
 def test_names_beside_pictures_of_background_tell_classes_from_nothing(named: list[Bag]) -> None:
     empty = marked(bag({2: 40}, 20, None), [NOTHING] * 40)
     head = train_head([*named, empty], 2, QUICK)

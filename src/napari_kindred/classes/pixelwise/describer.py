@@ -12,9 +12,10 @@ from ...core.errors import InputError
 from ...core.events import Notice, Progress
 from ...encoders.encode import FrameTokens, iter_encode
 from ...encoders.registry import open_encoder
+from ...entities.auto_scale import GOOD, choose_scale
 from ...entities.checkpoint import load_network
 from ...entities.config import EntityConfig
-from ...entities.segment import resize
+from ...entities.segment import quick_segmenter, resize
 from ...images.tiling import Tile, tiles
 from ...models.spec import absolute
 from ..pixels import check_pixels
@@ -46,6 +47,9 @@ TILE = 640
 STRIDE = 2
 """Pixels per token, as the encoder gets the image."""
 
+COVERED = 0.1
+"""Share of an image that its cells cover at least, if it is one of cells."""
+
 
 class PixelSpec(ProposerSpec):
     """How pixels are described."""
@@ -61,8 +65,9 @@ class PixelDescriber:
     """Describes pixels.
 
     Filters are of the image's own pixels, so that edges stay as sharp as they are.  The encoder
-    gets the image so large that its cells, if there are any, have the size that the entity
-    network is made for; classes taught at one magnification are then found at another.
+    gets the image so large that its cells have the size that the entity network is made for;
+    classes taught at one magnification are then found at another.  Images without cells it gets as
+    they are (``config.scale`` is 1).
     """
 
     def __init__(
@@ -74,10 +79,13 @@ class PixelDescriber:
         channels: int,
     ) -> None:
         self._network, self._encoder, self._config = network, encoder, config
+        self._weights = weights
         self.filters, self._channels = PER_CHANNEL * channels, channels
         options = {k: v for k, v in dataclasses.asdict(config).items() if k not in IGNORED}
         name, sha256 = absolute(encoder.name), joint_hash(weights, encoder.sha256)
         space = f"filters 1, tokens, stride {encoder.stride}, of {channels} channels"
+        if config.scale != "auto":
+            space += f", at scale {config.scale:g}"
         self.spec: ProposerSpec = PixelSpec(
             name,
             sha256,
@@ -100,12 +108,22 @@ class PixelDescriber:
         opened = open_encoder(encoder, stride=STRIDE, device=chosen)
         return cls(network, opened, config, info["sha256"], channels)
 
+    def unscaled(self) -> PixelDescriber:
+        """Return the same for images without cells."""
+        config = dataclasses.replace(self._config, scale=1.0)
+        return PixelDescriber(
+            self._network, self._encoder, config, self._weights, channels=self._channels
+        )
+
     def iter_vectors(
-        self, pixels: NDArray[np.float32], places: NDArray[np.intp]
+        self,
+        pixels: NDArray[np.float32],
+        places: NDArray[np.intp],
+        scale: float | None = None,
     ) -> Generator[Progress | Notice, None, NDArray[np.float32]]:
         """Return the vectors (N, D) of the pixels of an image (H, W, C) at (N, 2)."""
         pixels = self._checked(pixels)
-        tokens = yield from self.iter_tokens(pixels)
+        tokens = yield from self.iter_tokens(pixels, scale=scale)
         values = np.zeros((len(places), self.filters), np.float32)
         for part in _parts(pixels):
             inside = np.flatnonzero(
@@ -183,6 +201,23 @@ class PixelDescriber:
     def iter_scale(self, pixels: NDArray[np.float32]) -> Generator[Progress, None, float]:
         """Return the factor at which the encoder gets an image."""
         return (yield from iter_scale(pixels, self._network, self._config))
+
+    def iter_cells(
+        self, pixels: NDArray[np.float32]
+    ) -> Generator[Progress, None, tuple[float, bool]]:
+        """Return the factor, and whether the image is one of cells without doubt."""
+        segment, sure = quick_segmenter(self._network, self._config), False
+
+        def tried(window: NDArray[np.float32], scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
+            nonlocal sure
+            labels, scores = segment(window, scale)
+            areas = np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:]
+            total = areas.sum()
+            sure |= bool(total >= COVERED * labels.size and scores @ areas >= GOOD * total > 0)
+            return labels, scores
+
+        scale, _ = yield from choose_scale(pixels, tried)
+        return scale, sure
 
     def filtered(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the filters of an image or tile (H, W, C), (H, W, F)."""

@@ -106,15 +106,21 @@ def grow(
     classes: int,
     seed: int,
 ) -> Forest:
-    """Grow a forest of extremely randomised trees on vectors (N, D) of classes (N,)."""
-    from sklearn.ensemble import ExtraTreesClassifier
+    """Grow trees on vectors (N, D) of classes (N,): half of them random, half of them best splits.
 
-    grown = ExtraTreesClassifier(TREES, max_depth=DEPTH, random_state=seed)
-    grown.fit(vectors, codes, weights)
+    The former are better at colours, the latter at textures.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
+    trees = []
+    for kind in (ExtraTreesClassifier, RandomForestClassifier):
+        grown = kind(TREES // 2, max_depth=DEPTH, random_state=seed)
+        trees += grown.fit(vectors, codes, weights).estimators_
+    seen = grown.classes_.astype(int)
     parts: list[dict[str, NDArray[Any]]] = []
     roots, first = [], 0
-    for tree in grown.estimators_:
-        parts.append(_tree(tree.tree_, first, grown.classes_.astype(int), classes))
+    for tree in trees:
+        parts.append(_tree(tree.tree_, first, seen, classes))
         roots.append(first)
         first += len(parts[-1]["feature"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -145,13 +145,21 @@ class LivePixels:
     def _iter_describe(
         self, pixels: NDArray[np.float32], index: Index, window: Window
     ) -> Generator[Progress | Notice, None, Described]:
-        if index not in self._scales:
-            self._scales[index] = yield from self._describer.iter_scale(pixels)
+        scale = yield from self._iter_scale(pixels, index)
         filters = yield from self._describer.iter_filters(pixels, window)
         y, x = (max(0, part.start - AROUND) for part in window)
         around = pixels[y : window[0].stop + AROUND, x : window[1].stop + AROUND]
-        tokens = yield from self._describer.iter_tokens(around, scale=self._scales[index])
+        tokens = yield from self._describer.iter_tokens(around, scale=scale)
         return Described(index, window, (y, x), filters, tokens)
+
+    def _iter_scale(
+        self, pixels: NDArray[np.float32], index: Index
+    ) -> Generator[Progress, None, float]:
+        """Return the scale at which a frame is encoded, chosen once."""
+        if index not in self._scales:
+            scale, sure = yield from self._describer.iter_cells(pixels)
+            self._scales[index] = scale if sure else 1.0
+        return self._scales[index]
 
     def _iter_learn_vectors(
         self,
@@ -166,11 +174,12 @@ class LivePixels:
         for chosen in (here, new & ~here):
             some = places[chosen]
             if len(some):
-                vectors = (
-                    kept.vectors(some)
-                    if chosen is here
-                    else (yield from self._describer.iter_vectors(pixels(index), some))
-                )
+                if chosen is here:
+                    vectors = kept.vectors(some)
+                else:
+                    frame = pixels(index)
+                    scale = yield from self._iter_scale(frame, index)
+                    vectors = yield from self._describer.iter_vectors(frame, some, scale)
                 self._vectors |= {
                     (index, y, x): vector
                     for (y, x), vector in zip(some.tolist(), vectors, strict=True)

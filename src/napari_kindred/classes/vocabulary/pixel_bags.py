@@ -43,6 +43,7 @@ def iter_pixel_bags(
         device=config.device,
     )
     describer = yield from iter_in_background(opened, "loading the weights")
+    describer, scales = yield from _iter_scales(describer, [pixels for _, pixels in images])
     random = np.random.default_rng(config.seed)
     classes = {key(name): number for number, name in enumerate(names)}
     bags: list[Bag] = []
@@ -56,12 +57,25 @@ def iter_pixel_bags(
         places, codes = marked.places, marked.codes
         if not alone:
             codes = np.where(codes == UNMARKED, UNKNOWN, codes).astype(np.int16)
-        job = describer.iter_vectors(pixels, places)
+        job = describer.iter_vectors(pixels, places, scales[number])
         vectors = yield from within_stack(job, number, len(images))
         known = np.ones(len(names), bool)
         bag = Bag(vectors, codes, None, known, example.source, marked.lost)
         bags += parted(bag, places) if len(images) == 1 else [bag]
     return describer.spec, bags
+
+
+def _iter_scales(
+    describer: PixelDescriber, images: Sequence[NDArray[np.float32]]
+) -> Generator[Event, None, tuple[PixelDescriber, list[float]]]:
+    """Choose at which scales images are encoded: as they are, unless most are of cells."""
+    found = []
+    for number, pixels in enumerate(images):
+        job = describer.iter_cells(pixels)
+        found.append((yield from within_stack(job, number, len(images))))
+    if 2 * sum(sure for _, sure in found) > len(found):
+        return describer, [scale for scale, _ in found]
+    return describer.unscaled(), [1.0] * len(found)
 
 
 def _marked_names(example: Example) -> tuple[str, ...]:

@@ -360,4 +360,6 @@ def _same(mine: Entry, other: Entry) -> bool:
 
 
 def _identity(spec: ProposerSpec) -> str:
-    return f"{spec.kind} of {spec.encoder} (sha256 {spec.sha256[:12]}…)"
+    scale = spec.options.get("entities", {}).get("scale", "auto")
+    scaled = "" if spec.kind != "pixels" or scale == "auto" else f" at scale {scale:g}"
+    return f"{spec.kind} of {spec.encoder}{scaled} (sha256 {spec.sha256[:12]}…)"
