@@ -88,6 +88,7 @@ def to_bytes(
         ),
         "known": np.array([bag.annotated for bag in bags], np.uint8),
         "lost": np.array([bag.lost_marks(classes) for bag in bags], np.int16),
+        "areas": np.array([bag.area for bag in bags], np.float32),
     }
     facts = {
         "entries": [dataclasses.asdict(entry) for entry in entries],
@@ -220,6 +221,7 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
     present, annotated = (tensors[name].astype(bool) for name in ("present", "known"))
     count = len(sizes)
     lost = tensors.get("lost", np.zeros((count, classes), np.int16))
+    areas = tensors.get("areas", np.ones(count, np.float32))
     whole = (
         embeddings.ndim == 2
         and embeddings.dtype == np.float16
@@ -228,6 +230,8 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
         and present.shape == annotated.shape == (count, classes)
         and has_names.shape == (count,)
         and lost.shape == (count, classes)
+        and areas.shape == (count,)
+        and bool((areas >= 0).all())
         and len(sources) == count > 0
         and sizes.min() >= 0
         and sizes.sum() == len(embeddings)
@@ -245,6 +249,7 @@ def _bags(tensors: Arrays, sources: list[str], classes: int) -> tuple[Bag, ...]:
             annotated[i],
             sources[i],
             lost[i],
+            float(areas[i]),
         )
         for i in range(count)
     )

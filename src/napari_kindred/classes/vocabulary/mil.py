@@ -43,7 +43,8 @@ class Bag:
     :data:`NOTHING`, :data:`UNMARKED`, :data:`UNKNOWN`; ``present`` (C,) the classes that the image
     holds, and no others, or None if it was not named; ``annotated`` (C,) the classes that the
     annotator considered: a mask of none of them may be of another class.  ``source`` is where the
-    image came from, ``lost`` (C,) the marks of each class that no instance has, if any.
+    image came from, ``lost`` (C,) the marks of each class that no instance has, if any; ``area``
+    the number of pixels that it stands for.
     """
 
     embeddings: NDArray[np.float32] | NDArray[np.float16]
@@ -52,6 +53,7 @@ class Bag:
     annotated: NDArray[np.bool_]
     source: str = ""
     lost: NDArray[np.int16] | None = None
+    area: float = 1.0
 
     def lost_marks(self, classes: int) -> NDArray[np.int16]:
         """Return the marks of each class that no instance has, (C,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def iter_pixel_bags(
         job = describer.iter_vectors(pixels, places, scales[number])
         vectors = yield from within_stack(job, number, len(images))
         known = np.ones(len(names), bool)
-        bag = Bag(vectors, codes, None, known, example.source, marked.lost)
+        area = float(shape[0] * shape[1])
+        bag = Bag(vectors, codes, None, known, example.source, marked.lost, area)
         bags += parted(bag, places) if len(images) == 1 else [bag]
     return describer.spec, bags
 
@@ -100,11 +102,7 @@ def parted(bag: Bag, places: NDArray[np.floating] | NDArray[np.intp]) -> list[Ba
     bags = [bag.take(np.flatnonzero(part == number)) for number in range(PART**2)]
     none = np.zeros(len(bag.annotated), np.int16)
     return [
-        one if number == 0 else _without_lost(one, none)
+        one if number == 0 else replace(one, lost=none)
         for number, one in enumerate(bags)
         if len(one) or number == 0
     ]
-
-
-def _without_lost(bag: Bag, none: NDArray[np.int16]) -> Bag:
-    return Bag(bag.embeddings, bag.instances, bag.present, bag.annotated, bag.source, none)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Learn = Callable[..., Generator[Progress, None, Head | PixelHead]]
     """Trains a head on ``bags`` of a number of ``classes`` with a ``config``."""
 
+SHARPER = 2.0
+"""Power of a pixel's probabilities that makes them as sure as they are right: those of trees and of
+a head on few marks are too careful."""
+
 
 def iter_quality(
     bags: Sequence[Bag], names: Sequence[str], config: TeachConfig, spec: ProposerSpec, learn: Learn
@@ -42,7 +46,7 @@ def iter_quality(
     correct, annotated, predicted = (np.zeros(len(names) + 1, np.int64) for _ in range(3))
     named = [0, 0]
     size = len(names) + 1
-    confused, shares = np.zeros((size, size)), np.zeros(size)
+    confused = np.zeros((size, size))
     for turn in range(turns):
         yield Progress(turn, turns, "measuring on examples left out")
         left_out = set(order[turn::turns].tolist())
@@ -61,7 +65,6 @@ def iter_quality(
             )
             if spec.kind == "pixels":
                 confused += _confusion(head, bags[number], threshold)
-                shares += _shares(head, bags[number], threshold)
             count = _image(head, bags[number], config.share, trained)
             named = [old + new for old, new in zip(named, count, strict=True)]
     pictures = len({bag.source for bag in bags})
@@ -79,7 +82,7 @@ def iter_quality(
             for i, name in enumerate(names)
         }
     if spec.kind == "pixels" and annotated.sum():
-        found = estimated_iou(confused, shares)
+        found = estimated_iou(confused)
         quality["iou"] = round(float(found[:-1][annotated[:-1] > 0].mean()), 4)
     if named[1]:
         quality["named"] = round(named[0] / named[1], 4)
@@ -98,44 +101,37 @@ def _predicted(
 
 
 def _confusion(head: Head | PixelHead, bag: Bag, threshold: float) -> NDArray[np.float64]:
-    """Count a bag's marked pixels by their true (rows) and their predicted class, none last."""
-    classes = head.classes
-    marked = bag.instances >= NOTHING
-    truth = np.where(bag.instances[marked] >= 0, bag.instances[marked], classes)
-    found = np.zeros((classes + 1, classes + 1))
-    np.add.at(found, (truth, _predicted(head, bag.embeddings[marked], threshold)), 1)
-    found[:-1, -1] += bag.lost_marks(classes)
-    return found
+    """Return how many of an image's pixels are of a class (rows) and predicted as another.
 
-
-def _shares(head: Head | PixelHead, bag: Bag, threshold: float) -> NDArray[np.float64]:
-    """Count how often each class, none last, is predicted for pixels that nobody chose."""
-    unmarked = bag.instances < NOTHING
-    found = _predicted(head, bag.embeddings[unmarked], threshold)
-    return np.bincount(found, minlength=head.classes + 1).astype(np.float64)
-
-
-def estimated_iou(
-    confused: NDArray[np.float64], shares: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Estimate the IoU of each class (K,) in whole images.
-
-    ``confused`` (K, K) counts marked pixels by true (rows) and predicted class.  Marks say how
-    often a class is mistaken, not how frequent it is; ``shares`` (K,), how often each is predicted
-    anywhere, tell that: they are the true shares times the rates of mistakes.  Without them the
-    marks are taken for a sample of whole images.
+    None of the classes is last.  Marks are where it is easy, and not as frequent as what they are
+    on, so pixels that nobody chose are counted, by what the head itself believes them to be.  If
+    all pixels are marked, their marks tell.  Marks that were lost are found nowhere.
     """
-    from scipy.optimize import nnls
+    size = head.classes + 1
+    marked = bag.instances >= NOTHING
+    looked = marked if marked.all() else ~marked
+    vectors = bag.embeddings[looked]
+    if marked.all():
+        truth = np.where(bag.instances >= 0, bag.instances, head.classes)
+        beliefs = np.eye(size)[truth]
+    else:
+        found = head.probabilities(vectors).astype(np.float64)
+        beliefs = np.column_stack([found, np.maximum(1 - found.sum(1), 0)]) ** SHARPER
+        beliefs /= beliefs.sum(1, keepdims=True)
+    confused = np.zeros((size, size))
+    np.add.at(confused.T, _predicted(head, vectors, threshold), beliefs)
+    lost = bag.lost_marks(head.classes)
+    counts = np.bincount(bag.instances[bag.instances >= 0], minlength=head.classes) + lost
+    missed = np.append(lost / np.maximum(counts, 1), 0)[:, None]
+    confused[:, -1:] += (confused * missed).sum(1, keepdims=True)
+    return np.asarray((confused - confused * missed) * bag.area / max(len(vectors), 1))
 
-    total = confused.sum(1)
-    rates = confused / np.maximum(total, 1)[:, None]
-    true = total
-    if shares.sum():
-        true = np.where(total > 0, nnls(rates.T, shares / shares.sum())[0], 0.0)
-    both = true * rates.diagonal()
-    union: NDArray[np.float64] = true + true @ rates - both
-    shared: NDArray[np.float64] = np.divide(both, union, out=np.zeros(len(both)), where=union > 0)
-    return shared
+
+def estimated_iou(confused: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the IoU of each class (K,) of pixels (K, K) by true (rows) and predicted class."""
+    both = confused.diagonal()
+    union = confused.sum(0) + confused.sum(1) - both
+    return np.divide(both, union, out=np.zeros(len(both)), where=union > 0)
 
 
 def own_threshold(config: TeachConfig, spec: ProposerSpec) -> float:
