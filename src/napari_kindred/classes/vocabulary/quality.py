@@ -131,7 +131,8 @@ def estimated_iou(confused: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the IoU of each class (K,) of pixels (K, K) by true (rows) and predicted class."""
     both = confused.diagonal()
     union = confused.sum(0) + confused.sum(1) - both
-    return np.divide(both, union, out=np.zeros(len(both)), where=union > 0)
+    shared: NDArray[np.float64] = np.divide(both, union, out=np.zeros(len(both)), where=union > 0)
+    return shared
 
 
 def own_threshold(config: TeachConfig, spec: ProposerSpec) -> float:
