@@ -1,4 +1,4 @@
-"""Choose what outlines objects in clusters, and which are none, on held-out images.
+"""Choose what outlines objects in clusters, and tells whether there are any.
 
     python benchmarks/clusters_outline.py DATA_DIR [--limit N] [--out FILE]
 
@@ -9,32 +9,29 @@ in objects against pixels in annotated ones.  *In one*: mean share of an annotat
 objects, or that is in none, whichever is larger.  Both are means over the kinds of images; chosen
 is the lowest probability whose IoU is within :data:`NEAR` of the best.
 
-Then, objects whose probability of being one is below a share of the median of their image count as
-background: how many of those that are annotated, by more than half of their pixels, does that
-leave out, and how many of the others?
+*Likely*: mean probability of what looks like an object of being one, the least and the largest of
+the images of a kind; also of natural ones, the first and the last frame of each video in
+``davis2016``, and two of ``camvid``.  Whether there are objects first is decided by it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from entities_accuracy import held_out
 from entities_settings import MEASURE_ONLY
-from tables import RESULTS
+from tables import keep
 
 from napari_kindred.clusters import foreground as finder
 from napari_kindred.clusters.foreground import shipped_network
 from napari_kindred.core.events import finish
 from napari_kindred.entities.resampling import GridMapping
 from napari_kindred.entities.segment import iter_dense_bounded, resize, to_maps
-from napari_kindred.images.stack import normalise, read_image
+from napari_kindred.images.stack import list_images, normalise, read_image
 
 NEAR = 0.005
-
-DOUBTS = (0.2, 0.33, 0.5, 0.6, 0.7)
 
 CUTS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 
@@ -47,25 +44,42 @@ def shares(truth: np.ndarray, inside: np.ndarray) -> list[float]:
     return np.maximum(share, 1 - share).tolist()
 
 
-def left_out(truth: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Count right objects and others, then those that each share leaves out, (2, 1 + shares)."""
-    inside = np.bincount(labels[truth > 0], minlength=len(scores) + 1)[1:]
-    right = inside > np.bincount(labels.ravel(), minlength=len(scores) + 1)[1:] / 2
-    middle = np.median(scores) if len(scores) else 0
-    counts = [[sum(right), sum(~right)]]
-    counts += [[(right & (scores < d * middle)).sum(), (~right & (scores < d * middle)).sum()]
-               for d in DOUBTS]  # fmt: skip
-    return np.array(counts).T
+def probability(found, maps: np.ndarray, shape: tuple[int, int]) -> float:
+    """Return the mean probability of what looks like an object, 0 if nothing does."""
+    scores = finder.probabilities(found, maps, shape)
+    return float(scores.mean()) if len(scores) else 0.0
+
+
+def natural(data: Path) -> dict[str, list[Path]]:
+    """Find natural images in which there are no cells."""
+    found = {"natural video": [], "street scenes": []}
+    for folder in sorted(data.glob("davis2016/*/images")):
+        found["natural video"] += [list_images(folder)[i] for i in (0, -1)]
+    if (data / "camvid" / "images").is_dir():
+        found["street scenes"] = list_images(data / "camvid" / "images")[:2]
+    return found
+
+
+def markdown(result: dict) -> dict[str, str]:
+    """Return the tables of outlines and of images with and without objects."""
+    lines = ["| outline at | " + " | ".join(f"{cut:g}" for cut in result["cuts"]) + " |"]
+    lines.append("|---" * (len(result["cuts"]) + 1) + "|")
+    for name, key in (("IoU", "iou"), ("in one", "in_one")):
+        lines.append(f"| {name} | {' | '.join(f'{v:.3f}' for v in result['means'][key])} |")
+    rows = ["| images | least | largest |", "|---|---|---|"]
+    rows += [f"| {kind} | {a:.2f} | {b:.2f} |" for kind, (a, b) in result["likely"].items()]
+    return {"clusters_outline": "\n".join(lines), "clusters_likely": "\n".join(rows)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
     parser.add_argument("--limit", type=int, help="at most so many images of each kind")
-    parser.add_argument("--out", type=Path, default=RESULTS / "clusters_outline.json")
+    parser.add_argument("--out", type=Path, help="another JSON file; the pages stay as they are")
     given = parser.parse_args()
     found, _ = shipped_network("cpu")
-    measured, doubted = {}, np.zeros((2, 1 + len(DOUBTS)), int)
+    likely: dict[str, list[float]] = {}
+    measured = {}
     for kind, pairs in held_out(given.data).items():
         if kind.startswith(MEASURE_ONLY):
             continue
@@ -78,8 +92,7 @@ def main() -> None:
             truth = np.asarray(read_image(labels).data)
             maps = finish(iter_dense_bounded(found.network, resize(pixels, 1.0), 1024))
             foreground = to_maps(maps, GridMapping.whole(truth.shape, 1.0, found.stride)).foreground
-            objects = finder._filtered(found, maps, truth.shape, finder.UNLIKELY)
-            doubted += left_out(truth, *objects)
+            likely.setdefault(kind, []).append(probability(found, maps, truth.shape))
             for number, cut in enumerate(CUTS):
                 inside = foreground >= cut
                 both, either = (inside & (truth > 0)).sum(), (inside | (truth > 0)).sum()
@@ -90,6 +103,11 @@ def main() -> None:
             "in_one": [round(float(np.mean(one)), 4) for one in inside_one],
         }
         print(kind, measured[kind], flush=True)
+    for kind, files in natural(given.data).items():
+        for file in files:
+            pixels = normalise(np.asarray(read_image(file).data)[..., :3].astype("f4"))
+            maps = finish(iter_dense_bounded(found.network, resize(pixels, 1.0), 1024))
+            likely.setdefault(kind, []).append(probability(found, maps, pixels.shape[:2]))
     means = {
         key: np.mean([one[key] for one in measured.values()], 0).round(4).tolist()
         for key in ("iou", "in_one")
@@ -100,11 +118,9 @@ def main() -> None:
         "best": best,
         "means": means,
         "kinds": measured,
-        "doubts": DOUBTS,
-        "left_out": {"right": doubted[0].tolist(), "others": doubted[1].tolist()},
+        "likely": {kind: [round(min(one), 3), round(max(one), 3)] for kind, one in likely.items()},
     }
-    given.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print("cuts", CUTS, means, "best", best, "doubts", DOUBTS, result["left_out"])
+    keep("clusters_outline", result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

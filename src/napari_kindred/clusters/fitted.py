@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, OptionError
 from . import model_io, prepass
 from .kmeans import Basis, nearest
 from .levels import lut
@@ -17,6 +17,7 @@ from .merge_tree import cut
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..encoders.base import Encoder
     from .kmeans import Floats
     from .nodes import ClusterNode
 
@@ -35,6 +36,7 @@ class FittedClusters:
     leaf_parents_: NDArray[np.integer[Any]]
     leaf_areas_: NDArray[Any]
     merges_: NDArray[np.int32]
+    encoder_: dict[str, Any]
     examples_: dict[str, frozenset[int]]
 
     @property
@@ -120,3 +122,22 @@ class FittedClusters:
         if not hasattr(self, "centres_") or self.basis_ is None:
             raise InputError("The model is not fitted; cluster a movie first.")
         return model_io.pack(*model_io.parts_of(self))
+
+    def check_encoder(self, encoder: Encoder, spec: dict[str, Any]) -> None:
+        """Raise InputError or OptionError if tokens of an encoder cannot be labelled."""
+        basis: Basis | None = getattr(self, "basis_", None)
+        if not hasattr(self, "centres_") or basis is None:
+            raise InputError("The model is not fitted; call fit first, or load one.")
+        made = self.encoder_
+        for what, value in spec.items():
+            if made and made.get(what) != value:
+                raise OptionError(
+                    f"The model was made with the encoder {made.get('name')!r} at stride "
+                    f"{made.get('stride')}, other weights do not fit it; choose that encoder."
+                )
+        if basis.mean.shape != (encoder.dimension,):
+            raise OptionError(
+                f"The model was made of tokens of {len(basis.mean)} values, but those of "
+                f"{encoder.name!r} have {encoder.dimension}; choose the encoder that it was made "
+                "with."
+            )

@@ -234,7 +234,7 @@ class FeatureLookup:
 
     def _sample_key(self, contents: Sequence[str], n_components: int, objects: bool) -> str:
         about = {"objects": self._objects if objects else ""}
-        return self._key(contents, what="sample", n_components=n_components, **about)
+        return self._key(contents, what="first look", n_components=n_components, **about)
 
     def _maps_key(self, content: str) -> str:
         return self._key([content], what="maps", weights=self._objects)

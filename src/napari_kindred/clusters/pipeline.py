@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compute.device import trim
-from ..core.errors import InputError, OptionError
+from ..core.errors import InputError
 from ..core.events import Event, Notice, Progress
 from ..encoders.registry import EncoderSpec, open_encoder
 from ..images.frame import faint_note, frame_name
@@ -33,6 +33,7 @@ from .kmeans import nearest
 from .labelling import Labeller
 from .object_labelling import ObjectLabeller
 from .object_stage import FOUND, NOT_FOUND, ObjectStage
+from .orientation import iter_without_orientation
 from .prefetch import Frame, Reader
 from .prepass import fit_on_sample, sample_places
 from .refine import refine_none
@@ -295,6 +296,12 @@ class Run:
             if self.objects is not None and self.objects.present(rest, bool(wanted)):
                 objects = [self.objects.find(one) for one in rest]
             sample = fit_on_sample(whole, n_components, objects, self._step)
+            if objects is not None:
+                ends = [(self._places[i], whole[i], objects[i]) for i in {0, len(objects) - 1}]
+                frames = ((self.reader.read(place).pixels, *rest) for place, *rest in ends)
+                sample = yield from iter_without_orientation(
+                    self.encoder, self.how, sample, frames, self._step
+                )
             for content in contents:  # first, because a small cache has no room for both
                 self.lookup.drop_whole(content)
             self.lookup.put_sample(contents, n_components, sample, wanted is None)
@@ -319,23 +326,6 @@ class Run:
             if self._assembly.note:
                 yield self.note(self._assembly.note)
         return self._assembly
-
-    def check_model(self, model: HierarchicalClustering) -> None:
-        """Raise InputError or OptionError for a model that cannot label here."""
-        if not hasattr(model, "centres_") or model.basis_ is None:
-            raise InputError("The model is not fitted; call fit first, or load one.")
-        made, here = model.encoder_, self.encoder
-        for what, value in self.spec.as_dict().items():
-            if made and made.get(what) != value:
-                raise OptionError(
-                    f"The model was made with the encoder {made.get('name')!r} at stride "
-                    f"{made.get('stride')}, other weights do not fit it; choose that encoder."
-                )
-        if model.basis_.mean.shape != (here.dimension,):
-            raise OptionError(
-                f"The model was made of tokens of {len(model.basis_.mean)} values, but those of "
-                f"{here.name!r} have {here.dimension}; choose the encoder that it was made with."
-            )
 
     def encode_all(self, model: HierarchicalClustering) -> Generator[Event, None, None]:
         """Encode all frames and spill their reduced tokens, for a model that is given."""

@@ -100,7 +100,7 @@ def iter_cluster_stack(
             if averaged:
                 yield run.note(averaged)
         if given is not None:
-            run.check_model(given)
+            given.check_encoder(run.encoder, run.spec.as_dict())
         yield from run.choose_range(given)
         if given is None:
             fitted = make_model(config)
