@@ -47,7 +47,8 @@ def iter_without_orientation(
 
     ``frames`` are pixels (H, W, C), whole tokens (h, w, D) and objects of a few frames.
     """
-    own, turned = [], []
+    own: list[Floats] = []
+    turned: list[Floats] = []
     for pixels, tokens, objects in frames:
         height, width = (max(GRID, side // GRID * GRID) for side in pixels.shape[:2])
         upright = np.ascontiguousarray(np.rot90(pixels[:height, :width]))
@@ -87,6 +88,6 @@ def without(sample: Sample, out: Floats) -> Sample:
 def _within(objects: FrameObjects, shape: tuple[int, int]) -> FrameObjects:
     """Return the objects in the upper left part (H, W) of a frame."""
     found, labels = np.unique(objects.labels[: shape[0], : shape[1]], return_inverse=True)
-    labels = labels.reshape(min(shape[0], len(objects.labels)), -1).astype(np.int32)
     missing = int(found[0] != 0)  # no background there
-    return FrameObjects(labels + missing, len(found) - 1 + missing)
+    plane = (labels + missing).reshape(min(shape[0], len(objects.labels)), -1)
+    return FrameObjects(plane.astype(np.int32), len(found) - 1 + missing)

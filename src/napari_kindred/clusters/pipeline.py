@@ -297,8 +297,10 @@ class Run:
                 objects = [self.objects.find(one) for one in rest]
             sample = fit_on_sample(whole, n_components, objects, self._step)
             if objects is not None:
-                ends = [(self._places[i], whole[i], objects[i]) for i in {0, len(objects) - 1}]
-                frames = ((self.reader.read(place).pixels, *rest) for place, *rest in ends)
+                ends = sorted({0, len(objects) - 1})
+                frames = (
+                    (self.reader.read(self._places[i]).pixels, whole[i], objects[i]) for i in ends
+                )
                 sample = yield from iter_without_orientation(
                     self.encoder, self.how, sample, frames, self._step
                 )
