@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from magicgui.widgets import Container, Label, ProgressBar
 from qtpy.QtCore import QPoint, QRect
 from qtpy.QtGui import QColor
+
+from napari_kindred._napari.common.run_controls import _prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,3 +115,41 @@ def test_a_mistake_can_be_read_in_either_theme(viewer: Any, theme: str) -> None:
     ground = QColor(get_theme(theme).background.as_hex())
     lighter, darker = sorted((luminance(QColor(written)), luminance(ground)), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) > 4.5
+
+
+OPENING = """
+import sys
+import napari.viewer
+from napari.qt import get_qapp
+get_qapp()
+viewer = napari.viewer.Viewer(show=False)
+import numpy
+viewer.add_image(numpy.zeros((8, 8)))
+from napari_kindred._napari.{name}.widget import {widget}
+viewer.window.add_dock_widget({widget}(viewer))
+print(*{{each.split(".")[0] for each in sys.modules}})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "widget"), [("entities", "EntitiesWidget"), ("clusters", "ClustersWidget")]
+)
+def test_a_widget_opens_without_what_takes_long_to_load(name: str, widget: str) -> None:
+    """Each of these takes a good part of a second, and is loaded beside the window when needed."""
+    program = OPENING.format(name=name, widget=widget)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "sklearn", "timm", "matplotlib", "zarr"} & set(done.stdout.split())
+
+
+def test_the_first_labels_are_prepared_in_another_thread(viewer: Any) -> None:
+    """Patterns of dashed lines are drawn before there is a layer, not as it is added."""
+    from vispy.visuals.line import dash_atlas
+
+    dash_atlas._make_pattern.cache_clear()
+    _prepared(lambda: iter(()))
+    before = dash_atlas._make_pattern.cache_info().misses
+    assert before > 0
+    viewer.add_labels(np.zeros((8, 8), np.int32))
+    assert dash_atlas._make_pattern.cache_info().misses == before

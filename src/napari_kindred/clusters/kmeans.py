@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
 from ..core.errors import InputError
@@ -52,6 +49,8 @@ class Basis:
 
 def fit_basis(tokens: Floats, n_components: int) -> Basis:
     """Find the principal components of tokens (N, D), at most ``min(n_components, N - 1, D)``."""
+    from sklearn.decomposition import PCA  # takes a second, which opening the window need not wait
+
     count = max(1, min(n_components, len(tokens) - 1, tokens.shape[1]))
     solver = "covariance_eigh" if len(tokens) > tokens.shape[1] else "full"
     with np.errstate(invalid="ignore", divide="ignore"):  # equal tokens have no variance to share
@@ -88,6 +87,9 @@ def fit_centres(
     tries: int = 1,
 ) -> Floats:
     """Find centres (count, n) of tokens (N, n) by k-means, from ``start`` if given."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     distinct = different(tokens, count)
     if distinct < count:
         raise InputError(

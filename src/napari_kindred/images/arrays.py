@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -194,9 +195,8 @@ def is_portable(data: Any) -> bool:
 
 def source_of(data: Any) -> Path | None:
     """Return the file or folder that an array is read from, None where it does not say so."""
-    import zarr
-
-    if isinstance(data, zarr.Array) and isinstance(data.store, zarr.storage.LocalStore):
+    zarr = sys.modules.get("zarr")  # where it is not loaded, nothing is of zarr
+    if zarr and isinstance(data, zarr.Array) and isinstance(data.store, zarr.storage.LocalStore):
         inside = Path(data.store.root, data.path).absolute()
         # The outermost: an image's resolutions are arrays inside the OME-Zarr that people see.
         zarrs = [path for path in inside.parents if path.suffix.lower() == ".zarr"]

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
 
 from ..core.errors import InputError
 
@@ -65,6 +63,8 @@ def contingency(
     InputError
         When the shapes differ, or labels are negative or no integers.
     """
+    from scipy.sparse import coo_array
+
     if first.shape != second.shape:
         raise InputError(f"Label images must have one shape, not {first.shape} and {second.shape}.")
     (a, a_ids), (b, b_ids) = _compact(first), _compact(second)
@@ -166,6 +166,8 @@ def match(found: Overlaps, threshold: float) -> NDArray[np.int64]:
     conflict = (np.bincount(a)[a] > 1) | (np.bincount(b)[b] > 1) if len(a) else np.zeros(0, bool)
     matched = good[~conflict]
     if conflict.any():
+        from scipy.optimize import linear_sum_assignment  # takes half a second to load
+
         rows, row = np.unique(a[conflict], return_inverse=True)
         columns, column = np.unique(b[conflict], return_inverse=True)
         gain = np.zeros((len(rows), len(columns)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import Container, ProgressBar, PushButton
 from napari.layers import Labels
+from vispy.visuals.line.dash_atlas import DashAtlas
 
 from ...core.events import Event, Metrics, Notice, Partial, Progress
 from .form import row, sentence, show_message
@@ -189,8 +190,10 @@ class RunControls:
 
 def _prepared(job: Callable[[], Generator[Event, None, Any]]) -> Generator[Event, None, Any]:
     """Start a job; called in another thread."""
-    # napari's first Labels layer compiles its colours, which would block the window for a second.
+    # napari's first Labels layer compiles its colours and draws patterns of dashed lines, which
+    # would block the window for a second.
     Labels(np.zeros((1, 1), np.int32))
+    DashAtlas()
     return job()
 
 
