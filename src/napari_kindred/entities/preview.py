@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..images.tiling import Slices
     from .map_cache import MapCache
 
-SIDE = 1024
+SIDE = 768
 """Longest side of a preview, in pixels of the scaled image: what a processor does in a second."""
 
 
