@@ -71,8 +71,8 @@ def test_dense_small_objects_are_enlarged_although_from_afar_they_are_one():
 
 def test_large_objects_in_a_large_plane_take_two_trials():
     scales = []
-    scale, _ = finish(choose_scale(discs(400, 4000), honest(scales)))
-    assert scale == pytest.approx(auto_scale.TARGET / 400, rel=0.15)
+    scale, _ = finish(choose_scale(discs(500, 4000), honest(scales)))
+    assert scale == pytest.approx(auto_scale.TARGET / 500, rel=0.15)
     assert len(scales) == 2
 
 

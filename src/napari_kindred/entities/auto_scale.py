@@ -44,13 +44,13 @@ SMALLEST = 48
 LARGEST = 5.0
 """Images are never enlarged more than this."""
 
-LOOK = 384
+LOOK = 320
 """Side, in scaled pixels, of the window of a trial."""
 
-WIDE = 640
+WIDE = 512
 """… where that has too few objects."""
 
-OVERVIEW = 640
+OVERVIEW = 448
 """Longest side, in scaled pixels, of the whole plane in the first trial."""
 
 LADDER = (1.0, 0.5, 0.25, 0.125, 2.0, 3.0)
