@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 ABOUT_PREVIEW = (
     "Try the options on the part of the image in sight, or in a rectangle drawn in a Shapes layer "
-    "that is selected; at most about 770 scaled pixels a side. The next preview, or a run, replaces it."
+    "that is selected, at most 770 scaled pixels a side; the next preview, or a run, replaces it."
 )
 
 ABOUT_ADJUSTING = (
