@@ -60,6 +60,15 @@ class ClassesConfig:
         minimum=1,
         advanced=True,
     )
+    masks: Literal["best", "all"] = option(
+        "best",
+        "Masks per point",
+        "Of the three masks that a SAM gives for each point: best keeps the one of the highest "
+        "predicted quality, all keeps each, so that parts and wholes can both be named; fixed once "
+        "a vocabulary is trained.",
+        choices=("best", "all"),
+        advanced=True,
+    )
     large: Literal["resize", "tiles"] = option(
         "resize",
         "Large frames",
@@ -137,6 +146,7 @@ class TeachConfig:
         step=0.05,
     )
     points: int = inherited(ClassesConfig, "points", 100)
+    masks: Literal["best", "all"] = inherited(ClassesConfig, "masks", "best")
     large: Literal["resize", "tiles"] = inherited(ClassesConfig, "large", "resize")
     region_size: float = inherited(ClassesConfig, "region_size", 12.0)
     unmarked: float = option(

@@ -10,7 +10,7 @@ from ..core.errors import OutputError
 from ..core.options import changed
 from ..results.recipe import Recipe
 
-OF_TEACHING = ("proposals", "encoder", "channel", "points", "large", "region_size", "seed")
+OF_TEACHING = ("proposals", "encoder", "channel", "points", "masks", "large", "region_size", "seed")
 """Options of how examples are learned."""
 
 

@@ -13,6 +13,8 @@ from napari_kindred.classes.proposals import sam_grid
 from napari_kindred.classes.proposals.open import open_proposer
 from napari_kindred.classes.proposals.sam_grid import SamGrid, grid_points
 from napari_kindred.classes.sam.model import new_sam, save_sam, shapes
+from napari_kindred.classes.vocabulary.examples import Example
+from napari_kindred.classes.vocabulary.teach import teach_classes
 from napari_kindred.core.errors import KindredError, OptionError, WeightsError
 from napari_kindred.core.events import Notice, Progress, finish
 from napari_kindred.encoders.encode import to_batch
@@ -75,6 +77,18 @@ def test_with_all_masks_each_has_its_own_token_first(pixels: np.ndarray, path: s
         np.testing.assert_allclose(
             embedding.reshape(4, 32), tokens[[number, *rest]], rtol=1e-4, atol=1e-5
         )
+
+
+def test_all_masks_may_be_taught(pixels: np.ndarray, path: str) -> None:
+    image = (255 * pixels).astype(np.uint8)
+    examples = [Example(image, names=("noise",)), Example(255 - image, names=("other noise",))]
+    spec = {}
+    for masks in ("best", "all"):
+        options = {"proposals": "sam", "encoder": path, "points": 4, "masks": masks}
+        made = teach_classes(examples, **options, folds=0, steps=2)
+        spec[masks] = made.spec, sum(map(len, made.bags))
+    assert spec["all"][0].options["masks"] == "all"
+    assert spec["all"][1] > spec["best"][1] > 0
 
 
 def test_an_image_is_encoded_once_and_batches_do_not_change_the_proposals(

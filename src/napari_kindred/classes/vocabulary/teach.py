@@ -275,6 +275,7 @@ def _iter_kind(
         kind,
         config.encoder,
         points=config.points,
+        masks=config.masks,
         large=config.large,
         region_size=config.region_size,
         device=config.device,
