@@ -336,7 +336,7 @@ def markdown(result: dict[str, Any]) -> str:
     note = (
         "Mean over seeds of the marks [smallest, largest]; seconds of one core for the first of "
         "them, in the order of the ways. The own estimate is the mean IoU that the vocabulary says "
-        "of itself, by cross-validation of the marks alone. *Like Convpaint* is a stand-in: "
+        "of itself, from pixels without marks in images left out. *Like Convpaint* is a stand-in: "
         "EfficientNet-Lite0 "
         f"for VGG16, a random forest for CatBoost. {machine}."
     )
