@@ -25,7 +25,7 @@ class Ends:
         Number of the object, counted over all frames.
     age : ndarray of int, shape (m,)
         Frames since it was seen: 1 is the previous frame.
-    area, centroid, vectors
+    area, centroid, at_edge, vectors
         As measured in its frame.
     offset : ndarray of float, shape (m, d)
         Displacement that is expected since then, in units of ``spacing``.
@@ -46,6 +46,7 @@ class Ends:
     pixels: NDArray[np.int32]
     which: NDArray[np.int32]
     spacing: NDArray[np.float64]
+    at_edge: NDArray[np.bool_]
     vectors: NDArray[np.float64] | None
 
     def __len__(self) -> int:
@@ -66,6 +67,7 @@ class Ends:
             pixels,
             which,
             objects.spacing,
+            objects.at_edge,
             objects.vectors,
         )
 
@@ -95,6 +97,7 @@ class Ends:
             centroid=self.centroid[kept],
             offset=self.offset[kept],
             velocity=self.velocity[kept],
+            at_edge=self.at_edge[kept],
             pixels=self.pixels[pixel],
             which=place[self.which[pixel]],
             vectors=None if self.vectors is None else self.vectors[kept],
@@ -106,15 +109,22 @@ class Ends:
 
     def followed_by(self, other: Ends) -> Ends:
         """Return both."""
+        names = ("node", "age", "area", "centroid", "offset", "velocity", "at_edge", "pixels")
         both = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("node", "age", "area", "centroid", "offset", "velocity", "pixels")
+            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names
         }
         which = np.concatenate([self.which, other.which + np.int32(len(self))])
         vectors = None
         if self.vectors is not None and other.vectors is not None:
             vectors = np.concatenate([self.vectors, other.vectors])
         return replace(self, **both, which=which, vectors=vectors)
+
+    def coverage(self, objects: FrameObjects) -> float:
+        """Return how much of each object one end covers, a sum of shares."""
+        _, column, shared = self.overlaps(objects)
+        most = np.zeros(len(objects))
+        np.maximum.at(most, column, shared)
+        return float((most / objects.area).sum())
 
     def overlaps(
         self, objects: FrameObjects

@@ -10,7 +10,7 @@ import numpy as np
 from .config import LinkConfig
 from .cost import Weights, find_candidates, link_cost
 from .divisions import MISSED, Divisions, DivisionWeights, find_divisions
-from .drift import FEWEST, common_motion, estimate_drift
+from .drift import CLEAR, FEWEST, common_motion, estimate_drift, mean_place
 from .ends import Ends
 from .matching import UNLINKED, match_pairs
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .cost import Candidates
     from .objects import FrameObjects
 
+
+COVERED = 0.5
+"""Share of the objects that ends cover after the middle of all moved as they did."""
 
 FIRST = 200
 """Number of objects from which on the movie itself tells how many are missed."""
@@ -87,7 +90,7 @@ class Linker:
         if self._ends is not None and len(self._ends):
             ends = self._ends
             if len(objects):
-                ends = ends.moved(estimate_drift(ends.places, ends.area, objects))
+                ends = self._drifted(ends, objects)
                 still = ends.places
                 ends = ends.moved(self.weights.inertia * ends.velocity)
                 ends, partner, divided = self._decide(ends, objects)
@@ -103,6 +106,21 @@ class Linker:
         self._nodes += len(objects)
         self.links.add(source)
         return source
+
+    @staticmethod
+    def _drifted(ends: Ends, objects: FrameObjects) -> Ends:
+        """Return ends moved by the drift after which they cover most of the objects.
+
+        Votes of single objects mislead where all cells of a colony divide at once, for half of
+        each then moves the same way; the middle of all is where it was.
+        """
+        voted = ends.moved(estimate_drift(ends.places, ends.area, objects))
+        way = mean_place(objects.centroid, objects.area) - mean_place(ends.places, ends.area)
+        together = ends.moved(way)
+        still, most, whole = (one.coverage(objects) for one in (ends, voted, together))
+        if whole > max(CLEAR * still, most, COVERED * len(objects)):
+            return together
+        return voted if most >= still else ends
 
     def _decide(
         self, ends: Ends, objects: FrameObjects

@@ -50,6 +50,15 @@ class FrameObjects:
         """Diameters of circles or balls of the same size, in units of ``spacing``."""
         return diameters(self.area, self.spacing)
 
+    @property
+    def at_edge(self) -> NDArray[np.bool_]:
+        """Whether each object touches a lateral edge of the frame, (n,)."""
+        edge = np.zeros(len(self) + 1, bool)
+        for axis in (-2, -1):
+            for place in (0, -1):
+                edge[np.take(self.labels, place, axis)] = True
+        return edge[1:]
+
     def pixels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return coordinates (P, d) of the pixels of objects, and the place of each's object."""
         where = np.nonzero(self.labels)
