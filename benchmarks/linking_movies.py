@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+PIECE = 1_000_000
+"""Ids from here on are pieces that segmentation made."""
+
 
 @dataclass(frozen=True)
 class Movie:
-    """Labels whose ids are those of tracks, and the track that each divided from."""
+    """Labels whose ids are those of tracks, the track that each divided from."""
 
     name: str
     labels: list[np.ndarray]
@@ -39,6 +42,10 @@ class Kind:
     """Area of a daughter as a share of the full one."""
     recovery: float = 0.75
     """Share of the time between divisions after which a daughter has her full size."""
+    leaps: float = 0.005
+    """Share of cells that leap in a step, by about half a diameter."""
+    margin: float = 1.5
+    """Width of the field around the frame, in diameters, from which cells come in."""
     apart: float = 0.5
     """Distance of a daughter from her mother, in diameters."""
     count: int = 60
@@ -64,6 +71,7 @@ RODS = Kind(
     rounding=1.0,
     daughters=0.5,
     apart=0.75,
+    leaps=0.0,
     count=6,
     frames=24,
 )
@@ -110,8 +118,10 @@ class _Cells:
 def simulate(kind: Kind, seed: int) -> Movie:
     """Return a movie of a kind."""
     rng = np.random.default_rng([seed, len(kind.name), kind.count])
-    n = kind.count
-    spread = kind.side if kind.stretch < 2 else 1.2 * kind.diameter * np.sqrt(n)
+    n, spread = kind.count, 1.2 * kind.diameter * np.sqrt(kind.count)
+    if kind.stretch < 2:
+        spread = kind.side + 2 * kind.margin * kind.diameter
+        n = round(n * (spread / kind.side) ** 2)
     cells = _Cells(
         kind.side / 2 + (rng.random((n, 2)) - 0.5) * spread,
         np.zeros((n, 2)),
@@ -123,14 +133,39 @@ def simulate(kind: Kind, seed: int) -> Movie:
     for _ in range(30):
         _push(cells, kind)
     parents: dict[int, int] = {}
-    drift, labels = np.zeros(2), []
+    drift, frames = np.zeros(2), []
     for frame in range(kind.frames):
         for _ in range(kind.steps[frame % len(kind.steps)]):
             _step(cells, kind, parents, rng)
         drift = drift + rng.uniform(-1, 1, 2) * kind.drift * kind.diameter
         turned = replace(cells, place=_turned(cells.place, frame * kind.turn, kind.side))
-        labels.append(_spoilt(_draw(turned, kind, drift), kind, rng))
-    return Movie(f"simulated {kind.name}", labels, parents)
+        frames.append(_draw(turned, kind, drift))
+    frames, parents = _as_seen(frames, parents)
+    return Movie(f"simulated {kind.name}", [_spoilt(frame, kind, rng) for frame in frames], parents)
+
+
+def _as_seen(
+    frames: list[np.ndarray], parents: dict[int, int]
+) -> tuple[list[np.ndarray], dict[int, int]]:
+    """Give a new id to a cell that left the frame and comes back; mothers are those just seen."""
+    now: dict[int, int] = {}
+    known: set[int] = set()
+    before: set[int] = set()
+    last, seen, mothers = PIECE // 2, [], {}
+    for frame in frames:
+        ids = set(np.unique(frame).tolist()) - {0}
+        for one in sorted(ids - before):
+            if one in known:
+                last += 1
+                now[one] = last
+            elif parents.get(one) in before:
+                mothers[one] = now.get(parents[one], parents[one])
+        table = np.arange(int(frame.max(initial=0)) + 1)
+        for one in ids & now.keys():
+            table[one] = now[one]
+        seen.append(table[frame].astype(np.int32))
+        known, before = known | ids, ids
+    return seen, mothers
 
 
 def _turned(place: np.ndarray, angle: float, side: int) -> np.ndarray:
@@ -140,6 +175,7 @@ def _turned(place: np.ndarray, angle: float, side: int) -> np.ndarray:
 
 def _step(cells: _Cells, kind: Kind, parents: dict[int, int], rng: np.random.Generator) -> None:
     noise = rng.normal(0, kind.jitter * kind.diameter, cells.place.shape)
+    noise[rng.random(len(noise)) < kind.leaps] *= 0.5 / kind.jitter
     cells.velocity = kind.persistence * cells.velocity + noise
     cells.place = cells.place + cells.velocity
     cells.angle = cells.angle + rng.normal(0, 0.1, len(cells.angle))
@@ -217,10 +253,10 @@ def _spoilt(labels: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndar
             labels[y, x] = 0
         elif luck < kind.missed + kind.cut:
             piece = y + x > np.quantile(y + x, 0.6)
-            labels[y[piece], x[piece]] = 1_000_000 + track
+            labels[y[piece], x[piece]] = PIECE + track
         elif luck < kind.missed + kind.cut + kind.merged:
             edge = labels[np.clip(y + 2, 0, kind.side - 1), x]
-            others = edge[(edge > 0) & (edge != track) & (edge < 1_000_000)]
+            others = edge[(edge > 0) & (edge != track) & (edge < PIECE)]
             if len(others):
                 labels[labels == others[0]] = track
     return labels

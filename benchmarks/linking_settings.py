@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-from linking_movies import KINDS, Movie, simulate
+from linking_movies import KINDS, PIECE, Movie, simulate
 
 from napari_kindred.images.readers import read_image
 from napari_kindred.linking.config import LinkConfig
@@ -30,9 +30,6 @@ from napari_kindred.linking.tracks import make_tracks
 
 AUTOMATIC = {"usiigaci_t98g_sequence": "labels_automatic", "cellphe_track": "labels"}
 FACTORS = (0.6, 1.6)
-PIECE = 1_000_000
-"""Ids from here on are pieces that segmentation made."""
-
 FEWEST = 10
 """Divisions of a movie below which their score is left to chance."""
 
@@ -113,8 +110,6 @@ def main() -> None:
     for _ in range(given.sweeps):
         for kind in (DivisionWeights, Weights):
             for item in fields(kind):
-                if item.name == "vector":  # no movie here has vectors
-                    continue
                 for factor in FACTORS:
                     before = chosen[kind]
                     chosen[kind] = replace(

@@ -28,10 +28,10 @@ class Weights:
     """Of the share of the smaller one that is not in the other."""
     area: float = 0.3
     """Of the logarithm of the ratio of areas."""
-    vector: float = 0.5
-    """Of one minus the cosine of the vectors."""
     gap: float = 0.036
     """Of each frame in which the object was missing."""
+    edge: float = 0.2
+    """Of a gap between objects at the edge of the frame: what left there seldom comes back."""
     inertia: float = 0.3
     """Share of its last displacement that an object is expected to repeat."""
     still: float = 0.8
@@ -96,13 +96,10 @@ def link_cost(
     age = ends.age[first]
     area = np.log(objects.area[second] / ends.area[first])
     smaller = np.minimum(ends.area[first], objects.area[second])
-    cost = (
+    return np.asarray(
         weights.distance * (pairs.distance / reach) ** 2 / age
         + weights.overlap * (1 - pairs.shared / smaller)
         + weights.area * np.abs(area)
         + weights.gap * (age - 1)
+        + weights.edge * ((age > 1) & ends.at_edge[first] & objects.at_edge[second])
     )
-    if ends.vectors is not None and objects.vectors is not None:
-        cosine = (ends.vectors[first] * objects.vectors[second]).sum(1)
-        cost = cost + weights.vector * (1 - cosine)
-    return np.asarray(cost)

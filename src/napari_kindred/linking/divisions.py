@@ -37,6 +37,8 @@ class DivisionWeights:
     """Gain of a division of no cost, where that of a link of no cost is 1, …"""
     change: float = 0.1
     """What is taken off for two daughters that already come from an object each."""
+    parting: float = 0.5
+    """How much farther than a link daughters may be from their mother, in diameters."""
     trust: float = 0.4
     """… and what is added for each e-fold by which fewer objects than usual are missed."""
 
@@ -76,8 +78,7 @@ def find_divisions(
     found = _hypotheses(pairs)
     mother, a, b = pairs.first[found[0]], pairs.second[found[0]], pairs.second[found[1]]
     shared = pairs.shared[found[0]] + pairs.shared[found[1]]
-    most = weights.gain + weights.trust * np.log(MISSED / missed)
-    gain = most * (1 - _cost(ends, mother, objects, (a, b), shared, weights))
+    gain = weights.gain * (1 - _cost(ends, mother, objects, (a, b), shared, weights))
     saved = UNLINKED - cost
     owner = np.full(len(objects), -1)
     linked = np.flatnonzero(partner >= 0)
@@ -91,7 +92,8 @@ def find_divisions(
     used, divided = np.zeros(len(objects), bool), np.zeros(len(ends), bool)
     chosen = []
     # A division explains an object that comes from nowhere; two that come from elsewhere need none.
-    net -= np.where((owner[a] < 0) | (owner[b] < 0), 0.0, weights.change)
+    explains = (owner[a] < 0) | (owner[b] < 0)
+    net += np.where(explains, weights.trust * np.log(MISSED / missed), -weights.change)
     good = np.flatnonzero((net > 0) & (gain > 0))
     for place in good[np.argsort(-net[good], kind="stable")].tolist():
         if divided[mother[place]] or used[a[place]] or used[b[place]]:
@@ -124,7 +126,10 @@ def _cost(
     weights: DivisionWeights,
 ) -> NDArray[np.float64]:
     a, b = daughters
-    size, area = ends.diameter[mother], ends.area[mother]
+    area = ends.area[mother]
+    # A mother condenses before she divides, so that her own diameter may be too small a measure.
+    mean = (objects.diameter[a] + objects.diameter[b]) / 2
+    size = np.maximum(ends.diameter[mother], mean)
     middle = (objects.centroid[a] + objects.centroid[b]) / 2 - ends.places[mother]
     apart = np.linalg.norm(objects.centroid[a] - objects.centroid[b], axis=1) / size
     ratio = np.log((objects.area[a] + objects.area[b]) / area)

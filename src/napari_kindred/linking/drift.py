@@ -70,9 +70,7 @@ def estimate_drift(
     return np.asarray(np.median(steps[near], axis=0) * unit, np.float64)
 
 
-def mean_place(
-    centroid: NDArray[np.float64], area: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def mean_place(centroid: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the middle (d,) of all pixels of objects at ``centroid`` (n, d)."""
     return np.asarray(np.average(centroid, axis=0, weights=area))
 

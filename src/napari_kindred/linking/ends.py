@@ -25,7 +25,7 @@ class Ends:
         Number of the object, counted over all frames.
     age : ndarray of int, shape (m,)
         Frames since it was seen: 1 is the previous frame.
-    area, centroid, at_edge, vectors
+    area, centroid, at_edge
         As measured in its frame.
     offset : ndarray of float, shape (m, d)
         Displacement that is expected since then, in units of ``spacing``.
@@ -47,7 +47,6 @@ class Ends:
     which: NDArray[np.int32]
     spacing: NDArray[np.float64]
     at_edge: NDArray[np.bool_]
-    vectors: NDArray[np.float64] | None
 
     def __len__(self) -> int:
         return len(self.node)
@@ -68,7 +67,6 @@ class Ends:
             which,
             objects.spacing,
             objects.at_edge,
-            objects.vectors,
         )
 
     @property
@@ -100,7 +98,6 @@ class Ends:
             at_edge=self.at_edge[kept],
             pixels=self.pixels[pixel],
             which=place[self.which[pixel]],
-            vectors=None if self.vectors is None else self.vectors[kept],
         )
 
     def older(self) -> Ends:
@@ -110,14 +107,9 @@ class Ends:
     def followed_by(self, other: Ends) -> Ends:
         """Return both."""
         names = ("node", "age", "area", "centroid", "offset", "velocity", "at_edge", "pixels")
-        both = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names
-        }
+        both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         which = np.concatenate([self.which, other.which + np.int32(len(self))])
-        vectors = None
-        if self.vectors is not None and other.vectors is not None:
-            vectors = np.concatenate([self.vectors, other.vectors])
-        return replace(self, **both, which=which, vectors=vectors)
+        return replace(self, **both, which=which)
 
     def coverage(self, objects: FrameObjects) -> float:
         """Return how much of each object one end covers, a sum of shares."""

@@ -169,8 +169,11 @@ class Linker:
         """Return all pairs that may be the same object, and their costs."""
         reach = self.weights.still + self.weights.moving * self._pace
         reach = min(self.config.max_distance, reach)
-        pairs = find_candidates(ends, objects, reach)
-        return pairs, link_cost(pairs, ends, objects, reach, self.weights)
+        wide = reach + self.division_weights.parting * self.config.divisions
+        pairs = find_candidates(ends, objects, wide)
+        cost = link_cost(pairs, ends, objects, reach, self.weights)
+        far = (pairs.distance > reach * np.sqrt(ends.age[pairs.first])) & (pairs.shared == 0)
+        return pairs, np.where(far, UNLINKED, cost)
 
 
 def _match(

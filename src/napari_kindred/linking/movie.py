@@ -44,10 +44,7 @@ class LinkedMovie:
         return len(self._rows)
 
     def add(
-        self,
-        labels: NDArray[Any],
-        pixels: NDArray[Any] | None = None,
-        vectors: NDArray[Any] | None = None,
+        self, labels: NDArray[Any], pixels: NDArray[Any] | None = None
     ) -> tuple[NDArray[np.int32], pd.DataFrame]:
         """Link the next frame; returns its labels and its table, with the ids of tracks.
 
@@ -56,10 +53,8 @@ class LinkedMovie:
         labels : ndarray of int, shape (Y, X) or (Z, Y, X)
         pixels : ndarray of float, same shape, optional
             Intensities.
-        vectors : ndarray of float, shape (n, k), optional
-            A latent vector per object, in ascending order of the ids.
         """
-        objects = measure_objects(labels, self._spacing, vectors)
+        objects = measure_objects(labels, self._spacing)
         track = self._numbers.add(self._linker.add(objects))
         self._before.append(objects.ids)
         self._shown.append(track)

@@ -31,8 +31,6 @@ class FrameObjects:
         1 … n in place of the ids, 0 is background.
     spacing : ndarray of float, shape (d,)
         Size of a pixel along each axis.
-    vectors : ndarray of float, shape (n, k), or None
-        A latent vector per object, of unit length.
     """
 
     ids: NDArray[np.int64]
@@ -40,7 +38,6 @@ class FrameObjects:
     centroid: NDArray[np.float64]
     labels: NDArray[np.int32]
     spacing: NDArray[np.float64]
-    vectors: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,15 +70,8 @@ def diameters(area: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArra
     return np.asarray(2 * np.cbrt(size * 3 / (4 * math.pi)))
 
 
-def measure_objects(
-    labels: NDArray[Any],
-    spacing: Sequence[float] | None = None,
-    vectors: NDArray[Any] | None = None,
-) -> FrameObjects:
-    """Measure the objects of a frame.
-
-    ``vectors`` (n, k) are of the objects in ascending order of their ids.
-    """
+def measure_objects(labels: NDArray[Any], spacing: Sequence[float] | None = None) -> FrameObjects:
+    """Measure the objects of a frame."""
     ids, compact = compacted(labels)
     n, steps = len(ids), np.ones(labels.ndim) if spacing is None else np.asarray(spacing, float)
     where = np.nonzero(compact)
@@ -89,10 +79,7 @@ def measure_objects(
     area = np.bincount(which, minlength=n).astype(float)
     sums = [np.bincount(which, weights=axis, minlength=n) for axis in where]
     centroid = np.stack(sums, 1) / np.maximum(area, 1)[:, None] * steps
-    if vectors is not None:
-        vectors = np.asarray(vectors, float)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    return FrameObjects(ids, area, centroid, compact, steps, vectors)
+    return FrameObjects(ids, area, centroid, compact, steps)
 
 
 def compacted(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
