@@ -22,7 +22,7 @@ NEIGHBOURS = 8
 class Weights:
     """Weights of a link's cost, chosen with ``benchmarks/linking_settings.py``."""
 
-    distance: float = 0.3
+    distance: float = 0.5
     """Of the square of the distance, as a share of the largest."""
     overlap: float = 0.4
     """Of the share of the smaller one that is not in the other."""

@@ -33,6 +33,8 @@ class DivisionWeights:
     """Of the mother's share that no daughter covers."""
     distance: float = 0.12
     """Of the distance between the daughters beyond one diameter of the mother."""
+    gap: float = 0.2
+    """Of each frame in which the mother was missing."""
     gain: float = 2.0
     """Gain of a division of no cost, where that of a link of no cost is 1, …"""
     change: float = 0.1
@@ -139,4 +141,5 @@ def _cost(
         + weights.middle * np.linalg.norm(middle, axis=1) / size
         + weights.overlap * (1 - shared / area)
         + weights.distance * np.maximum(apart - 1, 0)
+        + weights.gap * (ends.age[mother] - 1)
     )

@@ -131,7 +131,9 @@ class Linker:
         sure = np.flatnonzero((partner >= 0) & (paid < self.weights.sure))
         if len(sure) >= FEWEST:
             way = objects.centroid[partner[sure]] - ends.places[sure]
-            ends = ends.moved(common_motion(ends.places, sure, way))
+            moved = ends.moved(common_motion(ends.places, sure, way))
+            if moved.coverage(objects) >= ends.coverage(objects):
+                ends = moved
             self._follow_pace(ends, objects, partner)
             pairs, cost = self._candidates(ends, objects)
             partner, paid = _match(pairs, cost, len(ends))
@@ -171,9 +173,7 @@ class Linker:
         reach = min(self.config.max_distance, reach)
         wide = reach + self.division_weights.parting * self.config.divisions
         pairs = find_candidates(ends, objects, wide)
-        cost = link_cost(pairs, ends, objects, reach, self.weights)
-        far = (pairs.distance > reach * np.sqrt(ends.age[pairs.first])) & (pairs.shared == 0)
-        return pairs, np.where(far, UNLINKED, cost)
+        return pairs, link_cost(pairs, ends, objects, reach, self.weights)
 
 
 def _match(
