@@ -8,7 +8,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from napari_kindred.linking.cost import Weights, find_candidates, link_cost
 from napari_kindred.linking.drift import common_motion, estimate_drift
+from napari_kindred.linking.ends import Ends
 from napari_kindred.linking.linker import Linker
 from napari_kindred.linking.matching import UNLINKED, match_pairs
 from napari_kindred.linking.objects import measure_objects
@@ -54,6 +56,39 @@ def test_a_field_that_turns_is_a_common_motion_and_noise_is_none() -> None:
     way[0] += 20
     assert common_motion(places, moved, way) == pytest.approx(turned, abs=0.5)
     assert not common_motion(places, moved, rng.normal(0, 1, (30, 2))).any()
+
+
+def colony(parts: int, at: tuple[int, int] = (10, 10)) -> np.ndarray:
+    """Labels of 4 x 6 rods close together, each in so many parts."""
+    labels = np.zeros((160, 320), np.int32)
+    for number in range(24):
+        row, column = at[0] + 7 * (number // 6), at[1] + 25 * (number % 6)
+        for part in range(parts):
+            start = column + part * 24 // parts
+            label = number * parts + part + 1
+            labels[row : row + 6, start : start + 24 // parts - (parts > 1)] = label
+    return labels
+
+
+@pytest.mark.parametrize("at", [(10, 10), (30, 80)])
+def test_a_colony_whose_cells_all_divide_at_once_keeps_its_lineage(at: tuple[int, int]) -> None:
+    linker = Linker()
+    linker.add(measure_objects(colony(1)))
+    source = linker.add(measure_objects(colony(2, at)))
+    assert source.tolist() == np.repeat(np.arange(24), 2).tolist()
+
+
+def test_a_gap_at_the_edge_of_the_frame_costs_more() -> None:
+    costs = []
+    for column in (0, 20):
+        labels = np.zeros((60, 60), np.int32)
+        labels[20:30, column : column + 10] = 1
+        objects = measure_objects(labels)
+        assert objects.at_edge.tolist() == [column == 0]
+        ends = Ends.of(objects, 0).older()
+        pairs = find_candidates(ends, objects, 1.0)
+        costs.append(link_cost(pairs, ends, objects, 1.0, Weights())[0])
+    assert costs[0] - costs[1] == pytest.approx(Weights().edge)
 
 
 def test_an_id_may_be_any_number() -> None:

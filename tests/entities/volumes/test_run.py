@@ -193,3 +193,14 @@ def test_progress_counts_planes_and_never_goes_back(network, balls) -> None:
     finish(job, watch)
     assert done == sorted(done)
     assert done[-1] == 12
+
+
+@pytest.mark.parametrize("link", ["auto", "z"])
+def test_volumes_of_a_movie_are_the_same_with_workers(network, balls, client, link) -> None:
+    image, _ = balls
+    movie = np.stack([image, np.roll(image, 3, axis=1)])
+    options = {"axes": "TZYX", "scale": 1.0, "spacing": (2, 1, 1), "link": link}
+    alone = nk.segment_entities(movie, **options)
+    spread = nk.segment_entities(movie, **options, scheduler=client)
+    np.testing.assert_array_equal(alone.labels, spread.labels)
+    assert alone.table.equals(spread.table)
