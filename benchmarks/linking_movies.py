@@ -48,6 +48,8 @@ class Kind:
     """Width of the field around the frame, in diameters, from which cells come in."""
     apart: float = 0.5
     """Distance of a daughter from her mother, in diameters."""
+    outline: float = 0.12
+    """Spread of the logarithm of an object's area from frame to frame, as outlines vary."""
     count: int = 60
     side: int = 360
     steps: tuple[int, ...] = (1,)
@@ -139,7 +141,7 @@ def simulate(kind: Kind, seed: int) -> Movie:
             _step(cells, kind, parents, rng)
         drift = drift + rng.uniform(-1, 1, 2) * kind.drift * kind.diameter
         turned = replace(cells, place=_turned(cells.place, frame * kind.turn, kind.side))
-        frames.append(_draw(turned, kind, drift))
+        frames.append(_draw(turned, kind, drift, rng))
     frames, parents = _as_seen(frames, parents)
     return Movie(f"simulated {kind.name}", [_spoilt(frame, kind, rng) for frame in frames], parents)
 
@@ -221,10 +223,11 @@ def _areas(cells: _Cells, kind: Kind) -> np.ndarray:
     return full * grown * np.where(cells.cycle - cells.age < 1.5, kind.rounding, 1.0)
 
 
-def _draw(cells: _Cells, kind: Kind, drift: np.ndarray) -> np.ndarray:
+def _draw(cells: _Cells, kind: Kind, drift: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     labels = np.zeros((kind.side, kind.side), np.int32)
     nearest = np.full(labels.shape, np.inf)
-    width = np.sqrt(_areas(cells, kind) * 4 / np.pi / kind.stretch) / 2
+    area = _areas(cells, kind) * np.exp(rng.normal(0, kind.outline, len(cells.track)))
+    width = np.sqrt(area * 4 / np.pi / kind.stretch) / 2
     for place, angle, half, track in zip(
         cells.place + drift, cells.angle, width, cells.track, strict=True
     ):

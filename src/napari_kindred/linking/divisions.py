@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class DivisionWeights:
     """Weights of a division's cost, chosen with ``benchmarks/linking_settings.py``."""
 
-    smaller: float = 0.22
+    smaller: float = 0.13
     """Of the logarithm of the mother's area as a multiple of her daughters', …"""
-    larger: float = 0.3
+    larger: float = 0.2
     """… or theirs of hers."""
-    symmetry: float = 0.96
+    symmetry: float = 0.4
     """Of the logarithm of the ratio of the daughters' areas."""
     middle: float = 0.6
     """Of the distance between the mother and the middle of the daughters, in her diameters."""
@@ -33,7 +33,7 @@ class DivisionWeights:
     """Of the mother's share that no daughter covers."""
     distance: float = 0.12
     """Of the distance between the daughters beyond one diameter of the mother."""
-    gap: float = 0.2
+    gap: float = 0.12
     """Of each frame in which the mother was missing."""
     gain: float = 2.0
     """Gain of a division of no cost, where that of a link of no cost is 1, …"""
