@@ -10,11 +10,11 @@ with all annotated objects, since these have no kinds: as it is picked, and afte
 pressed as often as is best, the background excepted.
 
 *Kinds*: ``clusters_marks.csv`` has cells in division in one movie, round ones in another, and
-round or dying ones in a third, in the frames it names.  They were marked by one person without
-training in cell biology, who looked at these frames once, at 1.2 to 2 times their size, before any
-result of them; doubtful cells may be wrong.  Of the node of the tree with the best F1: *recall*,
-the share of marks it holds, and *precision*, the share of marked ones among the annotated objects
-of those frames that lie in it by more than half.
+round or dying ones in a third, in the frames it names.  They were marked
+by eye, not by a cell biologist: each of these frames was looked at once, at 1.2 to 2 times its
+size, without its clusters; doubtful cells may be wrong.  Of the node of the tree with the best
+F1: *recall*, the share of marks it holds, and *precision*, the share of marked ones among the
+annotated objects of those frames that lie in it by more than half.
 """
 
 from __future__ import annotations
