@@ -44,20 +44,20 @@ SMALLEST = 48
 LARGEST = 5.0
 """Images are never enlarged more than this."""
 
-LOOK = 320
+LOOK = 384
 """Side, in scaled pixels, of the window of a trial."""
 
-WIDE = 512
+WIDE = 640
 """… where that has too few objects."""
 
-OVERVIEW = 448
+OVERVIEW = 640
 """Longest side, in scaled pixels, of the whole plane in the first trial."""
 
 LADDER = (1.0, 0.5, 0.25, 0.125, 2.0, 3.0)
 """Scales tried, in this order, until one finds objects of a good size without doubt."""
 
 GOOD = 0.8
-"""Score above which there is no doubt."""
+"""Score above which there is no doubt, unless another trial scored better, its cost considered."""
 
 AGREE = 0.25
 """Two trials that measure the same diameter (to this difference of logarithms) leave no doubt."""
@@ -180,9 +180,10 @@ def choose_scale(
         score = float((scores * areas).sum() / areas.sum())
         diameter = measured / scale
         everything = all(one.stop - one.start == n for one, n in zip(window, shape, strict=True))
-        if score >= GOOD and (everything or len(scores) >= ENOUGH):
-            return _scale_for(diameter), diameter
+        good = score >= GOOD and (everything or len(scores) >= ENOUGH)
         score -= COST * abs(math.log2(scale))
+        if good and score >= max(trusted, default=(0.0, 0.0))[0]:
+            return _scale_for(diameter), diameter
         agrees = any(abs(math.log(diameter / other)) < AGREE for _, other in trusted)
         trusted.append((score, diameter))
         if agrees and score >= max(trusted)[0] - AGREE_BY:
