@@ -28,7 +28,7 @@ class Weights:
     """Of the share of the smaller one that is not in the other."""
     area: float = 0.3
     """Of the logarithm of the ratio of areas."""
-    gap: float = 0.036
+    gap: float = 0.0576
     """Of each frame in which the object was missing."""
     edge: float = 0.2
     """Of a gap between objects at the edge of the frame: what left there seldom comes back."""
@@ -38,7 +38,7 @@ class Weights:
     """Reach of links in diameters, of objects that stay where they are, …"""
     moving: float = 3.0
     """… and in addition for each diameter that objects move from frame to frame."""
-    sure: float = 0.95
+    sure: float = 1.52
     """Links of a lower cost tell of a common motion."""
 
 

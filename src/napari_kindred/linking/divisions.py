@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class DivisionWeights:
     """Weights of a division's cost, chosen with ``benchmarks/linking_settings.py``."""
 
-    smaller: float = 0.13
+    smaller: float = 0.078
     """Of the logarithm of the mother's area as a multiple of her daughters', …"""
-    larger: float = 0.2
+    larger: float = 0.32
     """… or theirs of hers."""
     symmetry: float = 0.4
     """Of the logarithm of the ratio of the daughters' areas."""
@@ -37,7 +37,7 @@ class DivisionWeights:
     """Of each frame in which the mother was missing."""
     gain: float = 2.0
     """Gain of a division of no cost, where that of a link of no cost is 1, …"""
-    change: float = 0.1
+    change: float = 0.16
     """What is taken off for two daughters that already come from an object each."""
     parting: float = 0.5
     """How much farther than a link daughters may be from their mother, in diameters."""
