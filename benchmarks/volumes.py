@@ -12,7 +12,6 @@ labels of slices as the stitching here.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from meanshift import hardware
+from movie_memory import peak
 from simulated_volumes import Simulation
 from tables import keep
 
@@ -178,10 +178,9 @@ def grow(link: str) -> None:
     image, _ = MEMORY.make(0)
     model = load_network("kindred-entities", select("cpu"))
     run(image[:16], link, (1.0, 1.0, 1.0), model)  # what is loaded once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     run(image, link, (1.0, 1.0, 1.0), model)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print((after - before) / 1024 / (image.size / 1e6))
+    print((peak() - before) / 2**20 / (image.size / 1e6))
 
 
 def markdown(result: dict[str, Any]) -> str:

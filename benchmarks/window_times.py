@@ -68,21 +68,21 @@ def measure() -> dict[str, float]:
     return {name: round(value, 2) for name, value in found.items()}
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """Return the table of one measurement."""
+    rows = [f"| {SIDE} × {SIDE} pixels, automatic scale | CPU seconds |", "|---|--:|"]
+    rows += [f"| {name} | {value:.2f} |" for name, value in result["seconds"].items()]
+    return "\n".join([*rows, "", result["hardware"] + "."])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="another JSON file; pages then stay as they are")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    found = measure()
-    rows = [f"| {SIDE} × {SIDE} pixels, automatic scale | CPU seconds |", "|---|--:|"]
-    rows += [f"| {name} | {value:.2f} |" for name, value in found.items()]
-    keep(
-        NAME,
-        {"seconds": found, "hardware": hardware()},
-        "\n".join([*rows, "", hardware() + "."]),
-        given.out,
-    )
+    result = {"seconds": measure(), "hardware": hardware()}
+    keep(NAME, result, markdown(result), given.out)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 def test_a_faint_frame_is_told(pictures: Any, method: str) -> None:
     def notes(movie: np.ndarray) -> list[str]:
         if method == "entities":
-            result: Any = nk.segment_entities(movie, axes="TYX", scale=1, min_score=0)
+            result: Any = nk.segment_entities(
+                movie, axes="TYX", scale=1, threshold=0.1, min_score=0
+            )
         elif method == "clusters":
             result = nk.cluster_stack(movie, axes="TYX", n_clusters=3)
         else:

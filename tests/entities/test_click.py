@@ -60,7 +60,7 @@ def test_outlines_hold_what_is_inside_and_not_what_is_outside(clicker: Clicker) 
 
 
 def test_a_box_where_the_network_sees_nothing_gives_its_ellipse(network: EntityNetwork) -> None:
-    clicker = Clicker(network, np.zeros((80, 80, 1), np.float32))
+    clicker = Clicker(network, np.full((80, 80, 1), 0.5, np.float32))
     (outline,) = clicker(Prompt(box=(10, 20, 30, 60)))
     assert outline.mask.sum() == pytest.approx(np.pi * 10 * 20, rel=0.05)
 

@@ -46,10 +46,10 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "kindred-entities": Weights(
         source="kindred-entities.safetensors",
-        sha256="74d4fb78d9298b9dc9fb0a2ca0f79635079bcc0daed3b5d66437c90ca34b5ca9",
-        size=7336560,
+        sha256="779687f49f4d02f94c09b63ddf64870d2568fb9e64df6f632aa5c88e5c4596d7",
+        size=7382460,
         licence="BSD-3-Clause",
-        about="cells and nuclei in fluorescence, histology, brightfield and phase contrast",
+        about="cells, nuclei and bacteria in fluorescence, histology, brightfield and phase images",
     ),
     "kindred-sam": Weights(
         source="kindred-sam.safetensors",
