@@ -43,3 +43,10 @@ def test_a_faint_frame_is_told(pictures: Any, method: str) -> None:
     assert len(found) >= 1
     assert found[0].startswith("The image" if method == "classes" else "Frame 0")
     assert not notes(pictures[1])
+
+
+def test_enlarged_noise_is_not_taken_for_cells() -> None:
+    noise = np.random.default_rng(0).poisson(100, (256, 256)).astype(np.uint16)
+    result = nk.segment_entities(noise, axes="YX")
+    assert result.provenance["scale_used"] <= 1
+    assert len(result.table) <= 5

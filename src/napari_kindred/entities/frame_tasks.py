@@ -259,6 +259,11 @@ class Frame:
         return self.stats.empty if self.large else self.raw.empty
 
     @property
+    def faint(self) -> bool:
+        """Whether no edge stands out from the noise."""
+        return self.stats.faint if self.large else self.raw.faint
+
+    @property
     def note(self) -> str:
         """Note for the user on its values."""
         return self.stats.note if self.large else self.raw.note

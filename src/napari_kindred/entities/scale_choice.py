@@ -38,6 +38,8 @@ def iter_scale(
             frame.pixels, quick_segmenter(context.network, context.config), frame.shrunk
         )
         scale, diameter = yield from within_stack(chosen, 0, len(frames))
+        if frame.faint:  # enlarged noise looks like cells
+            scale = min(scale, 1.0)
         yield Notice(scale_note(frames, scale, diameter))
         if diameter:
             return number, scale, diameter
