@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
+from ..images.ome import micrometers_in
 from .auto_scale import LARGEST, TARGET
 from .config import SHORT_UNITS, length_in
 
@@ -15,21 +16,12 @@ if TYPE_CHECKING:
 
     from .config import EntityConfig
 
-MICROMETRES = {
-    "nanometer": 1e-3,
-    "micrometer": 1.0,
-    "millimeter": 1e3,
-    "meter": 1e6,
-    "angstrom": 1e-4,
-}
-"""Micrometres in a unit of length."""
-
 
 def pixel_size(scale: Sequence[float] | None, units: Sequence[str] | None) -> float | None:
     """Return the micrometres of a pixel, the mean of rows and columns; None if unknown."""
     if scale is None or units is None:
         return None
-    sizes = [MICROMETRES.get(str(unit), math.nan) for unit in units[-2:]]
+    sizes = [micrometers_in(str(unit)) or math.nan for unit in units[-2:]]
     size = math.sqrt(
         math.prod(abs(step) * one for step, one in zip(scale[-2:], sizes, strict=True))
     )

@@ -21,8 +21,17 @@ _SHORT_UNITS = {
 }  # fmt: skip
 
 _METERS = {
-    "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3, "centimeter": 1e-2, "meter": 1.0,
+    "angstrom": 1e-10, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3,
+    "centimeter": 1e-2, "meter": 1.0,
 }  # fmt: skip
+"""Meters in a unit of length."""
+
+
+def micrometers_in(unit: str) -> float | None:
+    """Return the micrometers in a unit of length by its name, None for another unit."""
+    meters = _METERS.get(unit)
+    return None if meters is None else round(meters * 1e6, 9)
+
 
 AXIS_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 

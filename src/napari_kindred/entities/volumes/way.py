@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ...core.errors import InputError, OptionError
+from ...images.ome import micrometers_in
 from ..config import steps_in
-from ..diameter import MICROMETRES
 
 if TYPE_CHECKING:
     from ...images.stack import ImageStack
@@ -105,12 +105,12 @@ def spacing_of(config: EntityConfig, frames: ImageStack) -> tuple[Spacing, tuple
     units = ["pixel" if frames.units is None else frames.units[place] for place in places]
     # A negative step only turns an axis round.
     steps = [
-        abs(float(frames.scale[place])) * MICROMETRES.get(unit, 1.0)
+        abs(float(frames.scale[place])) * (micrometers_in(unit) or 1.0)
         for place, unit in zip(places, units, strict=True)
     ]
     if not all(step > 0 and math.isfinite(step) for step in steps):
         return (1.0, 1.0, 1.0), (UNKNOWN,)
-    measured = [unit in MICROMETRES for unit in units]
+    measured = [micrometers_in(unit) is not None for unit in units]
     plain = not any(measured) and len(set(steps)) == 1
     if plain or (any(measured) and not all(measured)):
         return (min(steps[1:]), steps[1], steps[2]), (UNKNOWN,)
