@@ -17,6 +17,7 @@ from ..core.errors import OptionError, OutputError
 from ..images.intensity import PERCENTILES
 from ..images.samples import open_sample
 from ..results.atomic import refuse_existing, replacing
+from .channels import SHIPPED
 from .checkpoint import load_network
 from .network import MULTIPLE
 from .onnx_graph import IMAGE, MAPS, OPSET, onnx_model
@@ -50,8 +51,8 @@ Cells and nuclei: dense maps, from which `decode.py` makes a label per object wi
   should be 12 to 60 pixels across; scale the image so that they have about 32.
 - Output `{maps}` (batch, 4, y/2, x/2), float32: background (log odds), offset to the object's
   centre along y and x (pixels of the input), size (log2 of the diameter over 24 pixels).
-- Weights: `{name}`, sha256 `{sha256}`, {licence}, from napari-kindred {version}. Trained on
-  fluorescence and histology nuclei and phase-contrast cells; other images may need other weights.
+- Weights: `{name}`, sha256 `{sha256}`, {licence}, from napari-kindred {version}.
+{trained}
 
 ```python
 import numpy as np, onnxruntime
@@ -67,6 +68,15 @@ labels = labels_of(maps[0])  # every second pixel of the image
 `test_output.npy` are the maps of `test_input.npy` by PyTorch in float32; other runtimes differ by
 rounding. The accuracy on other images is in napari-kindred's documentation.
 """
+
+
+TRAINED = {
+    SHIPPED: """- Trained on nuclei in fluorescence and histology, cells in phase contrast and
+  quantitative phase, and bacteria; its model card in napari-kindred names all data. Two sources
+  are CC BY 4.0 and ask to be named: H&E images of Naylor et al. 2018 (Zenodo 1175282), and
+  quantitative phase images of Vicar et al. (Zenodo 5153251)."""
+}
+"""The sentence on training data for weights that come with the package."""
 
 
 def export_model(
@@ -137,6 +147,7 @@ def _write_package(
     maps = _maps_of(network, image)
     low, high = PERCENTILES[0], round(100 - PERCENTILES[1], 3)
     about = {"image": IMAGE, "maps": MAPS, "multiple": MULTIPLE, "licence": LICENCE, **facts}
+    about["trained"] = TRAINED.get(facts["name"], "- Trained by a user of napari-kindred.")
     files = {
         "weights.onnx": graph,
         "test_input.npy": _npy(image),
@@ -176,7 +187,7 @@ def _npy(values: NDArray[Any]) -> bytes:
 
 
 def _cover(image: NDArray[np.float32], maps: NDArray[np.float32]) -> bytes:
-    """Return a picture, PNG: the image on the left, its labels on the right."""
+    """Return the image and its labels side by side, as PNG."""
     import imageio.v3 as iio
 
     from .numpy_decoder import labels_of
