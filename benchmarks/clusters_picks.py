@@ -24,7 +24,8 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from consistency import Movie, folders
+from consistency import folders
+from consistency_ways import Movie
 from meanshift import hardware
 from scipy import ndimage
 from tables import keep, measured_before

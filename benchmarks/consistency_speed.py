@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from consistency import CLUSTERS, COMPONENTS
+from consistency_ways import CLUSTERS, COMPONENTS
 from entities_speed import hardware
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA

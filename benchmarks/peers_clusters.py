@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from consistency import CLUSTERS, COMPONENTS
 from consistency_speed import SIDE, LongMovie, flat, ours, tokens_of
+from consistency_ways import CLUSTERS, COMPONENTS
 from peers import Peer, PeerError, ValueRange, add_arguments, in_turns, machine, ratios, same_cores
 from plots import keep_plot, lines, new_figure, shown
 from tables import keep, measured_before
