@@ -43,7 +43,7 @@ class Labeller:
 
     @property
     def note(self) -> str:
-        """What to say about the outlines, empty if nothing."""
+        """A sentence for the user about the outlines; empty if all is well."""
         return "" if self._decoder is None else self._decoder.note
 
     def _clusters(self, number: int, reduced: np.ndarray) -> np.ndarray:

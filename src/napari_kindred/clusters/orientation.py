@@ -1,4 +1,4 @@
-"""How objects lie is no kind: directions of tokens that change when a frame is turned go.
+"""Removes the orientation of objects from their tokens, so that it does not make a kind.
 
 Cells that lean to the left and to the right are of one kind, but look different to a network.  What
 changes by a quarter turn is seen by encoding two of the sampled frames once more, turned.
@@ -33,7 +33,7 @@ SHARE = 0.1
 Where objects lie along one line, or are round, there is little to take out."""
 
 FEWEST = 20
-"""Smallest number of objects from which directions are found."""
+"""Fewest objects from which the directions of orientation are estimated."""
 
 
 def iter_without_orientation(
@@ -43,7 +43,7 @@ def iter_without_orientation(
     frames: Iterable[tuple[Floats, Floats, FrameObjects]],
     step: tuple[float, float],
 ) -> Generator[Progress | Notice, None, Sample]:
-    """Take the directions that tell how objects lie out of a sample.
+    """Remove from a sample the directions of token space that tell how objects are oriented.
 
     ``frames`` are pixels (H, W, C), whole tokens (h, w, D) and objects of a few frames.
     """

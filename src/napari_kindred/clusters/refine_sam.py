@@ -39,9 +39,10 @@ of training, and neighbouring tokens are much the same.
 """
 
 FIT = 0.5
-"""Smallest share, of the mask and the piece that prompted it, in which the mask has their label.
+"""Smallest agreement of a mask with the piece that prompted it.
 
-Like an IoU, but a mask may cover other pieces of the label, too.
+Agreement is like an IoU (intersection over union), except that a mask may also cover other pieces
+of the same label.
 """
 
 
@@ -74,7 +75,7 @@ class DecoderOutlines:
 
     @property
     def note(self) -> str:
-        """What to say about a decoder of which few masks fitted, empty otherwise."""
+        """A sentence for the user if few of the decoder's masks fitted, else empty."""
         if not self.asked or self.fitting >= self.asked / 2:
             return ""
         taken = "all were taken, as in the paper" if self.paper else "the others were left out"

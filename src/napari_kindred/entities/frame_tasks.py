@@ -74,7 +74,7 @@ class TaskContext:
         return cls(network, config, frames, partial(give_back, pair))
 
     def close(self) -> None:
-        """Let others use the network."""
+        """Give the network back, so that other runs can use it."""
         if self.closing is not None:
             self.closing()
 
