@@ -135,7 +135,9 @@ def test_a_run_takes_the_place_of_its_preview_and_of_the_last_result(
     assert third in viewer.layers
 
 
-def test_a_circle_shows_the_diameter(viewer: Any, widget: Any, picture: Any, run: Any) -> None:
+def test_a_circle_shows_the_diameter(
+    viewer: Any, widget: Any, picture: Any, run: Any, until: Any
+) -> None:
     widget.circle.native.click()
     assert "No diameter was measured or entered yet" in widget.status.value
     widget.form.inputs["scale"].value = "auto"
@@ -146,6 +148,12 @@ def test_a_circle_shows_the_diameter(viewer: Any, widget: Any, picture: Any, run
     widget.circle.native.click()
     assert "diameter" not in viewer.layers
     widget.form.inputs["diameter"].value = ""
+    widget.preview.native.click()
+    until(lambda: not widget.busy)
+    widget.circle.native.click()
+    (corners,) = viewer.layers["diameter"].data
+    assert f"{np.ptp(corners, axis=0)[0]:.0f} pixels across" in widget.status.value
+    widget.circle.native.click()
     layer = run()
     widget.circle.native.click()
     (corners,) = viewer.layers["diameter"].data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from ...images.axes import letters_of
 from ..common.layers import POSITION
 from ..common.proxies import camera_of, level_0
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 NAME = "diameter"
 
 COLOUR = "#ffd400"
@@ -23,10 +20,10 @@ POINTS = 64
 """Corners of the circle."""
 
 
-def toggle_circle(viewer: Any, layer: Any, entered: Any, result: Mapping[str, Any]) -> str:
+def toggle_circle(viewer: Any, layer: Any, entered: Any, measured: float | None) -> str:
     """Draw a circle in the middle of the view, or remove the one that is there; returns a message.
 
-    ``entered`` is the diameter of the form, ``result`` the entry of the last result.
+    ``entered`` is the diameter of the form; ``measured``, in pixels, counts where it is empty.
     """
     drawn = [one for one in viewer.layers if one.name == NAME and hasattr(one, "shape_type")]
     if drawn:
@@ -35,7 +32,7 @@ def toggle_circle(viewer: Any, layer: Any, entered: Any, result: Mapping[str, An
         return ""
     if layer is None:
         raise InputError("Choose an image first.")
-    pixels, text = _pixels(layer, entered, result)
+    pixels, text = _pixels(layer, entered, measured)
     active = viewer.layers.selection.active
     _draw(viewer, layer, pixels)
     if active is not None and active in viewer.layers:
@@ -43,14 +40,15 @@ def toggle_circle(viewer: Any, layer: Any, entered: Any, result: Mapping[str, An
     return text
 
 
-def _pixels(layer: Any, entered: Any, result: Mapping[str, Any]) -> tuple[float, str]:
+def _pixels(layer: Any, entered: Any, measured: float | None) -> tuple[float, str]:
     """Return the diameter in pixels of the image, and where it is from."""
     given = as_diameter(entered)
     if given is None:
-        measured = result.get("typical_diameter")
         if not measured:
-            raise InputError("No diameter was measured or entered yet: press Run, or enter one.")
-        return float(measured), f"Objects are about {measured:.0f} pixels across, as measured."
+            raise InputError(
+                "No diameter was measured or entered yet: press Preview or Run, or enter one."
+            )
+        return measured, f"Objects are about {measured:.0f} pixels across, as measured."
     length, unit = length_in(str(given))
     if unit != "px":
         from ...entities.diameter import pixel_size

@@ -12,7 +12,7 @@ from ...entities.config import EntityConfig
 from ...methods import ENTITIES
 from ..common.form import row
 from ..common.later import Later
-from ..common.layers import KEY, read_layer
+from ..common.layers import read_layer
 from ..common.proxies import unwrap_proxy
 from ..method_widget import MethodWidget
 from ..results.painting import is_corrected
@@ -72,6 +72,8 @@ class EntitiesWidget(MethodWidget):
     def __init__(self, viewer: napari.viewer.Viewer, segment: Segment | None = None) -> None:
         self._maps: Any = None  # of frames that were looked at; made where torch is loaded
         self._finished: Finished | None = None
+        self._measured: dict[object, float | None] = {}
+        """The diameter that was last measured, by the identity of the image layer."""
         self._previewed: EntityConfig | None = None
         self._again = False  # whether a result that is being adjusted is adjusted once more
         self._later = Later(self.adjust)
@@ -222,9 +224,9 @@ class EntitiesWidget(MethodWidget):
     def show_diameter(self, *_: Any) -> None:
         """Draw a circle of the typical diameter in the middle of the view, or remove it."""
         layer = unwrap_proxy(self.image.value)
-        entry = self._finished.layer.metadata.get(KEY, {}) if self._finished else {}
+        measured = None if layer is None else self._measured.get(layer.unique_id)
         try:
-            text = toggle_circle(self._viewer, layer, self.form.inputs["diameter"].value, entry)
+            text = toggle_circle(self._viewer, layer, self.form.inputs["diameter"].value, measured)
         except KindredError as error:
             self.controls.show_message(str(error), wrong=True)
             return
@@ -234,7 +236,10 @@ class EntitiesWidget(MethodWidget):
         super().ended(run, result)
         if result is not None and isinstance(run, EntityRun):
             self._finished = Finished.of(run)
+            self._measured[run.image_id] = result.provenance.get("typical_diameter")
             remove_preview(self._viewer, run.source)
+        if result is not None and isinstance(run, PreviewRun):
+            self._measured[run.image_id] = result.diameter
         if result is not None or self._again:
             self._again = False
             self._later.ask(REST)  # an option may have been changed meanwhile
